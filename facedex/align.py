@@ -1,0 +1,69 @@
+"""Five landmarks to the canonical crop."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+# The 112 x 112 template used throughout the field (Deng et al. 2019, ArcFace): eye on the picture's left,
+# eye on its right, nose, mouth corner on the left, mouth corner on the right; (x, y) in pixels.
+TEMPLATE = np.array(
+    [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)],
+    dtype=np.float64,
+)
+SIZE = 112
+MARGIN = 8  # pixels round the crop in training data, for jitter: SIZE + 2 * MARGIN = 128
+
+
+def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Least-squares rotation, scale and shift that takes `source` to `target`, both (n, 2): a (2, 3) matrix.
+
+    Umeyama 1991, eq. 40-43: the reflection is excluded by the sign of the determinant.
+    """
+    source = np.asarray(source, dtype=np.float64)
+    target = np.asarray(target, dtype=np.float64)
+    mean_s, mean_t = source.mean(0), target.mean(0)
+    centred_s, centred_t = source - mean_s, target - mean_t
+    covariance = centred_t.T @ centred_s / len(source)
+    u, d, vt = np.linalg.svd(covariance)
+    sign = np.array([1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt)) or 1.0])
+    rotation = u @ np.diag(sign) @ vt
+    variance = centred_s.var(0).sum()
+    scale = float((d * sign).sum() / variance) if variance > 0 else 1.0
+    matrix = np.empty((2, 3))
+    matrix[:, :2] = scale * rotation
+    matrix[:, 2] = mean_t - scale * rotation @ mean_s
+    return matrix
+
+
+def align(pixels: np.ndarray, landmarks: np.ndarray, margin: int = 0) -> np.ndarray:
+    """The face at `landmarks` (5, 2) of an RGB photo, warped to the template.
+
+    Returns (112 + 2 * margin, 112 + 2 * margin, 3) uint8 RGB.
+    """
+    side = SIZE + 2 * margin
+    matrix = similarity(landmarks, TEMPLATE + margin)
+    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    if scale < 0.5:
+        # warpAffine samples four pixels only: a face far larger than the crop is averaged down first,
+        # around the face alone, so that a large photo costs no more than a small one.
+        corners = np.linalg.inv(matrix[:, :2]) @ (
+            np.array([(0, 0), (side, 0), (0, side), (side, side)], float).T - matrix[:, 2:]
+        )
+        height, width = pixels.shape[:2]
+        left, top = np.clip(np.floor(corners.min(1)).astype(int) - 2, 0, [width - 1, height - 1])
+        right, bottom = np.clip(np.ceil(corners.max(1)).astype(int) + 2, [left + 1, top + 1], [width, height])
+        region = pixels[top:bottom, left:right]
+        factor = min(1.0, 2 * scale)
+        size = (max(1, round(region.shape[1] * factor)), max(1, round(region.shape[0] * factor)))
+        ratio = np.array([size[0] / region.shape[1], size[1] / region.shape[0]])
+        pixels = cv2.resize(region, size, interpolation=cv2.INTER_AREA)
+        # Pixel centres lie at whole numbers: the half pixel keeps them in place through the resize.
+        landmarks = (np.asarray(landmarks) - (left, top) + 0.5) * ratio - 0.5
+        matrix = similarity(landmarks, TEMPLATE + margin)
+    return cv2.warpAffine(pixels, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+
+
+def centre_crop(crops: np.ndarray, margin: int = MARGIN) -> np.ndarray:
+    """The inner 112 x 112 of crops made with a margin, (..., 128, 128, 3) to (..., 112, 112, 3)."""
+    return crops[..., margin : margin + SIZE, margin : margin + SIZE, :]

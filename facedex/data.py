@@ -1,0 +1,326 @@
+"""Aligned faces for training and evaluation: decoded once into a cache, split by person, drawn as P x K batches."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from facedex import align, images
+from facedex.detect import FaceDetector
+from facedex.errors import DataError, NoFace, PhotoError, PhotoUnsupported
+from facedex.people import NamedPhoto, open_people
+
+CANVAS = align.SIZE + 2 * align.MARGIN  # 128: the 112 crop and the margin that jitter moves in
+_CACHE_VERSION = 1
+
+Progress = Callable[[int], None]
+
+
+@dataclass
+class Faces:
+    """Aligned faces and whom they show.
+
+    `crops` (n, 128, 128, 3) uint8 RGB, memory-mapped; `rows` (m,) int64, the crops in use; `people` (m,) int64,
+    an index into `names`, or -1 for nobody in particular; `keys` (m,), NAME/PHOTO of each.
+    """
+
+    crops: np.ndarray
+    rows: np.ndarray
+    people: np.ndarray
+    names: list[str]
+    keys: list[str]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def select(self, chosen: np.ndarray) -> Faces:
+        """The faces at these positions, with names renumbered."""
+        kept, people = np.unique(self.people[chosen], return_inverse=True)
+        if len(kept) and kept[0] < 0:
+            raise ValueError("faces without a person cannot be selected by person")
+        return Faces(
+            self.crops,
+            self.rows[chosen],
+            people.astype(np.int64),
+            [self.names[i] for i in kept],
+            [self.keys[i] for i in chosen],
+        )
+
+    def crops112(self, chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """The unjittered crops, (k, 112, 112, 3) uint8 RGB."""
+        return align.centre_crop(self.crops[self.rows[chosen]])
+
+    def digest(self) -> str:
+        """SHA-256 over the list of photos and whom each shows: the record of what was trained on."""
+        lines = "\n".join(f"{self.names[p]}\t{k}" if p >= 0 else k for p, k in zip(self.people, self.keys, strict=True))
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def load_faces(
+    source: str | os.PathLike[str],
+    cache: Path,
+    aligned: bool = False,
+    detector: FaceDetector | None = None,
+    progress: Progress | None = None,
+    notice: Callable[[str], None] | None = None,
+) -> Faces:
+    """Faces of a folder or pack of people; decoded, and unless `aligned` detected and aligned, once.
+
+    `aligned` photos are 128 x 128 (the template with its margin) or 112 x 112 (the template alone). A photo that
+    cannot be used is told to `notice` and left out. The cache is keyed by the photos' paths, sizes and times.
+    Raises DataError when nothing usable is found.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    stem = cache / f"crops-{_source_digest(Path(source), aligned)[:16]}"
+    index = stem.with_suffix(".json")
+    if not (index.is_file() and stem.with_suffix(".npy").is_file()):
+        _build_cache(source, stem, aligned, detector or FaceDetector(), progress, notice)
+    try:
+        listed = json.loads(index.read_text("utf-8"))
+        crops = np.load(stem.with_suffix(".npy"), mmap_mode="r")
+        keys, photo_names = listed["keys"], listed["names"]
+        if not len(crops) == len(keys) == len(photo_names):
+            raise ValueError("lengths differ")
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"The cached crops {stem}.npy cannot be used ({error}); delete them and start again") from None
+    names, people = np.unique(np.array(photo_names, dtype=object).astype(str), return_inverse=True)
+    return Faces(crops, np.arange(len(keys)), people.astype(np.int64), names.tolist(), keys)
+
+
+def correct(faces: Faces, corrections: str | os.PathLike[str]) -> Faces:
+    """Apply a table of label faults: CSV with `key` (a person, or PERSON/PHOTO) and `person` (empty: leave out)."""
+    try:
+        with open(corrections, newline="", encoding="utf-8") as file:
+            table = {row["key"]: row["person"] for row in csv.DictReader(file)}
+    except (OSError, KeyError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{corrections} is no table of corrections ({error}); it needs the columns key, person"
+        ) from None
+    names = []
+    for person, key in zip(faces.people, faces.keys, strict=True):
+        name = table.get(key, faces.names[person])
+        # A person who doubles another may be listed to double a third: follow, but never round a circle.
+        for _ in range(8):
+            if not name or name not in table:
+                break
+            name = table[name]
+        names.append(name)
+    kept = np.flatnonzero([bool(name) for name in names])
+    unique, people = np.unique([names[i] for i in kept], return_inverse=True)
+    return Faces(faces.crops, faces.rows[kept], people.astype(np.int64), unique.tolist(), [faces.keys[i] for i in kept])
+
+
+def join(parts: Sequence[Faces]) -> Faces:
+    """Several sources as one; the same name in two of them is the same person."""
+    if len(parts) == 1:
+        return parts[0]
+    names = sorted({name for part in parts for name in part.names})
+    at = {name: i for i, name in enumerate(names)}
+    starts = np.cumsum([0] + [len(part.crops) for part in parts])
+    return Faces(
+        _Joined([part.crops for part in parts]),  # type: ignore[arg-type]
+        np.concatenate([part.rows + start for part, start in zip(parts, starts, strict=False)]),
+        np.concatenate(
+            [
+                np.array([at[n] for n in part.names], np.int64)[part.people] if part.names else part.people
+                for part in parts
+            ]
+        ),
+        names,
+        [key for part in parts for key in part.keys],
+    )
+
+
+class _Joined:
+    """Crops of several memory maps, indexed as one array along the first axis."""
+
+    def __init__(self, parts: list[np.ndarray]) -> None:
+        self._parts = parts
+        self._starts = np.cumsum([0] + [len(part) for part in parts])
+        self.shape = (int(self._starts[-1]), *parts[0].shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        rows = np.asarray(rows)
+        out = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        owner = np.searchsorted(self._starts, rows, side="right") - 1
+        for i in np.unique(owner):
+            mine = owner == i
+            out[mine] = self._parts[i][rows[mine] - self._starts[i]]
+        return out
+
+
+def without_people(faces: Faces, names: Iterable[str]) -> Faces:
+    """The faces of everybody but these."""
+    gone = set(names)
+    return faces.select(np.flatnonzero([faces.names[p] not in gone for p in faces.people]))
+
+
+def split_people(faces: Faces, share: float, seed: int, most: int = 400) -> tuple[Faces, Faces]:
+    """Two sets without a person in common, by person and never by photo: (the rest, `share` of the people).
+
+    Only people with two photos or more are put into the second set: others have no genuine pair.
+    """
+    counts = np.bincount(faces.people, minlength=len(faces.names))
+    paired = np.flatnonzero(counts >= 2)
+    wanted = min(most, max(2, round(share * len(paired))))
+    if len(paired) < 4:
+        raise DataError(
+            f"Only {len(paired)} people have two photos or more; at least 4 are needed to train and to validate"
+        )
+    chosen = np.random.default_rng([seed, 0x5917]).permutation(paired)[: min(wanted, len(paired) - 2)]
+    held = np.isin(faces.people, chosen)
+    return faces.select(np.flatnonzero(~held)), faces.select(np.flatnonzero(held))
+
+
+class PKSampler:
+    """P people x K photos for every step, drawn from (seed, step) alone, so that any step can be drawn again.
+
+    People with one photo serve as negatives: each fills one place, a quarter of the batch at the most.
+    Hermans et al. 2017, section 2 ("PK-style batches").
+    """
+
+    def __init__(self, people: np.ndarray, p: int, k: int, seed: int) -> None:
+        counts = np.bincount(people)
+        order = np.argsort(people, kind="stable")
+        groups = np.split(order, np.cumsum(counts)[:-1])
+        self._paired = [group for group in groups if len(group) >= 2]
+        self._single = np.array([group[0] for group in groups if len(group) == 1], np.int64)
+        if not self._paired:
+            raise DataError("Nobody has two photos; training needs people with two photos or more")
+        self._singles = min(p * k // 4, len(self._single))
+        self._p = p
+        self._k = k
+        self._seed = seed
+        self.size = p * k
+
+    def batch(self, step: int) -> np.ndarray:
+        """Positions of the step's faces, (P * K,) int64."""
+        rng = np.random.default_rng([self._seed, step, 0xB47C])
+        wanted = self.size - self._singles
+        chosen: list[np.ndarray] = []
+        filled = 0
+        # A small album has fewer than P people: they come again rather than leave the batch short.
+        while filled < wanted:
+            for person in rng.permutation(len(self._paired))[: -(-(wanted - filled) // self._k)]:
+                photos = rng.permutation(self._paired[person])[: self._k]
+                chosen.append(photos)
+                filled += len(photos)
+        drawn = np.concatenate(chosen)[:wanted]
+        return np.concatenate([drawn, rng.choice(self._single, self._singles, replace=False)]).astype(np.int64)
+
+    def same_pair(self, rng: np.random.Generator) -> np.ndarray:
+        """Two photos of one person, (2,) positions."""
+        return rng.choice(self._paired[rng.integers(len(self._paired))], 2, replace=False)
+
+    def different_pair(self, rng: np.random.Generator) -> np.ndarray:
+        """One photo each of two people, (2,) positions."""
+        total = len(self._paired) + len(self._single)
+        drawn = [int(i) for i in rng.choice(total, 2, replace=False)]
+        pairs = [
+            rng.choice(self._paired[i]) if i < len(self._paired) else self._single[i - len(self._paired)] for i in drawn
+        ]
+        return np.array(pairs, np.int64)
+
+
+def _source_digest(source: Path, aligned: bool) -> str:
+    """Changes when a photo is added, removed or written anew; reads no photo."""
+    digest = hashlib.sha256(f"{_CACHE_VERSION}\0{aligned}\0{CANVAS}\0{source.resolve()}".encode())
+    if not source.exists():
+        raise DataError(f"{source} does not exist; give a folder of people or a .tar or .zip of one")
+    for path in images.find_photos(source) if source.is_dir() else [source]:
+        status = path.stat()
+        digest.update(f"\0{path}\0{status.st_size}\0{status.st_mtime_ns}".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _build_cache(
+    source: str | os.PathLike[str],
+    stem: Path,
+    aligned: bool,
+    detector: FaceDetector,
+    progress: Progress | None,
+    notice: Callable[[str], None] | None,
+) -> None:
+    keys: list[str] = []
+    names: list[str] = []
+    partial = stem.with_suffix(f".partial-{os.getpid()}")
+
+    def crop(photo: NamedPhoto, data: bytes) -> np.ndarray | PhotoError:
+        try:
+            pixels = images.decode(data, photo.path)
+            return _ready(pixels, photo.path) if aligned else _largest(pixels, photo.path, detector)
+        except PhotoError as error:
+            return error
+
+    try:
+        # Raw crops are appended first: how many there will be is known only at the end.
+        with open(partial, "wb") as file, open_people(source) as photos, ThreadPoolExecutor() as pool:
+            while chunk := list(islice(photos, 256)):
+                data = [_bytes(photo) for photo in chunk]
+                for photo, result in zip(chunk, pool.map(crop, chunk, data), strict=True):
+                    if isinstance(result, PhotoError):
+                        if notice:
+                            notice(str(result))
+                        continue
+                    file.write(result.tobytes())
+                    keys.append(photo.key)
+                    names.append(photo.name)
+                if progress:
+                    progress(len(chunk))
+        if not keys:
+            raise DataError(
+                f"{source} holds no usable photo of a face; put each person's photos in a folder of their own"
+            )
+        final = stem.with_suffix(".npy")
+        crops = np.memmap(partial, np.uint8, "r", shape=(len(keys), CANVAS, CANVAS, 3))
+        written = stem.with_suffix(f".npy-{os.getpid()}")
+        with open(written, "wb") as out:
+            np.lib.format.write_array_header_1_0(
+                out, {"descr": "|u1", "fortran_order": False, "shape": (len(keys), CANVAS, CANVAS, 3)}
+            )
+            for start in range(0, len(keys), 2048):
+                out.write(crops[start : start + 2048].tobytes())
+        del crops
+        os.replace(written, final)
+        stem.with_suffix(".json.new").write_text(json.dumps({"keys": keys, "names": names}), "utf-8")
+        os.replace(stem.with_suffix(".json.new"), stem.with_suffix(".json"))
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _bytes(photo: NamedPhoto) -> bytes:
+    try:
+        return photo.read()
+    except PhotoError:
+        return b""  # decoding then reports it by name, like any other unusable photo
+
+
+def _ready(pixels: np.ndarray, name: str) -> np.ndarray:
+    if pixels.shape[:2] == (CANVAS, CANVAS):
+        return pixels
+    if pixels.shape[:2] == (align.SIZE, align.SIZE):
+        edge = (align.MARGIN, align.MARGIN)
+        return np.pad(pixels, (edge, edge, (0, 0)), mode="edge")
+    raise PhotoUnsupported(
+        f"{name} is {pixels.shape[1]} x {pixels.shape[0]}, not an aligned face of {CANVAS} or {align.SIZE} pixels; "
+        "leave out --aligned"
+    )
+
+
+def _largest(pixels: np.ndarray, name: str, detector: FaceDetector) -> np.ndarray:
+    faces = detector.detect(pixels)
+    if not faces:
+        raise NoFace(f"{name} shows no face that could be found; use a clearer photo")
+    return align.align(pixels, faces[0].landmarks, align.MARGIN)

@@ -1,0 +1,90 @@
+"""Crops to embeddings with the exported graph, run by OpenCV's dnn: no torch."""
+
+from __future__ import annotations
+
+import threading
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from facedex.errors import MissingExtra, ModelError
+from facedex.modelfile import ModelFile, read_graph
+
+_BATCH = 16  # crops a forward pass: larger ones are no faster on a CPU and only take memory
+
+
+class Encoder(Protocol):
+    """Whatever turns crops into embeddings."""
+
+    dim: int
+
+    def encode(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(n, 112, 112, 3) uint8 RGB to unit embeddings (n, dim) float32 and their lengths before, (n,) float32."""
+        ...
+
+
+class GraphEncoder:
+    """The encoder as OpenCV runs it. One may be shared by threads; they take turns."""
+
+    def __init__(self, model: ModelFile) -> None:
+        """Raises ModelError when the graph is missing, altered or unreadable."""
+        data = read_graph(model)
+        try:
+            self._net = cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))
+        except cv2.error:
+            raise ModelError(f"{model.graph_path} cannot be read by OpenCV {cv2.__version__}; train it again") from None
+        self.dim = int(model.meta["dim"])
+        self._lock = threading.Lock()
+
+    def encode(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See Encoder.encode."""
+        crops = np.asarray(crops)
+        if crops.ndim != 4 or crops.shape[1:] != (112, 112, 3) or crops.dtype != np.uint8:
+            raise ValueError(f"crops must be (n, 112, 112, 3) uint8, not {crops.shape} {crops.dtype}")
+        raw = np.empty((len(crops), self.dim), np.float32)
+        with self._lock:
+            for start in range(0, len(crops), _BATCH):
+                blob = np.ascontiguousarray(crops[start : start + _BATCH].transpose(0, 3, 1, 2), dtype=np.float32)
+                self._net.setInput(blob)
+                raw[start : start + len(blob)] = self._net.forward()
+        return unit(raw)
+
+
+class TorchEncoder:
+    """The encoder in torch on a device, for galleries large enough that a GPU pays."""
+
+    def __init__(self, model: ModelFile, device: str) -> None:
+        """Raises MissingExtra without torch, DataError when the device is not there."""
+        try:
+            import torch
+
+            from facedex.model import from_file
+            from facedex.train import pick_device
+        except ModuleNotFoundError:
+            raise MissingExtra(f"Encoding on {device}", "train") from None
+        self._torch = torch
+        self._device = pick_device(device)
+        self._encoder = from_file(model).encoder.to(self._device)
+        self.dim = int(model.meta["dim"])
+
+    def encode(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See Encoder.encode."""
+        with self._torch.no_grad():
+            parts = [
+                self._encoder(self._torch.from_numpy(np.ascontiguousarray(crops[i : i + 256]))
+                              .to(self._device).permute(0, 3, 1, 2).float()).float().cpu().numpy()
+                for i in range(0, len(crops), 256)
+            ]  # fmt: skip
+        return unit(np.concatenate(parts) if parts else np.empty((0, self.dim), np.float32))
+
+
+def open_encoder(model: ModelFile, device: str = "cpu") -> Encoder:
+    """The encoder of a stored model: OpenCV on the CPU, torch elsewhere. Raises ModelError, MissingExtra, DataError."""
+    return GraphEncoder(model) if device == "cpu" else TorchEncoder(model, device)
+
+
+def unit(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors (n, d) brought to unit length, and the lengths they had (n,)."""
+    length = np.linalg.norm(raw, axis=1)
+    return raw / np.maximum(length, 1e-12)[:, None], length.astype(np.float32)

@@ -1,0 +1,101 @@
+"""Every error facedex raises on purpose, in one tree.
+
+    FacedexError
+    ├── PhotoError            one photo cannot be used; a batch goes on without it
+    │   ├── PhotoNotFound
+    │   ├── PhotoUnreadable   broken, empty, truncated, no permission
+    │   ├── PhotoUnsupported  not a picture, or a format that needs an extra
+    │   ├── PhotoTooLarge     over the caps on bytes or pixels
+    │   ├── NoFace
+    │   └── SeveralFaces      where exactly one was asked for
+    ├── ModelError            a model file that is missing, broken or of the wrong kind
+    ├── DataError             training or evaluation data that cannot be used
+    ├── GalleryError
+    │   ├── GalleryNotFound
+    │   ├── GalleryBusy       another writer holds it
+    │   ├── GalleryDamaged
+    │   ├── GalleryMismatch   made with another model
+    │   └── PersonNotFound
+    ├── NameInvalid
+    └── MissingExtra          an optional package is not installed
+
+A message is one sentence that names the thing and the remedy; the command line prints it as it is.
+"""
+
+from __future__ import annotations
+
+
+class FacedexError(Exception):
+    """Base of all errors that facedex raises on purpose."""
+
+
+class PhotoError(FacedexError):
+    """One photo cannot be used."""
+
+
+class PhotoNotFound(PhotoError):
+    """There is no such file."""
+
+
+class PhotoUnreadable(PhotoError):
+    """The file is broken, empty, truncated or may not be read."""
+
+
+class PhotoUnsupported(PhotoError):
+    """Not a picture, or in a format that is not read here."""
+
+
+class PhotoTooLarge(PhotoError):
+    """Over the cap on bytes or on pixels."""
+
+
+class NoFace(PhotoError):
+    """No face was found in the photo."""
+
+
+class SeveralFaces(PhotoError):
+    """Several faces were found where exactly one was asked for."""
+
+
+class ModelError(FacedexError):
+    """A model file is missing, broken or cannot do what was asked."""
+
+
+class DataError(FacedexError):
+    """Training or evaluation data cannot be used."""
+
+
+class GalleryError(FacedexError):
+    """A gallery cannot be used."""
+
+
+class GalleryNotFound(GalleryError):
+    """There is no gallery in the folder."""
+
+
+class GalleryBusy(GalleryError):
+    """Another process is writing to the gallery."""
+
+
+class GalleryDamaged(GalleryError):
+    """The gallery's records are broken."""
+
+
+class GalleryMismatch(GalleryError):
+    """The gallery was made with another model or a newer facedex."""
+
+
+class PersonNotFound(GalleryError):
+    """Nobody of that name is enrolled."""
+
+
+class NameInvalid(FacedexError):
+    """A text that cannot be a person's name."""
+
+
+class MissingExtra(FacedexError):
+    """An optional package is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs packages that are not installed; run: pip install 'facedex[{extra}]'")
+        self.extra = extra

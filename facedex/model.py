@@ -1,0 +1,207 @@
+"""The Siamese network: one encoder, used twice, and the head that compares what it says (Koch et al. 2015)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from facedex import align
+from facedex.errors import ModelError
+from facedex.modelfile import ModelFile
+
+DIM = 128
+
+
+class Block(nn.Module):
+    """Two 3 x 3 convolutions and a short cut (He et al. 2016); the short cut of a smaller map averages first."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.pool = nn.AvgPool2d(2) if stride == 2 else None
+        self.skip = nn.Conv2d(inputs, outputs, 1, bias=False) if stride == 2 or inputs != outputs else None
+        self.relu = nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.norm2(self.conv2(self.relu(self.norm1(self.conv1(x)))))
+        short = x if self.pool is None else self.pool(x)
+        return self.relu(y + (short if self.skip is None else self.skip(short)))
+
+
+class Compact(nn.Module):
+    """Our encoder: 112 x 112 RGB to 128 numbers, 1.6 M parameters, plain 3 x 3 convolutions.
+
+    Depthwise-separable layers have fewer multiplications but are slower on CPUs, in training several times so.
+    The first layer steps by 4: most of a small net's time goes into its largest maps, where a face needs
+    least of it. The last map is weighed by place (a global depthwise convolution, as in MobileFaceNets, Chen
+    et al. 2018), because in an aligned face a place is a feature.
+    """
+
+    size = align.SIZE
+    dim = DIM
+    normalised = True  # embeddings are brought to unit length; the length before is kept as a sign of quality
+
+    def __init__(self, widths: tuple[int, ...] = (48, 96, 192), blocks: tuple[int, ...] = (1, 2, 2)) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, widths[0], 7, 4, 2, bias=False)
+        self.norm = nn.BatchNorm2d(widths[0])
+        self.relu = nn.ReLU()
+        layers, inputs = [], widths[0]
+        for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
+            for block in range(count):
+                layers.append(Block(inputs, width, stride=2 if stage > 0 and block == 0 else 1))
+                inputs = width
+        self.blocks = nn.Sequential(*layers)
+        side = self.size // 4 // 2 ** (len(widths) - 1)
+        self.place = nn.Conv2d(inputs, inputs, side, groups=inputs, bias=False)
+        self.place_norm = nn.BatchNorm2d(inputs)
+        self.project = nn.Linear(inputs, self.dim)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, 3, 112, 112) float RGB in 0..255 to (n, 128), before normalisation."""
+        x = (x - 127.5) * (1 / 127.5)
+        x = self.blocks(self.relu(self.norm(self.stem(x))))
+        return self.project(self.place_norm(self.place(x)).flatten(1))
+
+
+class Koch(nn.Module):
+    """The network of Koch et al. 2015, figure 4, on grey 100 x 100 faces: the baseline we compare with."""
+
+    size = 100
+    dim = 4096
+    normalised = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(1, 64, 10), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(64, 128, 7), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(128, 128, 4), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(128, 256, 4), nn.ReLU(),
+        )  # fmt: skip
+        self.dense = nn.Linear(256 * 5 * 5, self.dim)
+        for module in self.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                nn.init.xavier_uniform_(module.weight)
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, 3, h, w) float RGB in 0..255 to (n, 4096) in 0..1."""
+        grey = (x * x.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True) * (1 / 255)
+        grey = F.interpolate(grey, (self.size, self.size), mode="bilinear", antialias=True)
+        return torch.sigmoid(self.dense(self.features(grey).flatten(1)))
+
+
+class L1Head(nn.Module):
+    """logit of "same person" = beta - sum_i w_i |a_i - b_i|, w_i = softplus(v_i) >= 0.
+
+    After Koch et al. 2015, section 3.2. With w >= 0 the logit falls with an L1 distance between w * a and
+    w * b, which is what lets an index shortlist without ever disagreeing with the head. `free` leaves the sign
+    of w open, as the paper does.
+    """
+
+    def __init__(self, dim: int, normalised: bool, free: bool = False) -> None:
+        super().__init__()
+        # Unit vectors of strangers are some sqrt(2 d / pi) * sqrt(2) apart in L1; this w puts that at about 14.
+        start = 14.0 / math.sqrt(4 * dim / math.pi) if normalised else 4.0 / dim
+        self.free = free
+        self.v = nn.Parameter(torch.full((dim,), start if free else math.log(math.expm1(start))))
+        self.beta = nn.Parameter(torch.tensor(12.0 if normalised else 0.5))
+
+    @property
+    def weight(self) -> torch.Tensor:
+        return self.v if self.free else F.softplus(self.v)
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """Logits of pairs that broadcast: (…, dim) and (…, dim) to (…)."""
+        return self.beta - ((a - b).abs() * self.weight).sum(-1)
+
+    def pairwise(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """Logits of everybody against everybody: (n, dim) and (m, dim) to (n, m)."""
+        w = self.weight
+        apart = torch.cdist(a * w.clamp(min=0), b * w.clamp(min=0), p=1)
+        if self.free:  # weights below zero count similarity as evidence against: a second distance, added
+            apart = apart - torch.cdist(a * w.clamp(max=0), b * w.clamp(max=0), p=1)
+        return self.beta - apart
+
+
+ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {"compact": Compact, "koch": Koch}
+
+
+class Siamese(nn.Module):
+    """One encoder for both faces and the head between them."""
+
+    def __init__(self, arch: str = "compact") -> None:
+        """Raises ModelError for an architecture that is not in ARCHITECTURES."""
+        super().__init__()
+        if arch not in ARCHITECTURES:
+            raise ModelError(f"There is no architecture {arch!r}; choose one of: {', '.join(ARCHITECTURES)}")
+        self.arch = arch
+        self.encoder: Any = ARCHITECTURES[arch]()
+        encoder: Any = self.encoder
+        self.head = L1Head(encoder.dim, encoder.normalised, free=arch == "koch")
+
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, 3, 112, 112) float RGB in 0..255 to embeddings (n, dim), of unit length where the encoder says so."""
+        y = self.encoder(x)
+        return F.normalize(y.float(), dim=1) if self.encoder.normalised else y
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """Logits (n,) of n pairs of faces: the unsplit network."""
+        return self.head(self.embed(a), self.embed(b))
+
+    @torch.no_grad()
+    def embed_crops(self, crops: np.ndarray, batch: int = 64) -> np.ndarray:
+        """(n, 112, 112, 3) uint8 RGB to (n, dim) float32, on the device the model is on."""
+        device = next(self.parameters()).device
+        was_training = self.training
+        self.eval()
+        out = [
+            self.embed(
+                torch.from_numpy(np.ascontiguousarray(crops[i : i + batch])).to(device).permute(0, 3, 1, 2).float()
+            )
+            for i in range(0, len(crops), batch)
+        ]
+        self.train(was_training)
+        return torch.cat(out).float().cpu().numpy() if out else np.empty((0, self.encoder.dim), np.float32)
+
+
+def to_file(model: Siamese, meta: dict[str, Any]) -> ModelFile:
+    """A model as it is stored: the encoder's matrices in half precision, vectors and the head in full."""
+    tensors = {
+        name: (tensor.half() if name.startswith("encoder.") and tensor.dim() > 1 else tensor)
+        .detach().cpu().contiguous().numpy()
+        for name, tensor in model.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }  # fmt: skip
+    facts = {
+        "arch": model.arch, "size": model.encoder.size, "dim": model.encoder.dim,
+        "normalised": model.encoder.normalised, "free_sign": model.head.free, "template": "arcface-112",
+    }  # fmt: skip
+    return ModelFile(tensors, {**meta, **facts})
+
+
+def from_file(file: ModelFile) -> Siamese:
+    """The torch network of a stored model, in evaluation mode. Raises ModelError when they do not fit."""
+    model = Siamese(str(file.meta.get("arch")))
+    state = {name: torch.from_numpy(tensor.astype(np.float32)) for name, tensor in file.tensors.items()}
+    try:
+        missing, unexpected = model.load_state_dict(state, strict=False)
+    except RuntimeError:
+        missing, unexpected = ["shapes"], []
+    if unexpected or [name for name in missing if not name.endswith("num_batches_tracked")]:
+        raise ModelError(f"{file.path} does not hold the tensors of {model.arch!r}; train or copy it again")
+    return model.eval()

@@ -1,0 +1,147 @@
+"""A model on disk: one safetensors file with the encoder, the head and, as JSON metadata, what they need.
+
+Beside `NAME.safetensors` lies `NAME.onnx`, the encoder's inference graph, bound to it by SHA-256. Nothing here
+imports torch, and nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as save_tensors
+
+from facedex._version import __version__
+from facedex.errors import ModelError
+
+FORMAT = "facedex-model/1"
+SHIPPED = "facedex.safetensors"
+
+
+@dataclass
+class ModelFile:
+    """Tensors by name ("encoder.…", "head.…") and the facts that go with them.
+
+    `meta` holds arch, size (pixels), dim, template, normalised, calibration, data, graph_sha256, facedex.
+    """
+
+    tensors: dict[str, np.ndarray]
+    meta: dict[str, Any] = field(default_factory=dict)
+    path: Path | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the encoder's tensors: two models with the same one give the same embeddings."""
+        return _digest({k: v for k, v in self.tensors.items() if k.startswith("encoder.")}, self.meta.get("arch", ""))
+
+    @property
+    def head_fingerprint(self) -> str:
+        """SHA-256 over the head's tensors: what a projection of a gallery is made with."""
+        return _digest({k: v for k, v in self.tensors.items() if k.startswith("head.")}, "head")
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 over everything that shapes an answer: both parts' tensors, the calibration and the graph."""
+        rest = json.dumps([self.meta.get("calibration"), self.meta.get("graph_sha256")], sort_keys=True)
+        return hashlib.sha256(f"{self.fingerprint}{self.head_fingerprint}{rest}".encode()).hexdigest()
+
+    @property
+    def graph_path(self) -> Path:
+        """Where the inference graph of a model read from disk lies."""
+        if self.path is None:
+            raise ModelError("This model was never saved; save it first")
+        return self.path.with_suffix(".onnx")
+
+    def save(self, path: str | os.PathLike[str], graph: bytes | None = None) -> None:
+        """Write the model, and its graph beside it, each by rename so that neither is ever half there."""
+        target = Path(path)
+        meta = {**self.meta, "format": FORMAT, "facedex": __version__}
+        meta.pop("graph_sha256", None)
+        if graph is not None:
+            meta["graph_sha256"] = hashlib.sha256(graph).hexdigest()
+            replace_file(target.with_suffix(".onnx"), graph)
+        replace_file(target, save_tensors(self.tensors, {"facedex": json.dumps(meta, sort_keys=True)}))
+        self.meta, self.path = meta, target
+
+
+def read_model(path: str | os.PathLike[str]) -> ModelFile:
+    """Read a model file. Raises ModelError when it is missing, broken, or not facedex's."""
+    source = Path(path)
+    if not source.is_file():
+        raise ModelError(f"There is no model {source}; train one with `facedex train`, or leave out --model")
+    try:
+        with safe_open(source, framework="numpy") as file:
+            meta = json.loads((file.metadata() or {})["facedex"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError):
+        raise ModelError(f"{source} is not a facedex model, or is damaged; train or copy it again") from None
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise ModelError(
+            f"{source} has the format {meta.get('format') if isinstance(meta, dict) else None!r}, "
+            f"this facedex reads {FORMAT!r}; upgrade facedex or train it again"
+        )
+    return ModelFile(tensors, meta, source)
+
+
+def read_graph(model: ModelFile) -> bytes:
+    """The inference graph's bytes, checked against the model. Raises ModelError."""
+    wanted = model.meta.get("graph_sha256")
+    if not wanted:
+        raise ModelError(
+            f"{model.path} has no inference graph (architecture {model.meta.get('arch')}); "
+            "it can be evaluated pair by pair, not put into a gallery"
+        )
+    try:
+        data = model.graph_path.read_bytes()
+    except OSError:
+        raise ModelError(f"{model.graph_path} is missing; keep it beside {model.path}") from None
+    if hashlib.sha256(data).hexdigest() != wanted:
+        raise ModelError(f"{model.graph_path} does not belong to {model.path}; copy both files again")
+    return data
+
+
+def shipped_model() -> Path:
+    """The model that comes with facedex. Raises ModelError when this copy has none."""
+    path = Path(str(resources.files("facedex.weights").joinpath(SHIPPED)))
+    if not path.is_file():
+        raise ModelError("This copy of facedex ships no model; train one with `facedex train` and name it by --model")
+    return path
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file under another name, flush it to disk, then rename: it is whole or not there.
+
+    Raises OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _digest(tensors: dict[str, np.ndarray], salt: str) -> str:
+    digest = hashlib.sha256(salt.encode())
+    for name in sorted(tensors):
+        tensor = np.ascontiguousarray(tensors[name])
+        digest.update(f"\0{name}\0{tensor.dtype}\0{tensor.shape}\0".encode())
+        digest.update(tensor.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,134 @@
+"""Who is in which photo, read from names of files: the one rule that train, enroll and evaluate share.
+
+DIR/NAME/*.jpg            one person, several photos (deeper folders belong to the same NAME)
+DIR/NAME.jpg              one person; a trailing _0001 (four digits) numbers photos of the same one
+PACK.tar, PACK.zip        such a tree in one file, read without unpacking
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tarfile
+import unicodedata
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from facedex import images
+from facedex.errors import DataError, NameInvalid
+
+UNKNOWN = "unknown"
+
+_NUMBERED = re.compile(r"_\d{4}$")
+
+
+@dataclass(frozen=True)
+class NamedPhoto:
+    """A photo and whom it shows. `key` is NAME/PHOTO without the suffix; `read` returns the file's bytes."""
+
+    name: str
+    key: str
+    path: str
+    read: Callable[[], bytes]
+
+
+def person_name(text: str) -> str:
+    """A name as it is kept: Unicode NFC, without surrounding space. Raises NameInvalid."""
+    name = unicodedata.normalize("NFC", text).strip()
+    if not name or any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+        raise NameInvalid(f"{text!r} cannot be a person's name: it is empty or holds control characters; rename it")
+    if name.casefold() == UNKNOWN:
+        raise NameInvalid(f"{text!r} cannot be a person's name: it is the answer for strangers; choose another")
+    return name
+
+
+def name_from(parts: tuple[str, ...]) -> str:
+    """The person that a photo's path below its root names: its first folder, else its own stem."""
+    if len(parts) > 1:
+        return person_name(parts[0])
+    return person_name(_NUMBERED.sub("", PurePosixPath(parts[0]).stem))
+
+
+def is_pack(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a .tar or .zip that holds a tree of people."""
+    return os.fspath(path).lower().endswith((".tar", ".tar.gz", ".tgz", ".zip")) and os.path.isfile(path)
+
+
+@contextmanager
+def open_people(source: str | os.PathLike[str]) -> Iterator[Iterator[NamedPhoto]]:
+    """The named photos of a folder or pack, in a stable order; readable until the context ends.
+
+    Raises DataError when there is no such folder or pack or it is broken, NameInvalid for a name that
+    cannot be kept.
+    """
+    path = Path(source)
+    if path.is_dir():
+        yield _from_folder(path)
+    elif not path.exists():
+        raise DataError(f"{path} does not exist; give a folder of people or a .tar or .zip of one")
+    elif str(path).lower().endswith(".zip"):
+        try:
+            with zipfile.ZipFile(path) as pack:
+                yield _from_zip(path, pack)
+        except zipfile.BadZipFile:
+            raise DataError(f"{path} is not a readable zip file; make it again") from None
+    elif is_pack(path):
+        try:
+            with tarfile.open(path) as tar:
+                yield _from_tar(path, tar)
+        except (tarfile.TarError, EOFError, OSError) as error:
+            raise DataError(f"{path} is not a readable tar file ({error}); make it again") from None
+    else:
+        raise DataError(f"{path} is not a folder, a .tar or a .zip; put each person's photos in a folder of their own")
+
+
+def _photo(parts: tuple[str, ...], path: str, read: Callable[[], bytes]) -> NamedPhoto:
+    name = name_from(parts)
+    inner = PurePosixPath(*parts[1:]) if len(parts) > 1 else PurePosixPath(parts[0])
+    return NamedPhoto(name, f"{name}/{inner.with_suffix('')}", path, read)
+
+
+def _from_folder(root: Path) -> Iterator[NamedPhoto]:
+    for path in images.find_photos(root):
+
+        def read(path: Path = path) -> bytes:
+            return images.read_bytes(path)
+
+        yield _photo(path.relative_to(root).parts, str(path), read)
+
+
+def _pack_parts(member: str) -> tuple[str, ...] | None:
+    """The path inside a pack as parts, or None for what is no photo: folders, hidden and resource files."""
+    parts = tuple(part for part in member.replace("\\", "/").split("/") if part not in ("", "."))
+    if not parts or any(part.startswith((".", "__MACOSX")) for part in parts):
+        return None
+    return parts if parts[-1].lower().endswith(images.SUFFIXES) else None
+
+
+def _from_zip(path: Path, pack: zipfile.ZipFile) -> Iterator[NamedPhoto]:
+    for info in sorted(pack.infolist(), key=lambda info: info.filename):
+        parts = _pack_parts(info.filename)
+        if parts is None or info.file_size > images.MAX_BYTES:
+            continue
+
+        def read(info: zipfile.ZipInfo = info) -> bytes:
+            return pack.read(info)
+
+        yield _photo(parts, f"{path}:{info.filename}", read)
+
+
+def _from_tar(path: Path, pack: tarfile.TarFile) -> Iterator[NamedPhoto]:
+    # In the order of the file, which for a compressed tar is the only cheap one.
+    for member in pack:
+        parts = _pack_parts(member.name)
+        if parts is None or not member.isfile() or member.size > images.MAX_BYTES:
+            continue
+
+        def read(member: tarfile.TarInfo = member) -> bytes:
+            file = pack.extractfile(member)
+            return file.read() if file else b""
+
+        yield _photo(parts, f"{path}:{member.name}", read)

@@ -1,0 +1,225 @@
+"""Results for people (tables, pictures) and for programs (JSON lines, CSV)."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from rich.table import Table
+
+from facedex.evaluate import PairsReport
+from facedex.gallery import Enrolled
+from facedex.identify import IdentifiedPhoto, Verification
+from facedex.people import UNKNOWN
+from facedex.store import PersonRecord
+
+_KNOWN, _STRANGER = (46, 160, 67), (208, 108, 20)
+
+
+def json_line(value: dict[str, Any]) -> str:
+    """One JSON object a line; text as it is, but for what is no Unicode (odd bytes in a path)."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value)
+    return text
+
+
+def identified(photo: IdentifiedPhoto) -> dict[str, Any]:
+    """The JSON of `identify`."""
+    return {
+        "photo": photo.photo,
+        "faces": [
+            {
+                "box": [round(value, 1) for value in one.face.box],
+                "score": round(one.face.score, 4),
+                "name": one.name,
+                "similarity": _number(one.similarity),
+                "probability": _number(one.probability),
+                "candidates": [
+                    {"name": c.name, "similarity": _number(c.similarity), "probability": _number(c.probability)}
+                    for c in one.candidates
+                ],
+            }
+            for one in photo.faces
+        ],
+        "error": photo.error,
+    }
+
+
+def enrolled(result: Enrolled) -> dict[str, Any]:
+    """The JSON of `enroll`."""
+    return {"photo": result.photo, "name": result.name, "status": result.status, "reason": result.reason}
+
+
+def person(record: PersonRecord) -> dict[str, Any]:
+    """The JSON of `list`."""
+    return {"name": record.name, "photos": record.photos, "enrolled": record.enrolled}
+
+
+def verified(result: Verification) -> dict[str, Any]:
+    """The JSON of `verify`."""
+    return {
+        "same": result.same, "similarity": _number(result.similarity), "probability": _number(result.probability)
+    }  # fmt: skip
+
+
+def identified_rows(photo: IdentifiedPhoto) -> list[dict[str, Any]]:
+    """The CSV rows of `identify`: one a face, or one with the error."""
+    base = {"photo": photo.photo, "error": photo.error or ""}
+    rows = [
+        {
+            **base, "face": number, **dict(zip(("left", "top", "width", "height"), map(round, one.face.box), strict=True)),
+            "name": one.name or "", "similarity": _number(one.similarity), "probability": _number(one.probability),
+            "best_candidate": one.candidates[0].name if one.candidates else "",
+        }
+        for number, one in enumerate(photo.faces, 1)
+    ]  # fmt: skip
+    return rows or [base]
+
+
+IDENTIFIED_COLUMNS = ["photo", "face", "left", "top", "width", "height", "name", "similarity", "probability",
+                      "best_candidate", "error"]  # fmt: skip
+
+
+def write_csv(out: TextIO, columns: list[str], rows: Iterable[dict[str, Any]]) -> None:
+    """A header and the rows, each flushed as it comes."""
+    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(row)
+        out.flush()
+
+
+def write_row(out: TextIO, row: dict[str, Any], columns: list[str] | None = None) -> None:
+    """One more row below a header written before."""
+    csv.DictWriter(out, columns or list(row), restval="", lineterminator="\n").writerow(row)
+    out.flush()
+
+
+def evaluated(found: PairsReport) -> dict[str, Any]:
+    """The JSON of `evaluate`."""
+    return {
+        "protocol": "pairs", "pairs": found.pairs, "accuracy": _number(found.accuracy),
+        "accuracy_se": _number(found.accuracy_se), "tar": {f"{far:g}": _number(tar) for far, tar in found.tar.items()},
+        "auc": _number(found.auc), "failed": found.failed,
+    }  # fmt: skip
+
+
+def evaluated_table(found: PairsReport) -> Table:
+    """The table of `evaluate`."""
+    table = Table("measure", "value")
+    table.add_row("pairs", f"{found.pairs:,}")
+    table.add_row("ten-fold accuracy", f"{found.accuracy:.2%} ± {found.accuracy_se:.2%}")
+    for far, tar in found.tar.items():
+        table.add_row(f"TAR@FAR={far:g}", f"{tar:.2%}")
+    table.add_row("AUC", f"{found.auc:.5f}")
+    return table
+
+
+def identified_table(photos: Iterable[IdentifiedPhoto], top: int) -> Table:
+    """The table of `identify`."""
+    table = Table(show_lines=False)
+    for heading in ("photo", "face at", "person", "probability", "similarity"):
+        table.add_column(
+            heading, justify="right" if heading in ("probability", "similarity") else "left", overflow="fold"
+        )
+    if top > 1:
+        table.add_column("next candidates", overflow="fold")
+    for photo in photos:
+        for number, one in enumerate(photo.faces):
+            left, upper, width, height = (round(value) for value in one.face.box)
+            cells = [
+                _plain(photo.photo) if number == 0 else "",
+                f"{left},{upper} {width}x{height}",
+                _plain(one.name) if one.name else f"[dim]{UNKNOWN}[/dim]",
+                f"{one.probability:.1%}" if one.candidates else "-",
+                f"{one.similarity:.1%}" if one.candidates else "-",
+            ]
+            if top > 1:
+                others = one.candidates[1:] if one.name else one.candidates
+                cells.append(", ".join(f"{_plain(c.name)} {c.probability:.1%}" for c in others))
+            table.add_row(*cells)
+    return table
+
+
+def people_table(people: list[PersonRecord]) -> Table:
+    """The table of `list`."""
+    table = Table("person", "photos", "enrolled (UTC)")
+    for record in people:
+        table.add_row(_plain(record.name), str(record.photos), record.enrolled.replace("T", " ")[:16])
+    return table
+
+
+def annotated(photo: IdentifiedPhoto) -> Image.Image:
+    """The photo with a box and a name on every face, legible on any background and at any size."""
+    if photo.pixels is None:
+        raise ValueError("the photo was identified without keep_pixels")
+    picture = Image.fromarray(photo.pixels)
+    smallest = min((min(one.face.box[2:]) for one in photo.faces), default=100)
+    # Text follows the faces, but stays readable: small pictures are enlarged for it.
+    factor = int(np.clip(np.ceil(480 / max(picture.size)), 1, 6))
+    if factor > 1:
+        picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.LANCZOS)
+    size = int(np.clip(smallest * factor / 4.5, 13, max(picture.size) / 20))
+    line = max(2, size // 7)
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size)
+    taken: list[tuple[float, float, float, float]] = []
+    for one in photo.faces:
+        left, top, width, height = (value * factor for value in one.face.box)
+        colour = _KNOWN if one.name else _STRANGER
+        right, bottom = left + width, top + height
+        draw.rectangle((left - line, top - line, right + line, bottom + line), outline=(0, 0, 0), width=line + 2)
+        draw.rectangle(
+            (left - line + 1, top - line + 1, right + line - 1, bottom + line - 1), outline=colour, width=line
+        )
+        text = f"{one.name} {one.probability:.0%}" if one.name else UNKNOWN
+        wide, high = draw.textlength(text, font) + size * 0.6, size * 1.35
+        # Above the face, else below, else inside: the first place that is in the picture and not taken.
+        x = float(np.clip(left + width / 2 - wide / 2, 0, max(0, picture.width - wide)))
+        places = [(x, top - line - high), (x, bottom + line), (x, top + line), (x, bottom - line - high)]
+        spot = next(
+            ((x, y) for x, y in places if 0 <= y <= picture.height - high and not _meets((x, y, wide, high), taken)),
+            (x, float(np.clip(top - line - high, 0, max(0, picture.height - high)))),
+        )
+        taken.append((*spot, wide, high))
+        draw.rectangle((*spot, spot[0] + wide, spot[1] + high), fill=colour, outline=(0, 0, 0))
+        draw.text((spot[0] + size * 0.3, spot[1] + high / 2), text, fill=(255, 255, 255), font=font, anchor="lm",
+                  stroke_width=max(1, size // 16), stroke_fill=(0, 0, 0))  # fmt: skip
+    return picture
+
+
+def save_annotated(photo: IdentifiedPhoto, folder: Path, used: set[str]) -> Path:
+    """Write the annotated photo as JPEG into a folder; returns its path. Raises OSError.
+
+    `used` holds the names of one run's pictures, so that photos of one name from different folders both stay.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = os.path.basename(photo.photo)
+    name, number = f"{stem}.jpg", 2
+    while name in used:
+        name, number = f"{stem}-{number}.jpg", number + 1
+    used.add(name)
+    annotated(photo).save(folder / name, quality=90)
+    return folder / name
+
+
+def _meets(box: tuple[float, float, float, float], others: list[tuple[float, float, float, float]]) -> bool:
+    x, y, w, h = box
+    return any(x < a + c and a < x + w and y < b + d and b < y + h for a, b, c, d in others)
+
+
+def _number(value: float) -> float:
+    return round(float(value), 6)
+
+
+def _plain(text: str) -> str:
+    """Text that rich prints as it is, and that no odd byte of a path can break."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("[", "\\[")

@@ -1,0 +1,394 @@
+"""gallery.db, the truth of a gallery: people, their faces, and the model these belong to.
+
+SQLite in WAL mode: any number of readers beside one writer, each reader on a consistent snapshot, and a commit is
+on disk before it is acknowledged. Every face carries a checksum of what it means, because SQLite's pages have none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+
+from facedex.errors import GalleryBusy, GalleryDamaged, GalleryError, GalleryMismatch, PersonNotFound
+
+SCHEMA_VERSION = 1
+FILE = "gallery.db"
+BUSY_SECONDS = 10.0
+
+_SCHEMA = """
+CREATE TABLE gallery (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    schema_version INTEGER NOT NULL,
+    model TEXT NOT NULL,             -- fingerprint of the encoder
+    model_file TEXT NOT NULL,        -- the copy of the model that lies beside this file
+    dim INTEGER NOT NULL,
+    revision INTEGER NOT NULL,       -- grows with every change
+    rewritten INTEGER NOT NULL       -- the last revision that removed or replaced a vector
+);
+CREATE TABLE person (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE
+);
+CREATE TABLE face (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used twice, so a stale projection cannot name somebody else
+    person INTEGER NOT NULL REFERENCES person (id) ON DELETE CASCADE,
+    vector BLOB NOT NULL,            -- dim little-endian float32, unit length
+    box_left REAL NOT NULL, box_top REAL NOT NULL, box_width REAL NOT NULL, box_height REAL NOT NULL,
+    score REAL NOT NULL,             -- the detector's
+    quality REAL NOT NULL,           -- the embedding's length before normalisation
+    source TEXT NOT NULL,            -- path of the photo when it was enrolled
+    photo BLOB NOT NULL,             -- SHA-256 of the photo's bytes
+    enrolled TEXT NOT NULL,          -- ISO 8601, UTC
+    checksum BLOB NOT NULL
+);
+CREATE INDEX face_person ON face (person);
+CREATE UNIQUE INDEX face_photo ON face (photo, person);
+"""
+
+
+@dataclass(frozen=True)
+class FaceRecord:
+    """One face to enrol: `vector` (dim,) float32 of unit length, `box` (left, top, width, height) in pixels."""
+
+    name: str
+    vector: np.ndarray
+    box: tuple[float, float, float, float]
+    score: float
+    quality: float
+    source: str
+    photo: str  # SHA-256, hex
+
+
+@dataclass(frozen=True)
+class PersonRecord:
+    """One enrolled person: how many photos, and when the first was enrolled (ISO 8601, UTC)."""
+
+    name: str
+    photos: int
+    enrolled: str
+
+
+@dataclass(frozen=True)
+class State:
+    """The one row that binds a gallery to its model."""
+
+    model: str
+    model_file: str
+    dim: int
+    revision: int
+    rewritten: int
+
+
+class Store:
+    """An open gallery.db. Raises GalleryError and its kinds; use as a context manager."""
+
+    def __init__(self, folder: Path, create_for: tuple[str, str, int] | None = None) -> None:
+        """Open the database in `folder`; `create_for` (model fingerprint, its file, dim) makes it when there is none."""
+        self.path = folder / FILE
+        fresh = not self.path.exists()
+        if fresh and create_for is None:
+            raise GalleryError(f"{self.path} does not exist; enroll somebody first")
+        with _translated(self.path):
+            if fresh:
+                os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))
+            self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            try:
+                self._db.execute("PRAGMA foreign_keys = ON")
+                self._db.execute("PRAGMA secure_delete = ON")
+                self._db.execute("PRAGMA synchronous = FULL")
+                if create_for is not None:
+                    self._create(*create_for)
+                self._check_version()
+            except BaseException:
+                self._db.close()
+                raise
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database; safe to call twice."""
+        self._db.close()
+
+    @property
+    def state(self) -> State:
+        """Model, dimension and revisions as of now."""
+        with _translated(self.path):
+            row = self._db.execute("SELECT model, model_file, dim, revision, rewritten FROM gallery").fetchone()
+        if row is None:
+            raise GalleryDamaged(f"{self.path} has lost its description; restore a copy or enroll again")
+        return State(*row)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Several reads on one state of the gallery."""
+        with _translated(self.path):
+            self._db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._db.execute("COMMIT")
+
+    @contextmanager
+    def _change(self, rewrites: bool) -> Iterator[None]:
+        """One transaction: all of it or nothing, and the revision moves with it."""
+        with _translated(self.path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute(
+                    "UPDATE gallery SET revision = revision + 1, "
+                    "rewritten = CASE WHEN ? THEN revision + 1 ELSE rewritten END",
+                    (rewrites,),
+                )
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    # writing
+
+    def add(self, records: Sequence[FaceRecord]) -> list[int]:
+        """Add faces in one transaction; returns their ids. On disk when this returns."""
+        if not records:
+            return []
+        dim, now = self.state.dim, datetime.now(timezone.utc).isoformat(timespec="seconds")
+        for record in records:
+            if record.vector.shape != (dim,) or not np.isfinite(record.vector).all():
+                raise GalleryError(f"The embedding of {record.source} is not {dim} finite numbers; check the model")
+        with self._change(rewrites=False):
+            return [self._insert(record, now) for record in records]
+
+    def _insert(self, record: FaceRecord, enrolled: str) -> int:
+        self._db.execute("INSERT OR IGNORE INTO person (name) VALUES (?)", (record.name,))
+        (person,) = self._db.execute("SELECT id FROM person WHERE name = ?", (record.name,)).fetchone()
+        vector, photo = np.asarray(record.vector, "<f4").tobytes(), bytes.fromhex(record.photo)
+        values = (*record.box, record.score, record.quality, record.source, photo, enrolled)
+        cursor = self._db.execute(
+            "INSERT INTO face (person, vector, box_left, box_top, box_width, box_height, score, quality, source, "
+            "photo, enrolled, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (person, vector, *values, b""),
+        )
+        face = int(cursor.lastrowid or 0)
+        self._db.execute("UPDATE face SET checksum = ? WHERE id = ?", (_checksum(face, person, vector, *values), face))
+        return face
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a person another name. Raises PersonNotFound, GalleryError when the new name is taken."""
+        person = self._person(old)
+        if old != new and self._db.execute("SELECT 1 FROM person WHERE name = ?", (new,)).fetchone():
+            raise GalleryError(f"{new!r} is enrolled already; use merge to make the two one person")
+        with self._change(rewrites=False):
+            self._db.execute("UPDATE person SET name = ? WHERE id = ?", (new, person))
+
+    def merge(self, source: str, into: str) -> int:
+        """Give all of one person's faces to another; returns how many. A photo both have is kept once."""
+        giver, taker = self._person(source), self._person(into)
+        if giver == taker:
+            raise GalleryError(f"{source!r} cannot be merged into itself; name two people")
+        with self._change(rewrites=True):
+            rows = self._db.execute("SELECT id, photo FROM face WHERE person = ?", (giver,)).fetchall()
+            moved = 0
+            for face, photo in rows:
+                if self._db.execute("SELECT 1 FROM face WHERE person = ? AND photo = ?", (taker, photo)).fetchone():
+                    continue
+                self._db.execute("UPDATE face SET person = ? WHERE id = ?", (taker, face))
+                row = self._db.execute(f"SELECT {_MEANING} FROM face WHERE id = ?", (face,)).fetchone()
+                self._db.execute("UPDATE face SET checksum = ? WHERE id = ?", (_checksum(*row), face))
+                moved += 1
+            self._db.execute("DELETE FROM person WHERE id = ?", (giver,))
+        return moved
+
+    def remove(self, names: Iterable[str]) -> int:
+        """Delete people and their faces in one transaction; returns how many faces went."""
+        persons = [self._person(name) for name in names]
+        with self._change(rewrites=True):
+            gone = 0
+            for person in persons:
+                gone += self._db.execute("DELETE FROM face WHERE person = ?", (person,)).rowcount
+                self._db.execute("DELETE FROM person WHERE id = ?", (person,))
+        return gone
+
+    def scrub(self) -> bool:
+        """Take what was deleted out of the log and the free pages too; False while a reader holds a snapshot."""
+        with _translated(self.path):
+            busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            if not busy:
+                self._db.execute("VACUUM")
+                busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        return not busy
+
+    def bind_model(self, model: str, model_file: str) -> None:
+        """Bind to another file of the same encoder: a new head or calibration; vectors stay."""
+        with self._change(rewrites=True):
+            self._db.execute("UPDATE gallery SET model = ?, model_file = ?", (model, model_file))
+
+    def replace_vectors(
+        self, model: str, model_file: str, dim: int, vectors: dict[int, tuple[np.ndarray, float]]
+    ) -> None:
+        """Re-encode: give every listed face a new vector and quality, forget the others, bind to another model."""
+        with self._change(rewrites=True):
+            rows = self._db.execute("SELECT id FROM face").fetchall()
+            for (face,) in rows:
+                if face not in vectors:
+                    self._db.execute("DELETE FROM face WHERE id = ?", (face,))
+                    continue
+                vector, quality = vectors[face]
+                blob = np.asarray(vector, "<f4").tobytes()
+                self._db.execute("UPDATE face SET vector = ?, quality = ? WHERE id = ?", (blob, quality, face))
+                row = self._db.execute(f"SELECT {_MEANING} FROM face WHERE id = ?", (face,)).fetchone()
+                self._db.execute("UPDATE face SET checksum = ? WHERE id = ?", (_checksum(*row), face))
+            self._db.execute("DELETE FROM person WHERE id NOT IN (SELECT person FROM face)")
+            self._db.execute("UPDATE gallery SET model = ?, model_file = ?, dim = ?", (model, model_file, dim))
+
+    # reading
+
+    def people(self) -> list[PersonRecord]:
+        """Everybody, by name."""
+        with _translated(self.path):
+            rows = self._db.execute(
+                "SELECT name, COUNT(face.id), COALESCE(MIN(enrolled), '') FROM person "
+                "LEFT JOIN face ON face.person = person.id GROUP BY person.id ORDER BY name"
+            ).fetchall()
+        return [PersonRecord(*row) for row in rows]
+
+    def count(self) -> tuple[int, int]:
+        """(people, faces)."""
+        with _translated(self.path):
+            people = self._db.execute("SELECT COUNT(*) FROM person").fetchone()[0]
+            return people, self._db.execute("SELECT COUNT(*) FROM face").fetchone()[0]
+
+    def owners(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ids of all faces in ascending order and the person of each, two (n,) int64 arrays."""
+        with _translated(self.path):
+            rows = self._db.execute("SELECT id, person FROM face ORDER BY id").fetchall()
+        table = np.array(rows, np.int64).reshape(-1, 2)
+        return table[:, 0].copy(), table[:, 1].copy()
+
+    def names(self) -> dict[int, str]:
+        """Name by person id."""
+        with _translated(self.path):
+            return dict(self._db.execute("SELECT id, name FROM person").fetchall())
+
+    def known_photo(self, photo: str) -> list[str]:
+        """Names under which a photo (SHA-256, hex) is enrolled."""
+        with _translated(self.path):
+            rows = self._db.execute(
+                "SELECT name FROM face JOIN person ON person.id = face.person WHERE photo = ?", (bytes.fromhex(photo),)
+            ).fetchall()
+        return [name for (name,) in rows]
+
+    def sources(self) -> list[tuple[int, str, str, tuple[float, float, float, float]]]:
+        """(id, path, SHA-256, box) of every face, by id."""
+        with _translated(self.path):
+            rows = self._db.execute(
+                "SELECT id, source, photo, box_left, box_top, box_width, box_height FROM face ORDER BY id"
+            ).fetchall()
+        return [(face, source, photo.hex(), (a, b, c, d)) for face, source, photo, a, b, c, d in rows]
+
+    def vectors(self, ids: Sequence[int] | None = None, after: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Ids (n,) int64 and vectors (n, dim) float32, checksums verified: those of `ids`, or all above `after`.
+
+        Raises GalleryDamaged for a record that no longer means what was written.
+        """
+        with _translated(self.path):
+            if ids is None:
+                rows = self._db.execute(
+                    f"SELECT {_MEANING}, checksum FROM face WHERE id > ? ORDER BY id", (after,)
+                ).fetchall()
+            else:
+                rows = []
+                for start in range(0, len(ids), 500):
+                    part = [int(i) for i in ids[start : start + 500]]
+                    marks = ",".join("?" * len(part))
+                    rows += self._db.execute(
+                        f"SELECT {_MEANING}, checksum FROM face WHERE id IN ({marks})", part
+                    ).fetchall()
+        dim = self.state.dim
+        found = np.empty(len(rows), np.int64)
+        out = np.empty((len(rows), dim), np.float32)
+        for i, row in enumerate(rows):
+            if _checksum(*row[:-1]) != row[-1] or len(row[2]) != 4 * dim:
+                raise GalleryDamaged(
+                    f"Face {row[0]} in {self.path} is damaged; restore a copy, or enroll its photo again"
+                )
+            found[i] = row[0]
+            out[i] = np.frombuffer(row[2], "<f4")
+        return found, out
+
+    def _person(self, name: str) -> int:
+        with _translated(self.path):
+            row = self._db.execute("SELECT id FROM person WHERE name = ?", (name,)).fetchone()
+        if row is None:
+            raise PersonNotFound(f"Nobody named {name!r} is enrolled; `facedex list` shows the names")
+        return int(row[0])
+
+    def _create(self, model: str, model_file: str, dim: int) -> None:
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("BEGIN IMMEDIATE")
+        # Two processes may create at once: the second finds the table there.
+        if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'gallery'").fetchone():
+            for statement in _SCHEMA.split(";\n"):
+                if statement.strip():
+                    self._db.execute(statement)
+            self._db.execute(
+                "INSERT INTO gallery VALUES (1, ?, ?, ?, ?, 0, 0)", (SCHEMA_VERSION, model, model_file, dim)
+            )
+        self._db.execute("COMMIT")
+
+    def _check_version(self) -> None:
+        if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'gallery'").fetchone():
+            raise GalleryDamaged(f"{self.path} is no facedex gallery; name another folder, or remove that file")
+        (version,) = self._db.execute("SELECT schema_version FROM gallery").fetchone() or (None,)
+        if version != SCHEMA_VERSION:
+            raise GalleryMismatch(
+                f"{self.path} has version {version} of the format, this facedex reads {SCHEMA_VERSION}; upgrade facedex"
+            )
+
+
+_MEANING = "id, person, vector, box_left, box_top, box_width, box_height, score, quality, source, photo, enrolled"
+
+
+def _checksum(
+    face: int, person: int, vector: bytes, left: float, top: float, width: float, height: float,
+    score: float, quality: float, source: str, photo: bytes, enrolled: str,
+) -> bytes:  # fmt: skip
+    """Sixteen bytes of SHA-256 over a face's every field, each with its length."""
+    digest = hashlib.sha256(struct.pack("<qq6d", face, person, left, top, width, height, score, quality))
+    for part in (vector, source.encode("utf-8", "surrogateescape"), photo, enrolled.encode()):
+        digest.update(struct.pack("<q", len(part)))
+        digest.update(part)
+    return digest.digest()[:16]
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """SQLite's errors as ours."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        text = str(error)
+        if "locked" in text or "busy" in text:
+            raise GalleryBusy(f"{path} is being written by another process; try again when it is done") from None
+        if "full" in text:
+            raise GalleryError(
+                f"{path} could not be written, the disk is full; free some space, nothing was changed"
+            ) from None
+        raise GalleryError(f"{path} cannot be used ({text}); check the folder's permissions") from None
+    except sqlite3.DatabaseError as error:
+        raise GalleryDamaged(f"{path} is damaged ({error}); restore a copy, or enroll again") from None
+    except OSError as error:
+        raise GalleryError(f"{path} cannot be used ({error.strerror}); check the folder's permissions") from None

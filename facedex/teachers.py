@@ -1,0 +1,64 @@
+"""Other encoders' embeddings of the training photos, as targets to learn from."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from facedex.errors import DataError
+
+
+class Teachers:
+    """Embeddings by photo key, of one or several encoders side by side.
+
+    The file is a .npz: `key` (n,) strings NAME/PHOTO as in the packs without the suffix, and for every teacher an
+    array (n, d) of any numeric type. Arrays of one dimension (norms) are ignored. Raises DataError.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                keys = file["key"]
+                parts = {name: file[name] for name in file.files if name != "key" and file[name].ndim == 2}
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(
+                f"{path} is no file of teachers' embeddings ({error}); see `facedex train --help`"
+            ) from None
+        if not parts or any(len(part) != len(keys) for part in parts.values()):
+            raise DataError(f"{path} holds no embeddings, or not one for every key; make it again")
+        self._at = {str(key): i for i, key in enumerate(keys)}
+        self._parts = parts
+        self.path = os.fspath(path)
+
+    def targets(self, keys: list[str], dim: int) -> np.ndarray:
+        """A target for every key: (n, dim) float32 of unit length; rows of NaN where no teacher saw the photo.
+
+        Each teacher is brought to unit length, centred and brought to unit length again; they are put side by side
+        and projected on their first `dim` principal components, fitted on these very photos. Raises DataError when
+        the file knows less than half of them.
+        """
+        rows = np.array([self._at.get(key, -1) for key in keys])
+        known = rows >= 0
+        if known.mean() < 0.5:
+            raise DataError(f"{self.path} knows only {known.mean():.0%} of the photos; it belongs to other data")
+        joined = np.concatenate([_centred(part[rows[known]]) for part in self._parts.values()], axis=1)
+        if joined.shape[1] < dim:
+            raise DataError(f"{self.path} has {joined.shape[1]} numbers a photo, fewer than the embedding's {dim}")
+        mean = joined.mean(0)
+        values, vectors = np.linalg.eigh(np.cov(joined - mean, rowvar=False))
+        basis = vectors[:, np.argsort(-values)[:dim]]
+        # An eigenvector's sign is the solver's whim: fix it, so that machines agree.
+        basis *= np.sign(basis[np.abs(basis).argmax(0), np.arange(basis.shape[1])])
+        targets = np.full((len(keys), dim), np.nan, np.float32)
+        targets[known] = _unit((joined - mean) @ basis)
+        return targets
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)
+
+
+def _centred(x: np.ndarray) -> np.ndarray:
+    x = _unit(x.astype(np.float64))
+    return _unit(x - x.mean(0))

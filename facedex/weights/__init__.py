@@ -1,0 +1,1 @@
+"""The weights that ship with facedex; see README.md in this folder."""
