@@ -13,6 +13,7 @@ TEMPLATE = np.array(
 )
 SIZE = 112
 MARGIN = 8  # pixels round the crop in training data, for jitter: SIZE + 2 * MARGIN = 128
+_WARP_LIMIT = 2**15 - 1  # pixels a side that warpAffine refuses
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -44,7 +45,7 @@ def align(pixels: np.ndarray, landmarks: np.ndarray, margin: int = 0) -> np.ndar
     side = SIZE + 2 * margin
     matrix = similarity(landmarks, TEMPLATE + margin)
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    if scale < 0.5:
+    if scale < 0.5 or max(pixels.shape[:2]) >= _WARP_LIMIT:
         # warpAffine samples four pixels only: a face far larger than the crop is averaged down first,
         # around the face alone, so that a large photo costs no more than a small one.
         corners = np.linalg.inv(matrix[:, :2]) @ (

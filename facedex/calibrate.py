@@ -152,7 +152,7 @@ def platt(genuine: np.ndarray, impostor: np.ndarray) -> tuple[float, float]:
         if np.abs(size * step).max() < 1e-9:
             break
     slope = max(float(theta[0]) / spread, 1e-6)
-    return slope, float(theta[1]) - float(theta[0]) / spread * mean
+    return slope, float(theta[1]) - slope * mean
 
 
 def _sigmoid(z: np.ndarray) -> np.ndarray:

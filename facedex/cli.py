@@ -6,6 +6,7 @@ Imports that take time are inside the commands, so that --help answers at once.
 from __future__ import annotations
 
 import dataclasses
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-err = Console(stderr=True)
+err = Console(stderr=True, emoji=False)
 
 
 def _version(value: bool) -> None:
@@ -102,6 +103,11 @@ DeviceOption = Annotated[str, typer.Option(help="cpu; cuda or mps with the extra
 INDEX = Path("index")
 
 
+def _one_format(as_json: bool, as_csv: bool) -> None:
+    if as_json and as_csv:
+        raise typer.BadParameter("--json and --csv exclude each other; choose one")
+
+
 def _print(table: object) -> None:
     """A rich table on stdout, wide enough to be grepped when it goes to a file."""
     console = Console()
@@ -133,6 +139,7 @@ def enroll(
     from facedex.enrolment import named_photos
     from facedex.gallery import Enrolled, Gallery
 
+    _one_format(as_json, as_csv)
     results: list[Enrolled] = []
     with named_photos(photos, name) as (found, total), Gallery(gallery, model, create=True) as into:
         progress = _progress(total)
@@ -191,6 +198,7 @@ def identify(
     from facedex.identify import expand
     from facedex.identify import identify as identify_photos
 
+    _one_format(as_json, as_csv)
     wanted = list(expand(photos))
     done, used = [], set[str]()
     with Gallery(gallery, model) as known:
@@ -284,6 +292,7 @@ def list_people(gallery: GalleryOption = INDEX, as_json: JsonOption = False, as_
     from facedex import render
     from facedex.gallery import Gallery
 
+    _one_format(as_json, as_csv)
     with Gallery(gallery) as known:
         people = known.people()
     if as_json:
@@ -375,6 +384,8 @@ def _progress(total: int | None) -> Progress:
 
 def main() -> None:
     """Run the command line; every FacedexError becomes one line on stderr and exit code 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # an odd byte in a path, or a narrow code page, is no reason to stop
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except FacedexError as error:

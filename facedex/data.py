@@ -62,7 +62,7 @@ class Faces:
     def digest(self) -> str:
         """SHA-256 over the list of photos and whom each shows: the record of what was trained on."""
         lines = "\n".join(f"{self.names[p]}\t{k}" if p >= 0 else k for p, k in zip(self.people, self.keys, strict=True))
-        return hashlib.sha256(lines.encode()).hexdigest()
+        return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def load_faces(
@@ -90,7 +90,7 @@ def load_faces(
         keys, photo_names = listed["keys"], listed["names"]
         if not len(crops) == len(keys) == len(photo_names):
             raise ValueError("lengths differ")
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"The cached crops {stem}.npy cannot be used ({error}); delete them and start again") from None
     names, people = np.unique(np.array(photo_names, dtype=object).astype(str), return_inverse=True)
     return Faces(crops, np.arange(len(keys)), people.astype(np.int64), names.tolist(), keys)
@@ -236,12 +236,17 @@ class PKSampler:
 
 def _source_digest(source: Path, aligned: bool) -> str:
     """Changes when a photo is added, removed or written anew; reads no photo."""
-    digest = hashlib.sha256(f"{_CACHE_VERSION}\0{aligned}\0{CANVAS}\0{source.resolve()}".encode())
     if not source.exists():
         raise DataError(f"{source} does not exist; give a folder of people or a .tar or .zip of one")
+    text = f"{_CACHE_VERSION}\0{aligned}\0{CANVAS}\0{source.resolve()}"
+    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape"))
     for path in images.find_photos(source) if source.is_dir() else [source]:
-        status = path.stat()
-        digest.update(f"\0{path}\0{status.st_size}\0{status.st_mtime_ns}".encode("utf-8", "surrogateescape"))
+        try:
+            status = path.stat()
+            state = f"{status.st_size}\0{status.st_mtime_ns}"
+        except OSError:  # a link to nowhere: one unusable photo, which reading reports
+            state = "gone"
+        digest.update(f"\0{path}\0{state}".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
@@ -257,7 +262,9 @@ def _build_cache(
     names: list[str] = []
     partial = stem.with_suffix(f".partial-{os.getpid()}")
 
-    def crop(photo: NamedPhoto, data: bytes) -> np.ndarray | PhotoError:
+    def crop(photo: NamedPhoto, data: bytes | PhotoError) -> np.ndarray | PhotoError:
+        if isinstance(data, PhotoError):
+            return data
         try:
             pixels = images.decode(data, photo.path)
             return _ready(pixels, photo.path) if aligned else _largest(pixels, photo.path, detector)
@@ -300,11 +307,11 @@ def _build_cache(
         partial.unlink(missing_ok=True)
 
 
-def _bytes(photo: NamedPhoto) -> bytes:
+def _bytes(photo: NamedPhoto) -> bytes | PhotoError:
     try:
         return photo.read()
-    except PhotoError:
-        return b""  # decoding then reports it by name, like any other unusable photo
+    except PhotoError as error:
+        return error
 
 
 def _ready(pixels: np.ndarray, name: str) -> np.ndarray:

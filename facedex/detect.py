@@ -92,15 +92,22 @@ class FaceDetector:
 
     def _padded(self, pixels: np.ndarray) -> list[Face]:
         height, width = pixels.shape[:2]
-        border = max(height, width) // 2
+        scale = min(1.0, _SIDE / max(height, width))
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        if size != (width, height):
+            # Before the border, which round a long strip would be a hundred times the photo.
+            pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+        border = max(size) // 2
         padded = cv2.copyMakeBorder(pixels, border, border, border, border, cv2.BORDER_CONSTANT, value=(127, 127, 127))
         longer = max(padded.shape[:2])
         scale = _SIDE / longer if longer > _SIDE else max(1.0, _SMALLEST_INPUT / longer)
-        shift = np.array([border, border], np.float32)
-        return [
-            Face((f.box[0] - border, f.box[1] - border, f.box[2], f.box[3]), f.landmarks - shift, f.score)
-            for f in self._run(padded, scale)
-        ]
+        x, y = width / size[0], height / size[1]
+        faces = []
+        for face in self._run(padded, scale):
+            left, top, wide, high = face.box
+            box = ((left - border) * x, (top - border) * y, wide * x, high * y)
+            faces.append(Face(box, (face.landmarks - border) * np.array([x, y], np.float32), face.score))
+        return faces
 
     def _run(self, pixels: np.ndarray, scale: float) -> list[Face]:
         height, width = pixels.shape[:2]

@@ -60,7 +60,7 @@ class TorchEncoder:
             import torch
 
             from facedex.model import from_file
-            from facedex.train import pick_device
+            from facedex.trainer import pick_device
         except ModuleNotFoundError:
             raise MissingExtra(f"Encoding on {device}", "train") from None
         self._torch = torch

@@ -73,6 +73,9 @@ def read_pairs(path: str | os.PathLike[str]) -> list[Pair]:
         fold = number // (2 * each) if folds > 1 else (number % each) * 10 // each
         first, second = (f"{name}/{name}_{photo:04d}" for name, photo in (a, b))
         pairs.append(Pair(first, second, same, fold))
+    for same in (True, False):
+        if len({pair.fold for pair in pairs if pair.same == same}) < 2:
+            raise DataError(f"{path} needs two pairs of the same person and two of different ones; add pairs")
     return pairs
 
 
@@ -167,7 +170,7 @@ def _aligned(
         except PhotoError:
             return None
         faces = detector.detect(pixels)
-        return align.align(pixels, _central(faces, pixels.shape).landmarks) if faces else None
+        return align.align(pixels, central(faces, pixels.shape).landmarks) if faces else None
 
     crops: dict[str, np.ndarray] = {}
     failed = []
@@ -182,7 +185,7 @@ def _aligned(
     return crops, failed
 
 
-def _central(faces: list[Face], shape: tuple[int, ...]) -> Face:
+def central(faces: list[Face], shape: tuple[int, ...]) -> Face:
     """The face nearest the middle: in sets such as LFW the person named, whoever else is in the picture."""
     middle = np.array([shape[1] / 2, shape[0] / 2])
 

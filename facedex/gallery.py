@@ -18,6 +18,7 @@ from facedex import align, images, search
 from facedex.calibrate import Calibration
 from facedex.detect import Face
 from facedex.errors import (
+    DataError,
     GalleryBusy,
     GalleryError,
     GalleryMismatch,
@@ -30,7 +31,7 @@ from facedex.faces import FaceReader
 from facedex.head import Head
 from facedex.modelfile import ModelFile, read_graph, read_model, shipped_model
 from facedex.people import NamedPhoto, person_name
-from facedex.store import BUSY_SECONDS, FILE, FaceRecord, PersonRecord, Store
+from facedex.store import BUSY_SECONDS, FILE, FaceRecord, PersonRecord, Store, is_unfinished
 
 _LOCK_FILE = "writer.lock"
 _BATCH = 32  # photos decoded, encoded and committed together
@@ -76,9 +77,10 @@ class Gallery:
         """
         self.folder = Path(folder)
         self._reader: FaceReader | None = None
-        if not (self.folder / FILE).exists():
-            if not create:
-                raise GalleryNotFound(f"There is no gallery in {self.folder}; make one with `facedex enroll`")
+        fresh = not (self.folder / FILE).exists()
+        if fresh and not create:
+            raise GalleryNotFound(f"There is no gallery in {self.folder}; make one with `facedex enroll`")
+        if fresh or (create and is_unfinished(self.folder)):
             self._create(read_model(model or shipped_model()))
         self._store = Store(self.folder)
         state = self._store.state
@@ -150,23 +152,20 @@ class Gallery:
     ) -> list[Enrolled]:
         reader = self.reader(device)
         results: list[Enrolled | None] = [None] * len(batch)
-        seen: dict[str, str] = {}
+        seen: dict[str, int] = {}
         wanted: list[tuple[int, str, bytes]] = []
+        again: list[tuple[int, str, list[str]]] = []  # photos enrolled before, or earlier in this batch
         for i, photo in enumerate(batch):
             try:
                 data = photo.read()
-            except PhotoError as error:
+            except (PhotoError, DataError) as error:  # DataError: a broken member of a pack
                 results[i] = Enrolled(photo.path, photo.name, "skipped", str(error))
                 continue
             digest = images.sha256(data)
-            names = self._store.known_photo(digest) + ([seen[digest]] if digest in seen else [])
-            if photo.name in names:
-                results[i] = Enrolled(photo.path, photo.name, "known", "this photo is enrolled already")
-            elif names:
-                why = f"this very photo is enrolled as {names[0]!r}; remove or merge one of the two"
-                results[i] = Enrolled(photo.path, photo.name, "conflict", why)
+            names = self._store.known_photo(digest)
+            if names or seen.setdefault(digest, i) != i:
+                again.append((i, digest, names))
             else:
-                seen[digest] = photo.name
                 wanted.append((i, digest, data))
 
         def find(item: tuple[int, str, bytes]) -> tuple[np.ndarray, Face, int] | PhotoError:
@@ -201,6 +200,19 @@ class Gallery:
             box = (float(face.box[0]), float(face.box[1]), float(face.box[2]), float(face.box[3]))
             records.append(FaceRecord(batch[i].name, one.vector, box, face.score, one.quality, source, digest))
         self._store.add(records)
+        for i, digest, names in again:
+            photo = batch[i]
+            first = None if names else results[seen[digest]]
+            if first and first.status == "skipped":
+                why = f"it is the same photo as {first.photo}, which was skipped"
+                results[i] = Enrolled(photo.path, photo.name, "skipped", why)
+                continue
+            names = [first.name] if first else names
+            if photo.name in names:
+                results[i] = Enrolled(photo.path, photo.name, "known", "this photo is enrolled already")
+            else:
+                why = f"this very photo is enrolled as {names[0]!r}; remove or merge one of the two"
+                results[i] = Enrolled(photo.path, photo.name, "conflict", why)
         return [result for result in results if result is not None]
 
     def rename(self, old: str, new: str) -> None:
@@ -295,6 +307,8 @@ class Gallery:
             return []
         if exhaustive:
             ids, vectors = self._store.vectors()
+            known = np.isin(ids, self._owners[0])  # another process may have added some since
+            ids, vectors = ids[known], vectors[known]
         else:
             ids, vectors = self._store.vectors(self._shortlist(vector, max(shortlist, top)).tolist())
         logits = self.head.logits(np.asarray(vector, np.float32)[None], vectors)
@@ -347,7 +361,8 @@ class Gallery:
             projection = search.load(self.folder, self._store, state, self.head, head_id)
             data = None
             if projection is None:
-                projection, data = search.build(self._store, state, self.head, head_id)
+                kind = search.stored_kind(self.folder)
+                projection, data = search.build(self._store, state, self.head, head_id, kind)
         self._projection, self._revision = projection, state.revision
         if data is not None:
             # A reader mends the projection for the next one, if it may; it has what it needs either way.
@@ -367,7 +382,7 @@ class Gallery:
         current = search.load(self.folder, self._store, state, self.head, head_id)
         if compact_only and current is not None and not current.wants_compaction:
             return
-        kind = kind or (current.manifest.kind if current else "flat")
+        kind = kind or search.stored_kind(self.folder)
         projection, data = search.build(self._store, state, self.head, head_id, kind)
         try:
             search.save(self.folder, projection, data)

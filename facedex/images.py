@@ -30,7 +30,6 @@ from PIL import (
 )
 
 from facedex.errors import (
-    MissingExtra,
     PhotoError,
     PhotoNotFound,
     PhotoTooLarge,
@@ -92,14 +91,14 @@ def read_bytes(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> byte
 def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Pixels of an encoded picture: (height, width, 3) uint8 RGB, upright, its first frame.
 
-    `name` is what errors call it. Raises PhotoUnreadable, PhotoUnsupported, PhotoTooLarge, MissingExtra.
+    `name` is what errors call it. Raises PhotoUnreadable, PhotoUnsupported, PhotoTooLarge.
     """
     if not data:
         raise PhotoUnreadable(f"{name} is empty; replace the file")
     formats = list(_FORMATS)
     container = _isobmff(data)
     if container == "heif":
-        _enable_heif()
+        _enable_heif(name)
         formats = ["HEIF"]
     elif container == "avif" and not features.check("avif"):
         raise PhotoUnsupported(f"{name} is an AVIF picture, which this Pillow cannot read; upgrade pillow")
@@ -115,8 +114,7 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
                         f"{max_pixels / 1e6:.0f} million read here; save a smaller copy"
                     )
                 image.load()
-                upright = ImageOps.exif_transpose(image)
-                return _rgb(upright)
+                return _rgb(_upright(image))
     except PhotoError:
         raise
     except Image.UnidentifiedImageError:
@@ -134,7 +132,7 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
 
 def open_photo(path: str | os.PathLike[str]) -> Photo:
-    """Read and decode one photo file. Raises PhotoError of some kind, or MissingExtra for HEIC."""
+    """Read and decode one photo file. Raises PhotoError of some kind."""
     data = read_bytes(path)
     name = os.fspath(path)
     return Photo(name, sha256(data), decode(data, name))
@@ -205,12 +203,20 @@ def _isobmff(data: bytes) -> str | None:
     return "heif" if brands & _HEIF_BRANDS else None
 
 
-def _enable_heif() -> None:
+def _enable_heif(name: str) -> None:
     try:
         import pillow_heif
     except ImportError:
-        raise MissingExtra("Reading HEIC photos", "heic") from None
+        # A photo's own fault and not MissingExtra, which would stop a whole batch.
+        raise PhotoUnsupported(f"{name} is a HEIC photo; to read these, run: pip install 'facedex[heic]'") from None
     pillow_heif.register_heif_opener()
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # damaged EXIF, for which the parser raises anything; the picture itself is whole
+        return image
 
 
 def _rgb(image: Image.Image) -> np.ndarray:

@@ -8,6 +8,8 @@ import numpy as np
 def threshold_at_fmr(impostor: np.ndarray, fmr: float) -> float:
     """The lowest score that at most this share of impostor scores reaches or passes."""
     allowed = int(np.floor(fmr * len(impostor)))
+    if allowed >= len(impostor):
+        return float("-inf")
     top = np.partition(impostor, len(impostor) - 1 - allowed)[len(impostor) - 1 - allowed]
     return float(np.nextafter(top, np.inf, dtype=np.asarray(impostor).dtype))
 

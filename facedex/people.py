@@ -13,7 +13,7 @@ import tarfile
 import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -70,19 +70,26 @@ def open_people(source: str | os.PathLike[str]) -> Iterator[Iterator[NamedPhoto]
     elif not path.exists():
         raise DataError(f"{path} does not exist; give a folder of people or a .tar or .zip of one")
     elif str(path).lower().endswith(".zip"):
-        try:
-            with zipfile.ZipFile(path) as pack:
-                yield _from_zip(path, pack)
-        except zipfile.BadZipFile:
-            raise DataError(f"{path} is not a readable zip file; make it again") from None
+        with ExitStack() as stack:
+            with _intact(path):
+                pack = stack.enter_context(zipfile.ZipFile(path))
+            yield _from_zip(path, pack)
     elif is_pack(path):
-        try:
-            with tarfile.open(path) as tar:
-                yield _from_tar(path, tar)
-        except (tarfile.TarError, EOFError, OSError) as error:
-            raise DataError(f"{path} is not a readable tar file ({error}); make it again") from None
+        with ExitStack() as stack:
+            with _intact(path):
+                tar = stack.enter_context(tarfile.open(path))
+            yield _from_tar(path, tar)
     else:
         raise DataError(f"{path} is not a folder, a .tar or a .zip; put each person's photos in a folder of their own")
+
+
+@contextmanager
+def _intact(path: Path) -> Iterator[None]:
+    """Round what reads from a pack, and only that: the errors of a caller are not the pack's."""
+    try:
+        yield
+    except Exception as error:  # tarfile, zipfile, zlib and lzma each have their own, and a password is asked for
+        raise DataError(f"{path} is not a readable pack ({error}); make it again") from None
 
 
 def _photo(parts: tuple[str, ...], path: str, read: Callable[[], bytes]) -> NamedPhoto:
@@ -115,20 +122,26 @@ def _from_zip(path: Path, pack: zipfile.ZipFile) -> Iterator[NamedPhoto]:
             continue
 
         def read(info: zipfile.ZipInfo = info) -> bytes:
-            return pack.read(info)
+            with _intact(path):
+                return pack.read(info)
 
         yield _photo(parts, f"{path}:{info.filename}", read)
 
 
 def _from_tar(path: Path, pack: tarfile.TarFile) -> Iterator[NamedPhoto]:
     # In the order of the file, which for a compressed tar is the only cheap one.
-    for member in pack:
+    while True:
+        with _intact(path):
+            member = pack.next()
+        if member is None:
+            return
         parts = _pack_parts(member.name)
         if parts is None or not member.isfile() or member.size > images.MAX_BYTES:
             continue
 
         def read(member: tarfile.TarInfo = member) -> bytes:
-            file = pack.extractfile(member)
-            return file.read() if file else b""
+            with _intact(path):
+                file = pack.extractfile(member)
+                return file.read() if file else b""
 
         yield _photo(parts, f"{path}:{member.name}", read)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from facedex.evaluate import PairsReport
 from facedex.gallery import Enrolled
@@ -23,10 +25,10 @@ _KNOWN, _STRANGER = (46, 160, 67), (208, 108, 20)
 
 
 def json_line(value: dict[str, Any]) -> str:
-    """One JSON object a line; text as it is, but for what is no Unicode (odd bytes in a path)."""
+    """One JSON object a line; text as it is, but for what stdout cannot take (odd bytes in a path, a code page)."""
     text = json.dumps(value, ensure_ascii=False)
     try:
-        text.encode("utf-8")
+        text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
         return json.dumps(value)
     return text
@@ -136,23 +138,23 @@ def identified_table(photos: Iterable[IdentifiedPhoto], top: int) -> Table:
     for photo in photos:
         for number, one in enumerate(photo.faces):
             left, upper, width, height = (round(value) for value in one.face.box)
-            cells = [
+            cells: list[str | Text] = [
                 _plain(photo.photo) if number == 0 else "",
                 f"{left},{upper} {width}x{height}",
-                _plain(one.name) if one.name else f"[dim]{UNKNOWN}[/dim]",
+                _plain(one.name) if one.name else Text(UNKNOWN, "dim"),
                 f"{one.probability:.1%}" if one.candidates else "-",
                 f"{one.similarity:.1%}" if one.candidates else "-",
             ]
             if top > 1:
                 others = one.candidates[1:] if one.name else one.candidates
-                cells.append(", ".join(f"{_plain(c.name)} {c.probability:.1%}" for c in others))
+                cells.append(_plain(", ".join(f"{c.name} {c.probability:.1%}" for c in others)))
             table.add_row(*cells)
     return table
 
 
 def people_table(people: list[PersonRecord]) -> Table:
     """The table of `list`."""
-    table = Table("person", "photos", "enrolled (UTC)")
+    table = Table(Column("person", overflow="fold"), "photos", "enrolled (UTC)")
     for record in people:
         table.add_row(_plain(record.name), str(record.photos), record.enrolled.replace("T", " ")[:16])
     return table
@@ -168,7 +170,8 @@ def annotated(photo: IdentifiedPhoto) -> Image.Image:
     factor = int(np.clip(np.ceil(480 / max(picture.size)), 1, 6))
     if factor > 1:
         picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.LANCZOS)
-    size = int(np.clip(smallest * factor / 4.5, 13, max(picture.size) / 20))
+    longest = max(picture.size)
+    size = int(np.clip(smallest * factor / 4.5, max(13, longest / 60), longest / 20))
     line = max(2, size // 7)
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size)
     taken: list[tuple[float, float, float, float]] = []
@@ -220,6 +223,6 @@ def _number(value: float) -> float:
     return round(float(value), 6)
 
 
-def _plain(text: str) -> str:
-    """Text that rich prints as it is, and that no odd byte of a path can break."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("[", "\\[")
+def _plain(text: str) -> Text:
+    """Text that rich prints as it is, without markup, and that no odd byte of a path can break."""
+    return Text(text.encode("utf-8", "backslashreplace").decode())

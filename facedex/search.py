@@ -40,6 +40,7 @@ class Manifest:
     revision: int
     last_id: int
     count: int
+    faces: str  # Store.digest of these: another gallery's, or another copy's, are not taken for them
     sha256: str
 
 
@@ -89,6 +90,7 @@ def build(
 ) -> tuple[Projection, bytes]:
     """A projection of all faces, and the bytes of its index. Raises GalleryDamaged for a broken record."""
     ids, vectors = store.vectors()
+    last_id = int(ids[-1]) if len(ids) else 0
     index, parameters = _make_index(kind, state.dim, len(ids))
     if len(ids):
         z = head.project(vectors)
@@ -100,7 +102,7 @@ def build(
     data = faiss.serialize_index(index).tobytes()
     manifest = Manifest(
         FORMAT, kind, parameters, state.model, head_fingerprint, state.revision,
-        int(ids[-1]) if len(ids) else 0, len(ids), hashlib.sha256(data).hexdigest(),
+        last_id, len(ids), store.digest(last_id), hashlib.sha256(data).hexdigest(),
     )  # fmt: skip
     return Projection(index, manifest, _flat(state.dim)), data
 
@@ -119,22 +121,28 @@ def load(folder: Path, store: Store, state: State, head: Head, head_fingerprint:
     try:
         manifest = Manifest(**json.loads((folder / MANIFEST_FILE).read_text("utf-8")))
         data = (folder / INDEX_FILE).read_bytes()
-    except (OSError, ValueError, TypeError):
+        if (
+            (manifest.format, manifest.model, manifest.head) != (FORMAT, state.model, head_fingerprint)
+            or not state.rewritten <= manifest.revision <= state.revision
+            or hashlib.sha256(data).hexdigest() != manifest.sha256
+            or manifest.faces != store.digest(int(manifest.last_id))
+        ):
+            return None
+        index: Any = faiss.deserialize_index(np.frombuffer(data, np.uint8))
+    except (OSError, ValueError, TypeError, OverflowError, RuntimeError):  # RuntimeError: an index of a newer FAISS
         return None
-    ids, _ = store.owners()
-    if (
-        (manifest.format, manifest.model, manifest.head) != (FORMAT, state.model, head_fingerprint)
-        or not state.rewritten <= manifest.revision <= state.revision
-        or manifest.count != int((ids <= manifest.last_id).sum())
-        or hashlib.sha256(data).hexdigest() != manifest.sha256
-    ):
-        return None
-    index: Any = faiss.deserialize_index(np.frombuffer(data, np.uint8))
     if index.ntotal != manifest.count or index.d != state.dim:
         return None
-    if manifest.kind == "ivf":
-        index.nprobe = manifest.parameters["nprobe"]
     return Projection(index, manifest, _tail(store, state.dim, head, manifest.last_id))
+
+
+def stored_kind(folder: Path) -> str:
+    """The kind of index a gallery was given, whether or not that still counts; "flat" where nothing says so."""
+    try:
+        kind = json.loads((folder / MANIFEST_FILE).read_text("utf-8"))["kind"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return "flat"
+    return kind if kind in KINDS else "flat"
 
 
 def _tail(store: Store, dim: int, head: Head, last_id: int) -> Any:

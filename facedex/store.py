@@ -10,8 +10,9 @@ import hashlib
 import os
 import sqlite3
 import struct
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -48,7 +49,7 @@ CREATE TABLE face (
     source TEXT NOT NULL,            -- path of the photo when it was enrolled
     photo BLOB NOT NULL,             -- SHA-256 of the photo's bytes
     enrolled TEXT NOT NULL,          -- ISO 8601, UTC
-    checksum BLOB NOT NULL
+    checksum BLOB NOT NULL           -- over all of these and the person's name
 );
 CREATE INDEX face_person ON face (person);
 CREATE UNIQUE INDEX face_photo ON face (photo, person);
@@ -86,6 +87,13 @@ class State:
     dim: int
     revision: int
     rewritten: int
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether a process was killed while it made the database in `folder`, which holds nothing yet then."""
+    path = folder / FILE
+    with _translated(path), closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as db:
+        return db.execute("SELECT 1 FROM sqlite_master").fetchone() is None
 
 
 class Store:
@@ -176,48 +184,53 @@ class Store:
         self._db.execute("INSERT OR IGNORE INTO person (name) VALUES (?)", (record.name,))
         (person,) = self._db.execute("SELECT id FROM person WHERE name = ?", (record.name,)).fetchone()
         vector, photo = np.asarray(record.vector, "<f4").tobytes(), bytes.fromhex(record.photo)
-        values = (*record.box, record.score, record.quality, record.source, photo, enrolled)
         cursor = self._db.execute(
             "INSERT INTO face (person, vector, box_left, box_top, box_width, box_height, score, quality, source, "
             "photo, enrolled, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (person, vector, *values, b""),
+            (person, vector, *record.box, record.score, record.quality, record.source, photo, enrolled, b""),
         )
         face = int(cursor.lastrowid or 0)
-        self._db.execute("UPDATE face SET checksum = ? WHERE id = ?", (_checksum(face, person, vector, *values), face))
+        self._seal(face)
         return face
+
+    def _seal(self, face: int) -> None:
+        """Write a face's checksum, as it is now."""
+        row = self._db.execute(f"{_SELECT} WHERE face.id = ?", (face,)).fetchone()
+        self._db.execute("UPDATE face SET checksum = ? WHERE id = ?", (_checksum(*row[:-1]), face))
 
     def rename(self, old: str, new: str) -> None:
         """Give a person another name. Raises PersonNotFound, GalleryError when the new name is taken."""
-        person = self._person(old)
-        if old != new and self._db.execute("SELECT 1 FROM person WHERE name = ?", (new,)).fetchone():
-            raise GalleryError(f"{new!r} is enrolled already; use merge to make the two one person")
         with self._change(rewrites=False):
+            person = self._person(old)
+            taken = self._db.execute("SELECT id FROM person WHERE name = ?", (new,)).fetchone()
+            if taken and taken[0] != person:
+                raise GalleryError(f"{new!r} is enrolled already; use merge to make the two one person")
             self._db.execute("UPDATE person SET name = ? WHERE id = ?", (new, person))
+            for (face,) in self._db.execute("SELECT id FROM face WHERE person = ?", (person,)).fetchall():
+                self._seal(face)
 
     def merge(self, source: str, into: str) -> int:
         """Give all of one person's faces to another; returns how many. A photo both have is kept once."""
-        giver, taker = self._person(source), self._person(into)
-        if giver == taker:
-            raise GalleryError(f"{source!r} cannot be merged into itself; name two people")
         with self._change(rewrites=True):
+            giver, taker = self._person(source), self._person(into)
+            if giver == taker:
+                raise GalleryError(f"{source!r} cannot be merged into itself; name two people")
             rows = self._db.execute("SELECT id, photo FROM face WHERE person = ?", (giver,)).fetchall()
             moved = 0
             for face, photo in rows:
                 if self._db.execute("SELECT 1 FROM face WHERE person = ? AND photo = ?", (taker, photo)).fetchone():
                     continue
                 self._db.execute("UPDATE face SET person = ? WHERE id = ?", (taker, face))
-                row = self._db.execute(f"SELECT {_MEANING} FROM face WHERE id = ?", (face,)).fetchone()
-                self._db.execute("UPDATE face SET checksum = ? WHERE id = ?", (_checksum(*row), face))
+                self._seal(face)
                 moved += 1
             self._db.execute("DELETE FROM person WHERE id = ?", (giver,))
         return moved
 
     def remove(self, names: Iterable[str]) -> int:
         """Delete people and their faces in one transaction; returns how many faces went."""
-        persons = [self._person(name) for name in names]
         with self._change(rewrites=True):
             gone = 0
-            for person in persons:
+            for person in [self._person(name) for name in names]:
                 gone += self._db.execute("DELETE FROM face WHERE person = ?", (person,)).rowcount
                 self._db.execute("DELETE FROM person WHERE id = ?", (person,))
         return gone
@@ -249,8 +262,7 @@ class Store:
                 vector, quality = vectors[face]
                 blob = np.asarray(vector, "<f4").tobytes()
                 self._db.execute("UPDATE face SET vector = ?, quality = ? WHERE id = ?", (blob, quality, face))
-                row = self._db.execute(f"SELECT {_MEANING} FROM face WHERE id = ?", (face,)).fetchone()
-                self._db.execute("UPDATE face SET checksum = ? WHERE id = ?", (_checksum(*row), face))
+                self._seal(face)
             self._db.execute("DELETE FROM person WHERE id NOT IN (SELECT person FROM face)")
             self._db.execute("UPDATE gallery SET model = ?, model_file = ?, dim = ?", (model, model_file, dim))
 
@@ -306,22 +318,22 @@ class Store:
         """
         with _translated(self.path):
             if ids is None:
-                rows = self._db.execute(
-                    f"SELECT {_MEANING}, checksum FROM face WHERE id > ? ORDER BY id", (after,)
-                ).fetchall()
+                rows = self._db.execute(f"{_SELECT} WHERE face.id > ? ORDER BY face.id", (after,)).fetchall()
             else:
                 rows = []
                 for start in range(0, len(ids), 500):
                     part = [int(i) for i in ids[start : start + 500]]
                     marks = ",".join("?" * len(part))
-                    rows += self._db.execute(
-                        f"SELECT {_MEANING}, checksum FROM face WHERE id IN ({marks})", part
-                    ).fetchall()
+                    rows += self._db.execute(f"{_SELECT} WHERE face.id IN ({marks})", part).fetchall()
         dim = self.state.dim
         found = np.empty(len(rows), np.int64)
         out = np.empty((len(rows), dim), np.float32)
         for i, row in enumerate(rows):
-            if _checksum(*row[:-1]) != row[-1] or len(row[2]) != 4 * dim:
+            try:
+                whole = _checksum(*row[:-1]) == row[-1] and len(row[2]) == 4 * dim
+            except (AttributeError, TypeError, struct.error):  # a value of another type than was written
+                whole = False
+            if not whole:
                 raise GalleryDamaged(
                     f"Face {row[0]} in {self.path} is damaged; restore a copy, or enroll its photo again"
                 )
@@ -329,9 +341,19 @@ class Store:
             out[i] = np.frombuffer(row[2], "<f4")
         return found, out
 
+    def digest(self, last_id: int) -> str:
+        """SHA-256 over which photos the faces up to an id are of, hex: other faces never have the same one."""
+        digest = hashlib.sha256()
+        with _translated(self.path):
+            for row in self._db.execute("SELECT id, photo FROM face WHERE id <= ? ORDER BY id", (last_id,)):
+                digest.update(repr(row).encode())
+        return digest.hexdigest()
+
     def _person(self, name: str) -> int:
         with _translated(self.path):
-            row = self._db.execute("SELECT id FROM person WHERE name = ?", (name,)).fetchone()
+            # Names are kept in NFC; what a shell passes may be neither that nor Unicode.
+            wanted = unicodedata.normalize("NFC", name).encode("utf-8", "replace").decode()
+            row = self._db.execute("SELECT id FROM person WHERE name = ?", (wanted,)).fetchone()
         if row is None:
             raise PersonNotFound(f"Nobody named {name!r} is enrolled; `facedex list` shows the names")
         return int(row[0])
@@ -359,16 +381,19 @@ class Store:
             )
 
 
-_MEANING = "id, person, vector, box_left, box_top, box_width, box_height, score, quality, source, photo, enrolled"
+_SELECT = (
+    "SELECT face.id, person, vector, box_left, box_top, box_width, box_height, score, quality, source, photo, "
+    "enrolled, name, checksum FROM face LEFT JOIN person ON person.id = face.person"
+)
 
 
 def _checksum(
     face: int, person: int, vector: bytes, left: float, top: float, width: float, height: float,
-    score: float, quality: float, source: str, photo: bytes, enrolled: str,
+    score: float, quality: float, source: str, photo: bytes, enrolled: str, name: str,
 ) -> bytes:  # fmt: skip
-    """Sixteen bytes of SHA-256 over a face's every field, each with its length."""
+    """Sixteen bytes of SHA-256 over a face's every field and its person's name, each with its length."""
     digest = hashlib.sha256(struct.pack("<qq6d", face, person, left, top, width, height, score, quality))
-    for part in (vector, source.encode("utf-8", "surrogateescape"), photo, enrolled.encode()):
+    for part in (vector, source.encode("utf-8", "surrogateescape"), photo, enrolled.encode(), name.encode()):
         digest.update(struct.pack("<q", len(part)))
         digest.update(part)
     return digest.digest()[:16]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -11,51 +10,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from facedex import calibrate, losses, metrics
-from facedex.augment import augment
+from facedex import calibrate, metrics
 from facedex.checkpoint import load_checkpoint, read_facts, save_checkpoint
-from facedex.data import Faces, PKSampler
+from facedex.data import Faces
 from facedex.errors import DataError
 from facedex.export import export_onnx
+from facedex.metricslog import append_metrics, plot_metrics, trim_metrics
 from facedex.model import Siamese, from_file, to_file
 from facedex.modelfile import ModelFile, read_model
-from facedex.optim import Average, Muon, rate
 from facedex.teachers import Teachers
+from facedex.trainer import RECIPES, Recipe, Run, bf16_pays, pick_device, steps_in
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """How an architecture is trained. Rates are per step, decays as each paper defines them."""
-
-    arch: str = "compact"
-    seed: int = 0
-    steps: int = 0  # 0: as many as fit into the minutes given
-    people: int = 16  # P of the P x K batch
-    photos: int = 4  # K
-    random_pairs: bool = False  # one pair in two the same, as Koch et al. 2015, in place of all pairs of P x K
-    muon_rate: float = 0.02
-    adam_rate: float = 2e-3
-    weight_decay: float = 0.01
-    average_decay: float = 0.998
-    l2_convolutions: float = 0.0
-    l2_dense: float = 0.0
-    l2_head: float = 1e-4
-    pair_weight: float = 1.0  # of the Siamese cross-entropy; with teachers, `taught_pair_weight`
-    taught_pair_weight: float = 0.1
-    relational_weight: float = 2.0
-    validations: int = 16  # in the whole run
-
-
-RECIPES = {
-    "compact": Recipe(),
-    # Koch et al. 2015 with the rates of the project we start from.
-    "koch": Recipe(
-        arch="koch", random_pairs=True, people=16, photos=2, muon_rate=0.0, adam_rate=6e-5, weight_decay=0.0,
-        average_decay=0.0, l2_convolutions=2e-4, l2_dense=1e-3, l2_head=0.0, validations=6,
-    ),
-}  # fmt: skip
+__all__ = ["RECIPES", "Event", "Recipe", "Result", "finish", "train", "validate"]
 
 Event = dict[str, Any]
 
@@ -109,14 +76,14 @@ def train(
             raise DataError(f"{work} holds a run on other photos; give the same data, or delete the folder")
         recipe = Recipe(**facts["recipe"])
     elif recipe.steps == 0:
-        recipe = replace(recipe, steps=_steps_in(recipe, minutes, faces, teachers, unlabelled, where))
-        facts["bf16"] = _bf16_pays(where)
-    facts.setdefault("bf16", _bf16_pays(where))
+        recipe = replace(recipe, steps=steps_in(recipe, minutes, faces, teachers, unlabelled, where))
+        facts["bf16"] = bf16_pays(where)
+    facts.setdefault("bf16", bf16_pays(where))
 
     run = Run(recipe, faces, teachers, unlabelled, where, bool(facts["bf16"]), init)
     if facts["step"]:
         load_checkpoint(state_path, run.parts())
-    _trim_metrics(metrics_path, facts["step"])
+    trim_metrics(metrics_path, facts["step"])
     every = max(20, recipe.steps // recipe.validations)
     on_event({"event": "start", "step": facts["step"], "steps": recipe.steps, "device": str(where),
               "bf16": facts["bf16"], "people": len(faces.names), "photos": len(faces)})  # fmt: skip
@@ -137,7 +104,7 @@ def train(
                 facts["best"] = found
                 to_file(run.average.model, {}).save(best_path)
             seconds = earlier + time.monotonic() - began
-            _append_metrics(metrics_path, {**found, "seconds": round(seconds, 1)})
+            append_metrics(metrics_path, {**found, "seconds": round(seconds, 1)})
             on_event({"event": "validation", **found, "seconds": seconds})
         stopping = stop()
         # Validation ends an averaging window of the loss, so only there is the state whole without that sum;
@@ -169,139 +136,6 @@ def train(
     return Result(model, step, facts["best"], seconds)
 
 
-class Run:
-    """Everything that changes from step to step."""
-
-    def __init__(
-        self, recipe: Recipe, faces: Faces, teachers: Teachers | None, unlabelled: Faces | None,
-        device: torch.device, bf16: bool, init: Path | None = None,
-    ) -> None:  # fmt: skip
-        self.recipe, self.faces, self.unlabelled = recipe, faces, unlabelled
-        self.device, self.bf16 = device, bf16
-        torch.manual_seed(recipe.seed)
-        model = from_file(read_model(init)) if init else Siamese(recipe.arch)
-        if model.arch != recipe.arch:
-            raise DataError(f"{init} is a {model.arch!r}, not a {recipe.arch!r}; leave out --arch or --init")
-        self.model = model.train().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = Average(self.model, recipe.average_decay)
-        self.sampler = PKSampler(faces.people, recipe.people, recipe.photos, recipe.seed)
-        self.extra = self.sampler.size // 4 if unlabelled is not None and teachers is not None else 0
-        self.images = self.sampler.size + self.extra
-        self.targets = None
-        if teachers is not None:
-            keys = faces.keys + (unlabelled.keys if self.extra and unlabelled is not None else [])
-            self.targets = torch.from_numpy(teachers.targets(keys, model.encoder.dim)).to(device)
-        self.people = torch.from_numpy(faces.people).to(device)
-        self.resident = self._on_device()
-        muon: list[torch.Tensor] = []
-        adam: list[torch.Tensor] = []
-        for name, parameter in self.model.named_parameters():
-            spatial = parameter.dim() == 4 and parameter.shape[1] > 3 and recipe.muon_rate > 0
-            (muon if spatial and name.startswith("encoder.") else adam).append(parameter)
-        decayed = [p for p in adam if p.dim() > 1]
-        self.adam = torch.optim.AdamW(
-            [{"params": decayed}, {"params": [p for p in adam if p.dim() <= 1], "weight_decay": 0.0}],
-            lr=recipe.adam_rate, weight_decay=recipe.weight_decay,
-        )  # fmt: skip
-        self.muon = Muon(muon, recipe.muon_rate, weight_decay=recipe.weight_decay) if muon else None
-
-    def parts(self) -> dict[str, Any]:
-        """What a checkpoint holds, by name."""
-        parts: dict[str, Any] = {"model": self.model, "average": self.average.model, "adam": self.adam}
-        return {**parts, "muon": self.muon} if self.muon else parts
-
-    def step(self, step: int) -> float:
-        """One step of training, wholly determined by the weights, the seed and the step's number."""
-        recipe = self.recipe
-        drawn = self._pairs(step) if recipe.random_pairs else self.sampler.batch(step)
-        people = self.people[torch.from_numpy(drawn).to(self.device)]
-        places = np.concatenate([drawn, self._others(step)])
-        seed = int(np.random.SeedSequence([recipe.seed, step, 0xA06]).generate_state(1, np.uint64)[0] >> 1)
-        x = augment(self._crops(places), torch.Generator().manual_seed(seed))
-        x = x.to(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            embeddings = self.model.embed(x)
-        loss = self._loss(embeddings, people, torch.from_numpy(places).to(self.device))
-
-        factor = rate(step, recipe.steps)
-        for optimizer, base in ((self.adam, recipe.adam_rate), (self.muon, recipe.muon_rate)):
-            if optimizer is not None:
-                for group in optimizer.param_groups:
-                    group["lr"] = base * (factor if not recipe.random_pairs else 1.0)
-        self.model.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.adam.param_groups[0]["params"] + self.adam.param_groups[1]["params"], 5.0)
-        self.adam.step()
-        if self.muon:
-            self.muon.step()
-        self.average.update(self.model, step)
-        return float(loss.detach())
-
-    def _loss(self, embeddings: torch.Tensor, people: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-        recipe, head, named = self.recipe, self.model.head, len(people)
-        if recipe.random_pairs:
-            logits = head(embeddings[0:named:2], embeddings[1:named:2])
-            same = (people[0:named:2] == people[1:named:2]).float()
-            loss = nn.functional.binary_cross_entropy_with_logits(logits, same)
-        else:
-            logits = head.pairwise(embeddings[:named], embeddings[:named])
-            weight = recipe.pair_weight if self.targets is None else recipe.taught_pair_weight
-            loss = weight * losses.siamese_bce(logits, people)
-        if self.targets is not None:
-            targets = self.targets[places]
-            taught = ~torch.isnan(targets[:, 0])
-            if bool(taught.any()):
-                loss = loss + losses.distillation(embeddings[taught], targets[taught])
-                loss = loss + recipe.relational_weight * losses.relational(embeddings[taught], targets[taught])
-        terms = [(recipe.l2_head, head.weight)]
-        for name, tensor in self.model.encoder.named_parameters():
-            if name.endswith("weight") and (recipe.l2_convolutions or recipe.l2_dense):
-                terms.append((recipe.l2_convolutions if tensor.dim() == 4 else recipe.l2_dense, tensor))
-        return loss + losses.l2_penalty(terms)
-
-    def _pairs(self, step: int) -> np.ndarray:
-        """Pairs (0, 1), (2, 3), … of positions; every other one of the same person (Koch et al. 2015)."""
-        rng = np.random.default_rng([self.recipe.seed, step, 0x2015])
-        pairs = []
-        for pair in range(self.sampler.size // 2):
-            if pair % 2 == 0:
-                pairs.append(self.sampler.same_pair(rng))
-            else:
-                pairs.append(self.sampler.different_pair(rng))
-        return np.concatenate(pairs)
-
-    def _others(self, step: int) -> np.ndarray:
-        rng = np.random.default_rng([self.recipe.seed, step, 0x07E2])
-        pool = len(self.unlabelled) if self.unlabelled is not None else 0
-        return (
-            len(self.faces) + rng.choice(pool, self.extra, replace=pool < self.extra)
-            if self.extra
-            else np.empty(0, np.int64)
-        )
-
-    def _on_device(self) -> torch.Tensor | None:
-        """All crops on the accelerator when they fit into half of its free memory: no copy a step."""
-        if self.device.type != "cuda":
-            return None
-        sets = [self.faces] + ([self.unlabelled] if self.extra and self.unlabelled is not None else [])
-        size = sum(len(s) for s in sets) * int(np.prod(self.faces.crops.shape[1:]))
-        if size > torch.cuda.mem_get_info()[0] / 2:
-            return None
-        blocks = [s.crops[s.rows[i : i + 4096]] for s in sets for i in range(0, len(s), 4096)]
-        return torch.cat([torch.from_numpy(block).to(self.device) for block in blocks])
-
-    def _crops(self, places: np.ndarray) -> torch.Tensor:
-        if self.resident is not None:
-            return self.resident[torch.from_numpy(places).to(self.device)].permute(0, 3, 1, 2)
-        mine = places < len(self.faces)
-        crops = self.faces.crops[self.faces.rows[places[mine]]]
-        if not mine.all():
-            assert self.unlabelled is not None
-            others = self.unlabelled.crops[self.unlabelled.rows[places[~mine] - len(self.faces)]]
-            crops = np.concatenate([crops, others])
-        return torch.from_numpy(np.ascontiguousarray(crops)).to(self.device).permute(0, 3, 1, 2)
-
-
 def validate(model: Siamese, faces: Faces, most: int = 1500) -> Event:
     """Accuracy at the best threshold, AUC and TAR@FAR over all pairs of at most `most` faces, by the head's logit.
 
@@ -331,98 +165,3 @@ def finish(best: ModelFile, calibration: Faces, output: Path, meta: dict[str, An
     written = to_file(model, {**meta, "calibration": fitted.to_meta()})
     written.save(output, graph)
     return written
-
-
-def pick_device(wanted: str) -> torch.device:
-    """The device of that name; "auto" takes CUDA, else MPS, else the CPU. Raises DataError when it is not there."""
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted == "auto":
-        wanted = next(name for name, there in available.items() if there)
-    if not available.get(wanted.split(":")[0], False):
-        raise DataError(f"There is no device {wanted!r} here; leave out --device, or choose cpu")
-    return torch.device(wanted)
-
-
-def _bf16_pays(device: torch.device) -> bool:
-    """Whether half-width arithmetic is faster: certain on CUDA, on CPUs only where they have it, so measured."""
-    if device.type != "cpu":
-        return device.type == "cuda"
-    layer = nn.Conv2d(64, 64, 3, padding=1)
-    x = torch.randn(16, 64, 28, 28)
-    spent = {}
-    for bf16 in (False, True):
-        times = []
-        for _ in range(4):
-            began = time.perf_counter()
-            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                layer(x)
-            times.append(time.perf_counter() - began)
-        spent[bf16] = min(times)
-    return spent[True] < 0.7 * spent[False]
-
-
-def _steps_in(
-    recipe: Recipe,
-    minutes: float,
-    faces: Faces,
-    teachers: Teachers | None,
-    unlabelled: Faces | None,
-    device: torch.device,
-) -> int:
-    """How many steps fit into the minutes, from timing a few on a network that is then thrown away."""
-    run = Run(replace(recipe, steps=1000), faces, teachers, unlabelled, device, _bf16_pays(device))
-    times = []
-    for step in range(12 if device.type == "cpu" else 60):
-        began = time.perf_counter()
-        run.step(step)  # returns a number, so a GPU has finished
-        times.append(time.perf_counter() - began)
-    # Validation, saving and the machine's own business take their share.
-    return max(16, int(0.94 * minutes * 60 / float(np.median(times[len(times) // 3 :]))))
-
-
-def _append_metrics(path: Path, row: Event) -> None:
-    new = not path.exists()
-    with open(path, "a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["step", "seconds", "loss", "accuracy", "tar_at_1e-3", "auc", "score"])
-        if new:
-            writer.writeheader()
-        writer.writerow({key: round(v, 6) if isinstance(v, float) else v for key, v in row.items()})
-
-
-def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Rows of a run's metrics file."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-
-
-def _trim_metrics(path: Path, step: int) -> None:
-    """Drop rows of steps that a killed run had taken but not saved: they will be taken again."""
-    if not path.exists():
-        return
-    lines = path.read_text("utf-8").splitlines(keepends=True)
-    kept = [line for i, line in enumerate(lines) if i == 0 or int(line.split(",")[0]) <= step]
-    if step == 0:
-        path.unlink()
-    elif kept != lines:
-        path.write_text("".join(kept), "utf-8")
-
-
-def plot_metrics(path: Path, picture: Path) -> None:
-    """Loss and validation over the steps as a PNG; nothing without matplotlib or rows."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        return
-    if not path.exists() or not (rows := read_metrics(path)):
-        return
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    left = figure.add_subplot()
-    right = left.twinx()
-    steps = [row["step"] for row in rows]
-    left.plot(steps, [row["loss"] for row in rows], color="tab:red", label="loss")
-    right.plot(steps, [row["accuracy"] for row in rows], color="tab:blue", label="accuracy")
-    right.plot(steps, [row["tar_at_1e-3"] for row in rows], color="tab:green", label="TAR@FAR=1e-3")
-    left.set(xlabel="step", ylabel="training loss")
-    right.set(ylabel="validation, people never trained on", ylim=(0, 1))
-    figure.legend(loc="upper center", ncols=3)
-    figure.savefig(picture, dpi=120)

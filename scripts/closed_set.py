@@ -1,0 +1,103 @@
+"""Enroll one photo of each person of a folder, identify all their others, with the index and exhaustively.
+
+    python scripts/closed_set.py FOLDER [--model FILE] [--fpir 0.01]
+
+FOLDER holds NAME/*.jpg; the first photo of each person is enrolled. Prints rank-1 accuracy (the best candidate is the
+right person, whatever the threshold), how many are named at the threshold and how many of those wrongly, the time a
+photo, and whether the index and --exhaustive name everybody alike. Of several faces in a probe, the one nearest the
+middle counts. Last, the wall time of whole processes: `facedex --help` and one `facedex identify`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from facedex import Gallery, IdentifiedPhoto, identify
+from facedex.evaluate import central
+from facedex.images import find_photos
+from facedex.people import NamedPhoto
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--model")
+    parser.add_argument("--fpir", type=float, default=0.01)
+    options = parser.parse_args()
+    photos: dict[str, list[Path]] = defaultdict(list)
+    for path in find_photos(options.folder):
+        photos[path.parent.name].append(path)
+    enrolled = [NamedPhoto(name, name, str(paths[0]), paths[0].read_bytes) for name, paths in photos.items()]
+    probes = [(name, path) for name, paths in photos.items() for path in paths[1:]]
+
+    table = Table("", "index", "exhaustive")
+    rows: dict[str, list[str]] = defaultdict(list)
+    answers: list[list[str | None]] = []
+    with tempfile.TemporaryDirectory() as folder, Gallery(folder, options.model, create=True) as gallery:
+        began = time.perf_counter()
+        results = list(gallery.enroll(enrolled))
+        spent = time.perf_counter() - began
+        failed = [result.photo for result in results if result.status != "enrolled"]
+        for exhaustive in (False, True):
+            began = time.perf_counter()
+            found = list(
+                identify(
+                    gallery,
+                    [path for _, path in probes],
+                    top=1,
+                    fpir=options.fpir,
+                    exhaustive=exhaustive,
+                    keep_pixels=True,
+                )
+            )
+            seconds = time.perf_counter() - began
+            first, named = zip(*(_main_face(photo) for photo in found), strict=True)
+            right = [name for name, _ in probes]
+            answers.append([*first, *named])
+            rows["rank-1"].append(f"{sum(a == b for a, b in zip(first, right, strict=True)) / len(right):.2%}")
+            rows[f"named at FPIR {options.fpir:g}"].append(f"{sum(n is not None for n in named) / len(right):.2%}")
+            rows["named, wrongly"].append(
+                f"{sum(n not in (None, r) for n, r in zip(named, right, strict=True)) / len(right):.2%}"
+            )
+            rows["ms a photo, all of it"].append(f"{1000 * seconds / len(right):.1f}")
+        for label, values in rows.items():
+            table.add_row(label, *values)
+        print(f"{len(enrolled)} people enrolled ({1000 * spent / len(enrolled):.1f} ms a photo, {len(failed)} failed), "
+              f"{len(probes)} other photos identified; {platform.machine()}, {os.cpu_count()} cores")  # fmt: skip
+        Console().print(table)
+        print(f"index and exhaustive agree on every name: {answers[0] == answers[1]}")
+        for label, arguments in (
+            ("facedex --help", ["--help"]),
+            ("facedex identify, one photo", ["identify", str(probes[0][1]), "--gallery", folder]),
+        ):
+            times = []
+            for _ in range(5):
+                began = time.perf_counter()
+                subprocess.run([sys.executable, "-m", "facedex", *arguments], capture_output=True, check=False)
+                times.append(time.perf_counter() - began)
+            print(f"{label}: {sorted(times)[2]:.2f} s (median of 5 processes)")
+
+
+def _main_face(photo: IdentifiedPhoto) -> tuple[str | None, str | None]:
+    """(best candidate, name) of the face nearest the middle."""
+    if not photo.faces or photo.pixels is None:
+        return None, None
+    chosen = central([one.face for one in photo.faces], photo.pixels.shape)
+    one = next(one for one in photo.faces if one.face is chosen)
+    return one.candidates[0].name, one.name
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""Made-up vectors, faces, models and galleries; no photo of anybody."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+from facedex.gallery import Gallery
+from facedex.modelfile import ModelFile, read_graph, read_model, shipped_model
+from facedex.store import FaceRecord, Store
+
+DIM = 128
+PLAIN_HEAD = {"v": np.full(DIM, 0.7, np.float32), "beta": 12.0}
+
+
+def unit(n, dim=DIM, seed=0):
+    """(n, dim) float32 unit vectors of random direction."""
+    vectors = np.random.default_rng(seed).standard_normal((n, dim)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def near(vector, seed=0, noise=0.3):
+    """A unit vector near another, as a second photo of the same person would give."""
+    moved = vector + noise * unit(1, len(vector), seed + 10_000)[0]
+    return (moved / np.linalg.norm(moved)).astype(np.float32)
+
+
+def sha(text):
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def record(name, vector, photo=None):
+    """A face to store, of a photo that is this name's and this vector's alone."""
+    photo = photo or sha(name + vector.tobytes().hex())
+    return FaceRecord(name, vector, (10.5, 20.25, 60.0, 80.0), 0.93, 21.5, f"/photos/{name}.jpg", photo)
+
+
+def people(vectors, prefix="person"):
+    return [record(f"{prefix}{i:04d}", vector) for i, vector in enumerate(vectors)]
+
+
+def gallery(folder, records=(), model=None):
+    """An open gallery that holds these faces."""
+    opened = Gallery(folder, model, create=True)
+    with Store(Path(folder)) as store:
+        store.add(list(records))
+    return opened
+
+
+def make_model(path, v=None, beta=None, **calibration):
+    """The shipped encoder with a head and a calibration of our choosing."""
+    shipped = read_model(shipped_model())
+    tensors = dict(shipped.tensors)
+    tensors["head.v"] = np.asarray(PLAIN_HEAD["v"] if v is None else v, np.float32)
+    tensors["head.beta"] = np.array(PLAIN_HEAD["beta"] if beta is None else beta, np.float32)
+    facts = {"slope": 0.8, "offset": -1.0, "tail_start": [2.0], "tail_share": 0.05, "tail_scale": 0.5,
+             "people": 100, "faces": 200, **calibration}  # fmt: skip
+    ModelFile(tensors, {**shipped.meta, "calibration": facts}).save(path, read_graph(shipped))
+    return path
+
+
+def flip(path, at, bit=0x10):
+    """Change one bit of a file."""
+    with open(path, "r+b") as file:
+        file.seek(at)
+        (old,) = file.read(1)
+        file.seek(at)
+        file.write(bytes([old ^ bit]))
+
+
+def drawn_face(seed=0, side=240):
+    """(side, side, 3) uint8 RGB: a drawing that the detector takes for a face, another one for each seed."""
+    rng = np.random.default_rng(seed)
+    scale = side / 240
+
+    def some(middle, spread):
+        return middle + rng.uniform(-spread, spread)
+
+    skin = np.array([some(200, 40), some(155, 35), some(125, 30)])
+    hair = tuple(int(value) for value in rng.integers(10, 110, 3))
+    image = Image.new("RGB", (side, side), tuple(int(value) for value in rng.integers(90, 220, 3)))
+    draw = ImageDraw.Draw(image)
+
+    def oval(x, y, wide, high, colour):
+        draw.ellipse([(x - wide) * scale, (y - high) * scale, (x + wide) * scale, (y + high) * scale], fill=colour)
+
+    def shade(factor):
+        return tuple(int(np.clip(value * factor, 0, 255)) for value in skin)
+
+    oval(120, 105, some(76, 6), some(92, 6), hair)
+    oval(120, 235, 90, 60, tuple(int(value) for value in rng.integers(20, 200, 3)))
+    oval(120, 190, 28, 40, shade(0.85))
+    oval(120, 125, some(60, 5), some(78, 5), shade(1))
+    apart, height, size = some(26, 3), some(112, 4), some(11, 2)
+    for side_of in (-1, 1):
+        x = 120 + side_of * apart
+        oval(x, height, size + 5, size * 0.6 + 5, shade(0.85))
+        oval(x, height, size, size * 0.55, (245, 245, 245))
+        oval(x, height, size * 0.5, size * 0.5, tuple(int(value) for value in rng.integers(20, 120, 3)))
+        oval(x, height, size * 0.25, size * 0.25, (5, 5, 5))
+        brow = [(x - size - 4, height - 13), (x, height - some(18, 2)), (x + size + 4, height - 13)]
+        draw.line([(a * scale, b * scale) for a, b in brow], fill=hair, width=int(some(5, 2) * scale) + 1)
+    nose = some(143, 4)
+    draw.polygon([(a * scale, b * scale) for a, b in [(120, nose - 28), (111, nose), (129, nose)]], fill=shade(0.9))
+    oval(113, nose, 3, 2, shade(0.5))
+    oval(127, nose, 3, 2, shade(0.5))
+    mouth, wide = some(168, 4), some(22, 5)
+    oval(120, mouth, wide, some(8, 2), (170, 70, 75))
+    soft = np.asarray(image.filter(ImageFilter.GaussianBlur(1.6 * scale)), np.float32)
+    return np.clip(soft + rng.normal(0, 4, soft.shape), 0, 255).astype(np.uint8)
+
+
+def save_face(path, *seeds, suffix=None):
+    """Write one drawn face, or several side by side; returns the path."""
+    pixels = np.concatenate([drawn_face(seed) for seed in seeds or (0,)], axis=1)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, suffix or "PNG")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_bytes(buffer.getvalue())
+    return Path(path)
+
+
+def save_blank(path, shade=130):
+    """Write a picture without a face; returns the path."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (200, 200), (shade, shade, shade)).save(path)
+    return Path(path)
+
+
+def python(code, *arguments, **options):
+    """Start a Python process that runs `code`; its stdout and stderr are pipes of text."""
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8", **options}
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, **options.pop("env", {})}
+    return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], env=environment, **options)
+
+
+def kill_after_line(process):
+    """Read one line of a process's output, end it with SIGKILL, and return the line."""
+    line = process.stdout.readline()
+    process.kill()
+    process.communicate()
+    return line
+
+
+@contextlib.contextmanager
+def unwritable(folder):
+    """Inside, a copy of the folder that this process, even as root, can read and not write."""
+    if os.name != "posix":
+        import pytest
+
+        pytest.skip("permissions are POSIX's")
+    copy = Path(tempfile.mkdtemp()) / "gallery"
+    shutil.copytree(folder, copy)
+    root = os.geteuid() == 0
+    try:
+        for path in (copy.parent, copy, *copy.iterdir()):
+            if root:
+                os.chown(path, 65534, 65534)
+            path.chmod(0o500 if path.is_dir() else 0o400)
+        if root:
+            os.seteuid(65534)
+        yield copy
+    finally:
+        if root:
+            os.seteuid(0)
+        copy.chmod(0o700)
+        copy.parent.chmod(0o700)
+        shutil.rmtree(copy.parent)

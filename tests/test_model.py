@@ -1,0 +1,140 @@
+"""The Siamese network, its file, and its exported graph."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra train")
+
+from facedex.encoder import GraphEncoder  # noqa: E402
+from facedex.errors import ModelError  # noqa: E402
+from facedex.export import export_onnx  # noqa: E402
+from facedex.head import Head  # noqa: E402
+from facedex.model import ARCHITECTURES, Compact, L1Head, Siamese, from_file, to_file  # noqa: E402
+from facedex.modelfile import read_model, shipped_model  # noqa: E402
+
+
+def lively(arch="compact", seed=0):
+    """A network whose BatchNorm statistics are not those of a fresh one, so that folding them wrongly shows."""
+    torch.manual_seed(seed)
+    model = Siamese(arch)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, 0, 0.2)
+            torch.nn.init.normal_(module.running_mean, 0, 0.2)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
+    torch.nn.init.uniform_(model.head.v, -2, 2)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    model = from_file(to_file(lively(), {}))
+    path = tmp_path_factory.mktemp("model") / "m.safetensors"
+    to_file(model, {}).save(path, export_onnx(model.encoder, 112))
+    return path
+
+
+def crops(n, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, 112, 112, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64])
+def test_graph_and_tensors_give_the_same_embeddings(saved, batch):
+    file = read_model(saved)
+    expected = from_file(file).embed_crops(crops(batch))
+    found, lengths = GraphEncoder(file).encode(crops(batch))
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+    assert lengths.shape == (batch,) and (lengths > 0).all()
+
+
+def test_the_shipped_graph_belongs_to_the_shipped_tensors():
+    file = read_model(shipped_model())
+    found, _ = GraphEncoder(file).encode(crops(9))
+    np.testing.assert_allclose(found, from_file(file).embed_crops(crops(9)), atol=2e-5)
+
+
+def test_the_shipped_model_is_small():
+    file = read_model(shipped_model())
+    assert shipped_model().stat().st_size <= 5e6 and file.graph_path.stat().st_size <= 8e6
+
+
+def test_numpy_head_equals_torch_head(saved):
+    file = read_model(saved)
+    model, head = from_file(file), Head.from_file(file)
+    a, b = model.embed_crops(crops(5, 1)), model.embed_crops(crops(4, 2))
+    with torch.no_grad():
+        expected = model.head.pairwise(torch.from_numpy(a), torch.from_numpy(b)).numpy()
+    np.testing.assert_allclose(head.pairwise(a, b), expected, atol=1e-4)
+    np.testing.assert_allclose(head.logits(a[:4], b), np.diag(expected[:4]), atol=1e-4)
+
+
+def test_the_heads_weights_cannot_become_negative():
+    head = L1Head(8, normalised=True)
+    with torch.no_grad():
+        head.v -= 100
+    assert (head.weight >= 0).all()
+    a, b = torch.randn(1, 8), torch.randn(1, 8)
+    assert head(a, b) <= head(a, a)
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_pairwise_equals_pair_by_pair(free):
+    torch.manual_seed(1)
+    head = L1Head(16, normalised=False, free=free)
+    torch.nn.init.normal_(head.v)
+    a, b = torch.randn(3, 16), torch.randn(4, 16)
+    expected = torch.stack([torch.stack([head(x, y) for y in b]) for x in a])
+    torch.testing.assert_close(head.pairwise(a, b), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_head_is_kochs_equation():
+    head = L1Head(4, normalised=True)
+    a, b = torch.rand(4), torch.rand(4)
+    expected = float(head.beta) - sum(
+        float(torch.nn.functional.softplus(v)) * abs(float(x) - float(y)) for v, x, y in zip(head.v, a, b, strict=True)
+    )
+    assert float(head(a, b)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_one_encoder_serves_both_faces():
+    model = lively()
+    x, y = torch.rand(2, 3, 112, 112) * 255, torch.rand(2, 3, 112, 112) * 255
+    torch.testing.assert_close(model(x, y), model(y, x), atol=1e-4, rtol=1e-4)
+
+
+def test_compact_has_a_model_of_about_a_million_parameters():
+    count = sum(p.numel() for p in Compact().parameters())
+    assert 0.8e6 < count < 2e6
+
+
+def test_koch_is_the_network_of_the_paper():
+    model = Siamese("koch")
+    convolutions = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert [(c.out_channels, c.kernel_size[0]) for c in convolutions] == [(64, 10), (128, 7), (128, 4), (256, 4)]
+    assert model.embed(torch.rand(1, 3, 112, 112) * 255).shape == (1, 4096)
+    assert 27e6 < sum(p.numel() for p in model.parameters()) < 27.6e6
+
+
+def test_koch_is_refused_where_an_index_is_needed(tmp_path):
+    to_file(Siamese("koch"), {}).save(tmp_path / "k.safetensors")
+    with pytest.raises(ModelError, match="koch"):
+        Head.from_file(read_model(tmp_path / "k.safetensors"))
+
+
+def test_an_unknown_architecture_is_an_error_that_lists_the_known():
+    with pytest.raises(ModelError, match=", ".join(ARCHITECTURES)):
+        Siamese("vgg")
+
+
+def test_tensors_of_another_network_are_refused(tmp_path):
+    file = to_file(lively(), {})
+    del file.tensors["encoder.project.weight"]
+    file.save(tmp_path / "m.safetensors")
+    with pytest.raises(ModelError, match="tensors"):
+        from_file(read_model(tmp_path / "m.safetensors"))
+
+
+def test_a_layer_without_counterpart_is_not_exported_silently():
+    with pytest.raises(ModelError, match="Tanh"):
+        export_onnx(torch.nn.Sequential(torch.nn.Tanh()), 112)

@@ -1,0 +1,543 @@
+"""gallery.db: what was acknowledged stays, what was not leaves no trace, and what was altered is noticed."""
+
+import os
+import signal
+import sqlite3
+import threading
+import time
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers import flip, kill_after_line, people, python, record, sha, unit, unwritable
+
+from facedex import store as store_module
+from facedex.errors import FacedexError, GalleryBusy, GalleryDamaged, GalleryError, GalleryMismatch, PersonNotFound
+from facedex.store import FILE, Store, is_unfinished
+
+MODEL = ("0" * 64, "model.safetensors", 128)
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(tmp_path, MODEL) as opened:
+        yield opened
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Waiting for another writer takes a moment, not seconds."""
+    monkeypatch.setattr(store_module, "BUSY_SECONDS", 0.2)
+
+
+def raw(store, statement, values=()):
+    """Change the file behind the store's back."""
+    with closing(sqlite3.connect(store.path)) as db:
+        db.execute(statement, values)
+        db.commit()
+
+
+# adding and reading
+
+
+def test_vectors_come_back_bit_by_bit(store):
+    vectors = unit(700)  # more than one query's worth of ids
+    ids = store.add(people(vectors))
+    found, back = store.vectors(ids)
+    assert found.tolist() == ids and back.dtype == np.float32
+    assert np.array_equal(back, vectors)
+
+
+def test_everything_about_a_face_is_kept(store):
+    (face,) = store.add([record("Ada", unit(1)[0], sha("photo"))])
+    assert store.sources() == [(face, "/photos/Ada.jpg", sha("photo"), (10.5, 20.25, 60.0, 80.0))]
+    (person,) = store.people()
+    assert (person.name, person.photos) == ("Ada", 1) and person.enrolled.endswith("+00:00")
+
+
+def test_vectors_after_an_id_are_the_later_ones(store):
+    ids = store.add(people(unit(5)))
+    assert store.vectors(after=ids[2])[0].tolist() == ids[3:]
+
+
+def test_ids_are_never_used_twice(store):
+    ids = store.add(people(unit(3)))
+    store.remove([record.name for record in people(unit(3))])
+    assert min(store.add(people(unit(3)))) > max(ids)
+
+
+def test_the_revision_grows_with_every_change_and_says_when_vectors_went(store):
+    store.add(people(unit(2)))
+    assert (store.state.revision, store.state.rewritten) == (1, 0)
+    store.rename("person0000", "Ada")
+    assert (store.state.revision, store.state.rewritten) == (2, 0)
+    store.remove(["Ada"])
+    assert (store.state.revision, store.state.rewritten) == (3, 3)
+
+
+def test_adding_nothing_changes_nothing(store):
+    assert store.add([]) == [] and store.state.revision == 0
+
+
+@pytest.mark.parametrize("bad", [np.full(128, np.nan, np.float32), np.zeros(64, np.float32)])
+def test_a_vector_that_is_no_embedding_is_refused_whole(store, bad):
+    with pytest.raises(GalleryError, match="128 finite"):
+        store.add([*people(unit(2)), record("bad", bad)])
+    assert store.count() == (0, 0)
+
+
+def test_a_known_photo_is_found_under_every_name_it_has(store):
+    a, b = unit(2)
+    store.add([record("Ada", a, sha("x")), record("Bob", b, sha("x")), record("Cy", b, sha("y"))])
+    assert sorted(store.known_photo(sha("x"))) == ["Ada", "Bob"]
+    assert store.known_photo(sha("z")) == []
+
+
+# rename, merge, remove
+
+
+def test_rename_keeps_the_faces(store):
+    (face,) = store.add([record("Ada", unit(1)[0])])
+    store.rename("Ada", "Ada Lovelace")
+    assert [person.name for person in store.people()] == ["Ada Lovelace"]
+    assert store.vectors([face])[0].tolist() == [face]
+
+
+def test_a_name_that_is_taken_is_refused(store):
+    store.add([record("Ada", unit(1)[0]), record("Bob", unit(1, seed=1)[0])])
+    with pytest.raises(GalleryError, match="merge"):
+        store.rename("Ada", "Bob")
+    assert [person.name for person in store.people()] == ["Ada", "Bob"] and store.state.revision == 1
+
+
+def test_renaming_to_the_same_name_is_allowed(store):
+    store.add([record("Ada", unit(1)[0])])
+    store.rename("Ada", "Ada")
+    assert [person.name for person in store.people()] == ["Ada"]
+
+
+@pytest.mark.parametrize("name", ["Bob", "", "a\0b", "odd\udcff"])
+def test_nobody_of_that_name(store, name):
+    store.add([record("Ada", unit(1)[0])])
+    for call in (lambda: store.rename(name, "X"), lambda: store.merge(name, "Ada"), lambda: store.remove([name])):
+        with pytest.raises(PersonNotFound, match="facedex list"):
+            call()
+    assert store.count() == (1, 1) and store.state.revision == 1
+
+
+def test_a_name_is_found_in_whatever_form_its_accents_are_typed(store):
+    store.add([record("Zoë", unit(1)[0])])
+    store.rename("Zoe\u0308", "Zoe")
+    assert [person.name for person in store.people()] == ["Zoe"]
+
+
+def test_merge_gives_all_faces_and_keeps_a_common_photo_once(store):
+    vectors = unit(3)
+    store.add([record("A", vectors[0], sha("common")), record("A", vectors[1])])
+    store.add([record("B", vectors[0], sha("common")), record("B", vectors[2])])
+    assert store.merge("A", "B") == 1
+    assert [(person.name, person.photos) for person in store.people()] == [("B", 3)]
+    found = store.vectors()[1]
+    assert sorted(map(bytes, found)) == sorted(map(bytes, vectors))
+
+
+def test_nobody_is_merged_into_themselves(store):
+    store.add([record("A", unit(1)[0])])
+    with pytest.raises(GalleryError, match="itself"):
+        store.merge("A", "A")
+    assert store.count() == (1, 1)
+
+
+def test_remove_takes_all_faces_of_all_named_or_nothing(store):
+    store.add([record("A", unit(1)[0]), record("A", unit(2)[1]), record("B", unit(3)[2]), record("C", unit(4)[3])])
+    with pytest.raises(PersonNotFound):
+        store.remove(["A", "nobody"])
+    assert store.count() == (3, 4)
+    assert store.remove(["A", "B"]) == 3
+    assert [person.name for person in store.people()] == ["C"] and store.count() == (1, 1)
+
+
+# crashes
+
+
+ADD_AND_WAIT = """
+import sys, time
+from pathlib import Path
+from helpers import people, unit
+from facedex.store import Store
+store = Store(Path(sys.argv[1]))
+print(store.add(people(unit(500))), flush=True)
+time.sleep(60)
+"""
+
+
+def test_an_acknowledged_add_survives_kill_9(store, tmp_path):
+    printed = kill_after_line(python(ADD_AND_WAIT, tmp_path))
+    ids = [int(part) for part in printed.strip("[]\n").split(",")]
+    assert len(ids) == 500
+    with Store(tmp_path) as again:
+        found, vectors = again.vectors(ids)
+    assert found.tolist() == ids and np.array_equal(vectors, unit(500))
+
+
+DIE_HALFWAY = """
+import os, signal, sys
+from pathlib import Path
+from helpers import people, unit
+from facedex.store import Store
+
+class Deadly(list):
+    rounds = 0
+    def __iter__(self):
+        Deadly.rounds += 1
+        for number, item in enumerate(list.__iter__(self)):
+            if Deadly.rounds == 2 and number == 1500:  # once to be checked, once to be written
+                print("half", os.path.getsize(sys.argv[1] + "/gallery.db-wal"), flush=True)
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield item
+
+store = Store(Path(sys.argv[1]))
+store._db.execute("PRAGMA cache_size = 10")  # so that much of the unfinished transaction is in the log
+store.add(Deadly(people(unit(2000, seed=1), "late")))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_killed_transaction_leaves_nothing_half(store, tmp_path):
+    before = unit(20)
+    store.add(people(before))
+    process = python(DIE_HALFWAY, tmp_path)
+    said, errors = process.communicate()
+    assert process.returncode == -signal.SIGKILL, errors
+    assert said.startswith("half") and int(said.split()[1]) > 500_000
+    with Store(tmp_path) as again:
+        assert again.count() == (20, 20) and again.state.revision == 1
+        assert np.array_equal(again.vectors()[1], before)
+        again.add(people(unit(5, seed=2), "next"))
+        assert again.count() == (25, 25)
+
+
+def test_a_creation_cut_short_is_told_from_a_gallery(tmp_path):
+    (tmp_path / FILE).touch()
+    assert is_unfinished(tmp_path)
+    Store(tmp_path, MODEL).close()
+    assert not is_unfinished(tmp_path)
+
+
+# damage
+
+
+CHANGES = {
+    "person": 1, "vector": b"\0" * 512, "box_left": 10.25, "box_top": 20.5, "box_width": 61.0, "box_height": 81.0,
+    "score": 0.94, "quality": 21.25, "source": "/photos/Bob.jpg", "photo": b"\1" * 32,
+    "enrolled": "2001-01-01T00:00:00+00:00", "checksum": b"\0" * 16,
+}  # fmt: skip
+
+
+def test_every_column_of_a_face_is_tried(store):
+    columns = {row[1] for row in store._db.execute("PRAGMA table_info(face)")}
+    assert columns == {*CHANGES, "id"}
+
+
+@pytest.mark.parametrize("column", CHANGES)
+def test_another_value_in_any_column_is_noticed(store, column):
+    ids = store.add(people(unit(3)))
+    raw(store, f"UPDATE face SET {column} = ? WHERE id = ?", (CHANGES[column], ids[1]))
+    for read in (store.vectors, lambda: store.vectors(ids)):
+        with pytest.raises(GalleryDamaged, match=f"Face {ids[1]} "):
+            read()
+    assert store.vectors([ids[0], ids[2]])[0].tolist() == [ids[0], ids[2]]
+
+
+@pytest.mark.parametrize("value", [None, 7, "text", b"\xff\xfe"])
+@pytest.mark.parametrize("column", ["vector", "box_left", "score", "source", "photo", "enrolled", "checksum"])
+def test_a_value_of_another_type_is_noticed(store, column, value):
+    (face,) = store.add(people(unit(1)))
+    if value is None:
+        # What NOT NULL forbids can still come from damage; the schema is loosened to write it.
+        raw(store, "PRAGMA writable_schema = ON")
+        with closing(sqlite3.connect(store.path)) as db:
+            db.execute("PRAGMA writable_schema = ON")
+            db.execute("UPDATE sqlite_master SET sql = replace(sql, 'NOT NULL', '') WHERE name = 'face'")
+            db.commit()
+    raw(store, f"UPDATE face SET {column} = ? WHERE id = ?", (value, face))
+    store.close()
+    with Store(store.path.parent) as again, pytest.raises(GalleryError):
+        again.vectors()
+
+
+def test_one_flipped_bit_of_a_vector_is_noticed_wherever_it_is(store):
+    (face,) = store.add(people(unit(1)))
+    blob = bytearray(unit(1)[0].tobytes())
+    for at in range(0, 512, 37):
+        blob[at] ^= 1
+        raw(store, "UPDATE face SET vector = ? WHERE id = ?", (bytes(blob), face))
+        with pytest.raises(GalleryDamaged):
+            store.vectors()
+        blob[at] ^= 1
+    raw(store, "UPDATE face SET vector = ? WHERE id = ?", (bytes(blob), face))
+    assert store.vectors()[0].tolist() == [face]
+
+
+def test_vectors_that_changed_places_are_noticed(store):
+    ids = store.add(people(unit(2)))
+    raw(store, "UPDATE face SET id = -1 WHERE id = ?", (ids[0],))
+    raw(store, "UPDATE face SET id = ? WHERE id = ?", (ids[0], ids[1]))
+    raw(store, "UPDATE face SET id = ? WHERE id = -1", (ids[1],))
+    with pytest.raises(GalleryDamaged):
+        store.vectors()
+
+
+def test_a_name_changed_behind_our_back_is_noticed(store):
+    store.add(people(unit(2)))
+    raw(store, "UPDATE person SET name = 'Mallory' WHERE name = 'person0001'")
+    with pytest.raises(GalleryDamaged):
+        store.vectors()
+
+
+def test_flipped_bits_anywhere_in_the_file_give_our_errors_or_the_truth(tmp_path):
+    vectors = unit(40)
+    with Store(tmp_path, MODEL) as store:
+        store.add(people(vectors))
+        names = store.names()
+    path = tmp_path / FILE
+    rng, whole, noticed = np.random.default_rng(0), path.read_bytes(), 0
+    for at, bit in zip(rng.integers(0, len(whole), 200), rng.integers(0, 8, 200), strict=True):
+        flip(path, at, 1 << bit)
+        try:
+            with Store(tmp_path) as store:
+                ids, found = store.vectors()
+                _, owners = store.owners()
+                assert all(np.array_equal(vector, vectors[i - 1]) for i, vector in zip(ids, found, strict=True))
+                assert [store.names()[owner] for owner in owners] == [names[i] for i in ids]
+                store.people(), store.sources(), store.count(), store.known_photo(sha("x"))
+        except FacedexError:
+            noticed += 1
+        for suffix in ("-wal", "-shm"):
+            path.with_name(FILE + suffix).unlink(missing_ok=True)
+        path.write_bytes(whole)
+    assert noticed > 50
+
+
+@pytest.mark.parametrize("junk", [b"no database at all " * 500, b"SQLite format 3\0" + b"\xff" * 5000, b""])
+def test_a_file_that_is_no_gallery_is_refused(tmp_path, junk):
+    (tmp_path / FILE).write_bytes(junk)
+    with pytest.raises(GalleryDamaged):
+        Store(tmp_path)
+    assert (tmp_path / FILE).read_bytes() == junk
+
+
+def test_another_programs_database_is_refused_and_left_alone(tmp_path):
+    with closing(sqlite3.connect(tmp_path / FILE)) as db:
+        db.execute("CREATE TABLE something (x)")
+        db.commit()
+    before = (tmp_path / FILE).read_bytes()
+    with pytest.raises(GalleryDamaged, match="no facedex gallery"):
+        Store(tmp_path)
+    assert (tmp_path / FILE).read_bytes() == before
+
+
+def test_a_newer_format_is_refused_with_the_remedy(store):
+    raw(store, "UPDATE gallery SET schema_version = 2")
+    with pytest.raises(GalleryMismatch, match="version 2 .* upgrade facedex"):
+        Store(store.path.parent)
+
+
+def test_a_lost_description_is_noticed(store):
+    raw(store, "DELETE FROM gallery")
+    with pytest.raises(GalleryDamaged):
+        store.state  # noqa: B018
+    with pytest.raises(GalleryError):
+        Store(store.path.parent)
+
+
+def test_a_missing_file_is_said(tmp_path):
+    with pytest.raises(GalleryError, match="enroll"):
+        Store(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_the_files_place_is_said(tmp_path):
+    (tmp_path / FILE).mkdir()
+    with pytest.raises(GalleryError):
+        Store(tmp_path)
+
+
+def test_a_full_disk_is_said_and_changes_nothing(store):
+    store.add(people(unit(3)))
+    pages = store._db.execute("PRAGMA page_count").fetchone()[0]
+    store._db.execute(f"PRAGMA max_page_count = {pages + 5}")  # SQLite's own limit raises what a full disk does
+    with pytest.raises(GalleryError, match="disk is full"):
+        store.add(people(unit(200, seed=1), "late"))
+    assert store.count() == (3, 3) and store.state.revision == 1
+    store._db.execute("PRAGMA max_page_count = 1000000")
+    store.add(people(unit(200, seed=1), "late"))
+    assert store.count() == (203, 203)
+
+
+def test_a_folder_that_cannot_be_written_is_said(store, tmp_path):
+    store.add(people(unit(3)))
+    store.close()
+    with unwritable(tmp_path) as copy, pytest.raises(GalleryError, match="permissions"), Store(copy) as opened:
+        opened.add(people(unit(1, seed=1), "late"))
+
+
+# several processes
+
+
+def test_a_reader_keeps_its_snapshot_while_a_writer_writes(store, tmp_path):
+    store.add(people(unit(3)))
+    with Store(tmp_path) as reader:
+        with reader.snapshot():
+            assert reader.count() == (3, 3)
+            store.add(people(unit(2, seed=1), "late"))
+            store.remove(["person0000"])
+            assert reader.count() == (3, 3) and reader.state.revision == 1
+            assert np.array_equal(reader.vectors()[1], unit(3))
+        assert reader.count() == (4, 4) and reader.state.revision == 3
+
+
+WRITE_FIVES = """
+import sys
+from pathlib import Path
+from helpers import record, unit
+from facedex.store import Store
+with Store(Path(sys.argv[1])) as store:
+    for number in range(60):
+        store.add([record(f"p{number}", vector) for vector in unit(5, seed=number)])
+        if number % 3 == 2:
+            store.remove([f"p{number - 1}"])
+"""
+
+
+def test_a_reader_never_sees_a_transaction_in_part(store, tmp_path):
+    process = python(WRITE_FIVES, tmp_path)
+    revisions = set()
+    while process.poll() is None:
+        with store.snapshot():
+            ids, owners = store.owners()
+            assert store.vectors()[0].tolist() == ids.tolist()
+            assert all(count == 5 for count in np.unique(owners, return_counts=True)[1])
+            assert set(owners.tolist()) == set(store.names())
+            revisions.add(store.state.revision)
+    assert process.returncode == 0, process.stderr.read()
+    process.communicate()
+    assert len(revisions) > 3 and store.count() == (40, 200)
+
+
+def hold(path, seconds, holds):
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        holds.set()
+        time.sleep(seconds)
+        db.execute("ROLLBACK")
+
+
+def held(path, seconds):
+    holds = threading.Event()
+    thread = threading.Thread(target=hold, args=(path, seconds, holds))
+    thread.start()
+    holds.wait()
+    return thread
+
+
+def test_the_second_writer_waits_for_the_first(store):
+    thread = held(store.path, 0.5)
+    store.add(people(unit(1)))
+    thread.join()
+    assert store.count() == (1, 1)
+
+
+def test_a_writer_that_waits_too_long_is_told_so(impatient, store):
+    thread = held(store.path, 1.0)
+    with pytest.raises(GalleryBusy, match="another process"):
+        store.add(people(unit(1)))
+    thread.join()
+    assert store.count() == (0, 0)
+
+
+def test_two_writers_at_once_lose_nothing(store, tmp_path):
+    code = """
+import sys
+from pathlib import Path
+from helpers import record, unit
+from facedex.store import Store
+with Store(Path(sys.argv[1])) as store:
+    for number in range(30):
+        store.add([record(f"{sys.argv[2]}{number}", unit(1, seed=number)[0])])
+"""
+    processes = [python(code, tmp_path, name) for name in "ab"]
+    for process in processes:
+        assert process.communicate()[1] == "" and process.returncode == 0
+    assert store.count() == (60, 60) and store.state.revision == 60
+
+
+def test_the_file_is_the_owners_alone(store):
+    if os.name != "posix":
+        pytest.skip("permissions are POSIX's")
+    store.add(people(unit(1)))
+    for path in store.path.parent.iterdir():
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+# deleting for good
+
+
+def test_deleted_vectors_and_names_leave_every_file(store, tmp_path):
+    vectors = unit(50)
+    store.add(people(vectors))
+    kept, gone = bytes(vectors[7]), bytes(vectors[8])
+
+    def everything():
+        return b"".join(path.read_bytes() for path in tmp_path.iterdir())
+
+    assert gone in everything() and b"person0008" in everything()
+    store.remove(["person0008"])
+    assert store.scrub()
+    left = everything()
+    assert kept in left and b"person0007" in left
+    assert not any(gone[at : at + 16] in left for at in range(0, 512, 16)) and b"person0008" not in left
+
+
+def test_scrub_says_when_a_reader_holds_the_past(impatient, store, tmp_path):
+    store.add(people(unit(5)))
+    with Store(tmp_path) as reader:
+        with reader.snapshot():
+            reader.count()
+            store.remove(["person0001"])
+            assert not store.scrub()
+        assert store.scrub()
+
+
+# another model
+
+
+def test_new_vectors_replace_the_old_and_faces_without_one_go(store):
+    ids = store.add(people(unit(3)))
+    fresh = unit(3, 64, seed=5)
+    store.replace_vectors("1" * 64, "other.safetensors", 64, {ids[0]: (fresh[0], 1.5), ids[2]: (fresh[2], 2.5)})
+    assert replace(store.state, revision=0, rewritten=0).model == "1" * 64 and store.state.dim == 64
+    found, vectors = store.vectors()
+    assert found.tolist() == [ids[0], ids[2]] and np.array_equal(vectors, fresh[[0, 2]])
+    assert [person.name for person in store.people()] == ["person0000", "person0002"]
+    assert store.state.rewritten == store.state.revision
+
+
+def test_another_head_of_the_same_encoder_leaves_the_vectors(store):
+    store.add(people(unit(3)))
+    store.bind_model(MODEL[0], "newer.safetensors")
+    assert store.state.model_file == "newer.safetensors" and np.array_equal(store.vectors()[1], unit(3))
+
+
+def test_the_digest_is_of_these_faces_and_of_no_others(store, tmp_path):
+    ids = store.add(people(unit(4)))
+    first = store.digest(ids[2])
+    store.rename("person0000", "Ada")
+    store.add(people(unit(2, seed=1), "late"))
+    assert store.digest(ids[2]) == first
+    assert store.digest(ids[3]) != first
+    (tmp_path / "other").mkdir()
+    with Store(tmp_path / "other", MODEL) as other:
+        other.add(people(unit(4, seed=1)))
+        assert other.digest(ids[2]) != first

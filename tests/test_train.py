@@ -1,0 +1,260 @@
+"""Training from data to a model file: it learns, it resumes, it is the same twice."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra train")
+pytest.importorskip("onnx", reason="needs the extra train")
+
+from synthetic import write_pack  # noqa: E402
+
+from facedex import train as training  # noqa: E402
+from facedex.augment import augment  # noqa: E402
+from facedex.data import load_faces, split_people  # noqa: E402
+from facedex.errors import DataError  # noqa: E402
+from facedex.modelfile import read_model  # noqa: E402
+from facedex.optim import Average, orthogonalise, rate  # noqa: E402
+from facedex.teachers import Teachers  # noqa: E402
+from facedex.trainer import Run, pick_device  # noqa: E402
+
+TINY = replace(training.RECIPES["compact"], people=4, photos=2, steps=12, validations=3)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    faces = load_faces(write_pack(folder / "people.tar", 24, 4, singles=3), folder / "cache", aligned=True)
+    known, held = split_people(faces, 0.4, seed=1)
+    return known, split_people(held, 0.5, seed=1)
+
+
+def run(data, folder: Path, recipe=TINY, **options):
+    known, validation = data
+    return training.train(
+        recipe, known, validation, folder / "m.safetensors", work=folder / "m.train", device="cpu", **options
+    )
+
+
+def weights(path: Path):
+    return read_model(path).tensors
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def test_training_learns_writes_a_calibrated_model_and_its_metrics(data, tmp_path):
+    losses = []
+    result = run(
+        data,
+        tmp_path,
+        replace(TINY, people=8, photos=4, steps=30),
+        on_event=lambda e: losses.append(e["loss"]) if e["event"] == "step" else None,
+    )
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+    assert result.best["accuracy"] > 0.8  # chance is .5
+    meta = read_model(tmp_path / "m.safetensors").meta
+    assert meta["calibration"]["people"] == len(data[1][1].names)
+    assert meta["data"]["people"] == len(data[0].names) and meta["data"]["sha256"] == data[0].digest()
+    rows = list(csv.DictReader((tmp_path / "m.train" / "metrics.csv").read_text("utf-8").splitlines()))
+    assert rows and int(rows[-1]["step"]) == 30
+    assert (tmp_path / "m.train" / "metrics.png").read_bytes()[:4] == b"\x89PNG"
+    assert not (tmp_path / "m.train" / "checkpoint.safetensors").exists()
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(data, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        run(data, tmp_path / name, replace(TINY, steps=3, seed=seed))
+    a, b, c = (weights(tmp_path / name / "m.safetensors") for name in "abc")
+    assert_same(a, b)
+    assert any((a[name] != c[name]).any() for name in a)
+
+
+_RUN = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from facedex import train as training
+from facedex.data import load_faces, split_people
+folder = Path({folder!r})
+faces = load_faces(folder / "people.tar", folder / "cache", aligned=True)
+known, held = split_people(faces, 0.4, seed=1)
+recipe = replace(training.RECIPES["compact"], people=4, photos=2, steps=12, validations=3)
+training.train(
+    recipe, known, split_people(held, 0.5, seed=1), folder / "m.safetensors", work=folder / "m.train", device="cpu",
+    resume=True, checkpoint_seconds=0, on_event=lambda e: print(e["event"], e["step"], flush=True),
+)
+"""
+
+
+def start(folder: Path):
+    code = _RUN.format(tests=str(Path(__file__).parent), folder=str(folder))
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path):
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+        write_pack(tmp_path / name / "people.tar", 24, 4)
+    whole = start(tmp_path / "whole")
+    assert whole.wait(120) == 0
+
+    for stop_at in ("saved 4", "step 7"):  # once on a checkpoint, once between two
+        process = start(tmp_path / "killed")
+        for line in process.stdout:
+            if line.strip() == stop_at:
+                process.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
+                break
+        process.wait(60)
+        assert not (tmp_path / "killed" / "m.safetensors").exists()
+    last = start(tmp_path / "killed")
+    steps = [line.split()[1] for line in last.stdout if line.startswith("step")]
+    assert last.wait(120) == 0 and 5 <= int(steps[0]) <= 8
+    assert_same(weights(tmp_path / "whole" / "m.safetensors"), weights(tmp_path / "killed" / "m.safetensors"))
+    first, second = ((tmp_path / n / "m.train" / "metrics.csv").read_text().splitlines() for n in ("whole", "killed"))
+    assert [line.split(",")[0] for line in first] == [line.split(",")[0] for line in second]
+
+
+def test_stopping_saves_and_writes_no_model_and_resume_finishes(data, tmp_path):
+    result = run(data, tmp_path, stop=lambda: True)
+    assert result.model is None and result.step == 1
+    assert (tmp_path / "m.train" / "checkpoint.safetensors").exists()
+    with pytest.raises(DataError, match="--resume"):
+        run(data, tmp_path)
+    assert run(data, tmp_path, resume=True).model is not None
+
+
+def test_a_checkpoint_of_other_data_is_refused(data, tmp_path):
+    run(data, tmp_path, stop=lambda: True)
+    known, (choosing, calibrating) = data
+    with pytest.raises(DataError, match="other photos"):
+        run((choosing, (known, calibrating)), tmp_path, resume=True)
+
+
+def test_a_broken_checkpoint_is_an_error_not_a_traceback(data, tmp_path):
+    run(data, tmp_path, stop=lambda: True)
+    path = tmp_path / "m.train" / "checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(DataError, match="delete it"):
+        run(data, tmp_path, resume=True)
+
+
+def test_koch_trains_on_random_pairs_and_has_no_graph(data, tmp_path):
+    recipe = replace(training.RECIPES["koch"], people=2, photos=2, steps=2, validations=1)
+    result = run(data, tmp_path, recipe)
+    assert result.model is not None and not (tmp_path / "m.onnx").exists()
+
+
+def test_half_of_kochs_pairs_are_the_same_person(data):
+    known, _ = data
+    recipe = replace(training.RECIPES["koch"], people=8, photos=4, steps=2)
+    pairs = Run(recipe, known, None, None, torch.device("cpu"), False)._pairs(0).reshape(-1, 2)
+    same = known.people[pairs[:, 0]] == known.people[pairs[:, 1]]
+    assert same.mean() == 0.5 and (pairs[:, 0] != pairs[:, 1]).all()
+
+
+def test_a_taught_network_comes_near_its_teacher(data, tmp_path):
+    known, _ = data
+    rng = np.random.default_rng(0)
+    of_person = rng.normal(size=(len(known.names), 192))
+    vectors = of_person[known.people] + 0.1 * rng.normal(size=(len(known), 192))
+    np.savez(tmp_path / "t.npz", key=np.array(known.keys), teacher=vectors, teacher_norm=np.ones(len(known)))
+    seen = []
+    run(
+        data,
+        tmp_path,
+        replace(TINY, people=8, photos=4, steps=30),
+        teachers=Teachers(tmp_path / "t.npz"),
+        on_event=lambda e: seen.append(e["loss"]) if e["event"] == "step" else None,
+    )
+    assert np.mean(seen[-3:]) < 0.75 * np.mean(seen[:3])
+
+
+def test_teachers_targets_are_unit_vectors_that_keep_the_teachers_similarities(tmp_path):
+    rng = np.random.default_rng(1)
+    vectors = rng.normal(size=(60, 8))
+    keys = [f"p{i}/0" for i in range(60)]
+    np.savez(tmp_path / "t.npz", key=np.array(keys), one=vectors[:, :4], two=vectors[:, 4:])
+    targets = Teachers(tmp_path / "t.npz").targets([*keys, "stranger/0"], 8)
+    assert np.isnan(targets[-1]).all()
+    np.testing.assert_allclose(np.linalg.norm(targets[:-1], axis=1), 1, atol=1e-5)
+
+    def centred(x):
+        x = x / np.linalg.norm(x, axis=1, keepdims=True)
+        x = x - x.mean(0)
+        return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+    joined = np.concatenate([centred(vectors[:, :4]), centred(vectors[:, 4:])], 1)
+    joined = joined - joined.mean(0)
+    joined /= np.linalg.norm(joined, axis=1, keepdims=True)
+    np.testing.assert_allclose(targets[:-1] @ targets[:-1].T, joined @ joined.T, atol=1e-4)
+
+
+def test_teachers_of_other_data_are_refused(tmp_path):
+    np.savez(tmp_path / "t.npz", key=np.array(["a/1"]), one=np.ones((1, 200)))
+    with pytest.raises(DataError, match="other data"):
+        Teachers(tmp_path / "t.npz").targets(["b/1", "c/1"], 128)
+    (tmp_path / "broken.npz").write_bytes(b"PK nonsense")
+    with pytest.raises(DataError):
+        Teachers(tmp_path / "broken.npz")
+
+
+def test_augmentation_repeats_with_its_generator_and_keeps_shape_and_range():
+    canvas = torch.randint(0, 256, (16, 3, 128, 128), dtype=torch.uint8)
+    a, b, c = (augment(canvas, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(a, b) and not torch.equal(a, c)
+    assert a.shape == (16, 3, 112, 112) and float(a.min()) >= 0 and float(a.max()) <= 255
+
+
+def test_augmentation_keeps_the_face_where_the_template_has_it():
+    canvas = torch.zeros(64, 3, 128, 128, dtype=torch.uint8)
+    canvas[:, :, 54:74, 54:74] = 255  # the middle: stays within jitter of the crop's middle
+    out = augment(canvas, torch.Generator().manual_seed(3)).mean(1)
+    bright = (out > out.amax((1, 2), keepdim=True) * 0.6).float()
+    at = torch.arange(112.0)
+    for axis in (1, 2):
+        weight = bright.sum(3 - axis)
+        centre = (weight * at).sum(1) / weight.sum(1).clamp(min=1)
+        assert float((centre - 55.5).abs().median()) < 5
+
+
+def test_orthogonalise_brings_singular_values_near_one():
+    matrix = torch.randn(20, 60, generator=torch.Generator().manual_seed(1)) @ torch.diag(torch.linspace(0.5, 3, 60))
+    for m in (matrix, matrix.T):
+        values = torch.linalg.svdvals(orthogonalise(m))
+        assert float(values.min()) > 0.5 and float(values.max()) < 1.3
+
+
+def test_the_rate_rises_falls_and_ends_near_zero():
+    rates = [rate(step, 1000) for step in range(1000)]
+    assert rates[0] < 0.1 and max(rates) == pytest.approx(1) and rates[-1] < 1e-4
+    assert rates.index(max(rates)) <= 31
+
+
+def test_the_average_follows_the_weights():
+    model = torch.nn.Linear(1, 1, bias=False)
+    average = Average(model, 0.5)
+    with torch.no_grad():
+        model.weight.fill_(float(average.model.weight) + 1)
+    before = float(average.model.weight)
+    average.update(model, step=1000)
+    assert float(average.model.weight) == pytest.approx(before + 0.5)
+
+
+def test_an_unavailable_device_is_an_error():
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(DataError, match="cuda"):
+        pick_device("cuda")

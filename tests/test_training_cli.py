@@ -1,0 +1,98 @@
+"""`facedex train` as a user meets it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from synthetic import person_crop, write_pack
+
+from facedex.modelfile import read_model
+
+
+def facedex(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "facedex", *map(str, arguments)],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+        **options,
+    )
+
+
+def test_without_the_extra_it_says_what_to_install(tmp_path):
+    code = "import sys; sys.modules['torch'] = None; from facedex.cli import main; sys.argv[1:] = ['train', 'x', '-o', 'm.safetensors']; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 2 and "facedex[train]" in done.stderr and "Traceback" not in done.stderr
+
+
+torch = pytest.importorskip("torch", reason="needs the extra train")
+pytest.importorskip("onnx", reason="needs the extra train")
+
+
+@pytest.mark.slow
+def test_a_pack_becomes_a_model_that_enrolls_and_says_what_it_learnt_from(tmp_path):
+    pack = write_pack(tmp_path / "people.tar", 12, 3)
+    model = tmp_path / "models" / "m.safetensors"
+    done = facedex("train", pack, "-o", model, "--aligned", "--steps", 2, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    file = read_model(model)
+    assert file.meta["data"]["people"] + file.meta["data"]["validation_people"] <= 12
+    assert model.with_suffix(".onnx").exists()
+    assert "accuracy" in done.stderr and done.stdout == ""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+def test_ctrl_c_saves_and_resume_finishes(tmp_path):
+    pack = write_pack(tmp_path / "people.tar", 12, 3)
+    arguments = ["train", str(pack), "-o", str(tmp_path / "m.safetensors"), "--aligned", "--steps", "6"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "facedex", *arguments], stderr=subprocess.PIPE, encoding="utf-8", cwd=tmp_path
+    )
+    assert process.stderr is not None
+    assert any("steps on" in line for line in process.stderr)  # reads up to the line that says training began
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130 and "--resume" in errors and "Traceback" not in errors
+    assert not (tmp_path / "m.safetensors").exists()
+    done = facedex(*arguments, "--resume")
+    assert done.returncode == 0 and (tmp_path / "m.safetensors").exists()
+
+
+def test_bad_arguments_are_one_line_each(tmp_path):
+    folder = tmp_path / "people"
+    (folder / "Ann").mkdir(parents=True)
+    (folder / "Ann" / "notes.txt").write_text("no photo")
+    model = tmp_path / "m.safetensors"
+    for arguments, words in (
+        (["train", tmp_path / "nowhere", "-o", model], "does not exist"),
+        (["train", folder, "-o", model], "no usable photo"),
+        (["train", folder, "-o", tmp_path / "m.pt"], ".safetensors"),
+        (["train", folder, "-o", model, "--arch", "vgg"], "compact"),
+    ):
+        done = facedex(*arguments)
+        assert done.returncode == 2, done.stderr
+        assert words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_too_few_people_is_an_error_that_says_how_many_are_needed(tmp_path):
+    pack = write_pack(tmp_path / "people.tar", 3, 2)
+    done = facedex("train", pack, "-o", tmp_path / "m.safetensors", "--aligned")
+    assert done.returncode == 2 and "at least 4" in done.stderr
+
+
+def test_synthetic_people_differ_and_resemble_themselves():
+    a, again, b = (person_crop(*key).astype(float) for key in ((1, 0), (1, 1), (2, 0)))
+    assert abs(a - again).mean() < abs(a - b).mean()
+
+
+def test_scripts_are_listed_in_their_readme():
+    scripts = Path(__file__).parent.parent / "scripts"
+    listed = (scripts / "README.md").read_text("utf-8")
+    assert all(f"`{path.name}`" in listed for path in scripts.iterdir() if path.suffix in (".py", ".sh"))
