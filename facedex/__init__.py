@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from facedex.enrolment import named_photos
     from facedex.errors import FacedexError
     from facedex.gallery import Candidate, Enrolled, Gallery
-    from facedex.identify import IdentifiedPhoto, Verification, Verifier, identify
+    from facedex.identification import IdentifiedPhoto, Verification, Verifier, identify
 
 _HOME = {
     "Candidate": "gallery",
     "Enrolled": "gallery",
     "FacedexError": "errors",
     "Gallery": "gallery",
-    "IdentifiedPhoto": "identify",
-    "Verification": "identify",
-    "Verifier": "identify",
-    "identify": "identify",
+    "IdentifiedPhoto": "identification",
+    "Verification": "identification",
+    "Verifier": "identification",
+    "identify": "identification",
     "named_photos": "enrolment",
 }
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from facedex.errors import DataError, ModelError
 
+LEAST_PEOPLE = 4  # below, there is no tail to speak of
 _LEVELS = 64  # quantiles kept of the probes' own tails
 
 
@@ -101,7 +102,7 @@ def fit(matrix: np.ndarray, people: np.ndarray) -> Calibration:
     i, j = np.triu_indices(len(people), 1)
     same = people[i] == people[j]
     scores = matrix[i, j]
-    if len(persons) < 4 or not same.any():
+    if len(persons) < LEAST_PEOPLE or not same.any():
         raise DataError("Calibration needs at least four people, some of them with two photos; add people")
     slope, offset = platt(scores[same], scores[~same])
 

@@ -195,8 +195,8 @@ def identify(
     """Name every face in every photo; a stranger stays unknown."""
     from facedex import render
     from facedex.gallery import Gallery
-    from facedex.identify import expand
-    from facedex.identify import identify as identify_photos
+    from facedex.identification import expand
+    from facedex.identification import identify as identify_photos
 
     _one_format(as_json, as_csv)
     wanted = list(expand(photos))
@@ -245,7 +245,7 @@ def verify(
 ) -> None:
     """Say whether the largest faces of two photos are the same person's."""
     from facedex import render
-    from facedex.identify import Verifier
+    from facedex.identification import Verifier
 
     result = Verifier(model, device).verify(a, b, fmr)
     if as_json:

@@ -167,19 +167,21 @@ def without_people(faces: Faces, names: Iterable[str]) -> Faces:
     return faces.select(np.flatnonzero([faces.names[p] not in gone for p in faces.people]))
 
 
-def split_people(faces: Faces, share: float, seed: int, most: int = 400) -> tuple[Faces, Faces]:
+def split_people(faces: Faces, share: float, seed: int, least: int = 2, most: int = 400) -> tuple[Faces, Faces]:
     """Two sets without a person in common, by person and never by photo: (the rest, `share` of the people).
 
-    Only people with two photos or more are put into the second set: others have no genuine pair.
+    Only people with two photos or more are put into the second set, `least` to `most` of them: others have no
+    genuine pair. Raises DataError when fewer than two such people would remain for the first.
     """
     counts = np.bincount(faces.people, minlength=len(faces.names))
     paired = np.flatnonzero(counts >= 2)
-    wanted = min(most, max(2, round(share * len(paired))))
-    if len(paired) < 4:
+    if len(paired) < least + 2:
         raise DataError(
-            f"Only {len(paired)} people have two photos or more; at least 4 are needed to train and to validate"
+            f"Only {len(paired)} people have two photos or more, at least {least + 2} are needed to keep some apart; "
+            "add people or photos"
         )
-    chosen = np.random.default_rng([seed, 0x5917]).permutation(paired)[: min(wanted, len(paired) - 2)]
+    wanted = min(most, max(least, round(share * len(paired))), len(paired) - 2)
+    chosen = np.random.default_rng([seed, 0x5917]).permutation(paired)[:wanted]
     held = np.isin(faces.people, chosen)
     return faces.select(np.flatnonzero(~held)), faces.select(np.flatnonzero(held))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from facedex import images
 from facedex.errors import DataError
-from facedex.identify import expand
+from facedex.identification import expand
 from facedex.people import NamedPhoto, is_pack, open_people, person_name
 
 

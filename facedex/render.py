@@ -17,7 +17,7 @@ from rich.text import Text
 
 from facedex.evaluate import PairsReport
 from facedex.gallery import Enrolled
-from facedex.identify import IdentifiedPhoto, Verification
+from facedex.identification import IdentifiedPhoto, Verification
 from facedex.people import UNKNOWN
 from facedex.store import PersonRecord
 

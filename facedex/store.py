@@ -413,7 +413,7 @@ def _translated(path: Path) -> Iterator[None]:
                 f"{path} could not be written, the disk is full; free some space, nothing was changed"
             ) from None
         raise GalleryError(f"{path} cannot be used ({text}); check the folder's permissions") from None
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # SQLite quotes a broken schema byte by byte
         raise GalleryDamaged(f"{path} is damaged ({error}); restore a copy, or enroll again") from None
     except OSError as error:
         raise GalleryError(f"{path} cannot be used ({error.strerror}); check the folder's permissions") from None

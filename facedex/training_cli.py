@@ -11,6 +11,7 @@ from types import FrameType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from facedex import calibrate
 from facedex.errors import DataError, MissingExtra
 
 
@@ -76,8 +77,8 @@ def run(
     if validation:
         held = faces_of.without_people(load(validation), known.names)
     else:
-        known, held = faces_of.split_people(known, 0.1, seed)
-    choosing, calibrating = faces_of.split_people(held, 0.5, seed)
+        known, held = faces_of.split_people(known, 0.1, seed, least=2 * calibrate.LEAST_PEOPLE)
+    choosing, calibrating = faces_of.split_people(held, 0.5, seed, least=calibrate.LEAST_PEOPLE)
     others = load(unlabelled) if unlabelled else None
     if warned > 20:
         console.print(f"… and {warned - 20} more photos left out", style="yellow")

@@ -84,7 +84,7 @@ def test_bad_arguments_are_one_line_each(tmp_path):
 def test_too_few_people_is_an_error_that_says_how_many_are_needed(tmp_path):
     pack = write_pack(tmp_path / "people.tar", 3, 2)
     done = facedex("train", pack, "-o", tmp_path / "m.safetensors", "--aligned")
-    assert done.returncode == 2 and "at least 4" in done.stderr
+    assert done.returncode == 2 and "at least 10" in done.stderr
 
 
 def test_synthetic_people_differ_and_resemble_themselves():
@@ -96,3 +96,19 @@ def test_scripts_are_listed_in_their_readme():
     scripts = Path(__file__).parent.parent / "scripts"
     listed = (scripts / "README.md").read_text("utf-8")
     assert all(f"`{path.name}`" in listed for path in scripts.iterdir() if path.suffix in (".py", ".sh"))
+
+
+@pytest.mark.slow
+def test_raw_photos_are_detected_aligned_and_cached_once(shared, tmp_path):
+    import shutil
+
+    people = [folder for folder in sorted((shared / "lfw" / "images").iterdir()) if len(list(folder.iterdir())) > 1]
+    for folder in people[:12]:
+        shutil.copytree(folder, tmp_path / "people" / folder.name)
+    (tmp_path / "people" / people[0].name / "broken.jpg").write_bytes(b"\xff\xd8\xff nonsense")
+    model = tmp_path / "m.safetensors"
+    done = facedex("train", tmp_path / "people", "-o", model, "--steps", 1, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "left out" in done.stderr and "broken.jpg" in done.stderr
+    again = facedex("train", tmp_path / "people", "-o", model, "--steps", 1, "--device", "cpu")
+    assert again.returncode == 0 and "broken.jpg" not in again.stderr  # read from the cache

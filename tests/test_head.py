@@ -1,0 +1,156 @@
+"""The head in numpy: the formula, its projection, and the network it was split from."""
+
+import numpy as np
+import pytest
+from helpers import drawn_face, gallery, make_model, near, people, record, unit
+
+from facedex import align
+from facedex.detect import FaceDetector
+from facedex.encoder import GraphEncoder
+from facedex.errors import ModelError
+from facedex.head import Head
+from facedex.modelfile import ModelFile, read_model, shipped_model
+
+
+@pytest.fixture(scope="module")
+def head():
+    return Head(np.random.default_rng(0).lognormal(0, 1, 128), 11.5)
+
+
+def test_the_formula_longhand(head):
+    a, b = unit(2)
+    total = 11.5
+    for i in range(128):
+        total -= float(head.weight[i]) * abs(float(a[i]) - float(b[i]))
+    assert head.logits(a, b) == pytest.approx(total, abs=1e-4)
+
+
+def test_a_face_is_most_like_itself_and_the_order_of_a_pair_does_not_matter(head):
+    a, b = unit(2)
+    assert head.logits(a, a) == pytest.approx(11.5)
+    assert head.logits(a, b) == head.logits(b, a) < 11.5
+
+
+def test_logits_broadcast(head):
+    a, b = unit(3), unit(5, seed=1)
+    table = head.logits(a[:, None], b[None])
+    assert table.shape == (3, 5) and table.dtype == np.float32
+    assert table[1, 4] == head.logits(a[1], b[4])
+
+
+@pytest.mark.parametrize("block", [1, 3, 256])
+def test_everybody_against_everybody_in_blocks_of_any_size(head, block):
+    a, b = unit(7), unit(5, seed=1)
+    np.testing.assert_allclose(head.pairwise(a, b, block), head.logits(a[:, None], b[None]), atol=1e-4)
+
+
+def test_distance_in_the_projection_is_beta_minus_the_logit(head):
+    a, b = unit(2)
+    za, zb = head.project(a[None])[0], head.project(b[None])[0]
+    assert np.abs(za - zb).sum() == pytest.approx(11.5 - head.logits(a, b), abs=1e-4)
+
+
+def test_weights_are_softplus_of_what_is_stored_and_never_negative(tmp_path):
+    v = np.linspace(-40, 40, 128)
+    head = Head.from_file(read_model(make_model(tmp_path / "m.safetensors", v=v, beta=3.25)))
+    np.testing.assert_allclose(head.weight, np.log1p(np.exp(v)), rtol=1e-5, atol=1e-12)
+    assert (head.weight >= 0).all() and head.beta == 3.25
+
+
+def test_a_head_of_either_sign_is_refused_with_the_remedy():
+    file = ModelFile({"head.v": np.zeros(4), "head.beta": np.array(1.0)}, {"free_sign": True, "arch": "koch"})
+    with pytest.raises(ModelError, match="evaluate"):
+        Head.from_file(file)
+
+
+def test_a_model_without_a_head_is_refused():
+    with pytest.raises(ModelError, match="no head"):
+        Head.from_file(ModelFile({}, {}))
+
+
+# The split network against the unsplit one: graph, index and numpy's head against torch on every pair.
+
+
+def faces(count):
+    """Aligned crops of drawn faces."""
+    detector = FaceDetector()
+    drawn = [drawn_face(seed) for seed in range(count)]
+    return np.stack([align.align(pixels, detector.detect(pixels)[0].landmarks) for pixels in drawn])
+
+
+def noise(count):
+    return np.random.default_rng(0).integers(0, 256, (count, 112, 112, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def crops():
+    return np.concatenate([faces(9), noise(3)])
+
+
+@pytest.fixture(scope="module")
+def unsplit(crops):
+    """Logits of all ordered pairs by torch's Siamese network, fed with both pictures of every pair."""
+    torch = pytest.importorskip("torch", reason="needs the extra train")
+    from facedex.model import from_file
+
+    network = from_file(read_model(shipped_model()))
+    pictures = torch.from_numpy(crops).permute(0, 3, 1, 2).float()
+    with torch.no_grad():
+        return np.stack([network(one.expand_as(pictures), pictures).numpy() for one in pictures])
+
+
+def split(folder, crops, kind="flat", model=None):
+    """The same by graph, gallery, index and numpy; NaN for pairs that the index did not return."""
+    vectors, _ = GraphEncoder(read_model(shipped_model())).encode(crops)
+    fillers = people(unit(300, seed=7), "filler") if kind == "ivf" else []
+    out = np.full((len(crops), len(crops)), np.nan)
+    with gallery(folder, [record(f"{i}", vector) for i, vector in enumerate(vectors)] + fillers, model) as opened:
+        opened.reindex(kind=kind)
+        for i, vector in enumerate(vectors):
+            for one in opened.match(vector, top=400, shortlist=12):
+                if not one.name.startswith("filler"):
+                    out[i, int(one.name)] = one.logit
+    return out
+
+
+def test_the_split_network_agrees_with_the_unsplit_one_on_every_pair(tmp_path, crops, unsplit):
+    found = split(tmp_path / "g", crops)
+    np.testing.assert_allclose(found, unsplit, atol=1e-3)
+    assert unsplit.std() > 0.5  # not one number everywhere
+
+
+def test_and_through_an_approximate_index_on_every_pair_that_it_returns(tmp_path, crops, unsplit):
+    found = split(tmp_path / "g", crops, "ivf")
+    there = ~np.isnan(found)
+    assert there.diagonal().all() and there.sum() > 24
+    np.testing.assert_allclose(found[there], unsplit[there], atol=1e-3)
+
+
+def test_the_agreement_would_show_a_slightly_different_head(tmp_path, crops, unsplit):
+    shipped = read_model(shipped_model()).tensors
+    off = make_model(tmp_path / "m.safetensors", v=shipped["head.v"] * 1.01, beta=shipped["head.beta"])
+    assert np.abs(split(tmp_path / "g", crops, model=off) - unsplit).max() > 1e-3
+
+
+def test_the_agreement_would_show_a_slightly_different_embedding(crops, unsplit):
+    file = read_model(shipped_model())
+    vectors, _ = GraphEncoder(file).encode(crops)
+    moved = np.stack([near(vector, i, 0.01) for i, vector in enumerate(vectors)])
+    assert np.abs(Head.from_file(file).pairwise(moved, moved) - unsplit).max() > 1e-3
+
+
+def test_real_faces_agree_too(portraits, tmp_path):
+    torch = pytest.importorskip("torch", reason="needs the extra train")
+    from facedex import images
+    from facedex.model import from_file
+
+    detector, found = FaceDetector(), []
+    for name in ("obama.jpg", "obama2.jpg", "biden.jpg", "grace_hopper.jpg"):
+        pixels = images.open_photo(portraits / name).pixels
+        found.append(align.align(pixels, detector.detect(pixels)[0].landmarks))
+    crops = np.stack(found)
+    network = from_file(read_model(shipped_model()))
+    pictures = torch.from_numpy(crops).permute(0, 3, 1, 2).float()
+    with torch.no_grad():
+        whole = np.stack([network(one.expand_as(pictures), pictures).numpy() for one in pictures])
+    np.testing.assert_allclose(split(tmp_path / "g", crops), whole, atol=1e-3)
