@@ -22,15 +22,16 @@ class Calibration:
 
     `slope`, `offset`: Platt scaling, P(same) = sigmoid(slope * logit + offset) when half the pairs are the same.
     `tail_start` (levels,): quantiles over probes of the score that a share `tail_share` of a probe's impostors
-    exceed; `tail_scale`: mean excess above it. Of N strangers' scores against one probe, about
-    N * tail_share * exp(-(t - start) / scale) pass t.
+    exceed; `tail_rate` and `tail_bend`: how fast fewer go further. Of N strangers' scores against one probe, about
+    N * tail_share * exp(-rate * e - bend * e^2) pass t, e = t - start.
     """
 
     slope: float
     offset: float
     tail_start: tuple[float, ...]
     tail_share: float
-    tail_scale: float
+    tail_rate: float
+    tail_bend: float
     people: int
     faces: int
 
@@ -57,8 +58,10 @@ class Calibration:
         Mean over probes of 1 - exp(-expected passes of this probe): a probe that resembles one stranger resembles
         many, so each keeps a tail of its own (extreme values, Poisson form; Coles 2001, section 7.3).
         """
-        start = np.asarray(self.tail_start)
-        passes = size * self.tail_share * np.exp(np.minimum(-(threshold - start) / self.tail_scale, 50))
+        excess = threshold - np.asarray(self.tail_start)
+        # Below the start the tail says nothing; there its first slope goes on, so that the rate stays monotone.
+        exponent = self.tail_rate * excess + self.tail_bend * np.maximum(excess, 0) ** 2
+        passes = size * self.tail_share * np.exp(np.minimum(-exponent, 50))
         return float(-np.expm1(-passes).mean())
 
     def threshold(self, size: int, fpir: float) -> float:
@@ -67,8 +70,8 @@ class Calibration:
             raise ValueError(f"fpir must lie between 0 and 1, not {fpir}")
         if size < 1:
             return float("inf")
-        low = min(self.tail_start) - 50 * self.tail_scale
-        high = max(self.tail_start) + self.tail_scale * (np.log(size / fpir) + 1)
+        low = min(self.tail_start) - 50 / self.tail_rate
+        high = max(self.tail_start) + (np.log(size / fpir) + 1) / self.tail_rate
         for _ in range(80):
             middle = (low + high) / 2
             if self.false_alarm_rate(middle, size) > fpir:
@@ -113,12 +116,34 @@ def fit(matrix: np.ndarray, people: np.ndarray) -> Calibration:
     ordered = -np.sort(-against, axis=1)[:, : len(persons) - 1]
     kept = max(1, min(round(0.05 * ordered.shape[1]), 50))
     start = ordered[:, min(kept, ordered.shape[1] - 1)]
-    scale = float((ordered[:, :kept] - start[:, None]).mean()) or 1e-3
+    rate, bend = fit_tail((ordered[:, :kept] - start[:, None]).ravel())
     levels = np.quantile(start, (np.arange(_LEVELS) + 0.5) / _LEVELS)
     return Calibration(
         slope, offset, tuple(round(float(level), 4) for level in levels),
-        kept / ordered.shape[1], scale, len(persons), len(people),
+        kept / ordered.shape[1], rate, bend, len(persons), len(people),
     )  # fmt: skip
+
+
+def fit_tail(excess: np.ndarray) -> tuple[float, float]:
+    """(rate, bend) of exceedances e >= 0 (n,) with survival exp(-rate e - bend e^2), by maximum likelihood.
+
+    bend = 0 is the exponential tail of extreme-value theory (Coles 2001, chapter 4, shape 0). Sums of many small
+    differences, as an L1 distance is, have tails that still fall like a Gaussian's where data can show it; fitting
+    that bend (a hazard rate + 2 bend e that rises with e) keeps a far threshold from being several times too
+    strict. With r = bend / rate fixed the rate has a closed form, n / sum(e + r e^2), so one search over r is all.
+    """
+    e = np.maximum(np.asarray(excess, np.float64), 0)
+    mean = float(e.mean())
+    if mean <= 0:
+        return 1e3, 0.0
+
+    def log_likelihood(r: float) -> float:
+        spread = e + r * e**2
+        return float(np.log(1 / spread.mean()) + np.log1p(2 * r * e).mean() - 1)
+
+    r = max(np.concatenate([[0.0], np.geomspace(1e-3, 1e2, 400)]) / mean, key=log_likelihood)
+    rate = 1 / float((e + r * e**2).mean())
+    return rate, r * rate
 
 
 def platt(genuine: np.ndarray, impostor: np.ndarray) -> tuple[float, float]:

@@ -72,6 +72,9 @@ def train(
         float, typer.Option(min=0.05, help="Steps are set so that training takes about this long.")
     ] = 60,
     steps: Annotated[int, typer.Option(min=0, help="Train exactly this many steps instead.")] = 0,
+    rate: Annotated[
+        float, typer.Option(min=1e-6, max=100, help="Factor on the learning rates; below 1 to go on from --init.")
+    ] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, data and machine: same weights.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run of this output.")] = False,
@@ -82,7 +85,7 @@ def train(
 
     done = training_cli.run(
         err, data, output, aligned=aligned, arch=arch, validation=validation or [], corrections=corrections,
-        teachers=teachers, unlabelled=unlabelled or [], init=init, steps=steps, minutes=minutes, seed=seed,
+        teachers=teachers, unlabelled=unlabelled or [], init=init, steps=steps, minutes=minutes, rate=rate, seed=seed,
         device=device, resume=resume, cache=cache,
     )  # fmt: skip
     raise typer.Exit(0 if done else 130)

@@ -24,7 +24,7 @@ _SIDE = 640  # longer side worked at; faces of 60 px in a 2 Mpx photo are still 
 _CROWD_SIDE = 1024
 _SMALL = 36  # pixels at the worked scale: below, more faces may hide, so a crowd is looked at again, larger
 _SMALLEST_INPUT = 160
-_SURE = 0.88
+_SURE = 0.90
 
 
 @dataclass(frozen=True)

@@ -282,7 +282,7 @@ class Gallery:
                 else:
                     vectors[face_id] = found
             if sources and not vectors:
-                raise GalleryError("None of the enrolled photos is where it was; the gallery was left as it is")
+                raise GalleryError("None of the enrolled photos is where it was; the gallery is left as it was")
             assert copy.path is not None
             self._store.replace_vectors(copy.fingerprint, copy.path.name, int(copy.meta["dim"]), vectors)
             self._reader = reader

@@ -31,6 +31,7 @@ class Recipe:
     people: int = 16  # P of the P x K batch
     photos: int = 4  # K
     random_pairs: bool = False  # one pair in two the same, as Koch et al. 2015, in place of all pairs of P x K
+    rate: float = 1.0  # factor on both rates
     muon_rate: float = 0.02
     adam_rate: float = 2e-3
     weight_decay: float = 0.01
@@ -109,11 +110,11 @@ class Run:
             embeddings = self.model.embed(x)
         loss = self._loss(embeddings, people, torch.from_numpy(places).to(self.device))
 
-        factor = rate(step, recipe.steps)
+        factor = recipe.rate * (1.0 if recipe.random_pairs else rate(step, recipe.steps))
         for optimizer, base in ((self.adam, recipe.adam_rate), (self.muon, recipe.muon_rate)):
             if optimizer is not None:
                 for group in optimizer.param_groups:
-                    group["lr"] = base * (factor if not recipe.random_pairs else 1.0)
+                    group["lr"] = base * factor
         self.model.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.adam.param_groups[0]["params"] + self.adam.param_groups[1]["params"], 5.0)

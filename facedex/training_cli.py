@@ -29,6 +29,7 @@ def run(
     init: Path | None,
     steps: int,
     minutes: float,
+    rate: float,
     seed: int,
     device: str,
     resume: bool,
@@ -101,7 +102,7 @@ def run(
     try:
         with display.progress:
             result = training.train(
-                replace(training.RECIPES[arch], seed=seed, steps=steps), known, (choosing, calibrating), output,
+                replace(training.RECIPES[arch], seed=seed, steps=steps, rate=rate), known, (choosing, calibrating), output,
                 work=work, minutes=minutes, teachers=Teachers(teachers) if teachers else None, unlabelled=others,
                 init=init, device=device, resume=resume, on_event=display.on_event, stop=lambda: interrupted,
             )  # fmt: skip
