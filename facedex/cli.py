@@ -161,12 +161,9 @@ def enroll(
     if not results:
         raise DataError(f"{photos[0]} holds no photos; put each person's photos in a folder of their own")
     for result in results:
-        if result.reason and (result.status != "known"):
-            _say(
-                f"{result.status}: {result.photo}: {result.reason}"
-                if result.status == "enrolled"
-                else f"{result.status}: {result.reason if result.photo in result.reason else f'{result.photo}: {result.reason}'}"
-            )
+        if result.reason and result.status != "known":
+            about = "" if result.photo in result.reason else f"{result.photo}: "  # errors name the photo themselves
+            _say(f"{result.status}: {about}{result.reason}")
     counts = Counter(result.status for result in results)
     summary = ", ".join(
         f"{counts[status]} {status}" for status in ("enrolled", "known", "conflict", "skipped") if counts[status]

@@ -24,6 +24,7 @@ _SIDE = 640  # longer side worked at; faces of 60 px in a 2 Mpx photo are still 
 _CROWD_SIDE = 1024
 _SMALL = 36  # pixels at the worked scale: below, more faces may hide, so a crowd is looked at again, larger
 _SMALLEST_INPUT = 160
+_LEAST_SIDE = 64  # YuNet fills up to a multiple of 32; of one row or column of 32 OpenCV 4.14 reads stray memory
 _SURE = 0.90
 
 
@@ -126,8 +127,11 @@ class FaceDetector:
         if size != (width, height):
             pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
         ratio = np.array([width / size[0], height / size[1]], np.float32)
+        if min(size) < _LEAST_SIDE:
+            right, below = (max(0, _LEAST_SIDE - side) for side in size)
+            pixels = cv2.copyMakeBorder(pixels, 0, below, 0, right, cv2.BORDER_CONSTANT)
         with self._lock:
-            self._net.setInputSize(size)
+            self._net.setInputSize(pixels.shape[1::-1])
             rows = self._net.detect(np.ascontiguousarray(pixels[:, :, ::-1]))[1]
         faces = []
         for row in rows if rows is not None else ():

@@ -22,7 +22,9 @@ def folder(variable: str, default: Path, missing: str) -> Path:
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Research photos that may not be passed on."""
-    return folder("FACEDEX_SHARED", ROOT.parent / "shared", "needs the research photos in ../shared; see tests/README.md")
+    return folder(
+        "FACEDEX_SHARED", ROOT.parent / "shared", "needs the research photos in ../shared; see tests/README.md"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import os
 import shutil
 import subprocess
@@ -63,7 +62,7 @@ def make_model(path, v=None, beta=None, **calibration):
     tensors = dict(shipped.tensors)
     tensors["head.v"] = np.asarray(PLAIN_HEAD["v"] if v is None else v, np.float32)
     tensors["head.beta"] = np.array(PLAIN_HEAD["beta"] if beta is None else beta, np.float32)
-    facts = {"slope": 0.8, "offset": -1.0, "tail_start": [2.0], "tail_share": 0.05, "tail_scale": 0.5,
+    facts = {"slope": 0.8, "offset": -1.0, "tail_start": [2.0], "tail_share": 0.05, "tail_rate": 2.0, "tail_bend": 0.0,
              "people": 100, "faces": 200, **calibration}  # fmt: skip
     ModelFile(tensors, {**shipped.meta, "calibration": facts}).save(path, read_graph(shipped))
     return path
@@ -120,13 +119,11 @@ def drawn_face(seed=0, side=240):
     return np.clip(soft + rng.normal(0, 4, soft.shape), 0, 255).astype(np.uint8)
 
 
-def save_face(path, *seeds, suffix=None):
+def save_face(path, *seeds, side=240):
     """Write one drawn face, or several side by side; returns the path."""
-    pixels = np.concatenate([drawn_face(seed) for seed in seeds or (0,)], axis=1)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, suffix or "PNG")
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_bytes(buffer.getvalue())
+    pixels = np.concatenate([drawn_face(seed, side) for seed in seeds or (0,)], axis=1)
+    Image.fromarray(pixels).save(path)
     return Path(path)
 
 

@@ -1,0 +1,553 @@
+"""The command line as a contract: exit codes, JSON, CSV, what goes to which stream, and names of every kind."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import drawn_face, gallery, make_model, people, save_blank, save_face, unit
+from PIL import Image
+
+from facedex import cli
+from facedex.enrolment import named_photos
+from facedex.gallery import Gallery
+from facedex.modelfile import ModelFile, read_graph, read_model, shipped_model
+
+Done = namedtuple("Done", "code out err")
+
+IDENTIFIED = ["photo", "face", "left", "top", "width", "height", "name", "similarity", "probability",
+              "best_candidate", "error"]  # fmt: skip
+ODD_NAMES = [
+    "Ada [1]", "[bold]Bob[/bold]", "\\[red]Cy", "[/]", ":smile: Dee", "É. Ñandú", "山田 太郎", "😀 Fay", "محمد",
+    "O'Neil \"Q\", Gus", "a;b\\", "--json", "x" * 70,
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Nobody's settings, and a folder without a gallery."""
+    for variable in ("FACEDEX_GALLERY", "FACEDEX_MODEL", "COLUMNS"):
+        monkeypatch.delenv(variable, raising=False)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Run one command in this process, as `facedex` would; returns its exit code, stdout and stderr."""
+
+    def call(*arguments, stdin=""):
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["facedex", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        return Done(caught.value.code or 0, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Two of one encoder: by `sure` everybody is named, by `never` nobody."""
+    folder = tmp_path_factory.mktemp("models")
+    return {
+        name: make_model(folder / f"{name}.safetensors", tail_start=[start])
+        for name, start in (("sure", -1e4), ("never", 1e4))
+    }
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory, models):
+    """Three people's photos and a gallery of them, by whose model everybody is named: to be copied."""
+    folder = tmp_path_factory.mktemp("prepared")
+    for seed, name in enumerate(("Ada", "Bob", "Cy")):
+        save_face(folder / "database" / f"{name}.png", seed)
+    with (
+        Gallery(folder / "g", models["sure"], create=True) as opened,
+        named_photos([folder / "database"]) as (photos, _),
+    ):
+        assert [result.status for result in opened.enroll(photos)] == ["enrolled"] * 3
+    return folder
+
+
+@pytest.fixture
+def database(tmp_path, prepared):
+    return Path(shutil.copytree(prepared / "database", tmp_path / "database"))
+
+
+@pytest.fixture
+def enrolled(tmp_path, prepared):
+    return Path(shutil.copytree(prepared / "g", tmp_path / "g"))
+
+
+def lines(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def rows(text):
+    return list(csv.reader(io.StringIO(text)))
+
+
+def one_line(done, *parts):
+    """Exit code 2, one line on stderr that says this, nothing on stdout."""
+    assert done.code == 2 and done.out == ""
+    assert done.err.startswith("facedex: ") and done.err.count("\n") == 1
+    assert all(str(part) in done.err for part in parts), done.err
+
+
+# the main job
+
+
+def test_from_photos_to_names_with_the_shipped_model(run, tmp_path, database):
+    assert run("enroll", database).code == 0
+    done = run("identify", database / "Bob.png", "--json")
+    assert done.code == 0 and lines(done.out)[0]["faces"][0]["name"] == "Bob"
+    assert (tmp_path / "here" / "index" / "gallery.db").exists()
+
+
+def test_results_go_to_stdout_and_notices_to_stderr(run, tmp_path, database):
+    done = run("enroll", database, "-g", tmp_path / "g")
+    assert done.out == "" and "3 enrolled" in done.err and "3 people, 3 faces" in done.err
+    save_blank(tmp_path / "blank.png")
+    done = run("identify", tmp_path / "blank.png", "-g", tmp_path / "g", "--json")
+    assert "skipped" in done.err and "skipped" not in done.out
+
+
+# enroll
+
+
+def test_enroll_json(run, tmp_path, database):
+    save_blank(database / "Blank.png")
+    done = run("enroll", database, "-g", tmp_path / "g", "--json")
+    assert done.code == 1
+    found = lines(done.out)
+    assert all(list(line) == ["photo", "name", "status", "reason"] for line in found)
+    assert [(line["name"], line["status"]) for line in found] == [
+        ("Ada", "enrolled"), ("Blank", "skipped"), ("Bob", "enrolled"), ("Cy", "enrolled"),
+    ]  # fmt: skip
+    assert found[0]["photo"] == str(database / "Ada.png") and found[0]["reason"] is None
+    assert "face" in found[1]["reason"]
+
+
+def test_enroll_csv(run, tmp_path, database):
+    done = run("enroll", database, "-g", tmp_path / "g", "--csv")
+    assert rows(done.out) == [
+        ["photo", "name", "status", "reason"],
+        *[[str(database / f"{name}.png"), name, "enrolled", ""] for name in ("Ada", "Bob", "Cy")],
+    ]
+
+
+def test_photos_already_known_are_no_fault(run, enrolled, database):
+    done = run("enroll", database, "-g", enrolled, "--json")
+    assert done.code == 0 and {line["status"] for line in lines(done.out)} == {"known"}
+    assert "3 known" in done.err
+
+
+def test_a_conflict_is_reported(run, enrolled, database):
+    done = run("enroll", database / "Ada.png", "--name", "Eve", "-g", enrolled, "--json")
+    assert done.code == 1 and lines(done.out)[0]["status"] == "conflict"
+    assert "'Ada'" in done.err and "1 conflict" in done.err
+
+
+def test_strict_skips_photos_of_several(run, tmp_path):
+    photo = save_face(tmp_path / "two.png", 1, 2)
+    done = run("enroll", photo, "--name", "Ada", "-g", tmp_path / "g", "--strict", "--json")
+    assert done.code == 1 and lines(done.out)[0]["status"] == "skipped" and "--strict" in done.err
+    done = run("enroll", photo, "--name", "Ada", "-g", tmp_path / "g", "--json")
+    assert done.code == 0 and lines(done.out)[0]["status"] == "enrolled" and "2 faces" in done.err
+
+
+def test_what_enroll_cannot_use_is_one_line(run, tmp_path, database):
+    (tmp_path / "empty").mkdir()
+    where = ("-g", tmp_path / "g")
+    one_line(run("enroll", tmp_path / "gone", *where), "does not exist")
+    one_line(run("enroll", tmp_path / "empty", *where), "no photos")
+    one_line(run("enroll", database / "Ada.png", *where), "--name")
+    for name in ("unknown", "UNKNOWN", " ", "a\nb"):
+        one_line(run("enroll", database, "--name", name, *where), "cannot be a person's name")
+    save_face(tmp_path / "db" / "Unknown" / "a.png")
+    one_line(run("enroll", tmp_path / "db", *where), "answer for strangers")
+
+
+# identify
+
+
+def test_identify_json(run, enrolled, database):
+    done = run("identify", database / "Ada.png", database / "gone.png", "-g", enrolled, "--top", 2, "--json")
+    assert done.code == 1
+    good, bad = lines(done.out)
+    assert list(good) == list(bad) == ["photo", "faces", "error"]
+    assert good["photo"] == str(database / "Ada.png") and good["error"] is None
+    (face,) = good["faces"]
+    assert list(face) == ["box", "score", "name", "similarity", "probability", "candidates"]
+    left, top, width, height = face["box"]
+    assert 0 < left < left + width < 240 and 0 < top < top + height < 240
+    assert 0.6 <= face["score"] <= 1 and face["name"] == "Ada"
+    assert [list(candidate) for candidate in face["candidates"]] == [["name", "similarity", "probability"]] * 2
+    first = face["candidates"][0]
+    assert (first["name"], first["similarity"], first["probability"]) == (
+        "Ada", face["similarity"], face["probability"],
+    )  # fmt: skip
+    assert bad["faces"] == [] and "does not exist" in bad["error"]
+
+
+def test_identify_csv(run, enrolled, database, tmp_path):
+    save_face(tmp_path / "two.png", 1, 2)
+    done = run("identify", tmp_path / "two.png", tmp_path / "gone.png", "-g", enrolled, "--csv")
+    header, *found = rows(done.out)
+    assert header == IDENTIFIED and len(found) == 3
+    first = dict(zip(header, found[0], strict=True))
+    assert (first["photo"], first["face"], first["error"]) == (str(tmp_path / "two.png"), "1", "")
+    assert first["name"] == first["best_candidate"] != "" and all(
+        first[key].lstrip("-").isdigit() for key in header[2:6]
+    )
+    last = dict(zip(header, found[2], strict=True))
+    assert last["photo"] == str(tmp_path / "gone.png") and "does not exist" in last["error"] and last["name"] == ""
+
+
+def test_identify_table(run, enrolled, database, tmp_path):
+    done = run("identify", database, "-g", enrolled, "--top", 3)
+    assert done.code == 0
+    for name in ("Ada", "Bob", "Cy"):
+        assert name in done.out and str(database / f"{name}.png")[-20:] in done.out
+    assert "next candidates" in done.out and done.err == ""
+
+
+def test_a_stranger_is_unknown_and_nobody_recognised_is_exit_1(run, database, tmp_path, models):
+    run("enroll", database, "-g", tmp_path / "g", "-m", models["never"])
+    done = run("identify", database / "Ada.png", "-g", tmp_path / "g", "--json")
+    (face,) = lines(done.out)[0]["faces"]
+    assert done.code == 1 and face["name"] is None and face["candidates"][0]["name"] == "Ada"
+    assert "unknown" in run("identify", database / "Ada.png", "-g", tmp_path / "g").out
+    header, row = rows(run("identify", database / "Ada.png", "-g", tmp_path / "g", "--csv").out)
+    assert dict(zip(header, row, strict=True))["name"] == ""
+    assert dict(zip(header, row, strict=True))["best_candidate"] == "Ada"
+
+
+def test_identify_exit_codes(run, enrolled, database, tmp_path):
+    blank = save_blank(tmp_path / "blank.png")
+    assert run("identify", database, "-g", enrolled).code == 0
+    assert run("identify", database, blank, "-g", enrolled).code == 1
+    assert run("identify", blank, "-g", enrolled).code == 1
+    one_line(run("identify", database, "-g", tmp_path / "none"), "no gallery", "facedex enroll")
+
+
+def test_an_empty_gallery_says_so(run, enrolled, database):
+    run("remove", "Ada", "Bob", "Cy", "-y", "-g", enrolled)
+    done = run("identify", database / "Ada.png", "-g", enrolled, "--json")
+    assert done.code == 1 and "nobody is enrolled" in done.err
+    assert lines(done.out)[0]["faces"][0]["candidates"] == []
+
+
+def test_the_index_and_the_exhaustive_answer_agree(run, enrolled, database):
+    arguments = ("identify", database, "-g", enrolled, "--json", "--top", 3)
+    assert run(*arguments).out == run(*arguments, "--exhaustive").out
+
+
+def test_annotate_writes_a_picture_for_every_photo_with_faces(run, enrolled, database, tmp_path):
+    twin = save_face(tmp_path / "other" / "Ada.png", 2)
+    blank = save_blank(tmp_path / "blank.png")
+    run("identify", database / "Ada.png", twin, blank, "-g", enrolled, "--annotate", tmp_path / "out" / "deep")
+    pictures = sorted((tmp_path / "out" / "deep").iterdir())
+    assert [path.name for path in pictures] == ["Ada.png-2.jpg", "Ada.png.jpg"]
+    for path, seed in zip(pictures, (2, 0), strict=True):
+        with Image.open(path) as picture:
+            assert picture.format == "JPEG"
+            shown = np.asarray(picture.resize((240, 240)), float)
+        # The face is still there, and something was drawn round it.
+        assert np.abs(shown[100:150, 90:150] - drawn_face(seed)[100:150, 90:150]).mean() < 25
+        assert (np.abs(shown - drawn_face(seed)).max(-1) > 60).mean() > 0.01
+
+
+def test_a_folder_for_pictures_that_cannot_be_made_is_one_line(run, enrolled, database, tmp_path):
+    (tmp_path / "file").touch()
+    done = run("identify", database / "Ada.png", "-g", enrolled, "--annotate", tmp_path / "file")
+    one_line(done, "cannot be written")
+
+
+# verify and evaluate
+
+
+def test_verify_says_same_or_different(run, database, models):
+    pair = (database / "Ada.png", database / "Bob.png")
+    same, different = (run("verify", *pair, "-m", models[name], "--json") for name in ("sure", "never"))
+    assert (same.code, different.code) == (0, 1)
+    for done, answer in ((same, True), (different, False)):
+        (found,) = lines(done.out)
+        assert list(found) == ["same", "similarity", "probability"] and found["same"] is answer
+    assert "the same person" in run("verify", *pair, "-m", models["sure"]).out
+    assert "different people" in run("verify", *pair, "-m", models["never"]).out
+
+
+def test_what_verify_cannot_use_is_one_line(run, database, tmp_path):
+    blank = save_blank(tmp_path / "blank.png")
+    one_line(run("verify", database / "Ada.png", tmp_path / "gone.png"), "gone.png", "does not exist")
+    one_line(run("verify", blank, database / "Ada.png"), "no face")
+    one_line(run("verify", database / "Ada.png", database / "Bob.png", "-m", tmp_path / "no.safetensors"), "no model")
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """Ten people with two photos each, and ten pairs of either kind."""
+    for seed in range(10):
+        for number, side in ((1, 240), (2, 200)):
+            save_face(tmp_path / "lfw" / f"p{seed}" / f"p{seed}_{number:04d}.png", seed, side=side)
+    text = ["10", *[f"p{i}\t1\t2" for i in range(10)], *[f"p{i}\t1\tp{(i + 1) % 10}\t2" for i in range(10)]]
+    (tmp_path / "pairs.txt").write_text("\n".join(text))
+    return tmp_path / "pairs.txt"
+
+
+def test_evaluate_json(run, pairs, tmp_path):
+    done = run("evaluate", pairs, "--images", tmp_path / "lfw", "--json")
+    (found,) = lines(done.out)
+    assert done.code == 0 and {"protocol", "pairs", "accuracy", "accuracy_se", "tar", "auc"} <= set(found)
+    assert found["protocol"] == "pairs" and found["pairs"] == 20
+    assert list(found["tar"]) == ["0.1", "0.01", "0.001"]
+    assert all(0 <= value <= 1 for value in (found["accuracy"], found["auc"], *found["tar"].values()))
+
+
+def test_evaluate_table_and_photos_without_a_face(run, pairs, tmp_path):
+    save_blank(tmp_path / "lfw" / "p3" / "p3_0001.png")
+    done = run("evaluate", pairs, "--images", tmp_path / "lfw")
+    assert done.code == 1 and "ten-fold accuracy" in done.out and "p3/p3_0001" in done.err
+
+
+def test_what_evaluate_cannot_use_is_one_line(run, pairs, tmp_path):
+    one_line(run("evaluate", tmp_path / "gone.txt", "--images", tmp_path), "no pairs file")
+    one_line(run("evaluate", pairs, "--images", tmp_path), "does not exist", "--images")
+    (tmp_path / "few.txt").write_text("1\np0\t1\t2\np0\t1\tp1\t1\n")
+    one_line(run("evaluate", tmp_path / "few.txt", "--images", tmp_path / "lfw"), "few.txt", "add pairs")
+
+
+# people
+
+
+def test_list_in_every_form(run, enrolled, database):
+    run("enroll", save_face(database / "x" / "more.png", 9), "--name", "Ada", "-g", enrolled)
+    done = run("list", "-g", enrolled, "--json")
+    found = lines(done.out)
+    assert done.code == 0 and [list(line) for line in found] == [["name", "photos", "enrolled"]] * 3
+    assert [(line["name"], line["photos"]) for line in found] == [("Ada", 2), ("Bob", 1), ("Cy", 1)]
+    assert found[0]["enrolled"][10] == "T" and found[0]["enrolled"].endswith("+00:00")
+    assert rows(run("list", "-g", enrolled, "--csv").out) == [
+        ["name", "photos", "enrolled"],
+        *[[line["name"], str(line["photos"]), line["enrolled"]] for line in found],
+    ]
+    table = run("list", "-g", enrolled).out
+    assert all(name in table for name in ("Ada", "Bob", "Cy"))
+
+
+def test_rename_merge_and_remove(run, enrolled):
+    def listed():
+        return [(line["name"], line["photos"]) for line in lines(run("list", "-g", enrolled, "--json").out)]
+
+    assert run("rename", "Ada", "Ada Lovelace", "-g", enrolled).code == 0
+    assert run("merge", "Bob", "Ada Lovelace", "-g", enrolled).code == 0
+    assert listed() == [("Ada Lovelace", 2), ("Cy", 1)]
+    done = run("remove", "Ada Lovelace", "Ada Lovelace", "--yes", "-g", enrolled)
+    assert done.code == 0 and "2 faces of 1 people" in done.err and listed() == [("Cy", 1)]
+
+
+def test_remove_asks_first(run, enrolled):
+    done = run("remove", "Ada", "-g", enrolled, stdin="n\n")
+    assert done.code == 1 and "Ada: 1 photos" in done.err and done.out.strip() == ""
+    assert len(lines(run("list", "-g", enrolled, "--json").out)) == 3
+    assert run("remove", "Ada", "-g", enrolled, stdin="y\n").code == 0
+    assert len(lines(run("list", "-g", enrolled, "--json").out)) == 2
+
+
+def test_people_who_are_not_there_are_one_line(run, enrolled):
+    where = ("-g", enrolled)
+    one_line(run("rename", "Eve", "Ada", *where), "'Eve'", "facedex list")
+    one_line(run("rename", "Ada", "Bob", *where), "enrolled already", "merge")
+    one_line(run("rename", "Ada", "unknown", *where), "cannot be a person's name")
+    one_line(run("merge", "Eve", "Ada", *where), "'Eve'")
+    one_line(run("merge", "Ada", "Ada", *where), "itself")
+    one_line(run("remove", "Eve", "-y", *where), "'Eve'")
+    assert len(lines(run("list", *where, "--json").out)) == 3
+
+
+# names of every kind
+
+
+def test_names_of_every_kind_survive_every_output(run, tmp_path, models):
+    where = ("-g", tmp_path / "g")
+    photos = {name: save_face(tmp_path / "db" / f"{i}.png", i, side=120) for i, name in enumerate(ODD_NAMES)}
+    with Gallery(tmp_path / "g", models["sure"], create=True) as opened:
+        for name, photo in list(photos.items())[2:]:
+            with named_photos([photo], name) as (found, _):
+                assert [result.status for result in opened.enroll(found)] == ["enrolled"]
+    for name in ODD_NAMES[:2]:
+        done = run("enroll", photos[name], f"--name={name}", *where, "--json")
+        assert done.code == 0 and lines(done.out)[0]["name"] == name
+    assert {line["name"] for line in lines(run("list", *where, "--json").out)} == set(ODD_NAMES)
+    assert {row[0] for row in rows(run("list", *where, "--csv").out)[1:]} == set(ODD_NAMES)
+    table = run("list", *where).out
+    assert [name for name in ODD_NAMES if name not in table] == []
+
+    wanted = [str(path) for path in photos.values()]
+    found = lines(run("identify", *wanted, *where, "--json").out)
+    assert [line["faces"][0]["name"] for line in found] == ODD_NAMES
+    header, *found = rows(run("identify", *wanted, *where, "--csv", "--annotate", tmp_path / "out").out)
+    assert [row[header.index("name")] for row in found] == ODD_NAMES
+    assert len(list((tmp_path / "out").iterdir())) == len(ODD_NAMES)
+    table = run("identify", *wanted, *where, "--top", 2).out
+    folded = "".join(table.split("\n"))
+    assert [name for name in ODD_NAMES[:-1] if name not in folded] == []
+
+    for name in ODD_NAMES[::3]:
+        assert run("rename", *where, "--", name, "renamed").code == 0
+        assert run("rename", *where, "--", "renamed", name).code == 0
+    assert run("remove", "-y", *where, "--", *ODD_NAMES).code == 0
+    assert run("list", *where, "--json").out == ""
+
+
+def test_a_name_is_found_however_its_accents_are_typed(run, enrolled):
+    run("rename", "Ada", "Zoe\u0308", "-g", enrolled)
+    assert lines(run("list", "-g", enrolled, "--json").out)[-1]["name"] == "Zoë"
+    assert run("rename", "Zoe\u0308", "Ada", "-g", enrolled).code == 0
+
+
+def test_paths_of_every_kind_survive_the_outputs(run, enrolled, tmp_path):
+    for name in ("[bold]x[/bold].png", "\\[red].png", ":smile:.png", "日本 😀.png", 'it\'s "q", y.png'):
+        path = save_face(tmp_path / "odd" / name, 0)
+        assert lines(run("identify", path, "-g", enrolled, "--json").out)[0]["photo"] == str(path)
+        assert rows(run("identify", path, "-g", enrolled, "--csv").out)[1][0] == str(path)
+        assert name in run("identify", path, "-g", enrolled).out.replace("\n", "")
+        one_line(run("verify", path, tmp_path / f"no {name}"), f"no {name}")
+
+
+def command(*arguments, **environment):
+    """`python -m facedex` in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "facedex", *arguments],
+        capture_output=True, env={**os.environ, **environment}, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("form", "encoding"),
+    [("--json", "utf-8:strict"), ("--json", "cp1252:strict"), ("--csv", "utf-8:strict"), ("--top=1", "ascii:strict")],
+)
+def test_odd_bytes_in_a_path_and_narrow_code_pages_do_not_crash(run, enrolled, tmp_path, form, encoding):
+    run("rename", "Ada", "Zoë 😀", "-g", enrolled)
+    path = os.fsencode(tmp_path) + b"/odd \xff\xfe.png"
+    try:
+        shutil.copy(save_face(tmp_path / "plain.png", 0), path)
+    except OSError:
+        pytest.skip("this file system keeps Unicode only")
+    done = command("identify", path, "-g", str(enrolled), form, PYTHONIOENCODING=encoding)
+    assert done.returncode == 0 and done.stderr == b"", done.stderr
+    assert b"odd" in done.stdout
+    if form == "--json":
+        (found,) = lines(done.stdout.decode(encoding.split(":")[0]))
+        assert os.fsencode(found["photo"]) == path and found["faces"][0]["name"] == "Zoë 😀"
+
+
+def test_odd_bytes_in_names_and_missing_paths_are_one_line(run, enrolled, tmp_path):
+    one_line(run("remove", "\udcff", "-y", "-g", enrolled), "Nobody named '\\udcff'")
+    one_line(run("rename", "Ada", "\udcff", "-g", enrolled), "cannot be a person's name")
+    done = command("verify", os.fsencode(tmp_path) + b"/\xff.png", b"\xfe.png", PYTHONIOENCODING="utf-8:strict")
+    assert done.returncode == 2 and done.stderr.startswith(b"facedex: ") and done.stderr.count(b"\n") == 1
+
+
+# settings
+
+
+def test_the_gallery_comes_from_the_environment_and_the_option_goes_before_it(run, enrolled, tmp_path, monkeypatch):
+    gallery(tmp_path / "other", people(unit(1))).close()
+    monkeypatch.setenv("FACEDEX_GALLERY", str(tmp_path / "other"))
+    assert [line["name"] for line in lines(run("list", "--json").out)] == ["person0000"]
+    assert len(lines(run("list", "--json", "-g", enrolled).out)) == 3
+    monkeypatch.setenv("FACEDEX_GALLERY", "")
+    one_line(run("list"), "no gallery in index")
+
+
+def test_the_model_comes_from_the_environment_and_the_option_goes_before_it(run, database, models, monkeypatch):
+    pair = (database / "Ada.png", database / "Bob.png")
+    monkeypatch.setenv("FACEDEX_MODEL", str(models["never"]))
+    assert run("verify", *pair).code == 1
+    assert run("verify", *pair, "--model", models["sure"]).code == 0
+    monkeypatch.setenv("FACEDEX_MODEL", "gone.safetensors")
+    one_line(run("verify", *pair), "no model gone.safetensors")
+
+
+def test_another_model_than_the_gallerys_is_refused_with_the_remedy(run, enrolled, database, tmp_path):
+    shipped = read_model(shipped_model())
+    tensors = {**shipped.tensors, "encoder.project.bias": shipped.tensors["encoder.project.bias"] + 1}
+    ModelFile(tensors, dict(shipped.meta)).save(tmp_path / "m.safetensors", read_graph(shipped))
+    for name in ("identify", "enroll"):
+        one_line(run(name, database, "-g", enrolled, "-m", tmp_path / "m.safetensors"), "facedex reindex")
+
+
+def test_reindex(run, enrolled, models, database, tmp_path):
+    assert run("reindex", "-g", enrolled, "--kind", "ivf").code == 0
+    assert run("identify", database, "-g", enrolled).code == 0
+    done = run("reindex", "-g", enrolled, "-m", models["never"])
+    assert done.code == 0 and "3 faces indexed" in done.err
+    assert run("identify", database, "-g", enrolled).code == 1
+    one_line(run("reindex", "-g", enrolled, "--kind", "hnsw"), "'hnsw'", "flat, ivf")
+    one_line(run("reindex", "-g", enrolled, "-m", tmp_path / "gone"), "no model")
+
+
+# usage
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nonsense",), ("identify",), ("enroll",), ("verify", "one.jpg"), ("identify", "x", "--top", "0"),
+        ("identify", "x", "--fpir", "0"), ("identify", "x", "--fpir", "1"), ("identify", "x", "--prior", "2"),
+        ("identify", "x", "--nonsense"), ("verify", "a", "b", "--fmr", "0"), ("rename", "one"),
+        ("identify", "x", "--fpir", "nan"), ("identify", "x", "--prior", "nan"), ("verify", "a", "b", "--fmr", "nan"),
+        ("identify", "x", "--json", "--csv"), ("list", "--json", "--csv"), ("enroll", "x", "--json", "--csv"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_wrong_usage_is_exit_2_without_a_traceback(run, arguments):
+    done = run(*arguments)
+    assert done.code == 2 and done.out == "" and "Traceback" not in done.err and "Error" in done.err
+
+
+def test_broken_galleries_are_one_line(run, database, tmp_path):
+    (tmp_path / "g").mkdir()
+    (tmp_path / "g" / "gallery.db").write_bytes(b"garbage" * 1000)
+    for arguments in (("identify", database), ("enroll", database), ("list",), ("remove", "Ada", "-y")):
+        one_line(run(*arguments, "-g", tmp_path / "g"), "gallery.db")
+
+
+def test_help_and_version(run):
+    done = run("--help")
+    assert done.code == 0 and done.err == ""
+    for name in ("train", "enroll", "identify", "verify", "list", "rename", "merge", "remove", "reindex", "evaluate"):
+        assert name in done.out
+    from facedex import __version__
+
+    assert run("--version").out == f"facedex {__version__}\n"
+
+
+def test_a_reader_that_stops_reading_is_no_crash(tmp_path):
+    gallery(tmp_path / "g", people(unit(3000))).close()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "facedex", "list", "--json", "-g", str(tmp_path / "g")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    process.stdout.readline()
+    process.stdout.close()
+    assert b"Traceback" not in process.stderr.read()
+    process.wait()
+    process.stderr.close()
+
+
+def test_the_gallery_from_the_library_is_the_command_lines(run, enrolled):
+    with Gallery(enrolled) as opened:
+        opened.rename("Ada", "Eve")
+    assert [line["name"] for line in lines(run("list", "-g", enrolled, "--json").out)] == ["Bob", "Cy", "Eve"]

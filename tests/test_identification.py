@@ -1,0 +1,284 @@
+"""Photos to names: who is named, who stays unknown, and what one bad photo changes (nothing)."""
+
+import dataclasses
+import io
+import os
+
+import numpy as np
+import pytest
+from helpers import drawn_face, gallery, people, record, save_blank, save_face, unit
+from PIL import Image
+
+from facedex.calibrate import Calibration
+from facedex.enrolment import named_photos
+from facedex.errors import ModelError, NoFace, PhotoNotFound
+from facedex.gallery import Gallery
+from facedex.identification import Verifier, expand, identify
+from facedex.store import Store
+
+
+def second_photo(path, seed):
+    """The same drawn face, darker and through JPEG: other bytes, nearly the same embedding."""
+    buffer = io.BytesIO()
+    Image.fromarray((drawn_face(seed) * 0.9).astype(np.uint8)).save(buffer, "JPEG", quality=92)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(buffer.getvalue())
+    return path
+
+
+@pytest.fixture
+def drawn(tmp_path):
+    """A gallery of three drawn people."""
+    for seed, name in enumerate(("Ada", "Bob", "Cy")):
+        save_face(tmp_path / "database" / f"{name}.png", seed)
+    with Gallery(tmp_path / "g", create=True) as opened:
+        with named_photos([tmp_path / "database"]) as (photos, _):
+            assert [result.status for result in opened.enroll(photos)] == ["enrolled"] * 3
+        yield opened
+
+
+def one(opened, photo, **options):
+    """The only face of one photo."""
+    (found,) = identify(opened, [photo], **options)
+    (face,) = found.faces
+    return face
+
+
+def tail(start, scale=1.0):
+    """A calibration by which one enrolled face is passed by a stranger with probability exp(-(t - start) / scale)."""
+    return Calibration(1.0, 0.0, (float(start),), 1.0, 1 / scale, 0.0, 100, 100)
+
+
+# the decision
+
+
+def test_a_known_face_is_the_best_candidate_in_another_photo(drawn, tmp_path):
+    for seed, name in enumerate(("Ada", "Bob", "Cy")):
+        assert one(drawn, second_photo(tmp_path / "p.jpg", seed)).candidates[0].name == name
+
+
+def test_whoever_does_not_pass_the_threshold_is_unknown_but_has_candidates(drawn, tmp_path):
+    photo = second_photo(tmp_path / "p.jpg", 1)
+    best = one(drawn, photo).candidates[0]
+    drawn.calibration = tail(best.logit - 9)
+    assert one(drawn, photo).name == "Bob"
+    drawn.calibration = tail(best.logit + 9)
+    face = one(drawn, photo, top=3)
+    assert face.name is None and len(face.candidates) == 3
+    assert (face.similarity, face.probability) == (face.candidates[0].similarity, face.candidates[0].probability)
+
+
+def test_the_decision_follows_the_rate_asked_for(drawn, tmp_path):
+    photo = second_photo(tmp_path / "p.jpg", 1)
+    # Three faces: a stranger passes t with about 3 exp(-(t - start)); the best candidate stands where that is .03.
+    drawn.calibration = tail(one(drawn, photo).candidates[0].logit - np.log(3 / 0.03))
+    assert one(drawn, photo, fpir=0.05).name == "Bob"
+    assert one(drawn, photo, fpir=0.02).name is None
+
+
+def test_the_decision_follows_the_gallerys_size(drawn, tmp_path):
+    photo = second_photo(tmp_path / "p.jpg", 1)
+    drawn.calibration = tail(one(drawn, photo).candidates[0].logit - np.log(3 / 0.03))
+    assert one(drawn, photo, fpir=0.05).name == "Bob"
+    with Store(drawn.folder) as store:
+        store.add(people(unit(300), "stranger"))
+    face = one(drawn, photo, fpir=0.05)
+    assert face.name is None and face.candidates[0].name == "Bob"
+
+
+def test_the_name_does_not_hang_on_the_probability(drawn, tmp_path):
+    photo = second_photo(tmp_path / "p.jpg", 1)
+    sure, doubtful = (one(drawn, photo, prior=prior) for prior in (0.999, 1e-9))
+    assert sure.name == doubtful.name and sure.similarity == doubtful.similarity
+    assert sure.probability > doubtful.probability
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0, -1, float("nan")])
+def test_a_rate_that_is_none_is_refused(drawn, tmp_path, rate):
+    with pytest.raises(ValueError, match="fpir"):
+        list(identify(drawn, [second_photo(tmp_path / "p.jpg", 1)], fpir=rate))
+
+
+def test_in_an_empty_gallery_everybody_is_unknown(tmp_path):
+    with Gallery(tmp_path / "g", create=True) as opened:
+        face = one(opened, save_face(tmp_path / "p.png", 1), top=3)
+    assert (face.name, face.similarity, face.probability, face.candidates) == (None, 0.0, 0.0, ())
+
+
+@pytest.mark.parametrize("top", [1, 2, 3, 10])
+def test_as_many_candidates_as_asked_for_best_first(drawn, tmp_path, top):
+    face = one(drawn, second_photo(tmp_path / "p.jpg", 1), top=top)
+    assert len(face.candidates) == min(top, 3)
+    scores = [candidate.probability for candidate in face.candidates]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_with_and_without_the_index_the_answer_is_one(drawn, tmp_path):
+    with Store(drawn.folder) as store:
+        store.add(people(unit(400), "stranger"))
+    photo = second_photo(tmp_path / "p.jpg", 1)
+    through, past = (one(drawn, photo, top=5, exhaustive=exhaustive) for exhaustive in (False, True))
+    assert (through.name, through.candidates) == (past.name, past.candidates)
+
+
+# photos
+
+
+def test_every_face_of_a_photo_is_named_the_largest_first(drawn, tmp_path):
+    wide = np.full((400, 900, 3), 128, np.uint8)
+    wide[:240, :240], wide[:400, 400:800] = drawn_face(2), drawn_face(0, 400)
+    Image.fromarray(wide).save(tmp_path / "p.png")
+    (found,) = identify(drawn, [tmp_path / "p.png"])
+    assert [face.candidates[0].name for face in found.faces] == ["Ada", "Cy"]
+    assert found.faces[0].face.box[0] > 400 > found.faces[1].face.box[0]
+
+
+def test_one_bad_photo_does_not_stop_the_rest_nor_their_order(drawn, tmp_path):
+    good = [str(second_photo(tmp_path / f"{seed}.jpg", seed)) for seed in range(3)]
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
+    bad = [
+        str(tmp_path / "gone.jpg"),
+        str(tmp_path / "broken.jpg"),
+        str(save_blank(tmp_path / "blank.png")),
+        str(tmp_path),
+    ]
+    wanted = [good[0], *bad, good[1]] + good * 10
+    found = list(identify(drawn, wanted))
+    assert [photo.photo for photo in found] == wanted
+    for photo in found:
+        assert (photo.error is None) == (photo.photo in good) == bool(photo.faces)
+        assert photo.error is None or photo.photo in photo.error
+
+
+def test_results_come_as_they_are_ready(drawn, tmp_path):
+    """A long list need not be held: after a batch, no more than that has been asked for."""
+    photo = second_photo(tmp_path / "p.jpg", 1)
+    asked = []
+
+    def endless():
+        while True:
+            asked.append(photo)
+            yield photo
+
+    found = identify(drawn, endless())
+    next(found)
+    assert len(asked) < 100
+    found.close()
+
+
+def test_pixels_are_kept_only_where_asked_for(drawn, tmp_path):
+    photo = second_photo(tmp_path / "p.jpg", 1)
+    (without,) = identify(drawn, [photo])
+    (with_,) = identify(drawn, [photo], keep_pixels=True)
+    assert without.pixels is None and with_.pixels.shape == (240, 240, 3)
+    assert dataclasses.replace(with_, pixels=None).faces[0].name == without.faces[0].name
+
+
+def test_a_turned_photo_gives_boxes_of_the_upright_one(drawn, tmp_path):
+    tall = np.full((500, 240, 3), 128, np.uint8)
+    tall[250:490] = drawn_face(1)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown after a quarter turn clockwise
+    Image.fromarray(np.rot90(tall)).save(tmp_path / "p.jpg", exif=exif)
+    left, top, width, height = one(drawn, tmp_path / "p.jpg").face.box
+    assert left >= 0 and top > 250 and left + width <= 240 and top + height < 500
+
+
+# two photos
+
+
+def test_one_face_twice_is_the_same_person(tmp_path):
+    a, b = save_face(tmp_path / "a.png", 1), second_photo(tmp_path / "b.jpg", 1)
+    verifier = Verifier()
+    forth, back = verifier.verify(a, b), verifier.verify(b, a)
+    assert forth == back and 0 < forth.similarity <= 1
+    assert verifier.verify(a, a).similarity >= forth.similarity
+
+
+def test_verification_follows_the_rate_and_the_prior_asked_for(tmp_path):
+    a, b = save_face(tmp_path / "a.png", 1), second_photo(tmp_path / "b.jpg", 1)
+    verifier = Verifier()
+    vectors = [verifier.reader.read(np.asarray(Image.open(path)))[0].vector for path in (a, b)]
+    verifier.calibration = tail(float(verifier.head.logits(*vectors)) - np.log(1 / 0.03))
+    assert verifier.verify(a, b, fmr=0.05).same and not verifier.verify(a, b, fmr=0.02).same
+    assert verifier.verify(a, b, prior=0.001).probability < verifier.verify(a, b, prior=0.9).probability
+    even = verifier.verify(a, b, prior=0.5)
+    assert even.probability == pytest.approx(even.similarity)
+
+
+def test_verification_needs_a_face_in_both(tmp_path):
+    a = save_face(tmp_path / "a.png", 1)
+    with pytest.raises(NoFace, match=r"blank\.png"):
+        Verifier().verify(a, save_blank(tmp_path / "blank.png"))
+    with pytest.raises(PhotoNotFound):
+        Verifier().verify(tmp_path / "gone.png", a)
+
+
+def test_a_verifier_without_its_model_says_so(tmp_path):
+    with pytest.raises(ModelError):
+        Verifier(tmp_path / "none.safetensors")
+
+
+# which photos
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for name in ("b.jpg", "a.png", "sub/c.jpg", "sub/.hidden.jpg"):
+        save_blank(tmp_path / "tree" / name)
+    (tmp_path / "tree" / "notes.txt").write_text("no photo")
+    return tmp_path / "tree"
+
+
+def short(found, tree):
+    return [os.path.relpath(path, tree) for path in found]
+
+
+def test_folders_are_walked_in_order_and_other_files_left(tree):
+    assert short(expand([tree]), tree) == ["a.png", "b.jpg", os.path.join("sub", "c.jpg")]
+
+
+def test_files_are_taken_as_they_are_in_the_order_given(tree):
+    wanted = [str(tree / "b.jpg"), str(tree / "notes.txt"), str(tree / "missing.jpg"), str(tree / "a.png")]
+    assert list(expand(wanted)) == wanted
+
+
+def test_patterns_are_expanded(tree):
+    assert short(expand([str(tree / "*.jpg")]), tree) == ["b.jpg"]
+    assert short(expand([str(tree / "**" / "*.jpg")]), tree) == ["b.jpg", os.path.join("sub", "c.jpg")]
+    assert short(expand([str(tree / "s*")]), tree) == [os.path.join("sub", "c.jpg")]
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tree):
+    save_blank(tree / "x[1].jpg")
+    save_blank(tree / "x1.jpg")
+    assert short(expand([str(tree / "x[1].jpg")]), tree) == ["x[1].jpg"]
+
+
+def test_what_holds_no_photos_is_said(tree, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(PhotoNotFound, match="holds no photos"):
+        list(expand([tmp_path / "empty"]))
+    with pytest.raises(PhotoNotFound, match="Nothing matches"):
+        list(expand([str(tree / "*.webp")]))
+
+
+# real faces
+
+
+def test_real_people_are_recognised_and_a_stranger_is_not(tmp_path, portraits):
+    with Gallery(tmp_path / "g", create=True) as opened:
+        for file, name in (("obama.jpg", "Obama"), ("biden.jpg", "Biden"), ("grace_hopper.jpg", "Hopper")):
+            with named_photos([portraits / file], name) as (photos, _):
+                assert [result.status for result in opened.enroll(photos)] == ["enrolled"]
+        again = identify(opened, [portraits / "obama2.jpg", portraits / "obama3.jpg"])
+        assert [photo.faces[0].candidates[0].name for photo in again] == ["Obama", "Obama"]
+        (same,) = identify(opened, [portraits / "biden.jpg"])
+        assert same.faces[0].name == "Biden" and same.faces[0].probability > 0.9
+        assert one(opened, portraits / "astronaut.png").name is None
+
+
+def test_every_face_of_a_group_is_found(tmp_path, shared):
+    with gallery(tmp_path / "g", [record("nobody here", unit(1)[0])]) as opened:
+        (found,) = identify(opened, [shared / "photos" / "friends.jpg"])
+    assert len(found.faces) == 6 and found.error is None

@@ -1,0 +1,488 @@
+"""Bytes to pixels: every format by content, upright, RGB; and nothing but PhotoError for what is no photo."""
+
+import hashlib
+import io
+import os
+import struct
+import sys
+import zlib
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from PIL import Image, features
+
+from facedex import images
+from facedex.errors import PhotoError, PhotoNotFound, PhotoTooLarge, PhotoUnreadable, PhotoUnsupported
+
+RED, GREEN, BLUE, GREY = (200, 30, 30), (30, 160, 40), (30, 40, 200), (120, 120, 120)
+FORMATS = ["JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF"]
+OPTIONS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}, "AVIF": {"quality": 95}}
+
+
+def scene():
+    """(48, 64, 3): four flat colours, so that any turn or flip shows and a lossy format is nearly exact."""
+    pixels = np.empty((48, 64, 3), np.uint8)
+    pixels[:24, :32], pixels[:24, 32:], pixels[24:, :32], pixels[24:, 32:] = RED, GREEN, BLUE, GREY
+    return pixels
+
+
+def encode(image, kind, **options):
+    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **{**OPTIONS.get(kind, {}), **options})
+    return buffer.getvalue()
+
+
+def assert_close(pixels, expected, tolerance=6):
+    assert pixels.dtype == np.uint8 and pixels.shape == expected.shape
+    assert np.abs(pixels.astype(int) - expected.astype(int)).mean() < tolerance
+
+
+def decode(data):
+    return images.decode(data, "photo")
+
+
+def needs(kind):
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+
+
+# formats
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "txt"])
+@pytest.mark.parametrize("kind", FORMATS)
+def test_format_is_known_by_content_whatever_the_suffix(tmp_path, kind, suffix):
+    needs(kind)
+    path = tmp_path / f"photo.{suffix}"
+    path.write_bytes(encode(scene(), kind))
+    assert_close(images.open_photo(path).pixels, scene())
+
+
+def test_mpo_is_its_first_picture():
+    data = encode(scene(), "MPO", save_all=True, append_images=[Image.new("RGB", (64, 48), GREEN)])
+    assert data.count(b"\xff\xd8\xff") > 1
+    assert_close(decode(data), scene())
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF", "AVIF"])
+def test_of_several_frames_the_first_counts(kind):
+    needs(kind)
+    later = [Image.new("RGB", (64, 48), colour) for colour in (GREEN, BLUE)]
+    data = encode(scene(), kind, save_all=True, append_images=later)
+    assert Image.open(io.BytesIO(data)).n_frames == 3
+    assert_close(decode(data), scene())
+
+
+@pytest.mark.parametrize("kind", ["PPM", "ICO", "PCX", "TGA"])
+def test_formats_off_the_list_are_refused_though_pillow_reads_them(kind):
+    data = encode(scene(), kind)
+    assert Image.open(io.BytesIO(data)).size
+    with pytest.raises(PhotoUnsupported):
+        decode(data)
+
+
+# orientation
+
+
+def stored(orientation):
+    """The scene as a camera held this way stores it (EXIF 2.3, tag 274)."""
+    upright = scene()
+    return {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright),
+        7: upright[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(upright, -1),
+    }[orientation]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_every_exif_orientation_comes_out_upright(kind, orientation):
+    needs(kind)
+    exif = Image.Exif()
+    exif[274] = orientation
+    assert_close(decode(encode(np.ascontiguousarray(stored(orientation)), kind, exif=exif)), scene())
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("exif", [b"rubbish", b"Exif\0\0rubbish", b"Exif\0\0II*\0\x08\0\0\0\xff\xff"])
+def test_damaged_exif_does_not_spoil_a_whole_picture(kind, exif):
+    assert_close(decode(encode(scene(), kind, exif=exif)), scene())
+
+
+# colour modes
+
+
+def test_grey_becomes_three_equal_channels():
+    ramp = np.tile(np.arange(256, dtype=np.uint8), (4, 1))
+    assert np.array_equal(decode(encode(ramp, "PNG")), np.repeat(ramp[:, :, None], 3, axis=2))
+
+
+def test_transparency_lies_over_white():
+    image = Image.new("RGBA", (3, 1))
+    for x, alpha in enumerate((0, 128, 255)):
+        image.putpixel((x, 0), (200, 0, 0, alpha))
+    assert_close(decode(encode(image, "PNG")), np.array([[(255, 255, 255), (227, 127, 127), (200, 0, 0)]]), 2)
+
+
+def test_grey_with_transparency_lies_over_white():
+    image = Image.new("LA", (3, 1))
+    for x, alpha in enumerate((0, 128, 255)):
+        image.putpixel((x, 0), (100, alpha))
+    assert_close(decode(encode(image, "PNG")), np.array([[(255,) * 3, (177,) * 3, (100,) * 3]]), 2)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF"])
+def test_transparent_palette_entry_is_white(kind):
+    image = Image.new("P", (2, 1))
+    image.putpalette([*RED, *GREEN])
+    image.putpixel((1, 0), 1)
+    assert np.array_equal(decode(encode(image, kind, transparency=0)), [[(255, 255, 255), GREEN]])
+
+
+def test_transparent_key_colour_is_white():
+    image = Image.fromarray(np.array([[RED, GREEN]], np.uint8))
+    assert np.array_equal(decode(encode(image, "PNG", transparency=RED)), [[(255, 255, 255), GREEN]])
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_cmyk_keeps_its_colours(kind):
+    assert_close(decode(encode(Image.fromarray(scene()).convert("CMYK"), kind)), scene())
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("PNG", np.arange(0, 65536, 128, dtype="<u2")),
+        ("TIFF", np.arange(0, 65536, 128, dtype="<u2")),
+        ("TIFF", np.arange(0, 65536, 128, dtype=">u2")),
+        ("TIFF", np.arange(0, 65536, 128, dtype=np.int32)),
+        ("TIFF", np.linspace(0, 1, 512, dtype=np.float32)),
+    ],
+)
+def test_deep_grey_is_scaled_and_not_clipped(kind, values):
+    data = encode(Image.fromarray(np.tile(values, (3, 1))), kind)
+    grey = decode(data)[1, :, 0].astype(int)
+    assert (np.diff(grey) >= 0).all()
+    assert np.abs(grey - np.linspace(0, 255, 512)).max() <= 2
+
+
+def test_one_bit_is_black_and_white():
+    bits = np.arange(24).reshape(3, 8) % 3 == 0
+    assert np.array_equal(decode(encode(Image.fromarray(bits), "PNG"))[:, :, 1], np.where(bits, 255, 0))
+
+
+# caps
+
+
+def png(width, height, body=b""):
+    """A PNG of a declared size with nothing like as many pixels in it."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(body)) + chunk(b"IEND", b"")
+
+
+def jpeg(width, height):
+    data = bytearray(encode(scene(), "JPEG"))
+    at = data.index(b"\xff\xc0") + 5
+    data[at : at + 4] = struct.pack(">HH", height, width)
+    return bytes(data)
+
+
+def gif(width, height):
+    return b"GIF89a" + struct.pack("<HH", width, height) + encode(scene(), "GIF")[10:]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [png(12_001, 10_000), png(100_000, 100_000), png(2**31 - 1, 1), jpeg(65_000, 65_000), gif(65_535, 65_535)],
+    ids=["PNG over our cap", "PNG over Pillow's", "PNG line", "JPEG", "GIF"],
+)
+def test_declared_size_is_refused_before_anything_is_decoded(data):
+    assert len(data) < 5000
+    with pytest.raises(PhotoTooLarge, match="pixels"):
+        decode(data)
+
+
+def test_pixel_cap_is_inclusive():
+    data = encode(scene(), "PNG")
+    assert images.decode(data, "photo", max_pixels=48 * 64).shape == (48, 64, 3)
+    with pytest.raises(PhotoTooLarge, match="64 x 48"):
+        images.decode(data, "photo", max_pixels=48 * 64 - 1)
+
+
+def test_byte_cap_is_inclusive(tmp_path):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(b"x" * 1000)
+    assert len(images.read_bytes(path, max_bytes=1000)) == 1000
+    with pytest.raises(PhotoTooLarge):
+        images.read_bytes(path, max_bytes=999)
+
+
+def test_huge_file_is_refused_unread(tmp_path):
+    path = tmp_path / "photo.jpg"
+    with open(path, "wb") as file:
+        file.truncate(images.MAX_BYTES + 2**20)  # sparse: it takes no room
+    with pytest.raises(PhotoTooLarge, match="201 MiB"):
+        images.open_photo(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_byte_cap_holds_for_a_file_without_a_size():
+    reading, writing = os.pipe()
+    with os.fdopen(reading), os.fdopen(writing, "wb") as file:
+        file.write(b"x" * 2000)
+        file.flush()
+        with pytest.raises(PhotoTooLarge):
+            images.read_bytes(f"/dev/fd/{reading}", max_bytes=1000)
+
+
+# what is no photo
+
+
+def test_empty_file_is_unreadable():
+    with pytest.raises(PhotoUnreadable, match="empty"):
+        decode(b"")
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_truncated_picture_is_unreadable(kind):
+    needs(kind)
+    noise = np.random.default_rng(1).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    data = encode(noise, kind)
+    for share in (0.1, 0.5, 0.9):
+        with pytest.raises(PhotoUnreadable):
+            decode(data[: int(share * len(data))])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"a",
+        b"just text\n" * 50,
+        b"%PDF-1.7\n",
+        b"<svg></svg>",
+        b"PK\3\4" + bytes(60),
+        b"\0\0\0\x18ftypisom\0\0\0\0isommp42",
+    ],
+)
+def test_what_is_no_picture_is_unsupported(data):
+    with pytest.raises(PhotoUnsupported, match="photo is not a picture"):
+        decode(data)
+
+
+def test_random_bytes_are_unsupported():
+    rng = np.random.default_rng(7)
+    for _ in range(50):
+        with pytest.raises(PhotoUnsupported):
+            decode(rng.bytes(int(rng.integers(1, 500))))
+
+
+def test_missing_file_is_not_found(tmp_path):
+    with pytest.raises(PhotoNotFound, match=r"nobody\.jpg"):
+        images.open_photo(tmp_path / "nobody.jpg")
+
+
+def test_folder_is_unreadable_and_called_a_folder(tmp_path):
+    with pytest.raises(PhotoUnreadable, match="is a folder"):
+        images.open_photo(tmp_path)
+
+
+def test_path_below_a_file_is_a_photo_error(tmp_path):
+    (tmp_path / "file").write_bytes(b"x")
+    with pytest.raises(PhotoError):
+        images.open_photo(tmp_path / "file" / "photo.jpg")
+
+
+@pytest.mark.parametrize("name", ["a\0b.jpg", "x" * 300 + ".jpg", "d/" * 5000 + "a.jpg"])
+def test_impossible_path_is_a_photo_error(tmp_path, name):
+    with pytest.raises(PhotoError):
+        images.open_photo(os.path.join(tmp_path, name))
+
+
+def test_link_to_itself_is_unreadable(tmp_path):
+    (tmp_path / "me.jpg").symlink_to("me.jpg")
+    with pytest.raises(PhotoUnreadable):
+        images.open_photo(tmp_path / "me.jpg")
+
+
+@contextmanager
+def nobody():
+    """Inside, this process has no more rights than a stranger, even when it is root."""
+    if os.name != "posix":
+        pytest.skip("permissions are POSIX's")
+    root = os.geteuid() == 0
+    try:
+        if root:
+            os.seteuid(65534)
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_file_without_permission_is_unreadable(tmp_path):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(encode(scene(), "JPEG"))
+    path.chmod(0)
+    with nobody(), pytest.raises(PhotoUnreadable, match="Permission denied"):
+        images.open_photo(path)
+
+
+@pytest.mark.parametrize("name", ["with space.jpg", "José Žižek.jpg", "写真.jpg", "-rf.jpg", "a'b\"c.jpg", "🙂.jpg"])
+def test_unusual_names_are_opened(tmp_path, name):
+    (tmp_path / name).write_bytes(encode(scene(), "JPEG"))
+    assert images.open_photo(tmp_path / name).pixels.shape == (48, 64, 3)
+
+
+def test_photo_is_known_by_its_name_and_the_hash_of_its_bytes(tmp_path):
+    path = tmp_path / "photo.png"
+    path.write_bytes(encode(scene(), "PNG"))
+    photo = images.open_photo(path)
+    assert (photo.name, photo.sha256) == (str(path), hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+# HEIC
+
+
+def heic(**options):
+    pillow_heif = pytest.importorskip("pillow_heif", reason="needs the extra heic")
+    pillow_heif.register_heif_opener()
+    return encode(scene(), "HEIF", quality=95, **options)
+
+
+def test_heic_without_its_extra_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(PhotoUnsupported, match=r"pip install 'facedex\[heic\]'"):
+        decode(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+
+
+def test_heic_is_decoded():
+    assert_close(decode(heic()), scene())
+
+
+def test_heic_is_turned_upright():
+    exif = Image.Exif()
+    exif[274] = 6
+    data = heic(exif=exif.tobytes())
+    assert_close(decode(data), np.rot90(scene(), -1))
+
+
+def test_truncated_heic_is_unreadable():
+    data = heic()
+    with pytest.raises(PhotoUnreadable):
+        decode(data[: len(data) // 2])
+
+
+# finding photos
+
+
+def put(folder, *names, data=None):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(scene(), "JPEG") if data is None else data)
+
+
+def found(folder):
+    return [path.relative_to(folder).as_posix() for path in images.find_photos(folder)]
+
+
+def test_photos_are_found_in_the_order_of_their_names(tmp_path):
+    names = ["a/2.jpg", "a/10.jpg", "b.jpg", "c/deep/er/x.PNG", "c/y.webp", "é.jpg"]
+    put(tmp_path, *reversed(names))
+    assert found(tmp_path) == ["a/10.jpg", "a/2.jpg", "b.jpg", "c/deep/er/x.PNG", "c/y.webp", "é.jpg"]
+    assert found(tmp_path) == found(tmp_path)
+
+
+def test_hidden_files_and_folders_are_ignored(tmp_path):
+    put(tmp_path, "a.jpg", ".hidden.jpg", ".hidden/b.jpg", "._a.jpg")
+    assert found(tmp_path) == ["a.jpg"]
+
+
+def test_what_is_no_photo_is_ignored(tmp_path):
+    put(tmp_path, "notes.txt", "thumbs.db", "README", "empty", data=b"not a picture")
+    put(tmp_path, "nothing", data=b"")
+    assert found(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_photo_without_a_suffix_is_found_by_content(tmp_path, kind):
+    needs(kind)
+    put(tmp_path, "portrait", data=encode(scene(), kind))
+    assert found(tmp_path) == ["portrait"]
+
+
+def test_broken_photo_is_listed_so_that_reading_it_says_why(tmp_path):
+    put(tmp_path, "broken.jpg", data=b"rubbish")
+    (tmp_path / "dangling.jpg").symlink_to("nowhere.jpg")
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    assert found(tmp_path) == ["broken.jpg", "dangling.jpg", "loop.jpg"]
+
+
+def test_linked_folder_is_followed(tmp_path):
+    put(tmp_path / "elsewhere", "a.jpg")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "link").symlink_to(tmp_path / "elsewhere")
+    assert found(tmp_path / "here") == ["link/a.jpg"]
+
+
+def test_loop_of_links_ends_with_every_photo_once(tmp_path):
+    put(tmp_path, "a/1.jpg", "b/2.jpg")
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "b" / "up").symlink_to(tmp_path / "b")
+    assert found(tmp_path) == ["a/1.jpg", "b/2.jpg"]
+
+
+def test_missing_folder_is_a_photo_error(tmp_path):
+    with pytest.raises(PhotoError, match="cannot be listed"):
+        list(images.find_photos(tmp_path / "nowhere"))
+
+
+# fuzz
+
+
+def mutated(data, rng):
+    """A few bytes changed, cut out, doubled or cut off."""
+    broken = bytearray(data)
+    for _ in range(rng.integers(1, 9)):
+        at = int(rng.integers(len(broken)))
+        match rng.integers(5):
+            case 0 | 1:
+                broken[at] = rng.integers(256)
+            case 2:
+                broken[at] ^= 1 << int(rng.integers(8))
+            case 3:
+                del broken[at : at + int(rng.integers(1, 40))]
+            case 4:
+                broken[at:at] = broken[at : at + int(rng.integers(1, 40))]
+        if not broken:
+            break
+    return bytes(broken[: rng.integers(len(broken) + 1)] if rng.random() < 0.1 else broken)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "GIF"])
+def test_altered_bytes_give_pixels_or_a_photo_error(kind):
+    rng = np.random.default_rng(20)
+    noise = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[274] = 6
+    data = encode(noise, kind, **({} if kind == "GIF" else {"exif": exif}))
+    read = 0
+    for _ in range(60):
+        try:
+            pixels = images.decode(mutated(data, rng), "photo", max_pixels=2_000_000)
+        except PhotoError:
+            continue
+        read += 1
+        assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
+    assert read < 60
