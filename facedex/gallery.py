@@ -241,9 +241,12 @@ class Gallery:
     def _forget(self) -> None:
         """Rewrite every file that could still hold what was deleted."""
         self._project(compact_only=False)
+        self._scrub()
+
+    def _scrub(self) -> None:
         if not self._store.scrub():
             raise GalleryBusy(
-                f"Deleted, but another process still reads an older state of {self.folder}; "
+                f"Done, but another process still reads an older state of {self.folder}, which is on disk until then; "
                 "run `facedex reindex` when it is done, which clears what is left"
             )
 
@@ -253,14 +256,14 @@ class Gallery:
         """Build the projection anew; with another `model` encode all photos anew first.
 
         Returns the photos that could not be encoded again (gone, or changed): their faces are dropped, but only
-        when that is not all of them. Raises GalleryError, ModelError.
+        when that is not all of them. Raises GalleryError, ModelError; GalleryBusy as `remove` does.
         """
         lost: list[str] = []
         with self._writing():
             if model is not None:
                 lost = self._reencode(read_model(model), device)
             self._project(compact_only=False, kind=kind)
-            self._store.scrub()
+            self._scrub()
         return lost
 
     def _reencode(self, model: ModelFile, device: str) -> list[str]:
