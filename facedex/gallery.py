@@ -382,9 +382,10 @@ class Gallery:
         """Write the projection anew; with `compact_only` just when the newer faces have become many."""
         state = self._store.state
         head_id = self.model.head_fingerprint
-        current = search.load(self.folder, self._store, state, self.head, head_id)
-        if compact_only and current is not None and not current.wants_compaction:
-            return
+        if compact_only:
+            current = search.load(self.folder, self._store, state, self.head, head_id)
+            if current is not None and not current.wants_compaction:
+                return
         kind = kind or search.stored_kind(self.folder)
         projection, data = search.build(self._store, state, self.head, head_id, kind)
         try:

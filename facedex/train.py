@@ -75,10 +75,11 @@ def train(
         if facts["data"] != faces.digest():
             raise DataError(f"{work} holds a run on other photos; give the same data, or delete the folder")
         recipe = Recipe(**facts["recipe"])
-    elif recipe.steps == 0:
-        recipe = replace(recipe, steps=steps_in(recipe, minutes, faces, teachers, unlabelled, where))
-        facts["bf16"] = bf16_pays(where)
-    facts.setdefault("bf16", bf16_pays(where))
+    else:
+        facts["bf16"] = bf16_pays(where)  # measured once: what is timed is what is run, and resumed
+        if recipe.steps == 0:
+            steps = steps_in(recipe, minutes, faces, teachers, unlabelled, where, facts["bf16"])
+            recipe = replace(recipe, steps=steps)
 
     run = Run(recipe, faces, teachers, unlabelled, where, bool(facts["bf16"]), init)
     if facts["step"]:

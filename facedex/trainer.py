@@ -224,9 +224,10 @@ def steps_in(
     teachers: Teachers | None,
     unlabelled: Faces | None,
     device: torch.device,
+    bf16: bool,
 ) -> int:
     """How many steps fit into the minutes, from timing a few on a network that is then thrown away."""
-    run = Run(replace(recipe, steps=1000), faces, teachers, unlabelled, device, bf16_pays(device))
+    run = Run(replace(recipe, steps=1000), faces, teachers, unlabelled, device, bf16)
     times = []
     for step in range(12 if device.type == "cpu" else 60):
         began = time.perf_counter()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import html
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -55,8 +56,6 @@ def main() -> None:
         shutil.copy(portraits / file, photos / file)
 
     # As a user would: from the demo's folder, with the gallery at its default place.
-    import os
-
     os.chdir(demo)
     run("enroll", "database", *(["--model", model] if model else []))
     run("list")
