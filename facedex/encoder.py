@@ -59,8 +59,8 @@ class TorchEncoder:
         try:
             import torch
 
-            from facedex.model import from_file
-            from facedex.trainer import pick_device
+            from facedex.training.model import from_file
+            from facedex.training.trainer import pick_device
         except ModuleNotFoundError:
             raise MissingExtra(f"Encoding on {device}", "train") from None
         self._torch = torch

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from rich.table import Column, Table
 from rich.text import Text
 
-from facedex.evaluate import PairsReport
+from facedex.evaluation.pairs import PairsReport
 from facedex.gallery import Enrolled
 from facedex.identification import IdentifiedPhoto, Verification
 from facedex.people import UNKNOWN

@@ -52,10 +52,10 @@ def test_the_python_example_runs_as_it_stands(portraits, tmp_path):
 
 
 def test_each_folder_has_a_readme_that_names_its_modules():
-    listed = (ROOT / "facedex" / "README.md").read_text("utf-8")
-    for module in (ROOT / "facedex").glob("*.py"):
+    for module in (ROOT / "facedex").rglob("*.py"):
         if not module.name.startswith("_"):
-            assert f"`{module.name}`" in listed, module.name
+            listed = (module.parent / "README.md").read_text("utf-8")
+            assert f"`{module.name}`" in listed, module
     for folder in ("facedex", "facedex/weights", "scripts", "index", "tests"):
         assert (ROOT / folder / "README.md").is_file()
 
@@ -69,5 +69,5 @@ def test_both_commands_of_the_readme_are_scripts_that_parse():
 
 
 def test_modules_stay_small():
-    for module in (ROOT / "facedex").glob("*.py"):
+    for module in (ROOT / "facedex").rglob("*.py"):
         assert len(module.read_text("utf-8").splitlines()) <= 500, module.name

@@ -11,7 +11,7 @@ from facedex import align
 from facedex.detect import FaceDetector
 from facedex.encoder import GraphEncoder
 from facedex.errors import DataError
-from facedex.evaluate import Pair, comparer, evaluate_pairs, read_pairs, report
+from facedex.evaluation.pairs import Pair, comparer, evaluate_pairs, read_pairs, report
 from facedex.head import Head
 from facedex.modelfile import read_model, shipped_model
 
@@ -248,7 +248,7 @@ def test_in_a_photo_of_several_the_middle_face_counts(tmp_path):
 
 def test_the_baseline_runs_unsplit(tmp_path):
     pytest.importorskip("torch", reason="needs the extra train")
-    from facedex.model import Siamese, to_file
+    from facedex.training.model import Siamese, to_file
 
     network = Siamese("koch").eval()
     to_file(network, {}).save(tmp_path / "koch.safetensors")

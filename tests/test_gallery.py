@@ -720,8 +720,8 @@ def second_encoder(tmp_path_factory):
     """The shipped network with its weights moved, exported anew: other embeddings of the same faces."""
     torch = pytest.importorskip("torch", reason="needs the extra train")
     pytest.importorskip("onnx", reason="needs the extra train")
-    from facedex.export import export_onnx
-    from facedex.model import from_file, to_file
+    from facedex.training.export import export_onnx
+    from facedex.training.model import from_file, to_file
 
     shipped = read_model(shipped_model())
     network = from_file(shipped)

@@ -91,7 +91,7 @@ def crops():
 def unsplit(crops):
     """Logits of all ordered pairs by torch's Siamese network, fed with both pictures of every pair."""
     torch = pytest.importorskip("torch", reason="needs the extra train")
-    from facedex.model import from_file
+    from facedex.training.model import from_file
 
     network = from_file(read_model(shipped_model()))
     pictures = torch.from_numpy(crops).permute(0, 3, 1, 2).float()
@@ -142,7 +142,7 @@ def test_the_agreement_would_show_a_slightly_different_embedding(crops, unsplit)
 def test_real_faces_agree_too(portraits, tmp_path):
     torch = pytest.importorskip("torch", reason="needs the extra train")
     from facedex import images
-    from facedex.model import from_file
+    from facedex.training.model import from_file
 
     detector, found = FaceDetector(), []
     for name in ("obama.jpg", "obama2.jpg", "biden.jpg", "grace_hopper.jpg"):

@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra train")
 
-from facedex import losses  # noqa: E402
+from facedex.training import losses  # noqa: E402
 
 
 def test_siamese_bce_is_the_mean_over_all_pairs_of_each_kind():
@@ -55,3 +55,17 @@ def test_relational_compares_the_similarity_matrices_off_the_diagonal():
 def test_l2_penalty_weighs_each_tensor_by_its_own_decay():
     penalty = losses.l2_penalty([(0.5, torch.tensor([1.0, 2.0])), (0.1, torch.tensor([[3.0]]))])
     assert float(penalty) == pytest.approx(0.5 * 5 + 0.1 * 9)
+
+
+def test_relational_l1_is_the_mean_squared_gap_of_the_distances():
+    a, b = (
+        torch.nn.functional.normalize(torch.randn(5, 8, generator=torch.Generator().manual_seed(i)), dim=1)
+        for i in (1, 2)
+    )
+    unit = math.sqrt(2 * 8 / math.pi)
+    gaps = [
+        (float((a[i] - a[j]).abs().sum()) - float((b[i] - b[j]).abs().sum())) / unit
+        for i in range(5) for j in range(i + 1, 5)
+    ]  # fmt: skip
+    assert float(losses.relational_l1(a, b)) == pytest.approx(sum(gap * gap for gap in gaps) / len(gaps), rel=1e-5)
+    assert float(losses.relational_l1(a, a)) == 0

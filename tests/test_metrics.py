@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from facedex.metrics import auc, best_accuracy, pair_scores, tar_at_far, threshold_at_fmr
+from facedex.evaluation.metrics import auc, best_accuracy, pair_scores, tar_at_far, threshold_at_fmr
 
 RATES = [0, 0.001, 0.05, 0.1, 0.25, 0.5, 0.9, 1]
 

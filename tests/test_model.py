@@ -7,10 +7,10 @@ torch = pytest.importorskip("torch", reason="needs the extra train")
 
 from facedex.encoder import GraphEncoder  # noqa: E402
 from facedex.errors import ModelError  # noqa: E402
-from facedex.export import export_onnx  # noqa: E402
 from facedex.head import Head  # noqa: E402
-from facedex.model import ARCHITECTURES, Compact, L1Head, Siamese, from_file, to_file  # noqa: E402
 from facedex.modelfile import read_model, shipped_model  # noqa: E402
+from facedex.training.export import export_onnx  # noqa: E402
+from facedex.training.model import ARCHITECTURES, Compact, L1Head, Siamese, from_file, to_file  # noqa: E402
 
 
 def lively(arch="compact", seed=0):
@@ -138,3 +138,14 @@ def test_tensors_of_another_network_are_refused(tmp_path):
 def test_a_layer_without_counterpart_is_not_exported_silently():
     with pytest.raises(ModelError, match="Tanh"):
         export_onnx(torch.nn.Sequential(torch.nn.Tanh()), 112)
+
+
+def test_compact_takes_smaller_crops_in_training_with_the_same_weights():
+    torch.manual_seed(0)
+    model = Siamese("compact").eval()
+    smooth = torch.nn.functional.interpolate(torch.rand(4, 3, 7, 7), (112, 112), mode="bicubic") * 255
+    whole = model.embed(smooth)
+    for side in (64, 80, 96):
+        small = model.embed(torch.nn.functional.interpolate(smooth, (side, side), mode="bilinear", antialias=True))
+        assert small.shape == whole.shape
+        assert float((small * whole).sum(1).mean()) > float((small * whole.roll(1, 0)).sum(1).mean())

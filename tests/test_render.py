@@ -9,7 +9,7 @@ from rich.console import Console
 
 from facedex import render
 from facedex.detect import Face
-from facedex.evaluate import PairsReport
+from facedex.evaluation.pairs import PairsReport
 from facedex.gallery import Candidate, Enrolled
 from facedex.identification import Identification, IdentifiedPhoto, Verification
 from facedex.store import PersonRecord

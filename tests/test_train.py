@@ -1,11 +1,12 @@
 """Training from data to a model file: it learns, it resumes, it is the same twice."""
 
 import csv
+import json
 import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +17,14 @@ pytest.importorskip("onnx", reason="needs the extra train")
 
 from synthetic import write_pack  # noqa: E402
 
-from facedex import train as training  # noqa: E402
-from facedex.augment import augment  # noqa: E402
 from facedex.data import load_faces, split_people  # noqa: E402
 from facedex.errors import DataError  # noqa: E402
 from facedex.modelfile import read_model  # noqa: E402
-from facedex.optim import Average, orthogonalise, rate  # noqa: E402
-from facedex.teachers import Teachers  # noqa: E402
-from facedex.trainer import Run, pick_device  # noqa: E402
+from facedex.training import train as training  # noqa: E402
+from facedex.training.augment import augment  # noqa: E402
+from facedex.training.optim import Average, orthogonalise, rate  # noqa: E402
+from facedex.training.teachers import Teachers  # noqa: E402
+from facedex.training.trainer import Run, pick_device  # noqa: E402
 
 TINY = replace(training.RECIPES["compact"], people=4, photos=2, steps=12, validations=3)
 
@@ -82,10 +83,10 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(data, tmp_pat
 
 _RUN = """
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from facedex import train as training
+from facedex.training import train as training
 from facedex.data import load_faces, split_people
 folder = Path({folder!r})
 faces = load_faces(folder / "people.tar", folder / "cache", aligned=True)
@@ -133,7 +134,10 @@ def test_stopping_saves_and_writes_no_model_and_resume_finishes(data, tmp_path):
     assert (tmp_path / "m.train" / "checkpoint.safetensors").exists()
     with pytest.raises(DataError, match="--resume"):
         run(data, tmp_path)
-    assert run(data, tmp_path, resume=True).model is not None
+    with pytest.raises(DataError, match="steps"):
+        run(data, tmp_path, recipe=replace(TINY, steps=1), resume=True)
+    result = run(data, tmp_path, recipe=replace(TINY, steps=14), resume=True)
+    assert result.model is not None and result.step == 14, "more steps may be asked for on the way"
 
 
 def test_a_checkpoint_of_other_data_is_refused(data, tmp_path):
@@ -239,8 +243,16 @@ def test_orthogonalise_brings_singular_values_near_one():
 
 def test_the_rate_rises_falls_and_ends_near_zero():
     rates = [rate(step, 1000) for step in range(1000)]
-    assert rates[0] < 0.1 and max(rates) == pytest.approx(1) and rates[-1] < 1e-4
+    assert rates[0] < 0.1 and max(rates) == pytest.approx(1) and rates[-1] < 0.01
     assert rates.index(max(rates)) <= 31
+    assert rates[100:500] == [1.0] * 400, "level, so that a run can still be made longer"
+    assert np.all(np.diff(rates[500:]) < 0)
+
+
+def test_crops_grow_with_the_steps_and_a_stored_recipe_keeps_their_sizes():
+    recipe = replace(training.RECIPES["compact"], steps=100)
+    assert [recipe.size(step) for step in (0, 39, 40, 79, 80, 99)] == [64, 64, 80, 80, 112, 112]
+    assert training.Recipe.from_json(json.loads(json.dumps(asdict(recipe)))) == recipe
 
 
 def test_the_average_follows_the_weights():

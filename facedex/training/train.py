@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from facedex import calibrate, metrics
-from facedex.checkpoint import load_checkpoint, read_facts, save_checkpoint
+from facedex import calibrate
 from facedex.data import Faces
 from facedex.errors import DataError
-from facedex.export import export_onnx
-from facedex.metricslog import append_metrics, plot_metrics, trim_metrics
-from facedex.model import Siamese, from_file, to_file
+from facedex.evaluation import metrics
 from facedex.modelfile import ModelFile, read_model
-from facedex.teachers import Teachers
-from facedex.trainer import RECIPES, Recipe, Run, bf16_pays, pick_device, steps_in
+from facedex.training.checkpoint import load_checkpoint, read_facts, save_checkpoint
+from facedex.training.export import export_onnx
+from facedex.training.metricslog import append_metrics, plot_metrics, trim_metrics
+from facedex.training.model import Siamese, from_file, to_file
+from facedex.training.teachers import Teachers
+from facedex.training.trainer import RECIPES, Recipe, Run, bf16_pays, pick_device, steps_in
 
 __all__ = ["RECIPES", "Event", "Recipe", "Result", "finish", "train", "validate"]
 
@@ -74,7 +75,12 @@ def train(
         facts = read_facts(state_path)
         if facts["data"] != faces.digest():
             raise DataError(f"{work} holds a run on other photos; give the same data, or delete the folder")
-        recipe = Recipe(**facts["recipe"])
+        stored = Recipe.from_json(facts["recipe"])
+        recipe = replace(stored, steps=recipe.steps or stored.steps)
+        if recipe.steps <= facts["step"]:
+            raise DataError(
+                f"{work} is at step {facts['step']} already; give more --steps than that, or leave them out"
+            )
     else:
         facts["bf16"] = bf16_pays(where)  # measured once: what is timed is what is run, and resumed
         if recipe.steps == 0:

@@ -37,13 +37,25 @@ class Block(nn.Module):
         return self.relu(y + (short if self.skip is None else self.skip(short)))
 
 
+class Place(nn.Conv2d):
+    """A depthwise convolution over the whole map, each place with a weight of its own (Chen et al. 2018, MobileFaceNets).
+
+    On a map of another size, as in the early, cheaper part of training, the kernel is resized with it.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight, (own, side) = self.weight, (self.kernel_size[0], x.shape[-1])
+        if side != own:
+            weight = F.interpolate(weight, (side, side), mode="bilinear") * (own / side) ** 2
+        return F.conv2d(x, weight, groups=self.groups)
+
+
 class Compact(nn.Module):
     """Our encoder: 112 x 112 RGB to 128 numbers, 1.6 M parameters, plain 3 x 3 convolutions.
 
     Depthwise-separable layers have fewer multiplications but are slower on CPUs, in training several times so.
     The first layer steps by 4: most of a small net's time goes into its largest maps, where a face needs
-    least of it. The last map is weighed by place (a global depthwise convolution, as in MobileFaceNets, Chen
-    et al. 2018), because in an aligned face a place is a feature.
+    least of it. The last map is weighed by place, because in an aligned face a place is a feature.
     """
 
     size = align.SIZE
@@ -62,7 +74,7 @@ class Compact(nn.Module):
                 inputs = width
         self.blocks = nn.Sequential(*layers)
         side = self.size // 4 // 2 ** (len(widths) - 1)
-        self.place = nn.Conv2d(inputs, inputs, side, groups=inputs, bias=False)
+        self.place = Place(inputs, inputs, side, groups=inputs, bias=False)
         self.place_norm = nn.BatchNorm2d(inputs)
         self.project = nn.Linear(inputs, self.dim)
         for module in self.modules():
@@ -70,7 +82,7 @@ class Compact(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(n, 3, 112, 112) float RGB in 0..255 to (n, 128), before normalisation."""
+        """(n, 3, 112, 112) float RGB in 0..255 to (n, 128), before normalisation; in training also 64, 80 or 96 px."""
         x = (x - 127.5) * (1 / 127.5)
         x = self.blocks(self.relu(self.norm(self.stem(x))))
         return self.project(self.place_norm(self.place(x)).flatten(1))

@@ -56,12 +56,14 @@ def orthogonalise(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
     return x if wide else x.T
 
 
-def rate(step: int, steps: int, warmup: float = 0.03) -> float:
-    """The learning rate's factor at a step: a linear rise, then a cosine to zero. A function of the step alone."""
+def rate(step: int, steps: int, warmup: float = 0.02, decay: float = 0.5) -> float:
+    """The learning rate's factor at a step: a linear rise, level, and a linear fall to zero over the last `decay`.
+
+    Level in the middle (Hägele et al. 2024, "constant learning rate and cooldown"), so that a run can be made
+    longer or shorter while it is under way. A function of the step alone.
+    """
     rise = max(1, round(warmup * steps))
-    if step < rise:
-        return (step + 1) / rise
-    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+    return min(1.0, (step + 1) / rise, max(0.0, (steps - step) / max(1.0, decay * steps)))
 
 
 class Average(Generic[Network]):

@@ -1,18 +1,59 @@
-"""`facedex train`: data, options and the display; the work is done in train.py."""
+"""The command that trains: data, options and the display; the work is done in training/."""
 
 from __future__ import annotations
 
 import signal
-import time
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
+from typing import Annotated
 
+import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from facedex import calibrate
+from facedex.cli.console import err
 from facedex.errors import DataError, MissingExtra
+
+
+def train(
+    data: Annotated[list[Path], typer.Argument(help="Folders of people (NAME/*.jpg) or packs (.tar, .zip) of such.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The model to write, ending in .safetensors.")],
+    arch: Annotated[str, typer.Option(help="compact (ours) or koch (the 2015 baseline).")] = "compact",
+    aligned: Annotated[
+        bool, typer.Option("--aligned", help="Photos are aligned faces already, 128 or 112 pixels.")
+    ] = False,
+    validation: Annotated[
+        list[Path] | None, typer.Option(help="People kept apart to validate on; else a tenth of DATA.")
+    ] = None,
+    corrections: Annotated[
+        Path | None, typer.Option(help="CSV of label faults: key, person (empty: leave out).")
+    ] = None,
+    teachers: Annotated[
+        Path | None, typer.Option(help=".npz of other encoders' embeddings to learn from: key, and (n, d) arrays.")
+    ] = None,
+    unlabelled: Annotated[
+        list[Path] | None, typer.Option(help="Photos without names, learnt from with --teachers.")
+    ] = None,
+    init: Annotated[Path | None, typer.Option(help="Start from this model's weights.")] = None,
+    minutes: Annotated[
+        float, typer.Option(min=0.05, help="Steps are set so that training takes about this long.")
+    ] = 60,
+    steps: Annotated[int, typer.Option(min=0, help="Train exactly this many steps instead.")] = 0,
+    rate: Annotated[
+        float, typer.Option(min=1e-6, max=100, help="Factor on the learning rates; below 1 to go on from --init.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, data and machine: same weights.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run of this output.")] = False,
+    cache: Annotated[Path | None, typer.Option(help="Folder for decoded crops; else OUTPUT's .train folder.")] = None,
+) -> None:
+    """Train a Siamese network on photos of people, two photos or more of most."""
+    done = run(
+        err, data, output, aligned=aligned, arch=arch, validation=validation or [], corrections=corrections,
+        teachers=teachers, unlabelled=unlabelled or [], init=init, steps=steps, minutes=minutes, rate=rate, seed=seed,
+        device=device, resume=resume, cache=cache,
+    )  # fmt: skip
+    raise typer.Exit(0 if done else 130)
 
 
 def run(
@@ -36,10 +77,13 @@ def run(
     cache: Path | None,
 ) -> bool:
     """Train as the options say; True when a model was written, False when interrupted and saved."""
+    from facedex import calibrate
+    from facedex.cli.display import Display
+
     try:
         from facedex import data as faces_of
-        from facedex import train as training
-        from facedex.teachers import Teachers
+        from facedex.training import train as training
+        from facedex.training.teachers import Teachers
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("torch", "torchvision", "onnx"):
             raise MissingExtra("Training", "train") from None
@@ -121,46 +165,3 @@ def run(
         highlight=False,
     )
     return True
-
-
-class Display:
-    """A progress bar on a terminal, one line a validation everywhere."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.progress = Progress(
-            TextColumn("training"), BarColumn(), MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.3f} · accuracy {task.fields[accuracy]} · {task.fields[speed]:.0f} images/s"),
-            TimeRemainingColumn(), console=console, disable=not console.is_terminal,
-        )  # fmt: skip
-        self.task = self.progress.add_task("train", total=None, loss=0.0, accuracy="-", speed=0.0)
-        self._loss: float | None = None
-        self._last = time.monotonic()
-        self._speed = 0.0
-
-    def on_event(self, event: dict) -> None:
-        """Show one event of train.train."""
-        if event["event"] == "start":
-            self.progress.update(self.task, total=event["steps"], completed=event["step"])
-            self.console.print(
-                f"{event['photos']:,} photos of {event['people']:,} people, {event['steps']:,} steps on {event['device']}"
-                f"{' in bf16' if event['bf16'] else ''}, from step {event['step']:,}",
-                highlight=False,
-            )
-            self._last = time.monotonic()
-        elif event["event"] == "step":
-            now = time.monotonic()
-            speed = event["images"] / max(now - self._last, 1e-6)
-            self._last = now
-            self._speed = speed if not self._speed else 0.95 * self._speed + 0.05 * speed
-            self._loss = event["loss"] if self._loss is None else 0.95 * self._loss + 0.05 * event["loss"]
-            self.progress.update(self.task, completed=event["step"], loss=self._loss, speed=self._speed)
-        elif event["event"] == "validation":
-            self.progress.update(self.task, accuracy=f"{event['accuracy']:.1%}")
-            self.console.print(
-                f"step {event['step']:>6,}  {event['seconds'] / 60:6.1f} min  loss {event['loss']:.4f}  accuracy "
-                f"{event['accuracy']:.2%}  TAR@FAR=1e-3 {event['tar_at_1e-3']:.2%}  AUC {event['auc']:.4f}  "
-                f"{self._speed:.0f} images/s",
-                highlight=False,
-            )
-            self._last = time.monotonic()

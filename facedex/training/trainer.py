@@ -11,14 +11,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from facedex import losses
-from facedex.augment import augment
+from facedex import align
 from facedex.data import Faces, PKSampler
 from facedex.errors import DataError
-from facedex.model import Siamese, from_file
 from facedex.modelfile import read_model
-from facedex.optim import Average, Muon, rate
-from facedex.teachers import Teachers
+from facedex.training import losses
+from facedex.training.augment import augment
+from facedex.training.model import Siamese, from_file
+from facedex.training.optim import Average, Muon, rate
+from facedex.training.teachers import Teachers
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,9 @@ class Recipe:
     arch: str = "compact"
     seed: int = 0
     steps: int = 0  # 0: as many as fit into the minutes given
-    people: int = 16  # P of the P x K batch
+    # Side of the crops in pixels, each from a share of the steps on: small ones cost a third and teach nearly as much.
+    sizes: tuple[tuple[float, int], ...] = ((0.0, align.SIZE),)
+    people: int = 32  # P of the P x K batch
     photos: int = 4  # K
     random_pairs: bool = False  # one pair in two the same, as Koch et al. 2015, in place of all pairs of P x K
     rate: float = 1.0  # factor on both rates
@@ -41,12 +44,22 @@ class Recipe:
     l2_head: float = 1e-4
     pair_weight: float = 1.0  # of the Siamese cross-entropy; with teachers, `taught_pair_weight`
     taught_pair_weight: float = 0.1
-    relational_weight: float = 2.0
+    relational_weight: float = 1.0
+    relational_l1_weight: float = 1.0
     validations: int = 16  # in the whole run
+
+    def size(self, step: int) -> int:
+        """The side of a step's crops."""
+        return [side for share, side in self.sizes if step >= share * self.steps][-1]
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Recipe:
+        """The recipe of a checkpoint."""
+        return cls(**{**stored, "sizes": tuple((float(share), int(side)) for share, side in stored["sizes"])})
 
 
 RECIPES = {
-    "compact": Recipe(),
+    "compact": Recipe(sizes=((0.0, 64), (0.4, 80), (0.8, align.SIZE))),
     # Koch et al. 2015 with the rates of the project we start from.
     "koch": Recipe(
         arch="koch", random_pairs=True, people=16, photos=2, muon_rate=0.0, adam_rate=6e-5, weight_decay=0.0,
@@ -104,7 +117,7 @@ class Run:
         people = self.people[torch.from_numpy(drawn).to(self.device)]
         places = np.concatenate([drawn, self._others(step)])
         seed = int(np.random.SeedSequence([recipe.seed, step, 0xA06]).generate_state(1, np.uint64)[0] >> 1)
-        x = augment(self._crops(places), torch.Generator().manual_seed(seed))
+        x = augment(self._crops(places), torch.Generator().manual_seed(seed), recipe.size(step))
         x = x.to(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             embeddings = self.model.embed(x)
@@ -140,6 +153,7 @@ class Run:
             if bool(taught.any()):
                 loss = loss + losses.distillation(embeddings[taught], targets[taught])
                 loss = loss + recipe.relational_weight * losses.relational(embeddings[taught], targets[taught])
+                loss = loss + recipe.relational_l1_weight * losses.relational_l1(embeddings[taught], targets[taught])
         terms = [(recipe.l2_head, head.weight)]
         for name, tensor in self.model.encoder.named_parameters():
             if name.endswith("weight") and (recipe.l2_convolutions or recipe.l2_dense):
@@ -226,12 +240,15 @@ def steps_in(
     device: torch.device,
     bf16: bool,
 ) -> int:
-    """How many steps fit into the minutes, from timing a few on a network that is then thrown away."""
-    run = Run(replace(recipe, steps=1000), faces, teachers, unlabelled, device, bf16)
-    times = []
-    for step in range(12 if device.type == "cpu" else 60):
-        began = time.perf_counter()
-        run.step(step)  # returns a number, so a GPU has finished
-        times.append(time.perf_counter() - began)
+    """How many steps fit into the minutes, from timing a few of each size on a network that is then thrown away."""
+    spent, shares = 0.0, [share for share, _ in recipe.sizes] + [1.0]
+    for i, (_, side) in enumerate(recipe.sizes):
+        run = Run(replace(recipe, steps=1000, sizes=((0.0, side),)), faces, teachers, unlabelled, device, bf16)
+        times = []
+        for step in range(8 if device.type == "cpu" else 60):
+            began = time.perf_counter()
+            run.step(step)  # returns a number, so a GPU has finished
+            times.append(time.perf_counter() - began)
+        spent += (shares[i + 1] - shares[i]) * float(np.median(times[len(times) // 3 :]))
     # Validation, saving and the machine's own business take their share.
-    return max(16, int(0.94 * minutes * 60 / float(np.median(times[len(times) // 3 :]))))
+    return max(16, int(0.94 * minutes * 60 / spent))

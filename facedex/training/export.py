@@ -26,7 +26,7 @@ def export_onnx(encoder: nn.Module, size: int) -> bytes:
     except ImportError:
         raise MissingExtra("Exporting a model", "train") from None
 
-    traced = fx.symbolic_trace(encoder.eval())
+    traced = fx.GraphModule(encoder.eval(), _Tracer().trace(encoder))
     modules = dict(traced.named_modules())
     nodes: list = []
     constants: dict[str, np.ndarray] = {}
@@ -104,6 +104,11 @@ def export_onnx(encoder: nn.Module, size: int) -> bytes:
     model.ir_version = 8  # what readers of this opset expect; onnx would write its newest
     onnx.checker.check_model(model)
     return model.SerializeToString()
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, nn.Conv2d) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _fold(weight: torch.Tensor, bias: torch.Tensor, norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:

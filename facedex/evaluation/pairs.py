@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from facedex import align, images, metrics
+from facedex import align, images
 from facedex.detect import Face, FaceDetector
 from facedex.encoder import open_encoder
 from facedex.errors import DataError, MissingExtra, PhotoError
+from facedex.evaluation import metrics
 from facedex.head import Head
 from facedex.modelfile import ModelFile
 
@@ -141,7 +142,7 @@ def comparer(
     try:
         import torch
 
-        from facedex.model import from_file
+        from facedex.training.model import from_file
     except ModuleNotFoundError:
         raise MissingExtra(f"Evaluating {model.meta.get('arch')!r}", "train") from None
     network = from_file(model)

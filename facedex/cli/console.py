@@ -1,0 +1,63 @@
+"""What all commands share: the two streams, the options that mean the same everywhere, the progress bar."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, Task
+    from rich.text import Text
+
+err = Console(stderr=True, emoji=False)
+
+GalleryOption = Annotated[
+    Path, typer.Option("--gallery", "-g", envvar="FACEDEX_GALLERY", help="Folder of the gallery.")
+]
+ModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--model", "-m", envvar="FACEDEX_MODEL", help="Model file; else the gallery's own, else the shipped one."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Comma-separated values.")]
+DeviceOption = Annotated[str, typer.Option(help="cpu; cuda or mps with the extra train.")]
+INDEX = Path("index")
+
+
+def one_format(as_json: bool, as_csv: bool) -> None:
+    if as_json and as_csv:
+        raise typer.BadParameter("--json and --csv exclude each other; choose one")
+
+
+def show(table: object) -> None:
+    """A rich table on stdout, wide enough to be grepped when it goes to a file."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    console.print(table)
+
+
+def say(text: str) -> None:
+    """A notice on stderr."""
+    err.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def progress_bar(total: int | None) -> Progress:
+    """A bar on stderr with speed and time left; nothing where stderr is no terminal or there is no total."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    class Speed(TextColumn):
+        def render(self, task: Task) -> Text:
+            from rich.text import Text
+
+            return Text(f"{task.speed:.1f} images/s" if task.speed else "")
+
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Speed(""), TimeRemainingColumn(),
+        console=err, disable=not err.is_terminal or total is None, transient=True,
+    )  # fmt: skip

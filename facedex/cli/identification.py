@@ -1,0 +1,105 @@
+"""Commands that name faces: identify, verify."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facedex.cli.console import (
+    INDEX,
+    CsvOption,
+    DeviceOption,
+    GalleryOption,
+    JsonOption,
+    ModelOption,
+    one_format,
+    progress_bar,
+    say,
+    show,
+)
+from facedex.errors import FacedexError
+
+
+def identify(
+    photos: Annotated[list[str], typer.Argument(help="Photos, folders, patterns.")],
+    gallery: GalleryOption = INDEX,
+    top: Annotated[int, typer.Option(min=1, help="How many candidates to list for every face.")] = 1,
+    fpir: Annotated[
+        float, typer.Option(min=1e-9, max=0.999, help="Share of strangers who may be given a name.")
+    ] = 0.01,
+    prior: Annotated[
+        float, typer.Option(min=1e-9, max=1 - 1e-9, help="Chance that whoever is in the photo is enrolled.")
+    ] = 0.5,
+    exhaustive: Annotated[bool, typer.Option("--exhaustive", help="Score everybody, without the index.")] = False,
+    annotate: Annotated[
+        Path | None, typer.Option(help="Write the photos with boxes and names into this folder.")
+    ] = None,
+    model: ModelOption = None,
+    device: DeviceOption = "cpu",
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+) -> None:
+    """Name every face in every photo; a stranger stays unknown."""
+    from facedex import render
+    from facedex.gallery import Gallery
+    from facedex.identification import expand
+    from facedex.identification import identify as identify_photos
+
+    one_format(as_json, as_csv)
+    wanted = list(expand(photos))
+    done, used = [], set[str]()
+    with Gallery(gallery, model) as known:
+        if not len(known):
+            say(f"nobody is enrolled in {gallery}; every face is unknown")
+        if as_csv:
+            render.write_csv(sys.stdout, render.IDENTIFIED_COLUMNS, [])
+        with progress_bar(len(wanted) if len(wanted) > 8 else None) as progress:
+            task = progress.add_task("identifying", total=len(wanted))
+            for photo in identify_photos(
+                known, wanted, top=top, fpir=fpir, prior=prior, exhaustive=exhaustive,
+                keep_pixels=annotate is not None, device=device,
+            ):  # fmt: skip
+                progress.advance(task)
+                if as_json:
+                    print(render.json_line(render.identified(photo)), flush=True)
+                elif as_csv:
+                    for row in render.identified_rows(photo):
+                        render.write_row(sys.stdout, row, render.IDENTIFIED_COLUMNS)
+                if photo.error:
+                    say(f"skipped: {photo.error}")
+                elif annotate is not None:
+                    try:
+                        render.save_annotated(photo, annotate, used)
+                    except OSError as error:
+                        raise FacedexError(
+                            f"{annotate} cannot be written ({error.strerror}); name another folder"
+                        ) from None
+                done.append(dataclasses.replace(photo, pixels=None))  # a long batch keeps no pictures in memory
+    if not (as_json or as_csv) and any(photo.faces for photo in done):
+        show(render.identified_table(done, top))
+    clean = not any(photo.error for photo in done)
+    raise typer.Exit(0 if clean and any(face.name for photo in done for face in photo.faces) else 1)
+
+
+def verify(
+    a: Annotated[Path, typer.Argument(help="A photo.")],
+    b: Annotated[Path, typer.Argument(help="Another.")],
+    fmr: Annotated[float, typer.Option(min=1e-9, max=0.999, help="Share of different pairs called the same.")] = 1e-3,
+    model: ModelOption = None,
+    device: DeviceOption = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Say whether the largest faces of two photos are the same person's."""
+    from facedex import render
+    from facedex.identification import Verifier
+
+    result = Verifier(model, device).verify(a, b, fmr)
+    if as_json:
+        print(render.json_line(render.verified(result)))
+    else:
+        print(f"{'the same person' if result.same else 'different people'} (similarity {result.similarity:.1%})")
+    raise typer.Exit(0 if result.same else 1)

@@ -1,0 +1,145 @@
+"""Commands about the people in a gallery: enroll, list, rename, merge, remove, reindex."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facedex.cli.console import (
+    INDEX,
+    CsvOption,
+    DeviceOption,
+    GalleryOption,
+    JsonOption,
+    ModelOption,
+    one_format,
+    progress_bar,
+    say,
+    show,
+)
+from facedex.errors import DataError
+
+
+def enroll(
+    photos: Annotated[list[Path], typer.Argument(help="Folders of people, packs of such; or photos, with --name.")],
+    gallery: GalleryOption = INDEX,
+    name: Annotated[str | None, typer.Option(help="Enroll all these photos as this person.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Skip photos that show several faces.")] = False,
+    model: ModelOption = None,
+    device: DeviceOption = "cpu",
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+) -> None:
+    """Put people into the gallery: DIR/NAME.jpg or DIR/NAME/*.jpg, one face a photo."""
+    from collections import Counter
+
+    from facedex import render
+    from facedex.enrolment import named_photos
+    from facedex.gallery import Enrolled, Gallery
+
+    one_format(as_json, as_csv)
+    results: list[Enrolled] = []
+    with named_photos(photos, name) as (found, total), Gallery(gallery, model, create=True) as into:
+        progress = progress_bar(total)
+        if as_csv:
+            render.write_csv(sys.stdout, ["photo", "name", "status", "reason"], [])
+        with progress:
+            task = progress.add_task("enrolling", total=total)
+            for result in into.enroll(found, strict, device):
+                results.append(result)
+                progress.advance(task)
+                if as_json:
+                    print(render.json_line(render.enrolled(result)), flush=True)
+                elif as_csv:
+                    render.write_row(sys.stdout, render.enrolled(result))
+        people, faces = len(into), into.faces
+    if not results:
+        raise DataError(f"{photos[0]} holds no photos; put each person's photos in a folder of their own")
+    for result in results:
+        if result.reason and result.status != "known":
+            about = "" if result.photo in result.reason else f"{result.photo}: "  # errors name the photo themselves
+            say(f"{result.status}: {about}{result.reason}")
+    counts = Counter(result.status for result in results)
+    summary = ", ".join(
+        f"{counts[status]} {status}" for status in ("enrolled", "known", "conflict", "skipped") if counts[status]
+    )
+    say(f"{summary}; the gallery {gallery} holds {people:,} people, {faces:,} faces")
+    raise typer.Exit(1 if counts["skipped"] or counts["conflict"] else 0)
+
+
+def list_people(gallery: GalleryOption = INDEX, as_json: JsonOption = False, as_csv: CsvOption = False) -> None:
+    """Show who is enrolled."""
+    from facedex import render
+    from facedex.gallery import Gallery
+
+    one_format(as_json, as_csv)
+    with Gallery(gallery) as known:
+        people = known.people()
+    if as_json:
+        for record in people:
+            print(render.json_line(render.person(record)))
+    elif as_csv:
+        render.write_csv(sys.stdout, ["name", "photos", "enrolled"], map(render.person, people))
+    else:
+        show(render.people_table(people))
+
+
+def rename(old: str, new: str, gallery: GalleryOption = INDEX) -> None:
+    """Give a person another name."""
+    from facedex.gallery import Gallery
+
+    with Gallery(gallery) as known:
+        known.rename(old, new)
+    say(f"{old} is now {new}")
+
+
+def merge(source: str, into: str, gallery: GalleryOption = INDEX) -> None:
+    """Make two people one: all photos of SOURCE become INTO's."""
+    from facedex.gallery import Gallery
+
+    with Gallery(gallery) as known:
+        moved = known.merge(source, into)
+    say(f"{moved} faces of {source} are now {into}'s")
+
+
+def remove(
+    names: Annotated[list[str], typer.Argument(help="People to delete.")],
+    gallery: GalleryOption = INDEX,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete people; nothing of their faces stays in the gallery's files."""
+    from facedex.gallery import Gallery
+
+    with Gallery(gallery) as known:
+        if not yes:
+            photos = {record.name: record.photos for record in known.people()}
+            for name in names:
+                if name in photos:
+                    say(f"{name}: {photos[name]} photos")
+            typer.confirm("Delete these people from the gallery?", abort=True, err=True)
+        gone = known.remove(*dict.fromkeys(names))
+    say(f"deleted {gone} faces of {len(set(names))} people")
+
+
+def reindex(
+    gallery: GalleryOption = INDEX,
+    model: Annotated[Path | None, typer.Option("--model", "-m", help="Encode all photos anew with this model.")] = None,
+    kind: Annotated[str, typer.Option(help="flat (exact) or ivf (partitioned, approximate).")] = "flat",
+    device: DeviceOption = "cpu",
+) -> None:
+    """Build the search index anew; with --model move the gallery to another model."""
+    from facedex.gallery import Gallery
+    from facedex.search import KINDS
+
+    if kind not in KINDS:
+        raise DataError(f"There is no index kind {kind!r}; choose one of: {', '.join(KINDS)}")
+    with Gallery(gallery) as known:
+        lost = known.reindex(model, kind, device)
+        faces = known.faces
+    for photo in lost:
+        say(f"dropped, the photo is gone or has changed: {photo}")
+    say(f"{gallery}: {faces:,} faces indexed")
+    raise typer.Exit(1 if lost else 0)

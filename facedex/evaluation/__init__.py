@@ -1,0 +1,1 @@
+"""How good a model is on people it has never seen."""

@@ -1,0 +1,1 @@
+"""Training: the network, its objectives and the loop. Everything here needs the extra `train` (torch)."""
