@@ -249,6 +249,17 @@ def test_the_rate_rises_falls_and_ends_near_zero():
     assert np.all(np.diff(rates[500:]) < 0)
 
 
+def test_every_objective_can_be_asked_for_and_is_kept_in_the_checkpoint(data, tmp_path):
+    recipe = replace(TINY, steps=4, proxy_weight=1.0, memory=16, hardest=0.5, validations=1)
+    whole = run(data, tmp_path / "whole", recipe)
+    assert run(data, tmp_path / "cut", recipe, stop=lambda: True).model is None
+    assert run(data, tmp_path / "cut", recipe, resume=True).step == whole.step == 4
+    assert_same(*(weights(tmp_path / name / "m.safetensors") for name in ("whole", "cut")))
+    run(data, tmp_path / "without", replace(TINY, steps=4, validations=1))
+    other = weights(tmp_path / "without" / "m.safetensors")
+    assert any((other[name] != tensor).any() for name, tensor in weights(tmp_path / "whole" / "m.safetensors").items())
+
+
 def test_crops_grow_with_the_steps_and_a_stored_recipe_keeps_their_sizes():
     recipe = replace(training.RECIPES["compact"], steps=100)
     assert [recipe.size(step) for step in (0, 39, 40, 79, 80, 99)] == [64, 64, 80, 80, 112, 112]

@@ -141,12 +141,16 @@ def run(
         interrupted = True
         console.print("saving the state after this step …")
 
+    from facedex.training.trainer import pick_device
+
+    recipe = training.recipe_for(arch, teachers is not None, pick_device(device).type)
+    recipe = replace(recipe, seed=seed, steps=steps, rate=rate)
     display = Display(console)
     before = signal.signal(signal.SIGINT, interrupt)
     try:
         with display.progress:
             result = training.train(
-                replace(training.RECIPES[arch], seed=seed, steps=steps, rate=rate), known, (choosing, calibrating), output,
+                recipe, known, (choosing, calibrating), output,
                 work=work, minutes=minutes, teachers=Teachers(teachers) if teachers else None, unlabelled=others,
                 init=init, device=device, resume=resume, on_event=display.on_event, stop=lambda: interrupted,
             )  # fmt: skip

@@ -27,6 +27,9 @@ def augment(canvas: torch.Tensor, generator: torch.Generator, size: int = align.
     def chance(share: float) -> torch.Tensor:
         return (torch.rand(n, generator=generator) < share).to(device)
 
+    def some(share: float) -> torch.Tensor:  # positions, found on the CPU so that an accelerator need not be waited for
+        return torch.nonzero(torch.rand(n, generator=generator) < share)[:, 0].to(device)
+
     x = _warp(canvas.float(), size, uniform, chance)
 
     # Light: gain, offset and gamma of each picture, then the saturation.
@@ -37,14 +40,14 @@ def augment(canvas: torch.Tensor, generator: torch.Generator, size: int = align.
     x = grey + (x - grey) * saturation
 
     # Detail: a part of the batch goes through a smaller size, another through a blur; one strength a step.
-    part = chance(0.15)
+    part = some(0.15)
     small = int(torch.randint(20, 80, (1,), generator=generator))
     sigma = float(torch.empty(1).uniform_(0.6, 2.2, generator=generator))
-    if bool(part.any()):
+    if len(part):
         low = F.interpolate(x[part], (small, small), mode="bilinear", antialias=True)
         x[part] = F.interpolate(low, (size, size), mode="bilinear")
-    part = chance(0.08)
-    if bool(part.any()):
+    part = some(0.08)
+    if len(part):
         x[part] = TF.gaussian_blur(x[part], kernel_size=[7, 7], sigma=[sigma, sigma])
 
     x = _occlude(x, chance(0.2), uniform)

@@ -5,29 +5,54 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-
-def pair_labels(people: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Same-person and usable masks, (n, n) bool, of all pairs i < j of a batch; -1 is nobody: never in a pair."""
-    upper = torch.ones(len(people), len(people), dtype=torch.bool, device=people.device).triu(1)
-    known = people >= 0
-    usable = upper & known[:, None] & known[None]
-    return (people[:, None] == people[None]) & usable, usable
+BALANCE, SCALE, MARGIN, POWER = 0.7, 30.0, 0.4, 3.0  # lambda, r, m, t of SphereFace2, as its authors chose them
 
 
-def siamese_bce(logits: torch.Tensor, people: torch.Tensor) -> torch.Tensor:
-    """Binary cross-entropy over **all** pairs of a batch, same and different counting half each.
+def siamese_bce(
+    logits: torch.Tensor, same: torch.Tensor, different: torch.Tensor, hardest: float = 1.0
+) -> torch.Tensor:
+    """Binary cross-entropy over **all** pairs given, same and different counting half each.
 
         L = 1/2 mean_{same} -log p  +  1/2 mean_{different} -log(1 - p),   p = sigmoid(logit)
 
     Koch et al. 2015, section 3.3, over every pair instead of one drawn pair a picture; the halves stand for the
-    paper's "half of the pairs same". logits: (n, n); people: (n,) int64. Returns a scalar.
+    paper's "half of the pairs same". With `hardest` < 1 only that share of the different pairs counts, those with
+    the highest logits (hard negatives; Schroff et al. 2015, section 3.2). logits: (n, m); same, different: (n, m)
+    bool masks. Returns a scalar, zero for a kind without pairs.
     """
-    same, usable = pair_labels(people)
-    different = usable & ~same
-    zero = logits.sum() * 0
-    genuine = F.softplus(-logits[same]).mean() if bool(same.any()) else zero
-    impostor = F.softplus(logits[different]).mean() if bool(different.any()) else zero
+    genuine = (F.softplus(-logits) * same).sum() / same.sum().clamp(min=1)
+    if hardest < 1:
+        count = int(different.sum())
+        chosen = logits[different].topk(max(min(count, 1), round(hardest * count))).values
+        impostor = F.softplus(chosen).sum() / max(len(chosen), 1)
+    else:
+        impostor = (F.softplus(logits) * different).sum() / different.sum().clamp(min=1)
     return 0.5 * (genuine + impostor)
+
+
+def pair_masks(people: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which pairs i < j of a batch are one person's and which two people's, (n, n) bool; -1 is nobody's face."""
+    upper = torch.ones(len(people), len(people), dtype=torch.bool, device=people.device).triu(1)
+    known = people >= 0
+    usable = upper & known[:, None] & known[None]
+    same = people[:, None] == people[None]
+    return same & usable, ~same & usable
+
+
+def one_against_all(cosines: torch.Tensor, people: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Every person a yes-or-no question of its own, with one bias for all: SphereFace2 (Wen et al. 2022, equation 7).
+
+        L = lambda / r softplus(-r (g(cos_y) - m) - b) + (1 - lambda) / r sum_{j != y} softplus(r (g(cos_j) + m) + b)
+        g(z) = 2 ((z + 1) / 2)^t - 1
+
+    Unlike a softmax it asks for the same threshold everywhere, which is what a same-or-different answer needs.
+    cosines: (n, people) between faces and the people's proxies; people: (n,) int64; bias: scalar. The mean over n.
+    """
+    adjusted = 2 * ((cosines + 1) / 2).clamp(min=1e-6) ** POWER - 1
+    own = F.one_hot(people, cosines.shape[1]).bool()
+    yes = F.softplus(-SCALE * (adjusted - MARGIN) - bias)
+    no = F.softplus(SCALE * (adjusted + MARGIN) + bias)
+    return (torch.where(own, BALANCE * yes, (1 - BALANCE) * no).sum(1) / SCALE).mean()
 
 
 def distillation(embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -44,9 +69,8 @@ def relational(embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     Park et al. 2019 (relational knowledge distillation), with cosines. Both (n, d), of unit length.
     """
     n = len(embeddings)
-    gap = embeddings @ embeddings.T - targets @ targets.T
-    off = ~torch.eye(n, dtype=torch.bool, device=gap.device)
-    return gap[off].square().mean()
+    gap = (embeddings @ embeddings.T - targets @ targets.T).fill_diagonal_(0)
+    return gap.square().sum() / (n * (n - 1))
 
 
 def relational_l1(embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -176,17 +176,17 @@ class Siamese(nn.Module):
         return self.head(self.embed(a), self.embed(b))
 
     @torch.no_grad()
-    def embed_crops(self, crops: np.ndarray, batch: int = 64) -> np.ndarray:
-        """(n, 112, 112, 3) uint8 RGB to (n, dim) float32, on the device the model is on."""
+    def embed_crops(self, crops: np.ndarray, batch: int = 64, side: int = align.SIZE) -> np.ndarray:
+        """(n, 112, 112, 3) uint8 RGB to (n, dim) float32, on the device the model is on; shrunk to `side` first."""
         device = next(self.parameters()).device
         was_training = self.training
         self.eval()
-        out = [
-            self.embed(
-                torch.from_numpy(np.ascontiguousarray(crops[i : i + batch])).to(device).permute(0, 3, 1, 2).float()
-            )
-            for i in range(0, len(crops), batch)
-        ]
+        out = []
+        for i in range(0, len(crops), batch):
+            x = torch.from_numpy(np.ascontiguousarray(crops[i : i + batch])).to(device).permute(0, 3, 1, 2).float()
+            if side != x.shape[-1]:
+                x = F.interpolate(x, (side, side), mode="bilinear", antialias=True)
+            out.append(self.embed(x))
         self.train(was_training)
         return torch.cat(out).float().cpu().numpy() if out else np.empty((0, self.encoder.dim), np.float32)
 

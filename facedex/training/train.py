@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from facedex import calibrate
+from facedex import align, calibrate
 from facedex.data import Faces
 from facedex.errors import DataError
 from facedex.evaluation import metrics
@@ -20,10 +20,11 @@ from facedex.training.checkpoint import load_checkpoint, read_facts, save_checkp
 from facedex.training.export import export_onnx
 from facedex.training.metricslog import append_metrics, plot_metrics, trim_metrics
 from facedex.training.model import Siamese, from_file, to_file
+from facedex.training.recipe import RECIPES, Recipe, recipe_for
 from facedex.training.teachers import Teachers
-from facedex.training.trainer import RECIPES, Recipe, Run, bf16_pays, pick_device, steps_in
+from facedex.training.trainer import Run, bf16_pays, pick_device, steps_in
 
-__all__ = ["RECIPES", "Event", "Recipe", "Result", "finish", "train", "validate"]
+__all__ = ["RECIPES", "Event", "Recipe", "Result", "finish", "recipe_for", "train", "validate"]
 
 Event = dict[str, Any]
 
@@ -96,18 +97,25 @@ def train(
               "bf16": facts["bf16"], "people": len(faces.names), "photos": len(faces)})  # fmt: skip
 
     began = saved = time.monotonic()
-    earlier, step, summed, count = float(facts["seconds"]), int(facts["step"]), 0.0, 0
+    earlier, step, summed, count = float(facts["seconds"]), int(facts["step"]), torch.zeros((), device=where), 0
+    told = 1 if where.type == "cpu" else 20  # asking an accelerator for its loss makes it wait
     while step < recipe.steps:
         loss = run.step(step)
         step += 1
         summed, count = summed + loss, count + 1
         seconds = earlier + time.monotonic() - began
-        on_event({"event": "step", "step": step, "loss": loss, "images": run.images, "seconds": seconds})
+        if step % told == 0:
+            on_event(
+                {"event": "step", "step": step, "loss": float(loss), "images": told * run.images, "seconds": seconds}
+            )
         validated = step % every == 0 or step == recipe.steps
         if validated:
-            found = {"step": step, "loss": summed / count, **validate(run.average.model, validation[0])}
-            summed, count = 0.0, 0
-            if found["score"] > facts["best"].get("score", -1.0):
+            side = recipe.size(step - 1)
+            measured = validate(run.average.model, validation[0], side)
+            found = {"step": step, "loss": float(summed) / count, "side": side, **measured}
+            summed, count = torch.zeros_like(summed), 0
+            # A network is judged at the size it learns at; what was best at a smaller one is not the best any more.
+            if (side, found["score"]) > (facts["best"].get("side", 0), facts["best"].get("score", -1.0)):
                 facts["best"] = found
                 to_file(run.average.model, {}).save(best_path)
             seconds = earlier + time.monotonic() - began
@@ -143,12 +151,12 @@ def train(
     return Result(model, step, facts["best"], seconds)
 
 
-def validate(model: Siamese, faces: Faces, most: int = 1500) -> Event:
+def validate(model: Siamese, faces: Faces, side: int = align.SIZE, most: int = 1500) -> Event:
     """Accuracy at the best threshold, AUC and TAR@FAR over all pairs of at most `most` faces, by the head's logit.
 
-    "score" is what checkpoints are chosen by: TAR@FAR=1e-3, and the AUC as a tie-break.
+    `side`: of the crops the network sees, in pixels. "score" is what checkpoints are chosen by: TAR@FAR=1e-3, and the AUC as a tie-break.
     """
-    matrix = head_matrix(model, model.embed_crops(faces.crops112(slice(0, most))))
+    matrix = head_matrix(model, model.embed_crops(faces.crops112(slice(0, most)), side=side))
     genuine, impostor = metrics.pair_scores(matrix, faces.people[:most])
     accuracy, _ = metrics.best_accuracy(genuine, impostor)
     tar, area = metrics.tar_at_far(genuine, impostor, 1e-3), metrics.auc(genuine, impostor)

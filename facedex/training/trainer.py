@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,61 +11,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from facedex import align
 from facedex.data import Faces, PKSampler
 from facedex.errors import DataError
 from facedex.modelfile import read_model
 from facedex.training import losses
 from facedex.training.augment import augment
+from facedex.training.companions import Memory, Proxies
 from facedex.training.model import Siamese, from_file
 from facedex.training.optim import Average, Muon, rate
+from facedex.training.recipe import Recipe
 from facedex.training.teachers import Teachers
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How an architecture is trained. Rates are per step, decays as each paper defines them."""
-
-    arch: str = "compact"
-    seed: int = 0
-    steps: int = 0  # 0: as many as fit into the minutes given
-    # Side of the crops in pixels, each from a share of the steps on: small ones cost a third and teach nearly as much.
-    sizes: tuple[tuple[float, int], ...] = ((0.0, align.SIZE),)
-    people: int = 32  # P of the P x K batch
-    photos: int = 4  # K
-    random_pairs: bool = False  # one pair in two the same, as Koch et al. 2015, in place of all pairs of P x K
-    rate: float = 1.0  # factor on both rates
-    muon_rate: float = 0.02
-    adam_rate: float = 2e-3
-    weight_decay: float = 0.01
-    average_decay: float = 0.998
-    l2_convolutions: float = 0.0
-    l2_dense: float = 0.0
-    l2_head: float = 1e-4
-    pair_weight: float = 1.0  # of the Siamese cross-entropy; with teachers, `taught_pair_weight`
-    taught_pair_weight: float = 0.1
-    relational_weight: float = 1.0
-    relational_l1_weight: float = 1.0
-    validations: int = 16  # in the whole run
-
-    def size(self, step: int) -> int:
-        """The side of a step's crops."""
-        return [side for share, side in self.sizes if step >= share * self.steps][-1]
-
-    @classmethod
-    def from_json(cls, stored: dict[str, Any]) -> Recipe:
-        """The recipe of a checkpoint."""
-        return cls(**{**stored, "sizes": tuple((float(share), int(side)) for share, side in stored["sizes"])})
-
-
-RECIPES = {
-    "compact": Recipe(sizes=((0.0, 64), (0.4, 80), (0.8, align.SIZE))),
-    # Koch et al. 2015 with the rates of the project we start from.
-    "koch": Recipe(
-        arch="koch", random_pairs=True, people=16, photos=2, muon_rate=0.0, adam_rate=6e-5, weight_decay=0.0,
-        average_decay=0.0, l2_convolutions=2e-4, l2_dense=1e-3, l2_head=0.0, validations=6,
-    ),
-}  # fmt: skip
 
 
 class Run:
@@ -84,19 +39,25 @@ class Run:
         self.model = model.train().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = Average(self.model, recipe.average_decay)
         self.sampler = PKSampler(faces.people, recipe.people, recipe.photos, recipe.seed)
-        self.extra = self.sampler.size // 4 if unlabelled is not None and teachers is not None else 0
+        taught = unlabelled is not None and teachers is not None
+        self.extra = round(recipe.unlabelled_share * self.sampler.size) if taught else 0
         self.images = self.sampler.size + self.extra
         self.targets = None
         if teachers is not None:
             keys = faces.keys + (unlabelled.keys if self.extra and unlabelled is not None else [])
-            self.targets = torch.from_numpy(teachers.targets(keys, model.encoder.dim)).to(device)
+            targets = teachers.targets(keys, model.encoder.dim)
+            self.all_taught = not np.isnan(targets).any()
+            self.targets = torch.from_numpy(targets).to(device)
         self.people = torch.from_numpy(faces.people).to(device)
         self.resident = self._on_device()
+        self.proxies = Proxies(len(faces.names), model.encoder.dim).to(device) if recipe.proxy_weight else None
+        self.memory = Memory(recipe.memory, model.encoder.dim).to(device) if recipe.memory else None
         muon: list[torch.Tensor] = []
         adam: list[torch.Tensor] = []
         for name, parameter in self.model.named_parameters():
             spatial = parameter.dim() == 4 and parameter.shape[1] > 3 and recipe.muon_rate > 0
             (muon if spatial and name.startswith("encoder.") else adam).append(parameter)
+        adam += list(self.proxies.parameters()) if self.proxies else []
         decayed = [p for p in adam if p.dim() > 1]
         groups: list[dict[str, Any]] = [
             {"params": decayed},
@@ -108,10 +69,13 @@ class Run:
     def parts(self) -> dict[str, Any]:
         """What a checkpoint holds, by name."""
         parts: dict[str, Any] = {"model": self.model, "average": self.average.model, "adam": self.adam}
-        return {**parts, "muon": self.muon} if self.muon else parts
+        parts.update(muon=self.muon, proxies=self.proxies, memory=self.memory)
+        return {name: part for name, part in parts.items() if part is not None}
 
-    def step(self, step: int) -> float:
-        """One step of training, wholly determined by the weights, the seed and the step's number."""
+    def step(self, step: int) -> torch.Tensor:
+        """One step of training, wholly determined by the weights, the seed and the step's number; its loss (), which
+        an accelerator may still be at work on.
+        """
         recipe = self.recipe
         drawn = self._pairs(step) if recipe.random_pairs else self.sampler.batch(step)
         people = self.people[torch.from_numpy(drawn).to(self.device)]
@@ -123,42 +87,57 @@ class Run:
             embeddings = self.model.embed(x)
         loss = self._loss(embeddings, people, torch.from_numpy(places).to(self.device))
 
-        factor = recipe.rate * (1.0 if recipe.random_pairs else rate(step, recipe.steps))
+        factor = recipe.rate * (1.0 if recipe.level_rate else rate(step, recipe.steps))
         for optimizer, base in ((self.adam, recipe.adam_rate), (self.muon, recipe.muon_rate)):
             if optimizer is not None:
                 for group in optimizer.param_groups:
                     group["lr"] = base * factor
-        self.model.zero_grad(set_to_none=True)
+        self.adam.zero_grad()
+        if self.muon:
+            self.muon.zero_grad()
         loss.backward()
+        if self.memory:
+            self.memory.remember(embeddings[: len(people)], people)
         nn.utils.clip_grad_norm_(self.adam.param_groups[0]["params"] + self.adam.param_groups[1]["params"], 5.0)
         self.adam.step()
         if self.muon:
             self.muon.step()
         self.average.update(self.model, step)
-        return float(loss.detach())
+        return loss.detach()
 
     def _loss(self, embeddings: torch.Tensor, people: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-        recipe, head, named = self.recipe, self.model.head, len(people)
+        recipe, head, named = self.recipe, self.model.head, embeddings[: len(people)]
         if recipe.random_pairs:
-            logits = head(embeddings[0:named:2], embeddings[1:named:2])
-            same = (people[0:named:2] == people[1:named:2]).float()
-            loss = nn.functional.binary_cross_entropy_with_logits(logits, same)
+            logits = head(named[0::2], named[1::2])
+            loss = nn.functional.binary_cross_entropy_with_logits(logits, (people[0::2] == people[1::2]).float())
         else:
-            logits = head.pairwise(embeddings[:named], embeddings[:named])
-            weight = recipe.pair_weight if self.targets is None else recipe.taught_pair_weight
-            loss = weight * losses.siamese_bce(logits, people)
+            logits, (same, different) = head.pairwise(named, named), losses.pair_masks(people)
+            if self.memory:
+                logits = torch.cat([logits, head.pairwise(named, self.memory.embeddings)], 1)
+                also_same, also_different = self.memory.masks(people)
+                same, different = torch.cat([same, also_same], 1), torch.cat([different, also_different], 1)
+            loss = recipe.pair_weight * losses.siamese_bce(logits, same, different, recipe.hardest)
+        if self.proxies:
+            loss = loss + recipe.proxy_weight * self.proxies.loss(named, people)
         if self.targets is not None:
-            targets = self.targets[places]
-            taught = ~torch.isnan(targets[:, 0])
-            if bool(taught.any()):
-                loss = loss + losses.distillation(embeddings[taught], targets[taught])
-                loss = loss + recipe.relational_weight * losses.relational(embeddings[taught], targets[taught])
-                loss = loss + recipe.relational_l1_weight * losses.relational_l1(embeddings[taught], targets[taught])
+            loss = loss + self._taught_loss(embeddings, self.targets[places])
         terms = [(recipe.l2_head, head.weight)]
         for name, tensor in self.model.encoder.named_parameters():
             if name.endswith("weight") and (recipe.l2_convolutions or recipe.l2_dense):
                 terms.append((recipe.l2_convolutions if tensor.dim() == 4 else recipe.l2_dense, tensor))
         return loss + losses.l2_penalty(terms)
+
+    def _taught_loss(self, embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if not self.all_taught:
+            taught = ~torch.isnan(targets[:, 0])
+            embeddings, targets = embeddings[taught], targets[taught]
+            if len(targets) < 2:
+                return embeddings.sum() * 0
+        return (
+            self.recipe.distillation_weight * losses.distillation(embeddings, targets)
+            + self.recipe.relational_weight * losses.relational(embeddings, targets)
+            + self.recipe.relational_l1_weight * losses.relational_l1(embeddings, targets)
+        )
 
     def _pairs(self, step: int) -> np.ndarray:
         """Pairs (0, 1), (2, 3), … of positions; every other one of the same person (Koch et al. 2015)."""
@@ -247,7 +226,7 @@ def steps_in(
         times = []
         for step in range(8 if device.type == "cpu" else 60):
             began = time.perf_counter()
-            run.step(step)  # returns a number, so a GPU has finished
+            float(run.step(step))  # a number: an accelerator has finished
             times.append(time.perf_counter() - began)
         spent += (shares[i + 1] - shares[i]) * float(np.median(times[len(times) // 3 :]))
     # Validation, saving and the machine's own business take their share.

@@ -1,0 +1,79 @@
+"""Recipes: everything that is chosen about a training run, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from facedex import align
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an architecture is trained. Rates are per step, decays as each paper defines them; a weight of 0 leaves
+    its term out.
+    """
+
+    arch: str = "compact"
+    seed: int = 0
+    steps: int = 0  # 0: as many as fit into the minutes given
+    # Side of the crops in pixels, each from a share of the steps on: small ones cost a third and teach nearly as much.
+    sizes: tuple[tuple[float, int], ...] = ((0.0, align.SIZE),)
+    people: int = 32  # P of the P x K batch
+    photos: int = 4  # K
+    unlabelled_share: float = 0.25  # photos without names beside those P x K
+    random_pairs: bool = False  # one pair in two the same, as Koch et al. 2015, in place of all pairs of P x K
+
+    rate: float = 1.0  # factor on both rates
+    muon_rate: float = 0.02
+    adam_rate: float = 2e-3
+    level_rate: bool = False  # never lowered
+    weight_decay: float = 0.01
+    average_decay: float = 0.998
+    l2_convolutions: float = 0.0
+    l2_dense: float = 0.0
+    l2_head: float = 1e-4
+
+    pair_weight: float = 1.0  # of the Siamese cross-entropy through the head
+    hardest: float = 1.0  # share of a batch's different pairs that counts, the most alike
+    memory: int = 0  # faces of earlier batches that the pairs are also drawn from
+    proxy_weight: float = 0.0  # of the one-against-all cross-entropy
+    distillation_weight: float = 1.0  # these three only with teachers
+    relational_weight: float = 1.0
+    relational_l1_weight: float = 1.0
+
+    validations: int = 16  # in the whole run
+
+    def size(self, step: int) -> int:
+        """The side of a step's crops."""
+        return [side for share, side in self.sizes if step >= share * self.steps][-1]
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Recipe:
+        """The recipe of a checkpoint."""
+        return cls(**{**stored, "sizes": tuple((float(share), int(side)) for share, side in stored["sizes"])})
+
+
+NAMES = Recipe(sizes=((0.0, 64), (0.4, 80), (0.8, align.SIZE)))
+
+RECIPES = {
+    "compact": NAMES,
+    # Koch et al. 2015 with the rates of the project we start from.
+    "koch": Recipe(
+        arch="koch", random_pairs=True, people=16, photos=2, muon_rate=0.0, adam_rate=6e-5, level_rate=True,
+        weight_decay=0.0, average_decay=0.0, l2_convolutions=2e-4, l2_dense=1e-3, l2_head=0.0, validations=6,
+    ),
+}  # fmt: skip
+
+
+def recipe_for(arch: str, taught: bool, device: str) -> Recipe:
+    """The recipe of an architecture; with teachers the names weigh less beside what these say of every photo.
+
+    An accelerator is fed larger batches, all of them at the full size: it has the time.
+    """
+    recipe = RECIPES[arch]
+    if arch == "compact":
+        recipe = replace(recipe, pair_weight=0.1 if taught else 1.0)
+        if device == "cuda":
+            recipe = replace(recipe, people=128, sizes=((0.0, align.SIZE),), average_decay=0.9995)
+    return recipe
