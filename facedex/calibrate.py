@@ -124,6 +124,11 @@ def fit(matrix: np.ndarray, people: np.ndarray) -> Calibration:
     )  # fmt: skip
 
 
+def with_tail_of(fitted: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """A calibration's metadata with the impostor tail of another: for people too few to show one of their own."""
+    return {**other, "slope": fitted["slope"], "offset": fitted["offset"]}
+
+
 def fit_tail(excess: np.ndarray) -> tuple[float, float]:
     """(rate, bend) of exceedances e >= 0 (n,) with survival exp(-rate e - bend e^2), by maximum likelihood.
 

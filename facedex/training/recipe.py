@@ -17,6 +17,7 @@ class Recipe:
     arch: str = "compact"
     seed: int = 0
     steps: int = 0  # 0: as many as fit into the minutes given
+    most_steps: int = 0  # then at most so many, if not 0
     # Side of the crops in pixels, each from a share of the steps on: small ones cost a third and teach nearly as much.
     sizes: tuple[tuple[float, int], ...] = ((0.0, align.SIZE),)
     people: int = 32  # P of the P x K batch
@@ -64,6 +65,9 @@ RECIPES = {
         weight_decay=0.0, average_decay=0.0, l2_convolutions=2e-4, l2_dense=1e-3, l2_head=0.0, validations=6,
     ),
 }  # fmt: skip
+
+# From trained weights, on few people: small steps, and the weights' own embeddings (tuning.Anchors) for teachers.
+TUNE = Recipe(people=16, muon_rate=1e-3, adam_rate=2e-4, pair_weight=1.0, average_decay=0.99, validations=8)
 
 
 def recipe_for(arch: str, taught: bool, device: str) -> Recipe:

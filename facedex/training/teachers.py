@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import os
+from typing import Protocol
 
 import numpy as np
 
+from facedex.data import Faces
 from facedex.errors import DataError
+
+
+class Targets(Protocol):
+    """Whatever says where the embedding of a photo should lie."""
+
+    def targets_of(self, parts: list[Faces], dim: int) -> np.ndarray:
+        """A target for every face of all parts, in order: (n, dim) float32 of unit length, NaN where there is none."""
+        ...
 
 
 class Teachers:
@@ -30,6 +40,10 @@ class Teachers:
         self._at = {str(key): i for i, key in enumerate(keys)}
         self._parts = parts
         self.path = os.fspath(path)
+
+    def targets_of(self, parts: list[Faces], dim: int) -> np.ndarray:
+        """`targets` of all faces of all parts, in order."""
+        return self.targets([key for part in parts for key in part.keys], dim)
 
     def targets(self, keys: list[str], dim: int) -> np.ndarray:
         """A target for every key: (n, dim) float32 of unit length; rows of NaN where no teacher saw the photo.

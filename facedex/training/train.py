@@ -21,7 +21,7 @@ from facedex.training.export import export_onnx
 from facedex.training.metricslog import append_metrics, plot_metrics, trim_metrics
 from facedex.training.model import Siamese, from_file, to_file
 from facedex.training.recipe import RECIPES, Recipe, recipe_for
-from facedex.training.teachers import Teachers
+from facedex.training.teachers import Targets
 from facedex.training.trainer import Run, bf16_pays, pick_device, steps_in
 
 __all__ = ["RECIPES", "Event", "Recipe", "Result", "finish", "recipe_for", "train", "validate"]
@@ -47,7 +47,7 @@ def train(
     *,
     work: Path,
     minutes: float = 60.0,
-    teachers: Teachers | None = None,
+    teachers: Targets | None = None,
     unlabelled: Faces | None = None,
     init: Path | None = None,
     device: str = "auto",
@@ -96,6 +96,9 @@ def train(
     on_event({"event": "start", "step": facts["step"], "steps": recipe.steps, "device": str(where),
               "bf16": facts["bf16"], "people": len(faces.names), "photos": len(faces)})  # fmt: skip
 
+    if init and not facts["step"]:  # what one starts from is a candidate too
+        facts["best"] = {"step": 0, "side": align.SIZE, **validate(run.average.model, validation[0])}
+        to_file(run.average.model, {}).save(best_path)
     began = saved = time.monotonic()
     earlier, step, summed, count = float(facts["seconds"]), int(facts["step"]), torch.zeros((), device=where), 0
     told = 1 if where.type == "cpu" else 20  # asking an accelerator for its loss makes it wait

@@ -20,14 +20,14 @@ from facedex.training.companions import Memory, Proxies
 from facedex.training.model import Siamese, from_file
 from facedex.training.optim import Average, Muon, rate
 from facedex.training.recipe import Recipe
-from facedex.training.teachers import Teachers
+from facedex.training.teachers import Targets
 
 
 class Run:
     """Everything that changes from step to step."""
 
     def __init__(
-        self, recipe: Recipe, faces: Faces, teachers: Teachers | None, unlabelled: Faces | None,
+        self, recipe: Recipe, faces: Faces, teachers: Targets | None, unlabelled: Faces | None,
         device: torch.device, bf16: bool, init: Path | None = None,
     ) -> None:  # fmt: skip
         self.recipe, self.faces, self.unlabelled = recipe, faces, unlabelled
@@ -44,8 +44,8 @@ class Run:
         self.images = self.sampler.size + self.extra
         self.targets = None
         if teachers is not None:
-            keys = faces.keys + (unlabelled.keys if self.extra and unlabelled is not None else [])
-            targets = teachers.targets(keys, model.encoder.dim)
+            parts = [faces] + ([unlabelled] if self.extra and unlabelled is not None else [])
+            targets = teachers.targets_of(parts, model.encoder.dim)
             self.all_taught = not np.isnan(targets).any()
             self.targets = torch.from_numpy(targets).to(device)
         self.people = torch.from_numpy(faces.people).to(device)
@@ -214,7 +214,7 @@ def steps_in(
     recipe: Recipe,
     minutes: float,
     faces: Faces,
-    teachers: Teachers | None,
+    teachers: Targets | None,
     unlabelled: Faces | None,
     device: torch.device,
     bf16: bool,
@@ -230,4 +230,5 @@ def steps_in(
             times.append(time.perf_counter() - began)
         spent += (shares[i + 1] - shares[i]) * float(np.median(times[len(times) // 3 :]))
     # Validation, saving and the machine's own business take their share.
-    return max(16, int(0.94 * minutes * 60 / spent))
+    steps = max(16, int(0.94 * minutes * 60 / spent))
+    return min(steps, recipe.most_steps) if recipe.most_steps else steps

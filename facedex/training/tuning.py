@@ -1,0 +1,200 @@
+"""Fine-tuning a trained model on people of one's own: never further than they can carry it.
+
+A model that ships knows faces in general; a few own people say how they differ from that: the archive's cameras, the
+gate's light. Three things keep that from doing harm. The network's own embeddings are targets beside the names, so
+that it stays close to what it was (learning without forgetting, Li & Hoiem 2018). Few people change the calibration
+alone. And before and after are compared on people kept out of all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facedex import calibrate
+from facedex.data import Faces, split_people
+from facedex.errors import DataError
+from facedex.evaluation import metrics
+from facedex.modelfile import ModelFile, read_graph, read_model
+from facedex.training.model import from_file
+from facedex.training.recipe import TUNE
+from facedex.training.train import Event, head_matrix, train
+
+LEAST_PEOPLE, LEAST_PHOTOS = 20, 3  # people of so many photos each, below which only the calibration is fitted
+TAIL_PEOPLE = 100  # to replace the impostor tail that came with the model: 1 % of these is one person
+_RESAMPLES = 400
+
+
+class Anchors:
+    """A model's own embeddings as targets, in the place of teachers'."""
+
+    def __init__(self, model: ModelFile) -> None:
+        self._network = from_file(model)
+
+    def targets_of(self, parts: list[Faces], dim: int) -> np.ndarray:
+        """(n, dim) float32 of unit length: what the model says of every unjittered crop of all parts, in order."""
+        blocks = [
+            self._network.embed_crops(part.crops112(slice(i, i + 256)))
+            for part in parts for i in range(0, len(part), 256)
+        ]  # fmt: skip
+        return np.concatenate(blocks or [np.empty((0, dim), np.float32)])
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One figure before and after, on the same people, and the 95 % interval of the difference (bootstrap over
+    people; Efron & Tibshirani 1993).
+    """
+
+    figure: str
+    people: int
+    before: float
+    after: float
+    low: float
+    high: float
+
+    @property
+    def worse(self) -> bool:
+        """Whether the figure fell at all: a model is not replaced on a hope."""
+        return self.after < self.before
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What fine-tuning came to. `kind`: "network" or "calibration"; `model` is None when it was worse, or stopped."""
+
+    kind: str
+    model: ModelFile | None
+    comparison: Comparison | None
+
+
+def tune(
+    start: ModelFile,
+    faces: Faces,
+    output: Path,
+    *,
+    work: Path,
+    seed: int = 0,
+    steps: int = 0,
+    minutes: float = 10.0,
+    rate: float = 1.0,
+    device: str = "auto",
+    resume: bool = False,
+    force: bool = False,
+    on_event: Callable[[Event], None] = lambda event: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Tuned:
+    """Adapt `start` to `faces` and write `output`, unless people kept apart say that it got worse (`force` writes
+    all the same). Raises DataError, ModelError.
+    """
+    enough = np.bincount(faces.people, minlength=len(faces.names)) >= LEAST_PHOTOS
+    if enough.sum() < LEAST_PEOPLE:
+        return _calibrate_only(start, faces, output, seed, force)
+    known, held = split_people(faces, 0.45, seed, least=3 * calibrate.LEAST_PEOPLE, most=600)
+    testing, held = split_people(held, 2 / 3, seed, least=2 * calibrate.LEAST_PEOPLE)
+    choosing, calibrating = split_people(held, 0.5, seed, least=calibrate.LEAST_PEOPLE)
+    recipe = replace(TUNE, seed=seed, steps=steps, rate=rate)
+    if not recipe.steps:  # twenty passes and no more: what few people say is soon learnt
+        recipe = replace(recipe, most_steps=max(40, 20 * len(known) // (recipe.people * recipe.photos)))
+    candidate = work / "tuned.safetensors"
+    result = train(
+        recipe, known, (choosing, calibrating), candidate, work=work, minutes=minutes, teachers=Anchors(start),
+        init=start.path, device=device, resume=resume, on_event=on_event, stop=stop,
+    )  # fmt: skip
+    if result.model is None:
+        return Tuned("network", None, None)
+    comparison = compare(start, result.model, testing, seed)
+    if comparison.worse and not force:
+        return Tuned("network", None, comparison)
+    meta: dict[str, Any] = {**result.model.meta}
+    if len(calibrating.names) < TAIL_PEOPLE:
+        meta["calibration"] = calibrate.with_tail_of(meta["calibration"], start.meta["calibration"])
+    meta["tuned"] = {"people": len(known.names), "photos": len(known), **_facts(comparison)}
+    written = ModelFile(result.model.tensors, meta)
+    written.save(output, read_graph(result.model))
+    return Tuned("network", written, comparison)
+
+
+def _calibrate_only(start: ModelFile, faces: Faces, output: Path, seed: int, force: bool) -> Tuned:
+    """Fit slope and offset to own people; the impostor tail stays. Judged by cross-fitting over two halves of them."""
+    network = from_file(start)
+    matrix = head_matrix(network, network.embed_crops(faces.crops112()))
+    old = calibrate.Calibration.from_meta(start.meta)
+    halves = np.random.default_rng([seed, 0x7A11]).permutation(len(faces.names)) % 2
+    losses: list[list[float]] = []
+    for half in (0, 1):
+        fitting, judging = (halves[faces.people] == side for side in (half, 1 - half))
+        try:
+            slope, offset = calibrate.platt(*metrics.pair_scores(matrix[fitting][:, fitting], faces.people[fitting]))
+        except (DataError, ValueError):
+            raise DataError(
+                "There are too few people with two photos to fit even the calibration; add people or photos, at "
+                f"least {2 * calibrate.LEAST_PEOPLE} people"
+            ) from None
+        genuine, impostor = metrics.pair_scores(matrix[judging][:, judging], faces.people[judging])
+        losses.append([_log_loss(genuine, impostor, *line) for line in ((old.slope, old.offset), (slope, offset))])
+    before, after = np.mean(losses, axis=0)
+    # A lower loss is better: as a figure that should rise it is turned round.
+    comparison = Comparison("- log loss of pairs", len(faces.names), -before, -after, np.nan, np.nan)
+    if comparison.worse and not force:
+        return Tuned("calibration", None, comparison)
+    slope, offset = calibrate.platt(*metrics.pair_scores(matrix, faces.people))
+    meta = {**start.meta, "calibration": {**start.meta["calibration"], "slope": slope, "offset": offset}}
+    meta["tuned"] = {"people": len(faces.names), "photos": len(faces), **_facts(comparison)}
+    written = ModelFile(start.tensors, meta)
+    written.save(output, read_graph(start))
+    return Tuned("calibration", written, comparison)
+
+
+def compare(before: ModelFile, after: ModelFile, faces: Faces, seed: int = 0) -> Comparison:
+    """TAR@FAR over all pairs of `faces` by both models' heads; the FAR is 1e-3, or what ten impostor pairs are."""
+    far = 1e-3
+    weights = _resamples(faces, seed)
+    tars = []
+    for model in (before, after):
+        network = from_file(model)
+        matrix = head_matrix(network, network.embed_crops(faces.crops112()))
+        i, j = np.triu_indices(len(faces), 1)
+        scores, same = matrix[i, j], faces.people[i] == faces.people[j]
+        far = max(1e-3, min(0.1, 10 / max(1, int((~same).sum()))))
+        a, b = faces.people[i], faces.people[j]
+        order = np.argsort(-scores, kind="stable")
+        tars.append([_weighted_tar(same[order], w[a][order] * w[b][order], far) for w in weights])
+    (before_all, *rest_before), (after_all, *rest_after) = tars
+    gap = np.array(rest_after) - np.array(rest_before)
+    low, high = np.nanpercentile(gap, [2.5, 97.5])
+    return Comparison(f"TAR@FAR={far:.2g}", len(faces.names), before_all, after_all, float(low), float(high))
+
+
+def _resamples(faces: Faces, seed: int) -> list[np.ndarray]:
+    """How often each person counts: once each, then in bootstrap samples of people."""
+    rng, n = np.random.default_rng([seed, 0xB007]), len(faces.names)
+    drawn = [np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(_RESAMPLES)]
+    return [np.ones(n, int), *drawn]
+
+
+def _weighted_tar(same: np.ndarray, weight: np.ndarray, far: float) -> float:
+    """TAR at a FAR of pairs sorted from most to least alike, each counting `weight` times."""
+    genuine, impostor = np.cumsum(weight * same), np.cumsum(weight * ~same)
+    if not genuine[-1] or not impostor[-1]:
+        return float("nan")
+    passed = np.searchsorted(impostor, far * impostor[-1], side="right")
+    return float(genuine[passed - 1] / genuine[-1]) if passed else 0.0
+
+
+def _log_loss(genuine: np.ndarray, impostor: np.ndarray, slope: float, offset: float) -> float:
+    """Cross-entropy of calibrated pairs, both kinds counting half."""
+    yes = np.logaddexp(0, -(slope * genuine.astype(np.float64) + offset)).mean()
+    no = np.logaddexp(0, slope * impostor.astype(np.float64) + offset).mean()
+    return float(0.5 * (yes + no))
+
+
+def _facts(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "figure": comparison.figure, "before": round(comparison.before, 5), "after": round(comparison.after, 5),
+        "held_out_people": comparison.people,
+    }  # fmt: skip
