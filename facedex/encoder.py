@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from facedex.errors import MissingExtra, ModelError
-from facedex.modelfile import ModelFile, read_graph
+from facedex.modelfile import FOREIGN, ModelFile, read_graph
+from facedex.onnxencoder import OnnxEncoder
 
 _BATCH = 16  # crops a forward pass: larger ones are no faster on a CPU and only take memory
 
@@ -51,6 +52,20 @@ class GraphEncoder:
         return unit(raw)
 
 
+class ForeignEncoder:
+    """An encoder from elsewhere, with a head of ours (`facedex train --encoder`)."""
+
+    def __init__(self, model: ModelFile) -> None:
+        """Raises ModelError when the graph is missing, altered or unreadable."""
+        data = read_graph(model)
+        self._encoder = OnnxEncoder(model.graph_path, **model.meta["input"], data=data)
+        self.dim = self._encoder.dim
+
+    def encode(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See Encoder.encode."""
+        return unit(self._encoder.raw(crops))
+
+
 class TorchEncoder:
     """The encoder in torch on a device, for galleries large enough that a GPU pays."""
 
@@ -81,6 +96,10 @@ class TorchEncoder:
 
 def open_encoder(model: ModelFile, device: str = "cpu") -> Encoder:
     """The encoder of a stored model: OpenCV on the CPU, torch elsewhere. Raises ModelError, MissingExtra, DataError."""
+    if model.meta.get("arch") == FOREIGN:
+        if device != "cpu":
+            raise ModelError(f"{model.path} holds an encoder from elsewhere, which runs on the CPU; leave out --device")
+        return ForeignEncoder(model)
     return GraphEncoder(model) if device == "cpu" else TorchEncoder(model, device)
 
 

@@ -23,6 +23,7 @@ from facedex.errors import ModelError
 
 FORMAT = "facedex-model/1"
 SHIPPED = "facedex.safetensors"
+FOREIGN = "onnx"  # the architecture of an encoder from elsewhere, of which there is only the graph
 
 
 @dataclass

@@ -33,8 +33,9 @@ class OnnxEncoder:
         mean: float | Sequence[float] = 0.0,
         scale: float | Sequence[float] = 1.0,
         rgb: bool = True,
+        data: bytes | None = None,
     ) -> None:
-        """`mean` and `scale`: one number, or three in the order R, G, B whichever order the network wants.
+        """`data`: the file's bytes, where they were read already. `mean` and `scale`: one number, or three in the order R, G, B whichever order the network wants.
 
         `size` pixels a side: other than 112, the crop is resized. Raises ModelError when the file is missing, no
         ONNX that OpenCV can run, or does not take such crops to one vector each.
@@ -42,7 +43,7 @@ class OnnxEncoder:
         self.path, self.size, self.rgb = Path(path), size, rgb
         self._mean, self._scale = _three("mean", mean), _three("scale", scale)
         try:
-            data = self.path.read_bytes()
+            data = self.path.read_bytes() if data is None else data
         except OSError as error:
             raise ModelError(f"{self.path} cannot be read ({error.strerror}); name an ONNX file") from None
         try:
@@ -53,7 +54,8 @@ class OnnxEncoder:
                 f"{self.path} is not an ONNX network that OpenCV {cv2.__version__} can run; export it again, as plain "
                 "float32 operators"
             ) from None
-        facts = json.dumps([size, self._mean.tolist(), self._scale.tolist(), rgb])
+        self.preprocessing = {"size": size, "mean": self._mean.tolist(), "scale": self._scale.tolist(), "rgb": rgb}
+        facts = json.dumps(list(self.preprocessing.values()))
         self.fingerprint = hashlib.sha256(hashlib.sha256(data).digest() + facts.encode()).hexdigest()
         self._lock = threading.Lock()
         self._batch = 1
@@ -61,13 +63,18 @@ class OnnxEncoder:
 
     def encode(self, crops: np.ndarray) -> np.ndarray:
         """Crops (n, 112, 112, 3) uint8 RGB to unit embeddings (n, dim) float32."""
+        out = self.raw(crops)
+        return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
+
+    def raw(self, crops: np.ndarray) -> np.ndarray:
+        """The network's own output (n, dim) float32, of whatever length."""
         crops = np.asarray(crops)
         if crops.ndim != 4 or crops.shape[1:] != (SIZE, SIZE, 3) or crops.dtype != np.uint8:
             raise ValueError(f"crops must be (n, 112, 112, 3) uint8, not {crops.shape} {crops.dtype}")
         out = np.empty((len(crops), self.dim), np.float32)
         for start in range(0, len(crops), self._batch):
             out[start : start + self._batch] = self._forward(crops[start : start + self._batch])
-        return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
+        return out
 
     def _forward(self, crops: np.ndarray) -> np.ndarray:
         if self.size != SIZE:

@@ -7,10 +7,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from synthetic import person_crop, write_pack
 
-from facedex.modelfile import read_model
+from facedex.encoder import open_encoder
+from facedex.head import Head
+from facedex.modelfile import read_model, shipped_model
 
 
 def facedex(*arguments, **options):
@@ -38,7 +41,7 @@ pytest.importorskip("onnx", reason="needs the extra train")
 def test_a_pack_becomes_a_model_that_enrolls_and_says_what_it_learnt_from(tmp_path):
     pack = write_pack(tmp_path / "people.tar", 12, 3)
     model = tmp_path / "models" / "m.safetensors"
-    done = facedex("train", pack, "-o", model, "--aligned", "--steps", 2, "--device", "cpu")
+    done = facedex("train", pack, "-o", model, "--from-scratch", "--aligned", "--steps", 2, "--device", "cpu")
     assert done.returncode == 0, done.stderr
     file = read_model(model)
     assert file.meta["data"]["people"] + file.meta["data"]["validation_people"] <= 12
@@ -50,7 +53,8 @@ def test_a_pack_becomes_a_model_that_enrolls_and_says_what_it_learnt_from(tmp_pa
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
 def test_ctrl_c_saves_and_resume_finishes(tmp_path):
     pack = write_pack(tmp_path / "people.tar", 12, 3)
-    arguments = ["train", str(pack), "-o", str(tmp_path / "m.safetensors"), "--aligned", "--steps", "6"]
+    arguments = ["train", str(pack), "-o", str(tmp_path / "m.safetensors"), "--from-scratch", "--aligned"]
+    arguments += ["--steps", "6"]
     process = subprocess.Popen(
         [sys.executable, "-m", "facedex", *arguments], stderr=subprocess.PIPE, encoding="utf-8", cwd=tmp_path
     )
@@ -75,15 +79,52 @@ def test_bad_arguments_are_one_line_each(tmp_path):
         (["train", folder, "-o", model], "no usable photo"),
         (["train", folder, "-o", tmp_path / "m.pt"], ".safetensors"),
         (["train", folder, "-o", model, "--arch", "vgg"], "compact"),
+        (["train", folder, "-o", model, "--unlabelled", folder], "--teachers"),
+        (["train", folder, "-o", model, "--encoder", tmp_path / "no.onnx"], "no.onnx"),
+        (["train", folder, "-o", model, "--encoder", tmp_path / "no.onnx", "--from-scratch"], "as it is"),
+        (["train", folder, "-o", model, "--encoder", shipped_model().with_suffix(".onnx"), "--mean", "a"], "--mean"),
     ):
         done = facedex(*arguments)
         assert done.returncode == 2, done.stderr
         assert words in done.stderr and "Traceback" not in done.stderr
 
 
+def test_few_people_of_ones_own_change_the_calibration_alone(tmp_path):
+    pack = write_pack(tmp_path / "people.tar", 12, 3)
+    done = facedex("train", pack, "-o", tmp_path / "m.safetensors", "--aligned", "--force")
+    assert done.returncode == 0, done.stderr
+    assert "only the calibration" in done.stderr and "before" in done.stderr
+    before, after = read_model(shipped_model()), read_model(tmp_path / "m.safetensors")
+    assert before.fingerprint == after.fingerprint and before.head_fingerprint == after.head_fingerprint
+    old, new = before.meta["calibration"], after.meta["calibration"]
+    assert (old["slope"], old["offset"]) != (new["slope"], new["offset"])
+    assert {k: v for k, v in old.items() if k.startswith("tail")} == {
+        k: v for k, v in new.items() if k.startswith("tail")
+    }
+
+
+@pytest.mark.slow
+def test_a_head_for_an_encoder_from_elsewhere_makes_a_model_like_any_other(tmp_path):
+    pack = write_pack(tmp_path / "people.tar", 30, 3)
+    foreign, model = shipped_model().with_suffix(".onnx"), tmp_path / "m.safetensors"
+    arguments = ["train", pack, "-o", model, "--aligned", "--encoder", foreign, "--steps", 40]
+    done = facedex(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "by the head" in done.stderr and "by cosine" in done.stderr
+    file, ours = read_model(model), read_model(shipped_model())
+    crops = np.stack([person_crop(i, 0, 112) for i in range(3)])
+    for a, b in zip(open_encoder(file).encode(crops), open_encoder(ours).encode(crops), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    head = Head.from_file(file)
+    assert head.weight.shape == (128,) and (head.weight > 0).all()
+    assert file.meta["calibration"]["people"] >= 4
+    assert facedex(*arguments, "--mean", "127.5", "--scale", "0.0078125").returncode == 0
+    assert read_model(model).fingerprint != file.fingerprint, "other preprocessing, other embeddings"
+
+
 def test_too_few_people_is_an_error_that_says_how_many_are_needed(tmp_path):
     pack = write_pack(tmp_path / "people.tar", 3, 2)
-    done = facedex("train", pack, "-o", tmp_path / "m.safetensors", "--aligned")
+    done = facedex("train", pack, "-o", tmp_path / "m.safetensors", "--from-scratch", "--aligned")
     assert done.returncode == 2 and "at least 10" in done.stderr
 
 
@@ -107,8 +148,8 @@ def test_raw_photos_are_detected_aligned_and_cached_once(shared, tmp_path):
         shutil.copytree(folder, tmp_path / "people" / folder.name)
     (tmp_path / "people" / people[0].name / "broken.jpg").write_bytes(b"\xff\xd8\xff nonsense")
     model = tmp_path / "m.safetensors"
-    done = facedex("train", tmp_path / "people", "-o", model, "--steps", 1, "--device", "cpu")
+    done = facedex("train", tmp_path / "people", "-o", model, "--from-scratch", "--steps", 1, "--device", "cpu")
     assert done.returncode == 0, done.stderr
     assert "left out" in done.stderr and "broken.jpg" in done.stderr
-    again = facedex("train", tmp_path / "people", "-o", model, "--steps", 1, "--device", "cpu")
+    again = facedex("train", tmp_path / "people", "-o", model, "--from-scratch", "--steps", 1, "--device", "cpu")
     assert again.returncode == 0 and "broken.jpg" not in again.stderr  # read from the cache

@@ -3,27 +3,43 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from facedex.cli.console import err
 from facedex.errors import DataError, MissingExtra
+
+if TYPE_CHECKING:
+    from facedex.data import Faces
+
+_TUNING_MINUTES, _MINUTES = 10.0, 60.0
 
 
 def train(
     data: Annotated[list[Path], typer.Argument(help="Folders of people (NAME/*.jpg) or packs (.tar, .zip) of such.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The model to write, ending in .safetensors.")],
-    arch: Annotated[str, typer.Option(help="compact (ours) or koch (the 2015 baseline).")] = "compact",
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="Start from nothing, not from the model that ships.")
+    ] = False,
+    arch: Annotated[str | None, typer.Option(help="compact (ours) or koch (the 2015 baseline), from scratch.")] = None,
+    encoder: Annotated[
+        Path | None, typer.Option(help="An ONNX encoder to take as it is: only the head is trained.")
+    ] = None,
+    size: Annotated[int, typer.Option(min=16, max=1024, help="With --encoder: pixels a side it wants.")] = 112,
+    mean: Annotated[str, typer.Option(help="With --encoder: subtracted from 0..255; one number, or R,G,B.")] = "0",
+    scale: Annotated[str, typer.Option(help="With --encoder: what is left is multiplied by this.")] = "1",
+    rgb: Annotated[bool, typer.Option("--rgb/--bgr", help="With --encoder: the order of colours it wants.")] = True,
     aligned: Annotated[
         bool, typer.Option("--aligned", help="Photos are aligned faces already, 128 or 112 pixels.")
     ] = False,
     validation: Annotated[
-        list[Path] | None, typer.Option(help="People kept apart to validate on; else a tenth of DATA.")
+        list[Path] | None, typer.Option(help="People kept apart to choose, calibrate and test on; else some of DATA.")
     ] = None,
     corrections: Annotated[
         Path | None, typer.Option(help="CSV of label faults: key, person (empty: leave out).")
@@ -34,79 +50,100 @@ def train(
     unlabelled: Annotated[
         list[Path] | None, typer.Option(help="Photos without names, learnt from with --teachers.")
     ] = None,
-    init: Annotated[Path | None, typer.Option(help="Start from this model's weights.")] = None,
+    init: Annotated[Path | None, typer.Option(help="Start from this model instead.")] = None,
     minutes: Annotated[
-        float, typer.Option(min=0.05, help="Steps are set so that training takes about this long.")
-    ] = 60,
+        float | None,
+        typer.Option(min=0.05, help="Steps are set so that training takes about this long; 60, from a model 10."),
+    ] = None,
     steps: Annotated[int, typer.Option(min=0, help="Train exactly this many steps instead.")] = 0,
-    rate: Annotated[
-        float, typer.Option(min=1e-6, max=100, help="Factor on the learning rates; below 1 to go on from --init.")
-    ] = 1.0,
+    rate: Annotated[float, typer.Option(min=1e-6, max=100, help="Factor on the learning rates.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, data and machine: same weights.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run of this output.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write a model even if it got worse on people kept out.")
+    ] = False,
     cache: Annotated[Path | None, typer.Option(help="Folder for decoded crops; else OUTPUT's .train folder.")] = None,
 ) -> None:
-    """Train a Siamese network on photos of people, two photos or more of most."""
-    done = run(
-        err, data, output, aligned=aligned, arch=arch, validation=validation or [], corrections=corrections,
-        teachers=teachers, unlabelled=unlabelled or [], init=init, steps=steps, minutes=minutes, rate=rate, seed=seed,
-        device=device, resume=resume, cache=cache,
-    )  # fmt: skip
-    raise typer.Exit(0 if done else 130)
-
-
-def run(
-    console: Console,
-    data: list[Path],
-    output: Path,
-    *,
-    aligned: bool,
-    arch: str,
-    validation: list[Path],
-    corrections: Path | None,
-    teachers: Path | None,
-    unlabelled: list[Path],
-    init: Path | None,
-    steps: int,
-    minutes: float,
-    rate: float,
-    seed: int,
-    device: str,
-    resume: bool,
-    cache: Path | None,
-) -> bool:
-    """Train as the options say; True when a model was written, False when interrupted and saved."""
-    from facedex import calibrate
-    from facedex.cli.display import Display
-
+    """Adapt the model that ships to your own people; or train one from scratch, or a head for another encoder."""
     try:
-        from facedex import data as faces_of
-        from facedex.training import train as training
-        from facedex.training.teachers import Teachers
+        import facedex.training.train  # noqa: F401
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("torch", "torchvision", "onnx"):
             raise MissingExtra("Training", "train") from None
         raise
-    if arch not in training.RECIPES:
-        raise DataError(f"There is no architecture {arch!r}; choose one of: {', '.join(training.RECIPES)}")
+    scratch = from_scratch or arch is not None or teachers is not None
+    if encoder is not None and (scratch or init is not None or unlabelled):
+        raise DataError(
+            f"{encoder} is taken as it is; leave out --from-scratch, --arch, --teachers, --init, --unlabelled"
+        )
+    if unlabelled and not teachers:
+        raise DataError(
+            "Photos without names teach nothing by themselves; give --teachers too, or leave out --unlabelled"
+        )
     if output.suffix != ".safetensors":
         raise DataError(f"{output} must end in .safetensors: that is what is written")
+    job = Job(
+        output, output.with_suffix(".train"), Reader(cache or output.with_suffix(".train"), aligned, corrections), data,
+        validation or [], seed, steps, rate, device, resume,
+    )  # fmt: skip
+    if encoder is not None:
+        done = _head_only(job, encoder, size, mean, scale, rgb)
+    elif scratch:
+        done = _from_scratch(job, arch or "compact", teachers, unlabelled or [], init, minutes or _MINUTES)
+    else:
+        done = _tune(job, init, minutes or _TUNING_MINUTES, force)
+    raise typer.Exit(done)
 
-    work = output.with_suffix(".train")
-    crops = cache or work
-    warned = 0
 
-    def notice(text: str) -> None:
-        nonlocal warned
-        warned += 1
-        if warned <= 20:
-            console.print(f"left out: {text}", style="yellow", highlight=False, markup=False)
+@dataclass(frozen=True)
+class Job:
+    """What all ways of training are asked for."""
 
-    def load(sources: list[Path]) -> faces_of.Faces:
-        parts = []
+    output: Path
+    work: Path
+    reader: Reader
+    data: list[Path]
+    validation: list[Path]
+    seed: int
+    steps: int
+    rate: float
+    device: str
+    resume: bool
+
+    def people(self) -> tuple[Faces, Faces | None]:
+        """The people to train on, and those kept apart where such are named."""
+        from facedex.data import without_people
+
+        known = self.reader.load(self.data)
+        held = without_people(self.reader.load(self.validation), known.names) if self.validation else None
+        return known, held
+
+    def split(self) -> tuple[Faces, Faces, Faces]:
+        """The people to train on, to choose the checkpoint on, to calibrate on: three sets without a common person."""
+        from facedex import calibrate
+        from facedex.data import split_people
+
+        known, held = self.people()
+        if held is None:
+            known, held = split_people(known, 0.1, self.seed, least=2 * calibrate.LEAST_PEOPLE)
+        return known, *split_people(held, 0.5, self.seed, least=calibrate.LEAST_PEOPLE)
+
+
+class Reader:
+    """Photos to aligned faces, with a word about each that is left out (the first twenty)."""
+
+    def __init__(self, cache: Path, aligned: bool, corrections: Path | None) -> None:
+        self._cache, self._aligned, self._corrections = cache, aligned, corrections
+        self._left_out = 0
+
+    def load(self, sources: list[Path]) -> Faces:
+        """All faces of all sources, corrected. Raises DataError."""
+        from facedex import data as faces_of
+
+        parts, before = [], self._left_out
         for source in sources:
-            with console.status(f"reading {source}") as status:
+            with err.status(f"reading {source}") as status:
                 seen = 0
 
                 def count(more: int, source: Path = source) -> None:
@@ -114,58 +151,132 @@ def run(
                     seen += more
                     status.update(f"reading {source}: {seen:,} photos")
 
-                part = faces_of.load_faces(source, crops, aligned, progress=count, notice=notice)
-            parts.append(faces_of.correct(part, corrections) if corrections else part)
+                part = faces_of.load_faces(source, self._cache, self._aligned, progress=count, notice=self._notice)
+            parts.append(faces_of.correct(part, self._corrections) if self._corrections else part)
+        if self._left_out > max(before, 20):
+            err.print(f"… and {self._left_out - max(before, 20)} more photos left out", style="yellow")
         return faces_of.join(parts)
 
-    known = load(data)
-    if validation:
-        held = faces_of.without_people(load(validation), known.names)
-    else:
-        known, held = faces_of.split_people(known, 0.1, seed, least=2 * calibrate.LEAST_PEOPLE)
-    choosing, calibrating = faces_of.split_people(held, 0.5, seed, least=calibrate.LEAST_PEOPLE)
-    others = load(unlabelled) if unlabelled else None
-    if warned > 20:
-        console.print(f"… and {warned - 20} more photos left out", style="yellow")
-    if unlabelled and not teachers:
-        raise DataError(
-            "Photos without names teach nothing by themselves; give --teachers too, or leave out --unlabelled"
-        )
+    def _notice(self, text: str) -> None:
+        self._left_out += 1
+        if self._left_out <= 20:
+            err.print(f"left out: {text}", style="yellow", highlight=False, markup=False)
 
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed, as a question; a second one does not wait for the step to end."""
     interrupted = False
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         nonlocal interrupted
-        if interrupted:  # a second Ctrl-C does not wait for the step to end
+        if interrupted:
             raise KeyboardInterrupt
         interrupted = True
-        console.print("saving the state after this step …")
+        err.print("saving the state after this step …")
 
-    from facedex.training.trainer import pick_device
-
-    recipe = training.recipe_for(arch, teachers is not None, pick_device(device).type)
-    recipe = replace(recipe, seed=seed, steps=steps, rate=rate)
-    display = Display(console)
     before = signal.signal(signal.SIGINT, interrupt)
     try:
-        with display.progress:
-            result = training.train(
-                recipe, known, (choosing, calibrating), output,
-                work=work, minutes=minutes, teachers=Teachers(teachers) if teachers else None, unlabelled=others,
-                init=init, device=device, resume=resume, on_event=display.on_event, stop=lambda: interrupted,
-            )  # fmt: skip
+        yield lambda: interrupted
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _from_scratch(
+    job: Job, arch: str, teachers: Path | None, unlabelled: list[Path], init: Path | None, minutes: float
+) -> int:
+    from facedex.cli.display import Display
+    from facedex.training import train as training
+    from facedex.training.teachers import Teachers
+    from facedex.training.trainer import pick_device
+
+    if arch not in training.RECIPES:
+        raise DataError(f"There is no architecture {arch!r}; choose one of: {', '.join(training.RECIPES)}")
+    known, choosing, calibrating = job.split()
+    others = job.reader.load(unlabelled) if unlabelled else None
+    recipe = training.recipe_for(arch, teachers is not None, pick_device(job.device).type)
+    recipe = replace(recipe, seed=job.seed, steps=job.steps, rate=job.rate)
+    display = Display(err)
+    with _interruptible() as stop, display.progress:
+        result = training.train(
+            recipe, known, (choosing, calibrating), job.output, work=job.work, minutes=minutes,
+            teachers=Teachers(teachers) if teachers else None, unlabelled=others, init=init, device=job.device,
+            resume=job.resume, on_event=display.on_event, stop=stop,
+        )  # fmt: skip
     if result.model is None:
-        console.print(
-            f"stopped at step {result.step} and saved; the same command with --resume goes on", highlight=False
-        )
-        return False
+        err.print(f"stopped at step {result.step} and saved; the same command with --resume goes on", highlight=False)
+        return 130
     best = result.best
-    console.print(
-        f"{output}: accuracy {best['accuracy']:.1%}, TAR@FAR=1e-3 {best['tar_at_1e-3']:.1%} on "
+    err.print(
+        f"{job.output}: accuracy {best['accuracy']:.1%}, TAR@FAR=1e-3 {best['tar_at_1e-3']:.1%} on "
         f"{len(choosing.names)} people never trained on (step {best['step']} of {result.step}, {result.seconds / 60:.1f} min); "
-        f"calibrated on {len(calibrating.names)} others. Metrics and their plot: {work}",
+        f"calibrated on {len(calibrating.names)} others. Metrics and their plot: {job.work}",
         highlight=False,
     )
-    return True
+    return 0
+
+
+def _tune(job: Job, init: Path | None, minutes: float, force: bool) -> int:
+    from facedex.cli.display import Display
+    from facedex.modelfile import read_model, shipped_model
+    from facedex.training import tuning
+
+    start = read_model(init or shipped_model())
+    known, held = job.people()
+    display = Display(err)
+    with _interruptible() as stop, display.progress:
+        tuned = tuning.tune(
+            start, known, job.output, work=job.work, held=held, seed=job.seed, steps=job.steps, minutes=minutes,
+            rate=job.rate, device=job.device, resume=job.resume, force=force, on_event=display.on_event, stop=stop,
+        )  # fmt: skip
+    found = tuned.comparison
+    if found is None:
+        err.print("stopped and saved; the same command with --resume goes on")
+        return 130
+    if tuned.kind == "calibration":
+        err.print(
+            f"fewer than {tuning.LEAST_PEOPLE} people have {tuning.LEAST_PHOTOS} photos or more, too few to teach the "
+            "network without overfitting: only the calibration was fitted", highlight=False,
+        )  # fmt: skip
+    spread = (
+        "" if found.low != found.low else f" (95 % interval of the difference {found.low:+.3f} to {found.high:+.3f})"
+    )
+    err.print(
+        f"{found.figure} on {found.people} people kept out: {found.before:.3f} before, {found.after:.3f} after{spread}",
+        highlight=False,
+    )
+    if tuned.model is None:
+        err.print(f"{job.output} was not written, because it got worse; --force writes it all the same", style="yellow")
+        return 1
+    err.print(f"{job.output}: started from {start.path}", highlight=False)
+    return 0
+
+
+def _head_only(job: Job, encoder: Path, size: int, mean: str, scale: str, rgb: bool) -> int:
+    from facedex.cli.console import progress_bar
+    from facedex.onnxencoder import OnnxEncoder
+    from facedex.training.headonly import train_head
+
+    foreign = OnnxEncoder(encoder, size, _numbers(mean, "--mean"), _numbers(scale, "--scale"), rgb)
+    known, choosing, calibrating = job.split()
+    total = len(known) + len(choosing) + len(calibrating)
+    with progress_bar(total) as bar:
+        task = bar.add_task("encoding", total=total)
+        found = train_head(
+            foreign, known, (choosing, calibrating), job.output, seed=job.seed,
+            progress=lambda done, total: bar.update(task, completed=done), **({"steps": job.steps} if job.steps else {}),
+        )  # fmt: skip
+    err.print(
+        f"{job.output}: TAR@FAR=1e-3 {found.tar_head:.1%} by the head, {found.tar_cosine:.1%} by cosine, on "
+        f"{len(choosing.names)} people never trained on; calibrated on {len(calibrating.names)} others. Keep "
+        f"{job.output.with_suffix('.onnx')} beside it",
+        highlight=False,
+    )
+    return 0
+
+
+def _numbers(text: str, option: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise DataError(f"{option} {text} is not a number, or three with commas between, such as 127.5") from None

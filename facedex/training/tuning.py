@@ -19,7 +19,7 @@ from facedex import calibrate
 from facedex.data import Faces, split_people
 from facedex.errors import DataError
 from facedex.evaluation import metrics
-from facedex.modelfile import ModelFile, read_graph, read_model
+from facedex.modelfile import ModelFile, read_graph
 from facedex.training.model import from_file
 from facedex.training.recipe import TUNE
 from facedex.training.train import Event, head_matrix, train
@@ -78,6 +78,7 @@ def tune(
     output: Path,
     *,
     work: Path,
+    held: Faces | None = None,
     seed: int = 0,
     steps: int = 0,
     minutes: float = 10.0,
@@ -89,13 +90,15 @@ def tune(
     stop: Callable[[], bool] = lambda: False,
 ) -> Tuned:
     """Adapt `start` to `faces` and write `output`, unless people kept apart say that it got worse (`force` writes
-    all the same). Raises DataError, ModelError.
+    all the same). Kept apart are `held`, or else some of `faces`. Raises DataError, ModelError.
     """
     enough = np.bincount(faces.people, minlength=len(faces.names)) >= LEAST_PHOTOS
     if enough.sum() < LEAST_PEOPLE:
         return _calibrate_only(start, faces, output, seed, force)
-    known, held = split_people(faces, 0.45, seed, least=3 * calibrate.LEAST_PEOPLE, most=600)
-    testing, held = split_people(held, 2 / 3, seed, least=2 * calibrate.LEAST_PEOPLE)
+    known = faces
+    if held is None:
+        known, held = split_people(faces, 0.45, seed, least=3 * calibrate.LEAST_PEOPLE, most=600)
+    testing, held = split_people(held, 2 / 3, seed + 1, least=2 * calibrate.LEAST_PEOPLE)
     choosing, calibrating = split_people(held, 0.5, seed, least=calibrate.LEAST_PEOPLE)
     recipe = replace(TUNE, seed=seed, steps=steps, rate=rate)
     if not recipe.steps:  # twenty passes and no more: what few people say is soon learnt
@@ -128,15 +131,9 @@ def _calibrate_only(start: ModelFile, faces: Faces, output: Path, seed: int, for
     losses: list[list[float]] = []
     for half in (0, 1):
         fitting, judging = (halves[faces.people] == side for side in (half, 1 - half))
-        try:
-            slope, offset = calibrate.platt(*metrics.pair_scores(matrix[fitting][:, fitting], faces.people[fitting]))
-        except (DataError, ValueError):
-            raise DataError(
-                "There are too few people with two photos to fit even the calibration; add people or photos, at "
-                f"least {2 * calibrate.LEAST_PEOPLE} people"
-            ) from None
-        genuine, impostor = metrics.pair_scores(matrix[judging][:, judging], faces.people[judging])
-        losses.append([_log_loss(genuine, impostor, *line) for line in ((old.slope, old.offset), (slope, offset))])
+        line = calibrate.platt(*_pairs(matrix, faces.people, fitting))
+        judged = _pairs(matrix, faces.people, judging)
+        losses.append([_log_loss(*judged, *each) for each in ((old.slope, old.offset), line)])
     before, after = np.mean(losses, axis=0)
     # A lower loss is better: as a figure that should rise it is turned round.
     comparison = Comparison("- log loss of pairs", len(faces.names), -before, -after, np.nan, np.nan)
@@ -148,6 +145,16 @@ def _calibrate_only(start: ModelFile, faces: Faces, output: Path, seed: int, for
     written = ModelFile(start.tensors, meta)
     written.save(output, read_graph(start))
     return Tuned("calibration", written, comparison)
+
+
+def _pairs(matrix: np.ndarray, people: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    genuine, impostor = metrics.pair_scores(matrix[chosen][:, chosen], people[chosen])
+    if not len(genuine) or not len(impostor):
+        raise DataError(
+            "There are too few people with two photos to fit even the calibration; add people or photos, at least "
+            f"{2 * calibrate.LEAST_PEOPLE} people with two"
+        )
+    return genuine, impostor
 
 
 def compare(before: ModelFile, after: ModelFile, faces: Faces, seed: int = 0) -> Comparison:

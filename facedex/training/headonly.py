@@ -1,0 +1,130 @@
+"""A head and a calibration for an encoder from elsewhere: `facedex train --encoder FILE.onnx`.
+
+The encoder stays as it is and sees every photo once; what is trained is dim weights and an offset, on its embeddings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from facedex import calibrate
+from facedex.data import Faces, PKSampler
+from facedex.evaluation import metrics
+from facedex.modelfile import FOREIGN, ModelFile
+from facedex.onnxencoder import OnnxEncoder
+from facedex.training import losses
+from facedex.training.model import L1Head
+from facedex.training.optim import rate
+
+_STEPS, _PEOPLE, _PHOTOS, _RATE = 1500, 64, 4, 0.02
+_BLOCK = 64
+
+
+@dataclass(frozen=True)
+class HeadResult:
+    """The model written, and TAR@FAR=1e-3 on the people it was chosen on: by the head, by cosine."""
+
+    model: ModelFile
+    tar_head: float
+    tar_cosine: float
+    accuracy: float
+
+
+def train_head(
+    encoder: OnnxEncoder,
+    faces: Faces,
+    validation: tuple[Faces, Faces],
+    output: Path,
+    *,
+    seed: int = 0,
+    steps: int = _STEPS,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> HeadResult:
+    """Train the L1 head on `faces`, choose it on validation[0], calibrate on validation[1], write `output`.
+
+    The head minimises the Siamese cross-entropy over all pairs of P x K embeddings, from equal weights. What is kept
+    is the best of those met on validation[0], the equal weights among them. `progress` is told (faces encoded, of).
+    Raises DataError, ModelError.
+    """
+    parts = [faces, *validation]
+    total, done = sum(map(len, parts)), 0
+    embedded = []
+    for part in parts:
+        vectors = np.empty((len(part), encoder.dim), np.float32)
+        for i in range(0, len(part), _BLOCK):
+            vectors[i : i + _BLOCK] = encoder.encode(part.crops112(slice(i, i + _BLOCK)))
+            done += len(vectors[i : i + _BLOCK])
+            progress(done, total)
+        embedded.append(vectors)
+    known, choosing, calibrating = embedded
+
+    torch.manual_seed(seed)
+    head = _started(L1Head(encoder.dim, normalised=True), known)
+    sampler = PKSampler(faces.people, _PEOPLE, _PHOTOS, seed)
+    optimizer = torch.optim.Adam(head.parameters(), lr=_RATE)
+    everything = torch.from_numpy(known)
+    best, best_state = _score(head, choosing, validation[0].people), _state(head)
+    for step in range(steps):
+        drawn = sampler.batch(step)
+        chosen, people = everything[torch.from_numpy(drawn)], torch.from_numpy(faces.people[drawn])
+        loss = losses.siamese_bce(head.pairwise(chosen, chosen), *losses.pair_masks(people))
+        for group in optimizer.param_groups:
+            group["lr"] = _RATE * rate(step, steps)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if (step + 1) % max(1, steps // 10) == 0:
+            found = _score(head, choosing, validation[0].people)
+            if found > best:
+                best, best_state = found, _state(head)
+    head.load_state_dict(best_state)
+
+    fitted = calibrate.fit(_matrix(head, calibrating), validation[1].people)
+    graph = encoder.path.read_bytes()
+    tensors = {f"head.{name}": tensor.numpy() for name, tensor in best_state.items()}
+    # What stands for the encoder's tensors in the model's fingerprint: the graph and what it is fed.
+    tensors["encoder.sha256"] = np.frombuffer(bytes.fromhex(encoder.fingerprint), np.uint8).copy()
+    model = ModelFile(tensors, {
+        "arch": FOREIGN, "size": encoder.size, "dim": encoder.dim, "normalised": True, "free_sign": False,
+        "template": "arcface-112", "input": encoder.preprocessing, "calibration": fitted.to_meta(),
+        "data": {"people": len(faces.names), "photos": len(faces), "sha256": faces.digest(),
+                 "validation_people": len(validation[0].names), "calibration_people": len(validation[1].names)},
+        "encoder_sha256": hashlib.sha256(graph).hexdigest(),
+    })  # fmt: skip
+    model.save(output, graph)
+    genuine, impostor = metrics.pair_scores(_matrix(head, choosing), validation[0].people)
+    cosine = metrics.pair_scores(choosing @ choosing.T, validation[0].people)
+    return HeadResult(
+        model, metrics.tar_at_far(genuine, impostor, 1e-3), metrics.tar_at_far(*cosine, 1e-3),
+        metrics.best_accuracy(genuine, impostor)[0],
+    )  # fmt: skip
+
+
+def _started(head: L1Head, vectors: np.ndarray) -> L1Head:
+    """Equal weights that put strangers about 14 apart, as in our own networks, whatever this encoder's distances."""
+    some = torch.from_numpy(vectors[np.random.default_rng(0).permutation(len(vectors))[:500]])
+    with torch.no_grad():
+        head.v.fill_(float(np.log(np.expm1(14.0 / float(torch.pdist(some, p=1).median())))))
+        head.beta.fill_(12.0)
+    return head
+
+
+def _state(head: L1Head) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in head.state_dict().items()}
+
+
+def _score(head: L1Head, vectors: np.ndarray, people: np.ndarray) -> float:
+    genuine, impostor = metrics.pair_scores(_matrix(head, vectors), people)
+    return metrics.tar_at_far(genuine, impostor, 1e-3) + metrics.auc(genuine, impostor) / 100
+
+
+@torch.no_grad()
+def _matrix(head: L1Head, vectors: np.ndarray) -> np.ndarray:
+    whole = torch.from_numpy(vectors)
+    return torch.cat([head.pairwise(part, whole) for part in whole.split(256)]).numpy()

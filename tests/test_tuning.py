@@ -1,0 +1,81 @@
+"""Fine-tuning: close to where it started, judged on people kept out, never worse without being told to."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra train")
+pytest.importorskip("onnx", reason="needs the extra train")
+
+from synthetic import write_pack  # noqa: E402
+
+from facedex.data import load_faces, split_people  # noqa: E402
+from facedex.encoder import open_encoder  # noqa: E402
+from facedex.errors import DataError  # noqa: E402
+from facedex.modelfile import read_model, shipped_model  # noqa: E402
+from facedex.training import tuning  # noqa: E402
+from facedex.training.tuning import Comparison, _weighted_tar, compare, tune  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("people")
+    return load_faces(write_pack(folder / "people.tar", 44, 3), folder / "cache", aligned=True)
+
+
+@pytest.fixture(scope="module")
+def start():
+    return read_model(shipped_model())
+
+
+@pytest.mark.slow
+def test_enough_people_tune_the_network_and_the_report_is_of_people_kept_out(faces, start, tmp_path):
+    tuned = tune(start, faces, tmp_path / "m.safetensors", work=tmp_path / "work", steps=20, force=True, device="cpu")
+    assert tuned.kind == "network" and tuned.model is not None and tuned.comparison is not None
+    written = read_model(tmp_path / "m.safetensors")
+    assert written.meta["tuned"]["held_out_people"] == tuned.comparison.people >= 4
+    assert written.meta["tuned"]["people"] + tuned.comparison.people < 44
+    assert written.meta["init"] == start.fingerprint
+    crops = faces.crops112(slice(0, 30))
+    a, b = (open_encoder(model).encode(crops)[0] for model in (start, written))
+    assert float((a * b).sum(1).mean()) > 0.9, "it stays near what it was"
+    old, new = start.meta["calibration"], written.meta["calibration"]
+    assert new["tail_rate"] == old["tail_rate"], "so few people bring no tail of their own"
+
+
+def test_a_worse_network_is_not_written_unless_forced(faces, start, tmp_path, monkeypatch):
+    monkeypatch.setattr(tuning, "compare", lambda *a: Comparison("TAR", 10, 0.5, 0.4, -0.2, 0.0))
+    monkeypatch.setattr(tuning, "train", lambda *a, **k: tuning_result(start))
+    for force in (False, True):
+        tuned = tune(start, faces, tmp_path / "m.safetensors", work=tmp_path / "work", force=force)
+        assert (tuned.model is not None) == (tmp_path / "m.safetensors").exists() == force
+        assert tuned.comparison is not None and tuned.comparison.worse
+
+
+def tuning_result(start):
+    from facedex.training.train import Result
+
+    return Result(start, 1, {}, 0.0)
+
+
+def test_the_comparison_is_of_the_same_people_and_a_model_equals_itself(faces, start):
+    some = split_people(faces, 0.3, 1)[1]
+    same = compare(start, start, some)
+    assert same.before == same.after and same.low == same.high == 0 and not same.worse
+    broken = replace(start, tensors={**start.tensors, "head.v": start.tensors["head.v"] * 0 - 20.0})
+    assert compare(start, broken, some).worse
+
+
+def test_weighted_tar_counts_pairs_as_often_as_their_people_were_drawn():
+    same = np.array([True, False, True, True, False, False])
+    assert _weighted_tar(same, np.ones(6), 0.34) == pytest.approx(1.0)
+    assert _weighted_tar(same, np.ones(6), 0.1) == pytest.approx(1 / 3)
+    assert _weighted_tar(same, np.array([2, 0, 1, 1, 1, 1]), 0.1) == pytest.approx(1.0)
+    assert np.isnan(_weighted_tar(same, np.array([0, 1, 0, 0, 1, 1]), 0.1))
+
+
+def test_people_without_two_photos_are_an_error(start, tmp_path):
+    singles = load_faces(write_pack(tmp_path / "people.tar", 0, 1, singles=6), tmp_path / "cache", aligned=True)
+    with pytest.raises(DataError, match="too few people"):
+        tune(start, singles, tmp_path / "m.safetensors", work=tmp_path / "work")
