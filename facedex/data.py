@@ -83,7 +83,7 @@ def load_faces(
     stem = cache / f"crops-{_source_digest(Path(source), aligned)[:16]}"
     index = stem.with_suffix(".json")
     if not (index.is_file() and stem.with_suffix(".npy").is_file()):
-        _build_cache(source, stem, aligned, detector or FaceDetector(), progress, notice)
+        _build_cache(source, stem, None if aligned else detector or FaceDetector(), progress, notice)
     try:
         listed = json.loads(index.read_text("utf-8"))
         crops = np.load(stem.with_suffix(".npy"), mmap_mode="r")
@@ -255,8 +255,7 @@ def _source_digest(source: Path, aligned: bool) -> str:
 def _build_cache(
     source: str | os.PathLike[str],
     stem: Path,
-    aligned: bool,
-    detector: FaceDetector,
+    detector: FaceDetector | None,  # None: the photos are aligned faces
     progress: Progress | None,
     notice: Callable[[str], None] | None,
 ) -> None:
@@ -269,7 +268,7 @@ def _build_cache(
             return data
         try:
             pixels = images.decode(data, photo.path)
-            return _ready(pixels, photo.path) if aligned else _largest(pixels, photo.path, detector)
+            return _largest(pixels, photo.path, detector) if detector else _ready(pixels, photo.path)
         except PhotoError as error:
             return error
 
