@@ -17,7 +17,7 @@ COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
 
 
 def options(command: str) -> set[str]:
-    return {flag for parameter in COMMANDS[command].params for flag in parameter.opts}
+    return {flag for one in COMMANDS[command].params for flag in (*one.opts, *one.secondary_opts)}
 
 
 def test_every_command_is_in_the_readme_and_every_one_there_exists():

@@ -13,10 +13,13 @@ from torchvision.transforms.v2 import functional as TF
 from facedex import align
 
 
-def augment(canvas: torch.Tensor, generator: torch.Generator, size: int = align.SIZE) -> torch.Tensor:
+def augment(
+    canvas: torch.Tensor, generator: torch.Generator, size: int = align.SIZE, jitter: float = 1.0, light: bool = True
+) -> torch.Tensor:
     """Jittered crops of `size` from canvases with a margin.
 
-    canvas: (n, 3, 128, 128) uint8 RGB. Returns (n, 3, size, size) float32 in 0..255.
+    canvas: (n, 3, 128, 128) uint8 RGB. Returns (n, 3, size, size) float32 in 0..255. `jitter` is a factor on turn,
+    scale and shift; 3 is about what faces cut out without landmarks look like. Without `light` nothing else is varied.
     `generator` lives on the CPU whatever the device, so that the draw does not depend on it.
     """
     n, device = len(canvas), canvas.device
@@ -30,7 +33,9 @@ def augment(canvas: torch.Tensor, generator: torch.Generator, size: int = align.
     def some(share: float) -> torch.Tensor:  # positions, found on the CPU so that an accelerator need not be waited for
         return torch.nonzero(torch.rand(n, generator=generator) < share)[:, 0].to(device)
 
-    x = _warp(canvas.float(), size, uniform, chance)
+    x = _warp(canvas.float(), size, jitter, uniform, chance)
+    if not light:
+        return x
 
     # Light: gain, offset and gamma of each picture, then the saturation.
     x = 255 * (x / 255).clamp(0, 1) ** uniform(0.75, 1.35).view(-1, 1, 1, 1)
@@ -54,13 +59,13 @@ def augment(canvas: torch.Tensor, generator: torch.Generator, size: int = align.
     return x.clamp(0, 255)
 
 
-def _warp(x, size, uniform, chance):  # type: ignore[no-untyped-def]
+def _warp(x, size, jitter, uniform, chance):  # type: ignore[no-untyped-def]
     """Mirror, turn by up to 8 degrees, scale by up to 7 %, shift by up to 4 px: one bilinear sampling."""
     n, side = len(x), x.shape[-1]
-    angle = torch.deg2rad(uniform(-8, 8))
-    scale = uniform(0.93, 1.07) * align.SIZE / side
+    angle = torch.deg2rad(jitter * uniform(-8, 8))
+    scale = (1 + jitter * uniform(-0.07, 0.07)) * align.SIZE / side
     mirror = torch.where(chance(0.5), -1.0, 1.0)
-    shift = torch.stack([uniform(-4, 4), uniform(-4, 4)], 1) * (2 / side)
+    shift = jitter * torch.stack([uniform(-4, 4), uniform(-4, 4)], 1) * (2 / side)
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     theta = torch.stack([torch.stack([cos * mirror, -sin], 1), torch.stack([sin * mirror, cos], 1)], 1)
     theta = torch.cat([theta, shift[:, :, None]], 2)

@@ -20,6 +20,7 @@ class Recipe:
     most_steps: int = 0  # then at most so many, if not 0
     # Side of the crops in pixels, each from a share of the steps on: small ones cost a third and teach nearly as much.
     sizes: tuple[tuple[float, int], ...] = ((0.0, align.SIZE),)
+    jitter: float = 1.0  # factor on how far crops are turned, scaled and shifted
     people: int = 32  # P of the P x K batch
     photos: int = 4  # K
     unlabelled_share: float = 0.25  # photos without names beside those P x K

@@ -81,7 +81,7 @@ class Run:
         people = self.people[torch.from_numpy(drawn).to(self.device)]
         places = np.concatenate([drawn, self._others(step)])
         seed = int(np.random.SeedSequence([recipe.seed, step, 0xA06]).generate_state(1, np.uint64)[0] >> 1)
-        x = augment(self._crops(places), torch.Generator().manual_seed(seed), recipe.size(step))
+        x = augment(self._crops(places), torch.Generator().manual_seed(seed), recipe.size(step), recipe.jitter)
         x = x.to(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             embeddings = self.model.embed(x)
