@@ -12,7 +12,9 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 import error_slices
-from error_slices import CHANGES, Reader, Sample, Slices, middle, nose_offset, tar_interval, threshold_at
+import photo_changes
+from error_slices import Reader, Sample, Slices, nose_offset, tar_interval, threshold_at
+from photo_changes import CHANGES, middle
 
 from facedex.align import TEMPLATE
 from facedex.errors import DataError
@@ -47,23 +49,23 @@ def test_no_change_touches_the_photo_itself_and_each_gives_a_picture(photo, name
 @pytest.mark.parametrize("width", [20, 60])
 def test_a_smaller_photo_has_a_face_of_that_width_and_a_small_one_is_left_alone(photo, reader, width):
     pixels, face = photo
-    changed, at = error_slices.smaller(width)(pixels, face)
+    changed, at = photo_changes.smaller(width)(pixels, face)
     assert changed.shape[1] == round(360 * width / face.box[2])
     np.testing.assert_allclose(at, middle(face) * width / face.box[2])
     if width == 60:
         assert abs(reader.face(changed, at)[0].box[2] - width) < 8
-    assert error_slices.smaller(5000)(pixels, face)[0].shape == pixels.shape
+    assert photo_changes.smaller(5000)(pixels, face)[0].shape == pixels.shape
 
 
 def test_changes_do_what_they_say(photo):
     pixels, face = photo
-    texture = [np.abs(np.diff(error_slices.blurred(s)(pixels, face)[0].astype(int), axis=1)).mean() for s in (1, 3)]
+    texture = [np.abs(np.diff(photo_changes.blurred(s)(pixels, face)[0].astype(int), axis=1)).mean() for s in (1, 3)]
     assert np.abs(np.diff(pixels.astype(int), axis=1)).mean() > texture[0] > texture[1]
-    assert abs(error_slices.lit(0.25)(pixels, face)[0].mean() - pixels.mean() / 4) < 1
-    flat = error_slices.lit(1, 0.25)(pixels, face)[0]
+    assert abs(photo_changes.lit(0.25)(pixels, face)[0].mean() - pixels.mean() / 4) < 1
+    flat = photo_changes.lit(1, 0.25)(pixels, face)[0]
     assert abs(flat.std() - pixels.std() / 4) < 1 and abs(flat.mean() - pixels.mean()) < 1
-    assert (np.ptp(error_slices.grey(pixels, face), axis=2) == 0).all()
-    errors = [np.abs(error_slices.recompressed(q)(pixels, face)[0].astype(int) - pixels).mean() for q in (90, 5)]
+    assert (np.ptp(photo_changes.grey(pixels, face), axis=2) == 0).all()
+    errors = [np.abs(photo_changes.recompressed(q)(pixels, face)[0].astype(int) - pixels).mean() for q in (90, 5)]
     assert 0 < errors[0] < errors[1] < 30
 
 
@@ -75,9 +77,9 @@ def test_covers_hide_what_they_should_and_nothing_else(photo):
         changed = cover(pixels, face)
         return [bool((changed[y, x] != pixels[y, x]).any()) for x, y in points], (changed != pixels).any(2).mean()
 
-    assert hidden(error_slices.sunglasses)[0] == [True, True, False, False, False]
-    assert hidden(error_slices.mask)[0] == [False, False, True, True, True]
-    assert all(0.01 < hidden(cover)[1] < 0.25 for cover in (error_slices.sunglasses, error_slices.mask))
+    assert hidden(photo_changes.sunglasses)[0] == [True, True, False, False, False]
+    assert hidden(photo_changes.mask)[0] == [False, False, True, True, True]
+    assert all(0.01 < hidden(cover)[1] < 0.25 for cover in (photo_changes.sunglasses, photo_changes.mask))
 
 
 def test_a_turned_face_turns_about_its_middle_against_the_clock(photo):
@@ -85,7 +87,7 @@ def test_a_turned_face_turns_about_its_middle_against_the_clock(photo):
     x, y = np.round(middle(face)).astype(int)
     marked = pixels.copy()
     marked[y - 3 : y + 4, x + 47 : x + 54] = (255, 0, 255)
-    changed, at = error_slices.turned(90)(marked, face)
+    changed, at = photo_changes.turned(90)(marked, face)
     np.testing.assert_allclose(at, middle(face))
     assert (changed[y - 50, x] == (255, 0, 255)).all() and not (changed[y, x + 50] == (255, 0, 255)).all()
     assert changed.shape == pixels.shape

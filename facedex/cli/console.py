@@ -36,9 +36,9 @@ def one_format(as_json: bool, as_csv: bool) -> None:
 
 def show(table: object) -> None:
     """A rich table on stdout, wide enough to be grepped when it goes to a file."""
-    console = Console()
+    console = Console(emoji=False)  # a file may well be called :smile:.jpg
     if not console.is_terminal:
-        console = Console(width=160)
+        console = Console(emoji=False, width=160)
     console.print(table)
 
 
