@@ -1,6 +1,6 @@
 """How a model errs on worse photos than those it is usually tested on: small, blurred, dark, covered, turned faces.
 
-    python scripts/error_slices.py PHOTOS [--pairs FILE] [--model FILE] [--photos 200] [--only blur,size] [--json]
+    python scripts/error_slices.py PHOTOS [--pairs FILE] [--model FILE] [--photos 160] [--only blur,size] [--json]
 
 PHOTOS is a folder or pack of people (PERSON/PERSON_0001.jpg); with --pairs, in LFW's format, the photos are drawn from
 its pairs and ten-fold accuracy is told too. Nothing is guessed about people: each slice is made by a stated change to
@@ -184,7 +184,7 @@ def _bytes(data: bytes) -> Callable[[], bytes]:
 
 
 def measure(
-    model: ModelFile, source: Path, pairs: Path | None = None, photos: int = 200, seed: int = 0,
+    model: ModelFile, source: Path, pairs: Path | None = None, photos: int = 160, seed: int = 0,
     only: Sequence[str] = (), tell: Callable[[str], None] = say,
 ) -> list[Row]:  # fmt: skip
     """Figures of every slice, the unchanged photos' first. Raises DataError, ModelError."""
@@ -302,7 +302,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("source", type=Path, metavar="PHOTOS")
     parser.add_argument("--pairs", type=Path, help="a pairs file in LFW's format; PHOTOS is then a folder")
     parser.add_argument("--model", help="else the one that ships")
-    parser.add_argument("--photos", type=int, default=200, help="how many to use, drawn by --seed")
+    parser.add_argument("--photos", type=int, default=160, help="how many to use, drawn by --seed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help=f"some of {', '.join(CHANGES)}, pose; separated by commas")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
