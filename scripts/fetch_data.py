@@ -29,12 +29,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from fetching.lfw import KINDS, fetch_lfw
+from fetching.linklist import Link, Rect, read_links
+from fetching.polite import in_parallel, persist
+from fetching.transfer import DiskError, Failure, Limits, forget, get
 from filelock import FileLock, Timeout
-from lfw import KINDS, fetch_lfw
-from linklist import Link, Rect, read_links
 from PIL import Image
-from polite import in_parallel, persist
-from transfer import DiskError, Failure, Limits, forget, get
 
 from facedex import align, images
 from facedex.cli.console import progress_bar, say

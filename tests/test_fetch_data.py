@@ -23,10 +23,10 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 import fetch_data  # noqa: E402
-import lfw  # noqa: E402
-from linklist import file_name, read_links  # noqa: E402
-from polite import in_parallel, persist  # noqa: E402
-from transfer import DiskError, Failure, Limits, get  # noqa: E402
+from fetching import lfw  # noqa: E402
+from fetching.linklist import file_name, read_links  # noqa: E402
+from fetching.polite import in_parallel, persist  # noqa: E402
+from fetching.transfer import DiskError, Failure, Limits, get  # noqa: E402
 
 from facedex.data import load_faces  # noqa: E402
 from facedex.errors import DataError  # noqa: E402

@@ -8,8 +8,8 @@ import tarfile
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from polite import persist
-from transfer import DiskError, Failure, Limits, get
+from fetching.polite import persist
+from fetching.transfer import DiskError, Failure, Limits, get
 
 from facedex.cli.console import err, say
 from facedex.errors import DataError

@@ -1,0 +1,1 @@
+"""What fetch_data.py is made of."""
