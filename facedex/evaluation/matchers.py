@@ -1,0 +1,117 @@
+"""What is measured: an encoder with the score that compares its embeddings. Higher scores mean "same person"."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facedex.calibrate import Calibration
+from facedex.encoder import open_encoder
+from facedex.errors import MissingExtra, ModelError
+from facedex.modelfile import ModelFile
+from facedex.onnxencoder import OnnxEncoder
+
+_CHUNK = 4096  # pairs scored together: a few MB of differences
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """An encoder and a score: beta - sum_i w_i |a_i - b_i| with a head's `weight` (dim,), or the cosine without.
+
+    `encode`: crops (n, 112, 112, 3) uint8 RGB to embeddings (n, dim) float32; `fingerprint` is theirs.
+    `calibration` turns a score into a probability; None where nothing is known of it.
+    """
+
+    name: str
+    fingerprint: str
+    encode: Callable[[np.ndarray], np.ndarray]
+    weight: np.ndarray | None = None
+    beta: float = 0.0
+    calibration: Calibration | None = None
+
+    def points(self, embeddings: np.ndarray) -> np.ndarray:
+        """Embeddings as `pairs` and `block` take them, (n, dim) float32: for a head each number times |w|.
+
+        Weights below zero, which the 2015 network may have, count their distance as evidence for, not against;
+        their columns come last.
+        """
+        if self.weight is None:
+            return np.ascontiguousarray(embeddings, np.float32)
+        return np.ascontiguousarray((embeddings * np.abs(self.weight))[:, self._order])
+
+    def pairs(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Scores of pairs of points, (n, dim) and (n, dim) to (n,) float32."""
+        if self.weight is None:
+            return np.einsum("ij,ij->i", a, b, dtype=np.float32)
+        signs = np.sign(self.weight[self._order]).astype(np.float32)
+        return (self.beta - np.abs(a - b) @ signs).astype(np.float32)
+
+    def listed(self, points: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+        """Scores of the pairs (points[i], points[j]), (m,) float32, in bounded memory."""
+        out = np.empty(len(i), np.float32)
+        for start in range(0, len(i), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            out[part] = self.pairs(points[i[part]], points[j[part]])
+        return out
+
+    def block(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Scores of everybody against everybody, (n, dim) and (m, dim) to (n, m) float32.
+
+        L1 distances by FAISS, which is several times as fast as |a - b| in numpy and needs no (n, m, dim) array.
+        """
+        if self.weight is None:
+            return a @ b.T
+        import faiss
+
+        plus = int((self.weight >= 0).sum())
+        scores = np.full((len(a), len(b)), self.beta, np.float32)
+        for sign, columns in ((-1, slice(0, plus)), (1, slice(plus, None))):
+            if a[:, columns].shape[1]:
+                left, right = (np.ascontiguousarray(points[:, columns]) for points in (a, b))
+                scores += sign * faiss.pairwise_distances(left, right, metric=faiss.METRIC_L1)
+        return scores
+
+    @property
+    def _order(self) -> np.ndarray:
+        assert self.weight is not None
+        return np.argsort(self.weight < 0, kind="stable")
+
+
+def model_matcher(model: ModelFile, name: str = "", device: str = "cpu") -> Matcher:
+    """A stored model's encoder and head. Raises ModelError, MissingExtra.
+
+    A model without a graph (koch) encodes in torch; MissingExtra says so where torch is not installed.
+    """
+    try:
+        v, beta = model.tensors["head.v"].astype(np.float64).ravel(), float(model.tensors["head.beta"])
+    except KeyError:
+        raise ModelError(f"{model.path} holds no head; train or copy it again") from None
+    weight = (v if model.meta.get("free_sign") else np.logaddexp(0.0, v)).astype(np.float32)
+    calibration = Calibration.from_meta(model.meta) if model.meta.get("calibration") else None
+    if model.meta.get("graph_sha256"):
+        encoder = open_encoder(model, device)
+        return Matcher(
+            name, model.fingerprint, lambda crops: encoder.encode(crops)[0], weight, beta, calibration
+        )  # fmt: skip
+    try:
+        from facedex.training.model import from_file
+    except ModuleNotFoundError:
+        raise MissingExtra(f"Evaluating {model.meta.get('arch')!r}", "train") from None
+    return Matcher(name, model.fingerprint, from_file(model).embed_crops, weight, beta, calibration)
+
+
+def onnx_matcher(encoder: OnnxEncoder, name: str = "") -> Matcher:
+    """An encoder from elsewhere, compared by cosine."""
+    return Matcher(name or encoder.path.stem, encoder.fingerprint, encoder.encode)
+
+
+def distinct_names(paths: list[Path]) -> list[str]:
+    """What to call each file in a table: its stem, or as much of its path as tells it from the others."""
+    for parts in range(1, 1 + max((len(path.parts) for path in paths), default=1)):
+        names = [str(Path(*path.with_suffix("").parts[-parts:])) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{path} ({number})" for number, path in enumerate(paths, 1)]
