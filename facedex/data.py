@@ -268,7 +268,7 @@ def _build_cache(
             return data
         try:
             pixels = images.decode(data, photo.path)
-            return _largest(pixels, photo.path, detector) if detector else _ready(pixels, photo.path)
+            return _largest(pixels, photo.path, detector) if detector else ready(pixels, photo.path)
         except PhotoError as error:
             return error
 
@@ -315,7 +315,8 @@ def _bytes(photo: NamedPhoto) -> bytes | PhotoError:
         return error
 
 
-def _ready(pixels: np.ndarray, name: str) -> np.ndarray:
+def ready(pixels: np.ndarray, name: str) -> np.ndarray:
+    """The (128, 128, 3) canvas of a photo that is an aligned face already. Raises PhotoUnsupported for other sizes."""
     if pixels.shape[:2] == (CANVAS, CANVAS):
         return pixels
     if pixels.shape[:2] == (align.SIZE, align.SIZE):

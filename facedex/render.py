@@ -15,7 +15,6 @@ from PIL import Image, ImageDraw, ImageFont
 from rich.table import Column, Table
 from rich.text import Text
 
-from facedex.evaluation.pairs import PairsReport
 from facedex.gallery import Enrolled
 from facedex.identification import IdentifiedPhoto, Verification
 from facedex.people import UNKNOWN
@@ -104,26 +103,6 @@ def write_row(out: TextIO, row: dict[str, Any], columns: list[str] | None = None
     """One more row below a header written before."""
     csv.DictWriter(out, columns or list(row), restval="", lineterminator="\n").writerow(row)
     out.flush()
-
-
-def evaluated(found: PairsReport) -> dict[str, Any]:
-    """The JSON of `evaluate`."""
-    return {
-        "protocol": "pairs", "pairs": found.pairs, "accuracy": _number(found.accuracy),
-        "accuracy_se": _number(found.accuracy_se), "tar": {f"{far:g}": _number(tar) for far, tar in found.tar.items()},
-        "auc": _number(found.auc), "failed": found.failed,
-    }  # fmt: skip
-
-
-def evaluated_table(found: PairsReport) -> Table:
-    """The table of `evaluate`."""
-    table = Table("measure", "value")
-    table.add_row("pairs", f"{found.pairs:,}")
-    table.add_row("ten-fold accuracy", f"{found.accuracy:.2%} ± {found.accuracy_se:.2%}")
-    for far, tar in found.tar.items():
-        table.add_row(f"TAR@FAR={far:g}", f"{tar:.2%}")
-    table.add_row("AUC", f"{found.auc:.5f}")
-    return table
 
 
 def identified_table(photos: Iterable[IdentifiedPhoto], top: int) -> Table:

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from facedex import Gallery, IdentifiedPhoto, identify
-from facedex.evaluation.pairs import central
+from facedex.evaluation.photos import central
 from facedex.images import find_photos
 from facedex.people import NamedPhoto
 

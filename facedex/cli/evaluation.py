@@ -1,40 +1,184 @@
-"""The command that measures a model: evaluate."""
+"""The command that measures models: evaluate."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facedex.cli.console import DeviceOption, JsonOption, ModelOption, progress_bar, say, show
+from facedex.cli.console import DeviceOption, JsonOption, progress_bar, say, show
+from facedex.errors import DataError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from facedex.evaluation.matchers import Matcher
 
 
 def evaluate(
-    pairs: Annotated[Path, typer.Argument(help="Pairs file in LFW's format.")],
-    images: Annotated[Path, typer.Option(help="Folder of the photos, NAME/NAME_0001.jpg.")],
-    model: ModelOption = None,
+    data: Annotated[
+        Path, typer.Argument(help="A folder of people, a .tar or .zip of one, or a pairs file in LFW's format.")
+    ],
+    images: Annotated[
+        Path | None, typer.Option(help="With a pairs file: the folder of its photos, NAME/NAME_0001.jpg.")
+    ] = None,
+    model: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--model", "-m", envvar="FACEDEX_MODEL", help="Model file, several to compare; else the shipped one."
+        ),
+    ] = None,
+    onnx: Annotated[
+        list[Path] | None, typer.Option(help="Any encoder as ONNX, on 112 x 112 faces, compared by cosine.")
+    ] = None,
+    size: Annotated[int, typer.Option(min=16, max=1024, help="Of --onnx: pixels a side that it takes.")] = 112,
+    mean: Annotated[str, typer.Option(help="Of --onnx: taken off each pixel of 0-255; one number or R,G,B.")] = "0",
+    scale: Annotated[
+        str, typer.Option(help="Of --onnx: what is left is multiplied by this; one number or R,G,B.")
+    ] = "1",
+    rgb: Annotated[bool, typer.Option("--rgb/--bgr", help="Of --onnx: the order of its channels.")] = True,
+    aligned: Annotated[
+        bool, typer.Option("--aligned", help="Photos are aligned faces already, 128 or 112 pixels.")
+    ] = False,
+    corrections: Annotated[
+        Path | None, typer.Option(help="CSV of label faults: key, person (empty: leave out).")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for report.html, one page with plots and the worst errors.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder for embeddings, so that a second run is quick; else none are kept.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed and photos: same trials.")] = 0,
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a model on pairs of photos: ten-fold accuracy, TAR@FAR, AUC."""
+    """Measure models on photos of people: TAR@FAR, one-shot accuracy, strangers; every figure with its interval."""
     from facedex import render
-    from facedex.evaluation.pairs import evaluate_pairs, read_pairs
-    from facedex.modelfile import read_model, shipped_model
+    from facedex.evaluation import tables
+    from facedex.evaluation.comparison import compare
+    from facedex.evaluation.pairs import evaluate_pairs, photos_of, read_pairs
+    from facedex.evaluation.people import evaluate_people
+    from facedex.evaluation.photos import read_listed, read_people
+    from facedex.people import is_pack
 
-    listed = read_pairs(pairs)
-    with progress_bar(None if as_json else len(listed)) as progress:
-        task = progress.add_task("photos", total=None)
-        found = evaluate_pairs(
-            read_model(model or shipped_model()), listed, images, device,
-            lambda done, total: progress.update(task, completed=done, total=total),
-        )  # fmt: skip
-    if as_json:
-        print(render.json_line(render.evaluated(found)))
-    else:
-        show(render.evaluated_table(found))
-    if found.failed:
-        say(
-            f"no face found in {len(found.failed)} photos, whose pairs count as different: {', '.join(found.failed[:5])}"
+    as_pairs = not (data.is_dir() or is_pack(data))
+    if as_pairs and images is None:
+        raise DataError(
+            f"{data} is no folder or pack of people; if it is a pairs file, name its photos by --images DIR"
         )
-    raise typer.Exit(1 if found.failed else 0)
+    if not as_pairs and images is not None:
+        raise DataError(f"--images goes with a pairs file, and {data} is a folder or pack; leave one of them out")
+    if as_pairs and (aligned or corrections):
+        raise DataError("--aligned and --corrections go with a folder or pack of people, not with a pairs file")
+    listed = read_pairs(data) if as_pairs else []
+    if report:
+        from facedex.evaluation.report import require
+
+        require()
+    matchers = _matchers(model or [], onnx or [], size, _numbers(mean, "mean"), _numbers(scale, "scale"), rgb, device)
+
+    with progress_bar(None if as_json else 1) as progress:
+        counted = _bar(progress, "photos")
+        if images is not None:
+            photos = read_listed(images, photos_of(listed), matchers, cache, counted)
+        else:
+            photos = read_people(data, matchers, aligned, corrections, cache, counted)
+        bars: dict[str, Callable[[int, int | None], None]] = {}
+
+        def scored(name: str, done: int, total: int) -> None:
+            bars.setdefault(name, _bar(progress, f"pairs, {name}"))(done, total)
+
+        listed_reports = evaluate_pairs(matchers, listed, photos, seed, scored) if as_pairs else []
+        reports = [one.every for one in listed_reports if one.every] if as_pairs else (
+            evaluate_people(matchers, photos, seed, True, scored)
+        )  # fmt: skip
+    first, *others = listed_reports or reports
+    comparisons = [compare(first, other) for other in others]
+    if as_pairs and len(reports) > 1:
+        comparisons_all = [compare(reports[0], other) for other in reports[1:]]
+    else:
+        comparisons_all = []
+
+    if as_json:
+        for one in listed_reports:
+            print(render.json_line(tables.pairs_json(one)))
+        for one in reports if not as_pairs else ():
+            print(render.json_line(tables.people_json(one)))
+        for one in comparisons:
+            print(render.json_line(tables.comparison_json(one)))
+    else:
+        if listed_reports:
+            show(tables.pairs_table(listed_reports))
+        if reports:
+            show(tables.people_table(reports, f"every pair of {len(photos):,} photos" if as_pairs else str(data)))
+        for one in reports:
+            if one.identification and one.identification.realised:
+                show(tables.realised_table(one.model, one.identification.realised))
+        for one in comparisons + comparisons_all:
+            show(tables.comparison_table(one))
+    if report and reports:
+        from facedex.evaluation.report import write_report
+
+        page = write_report(report, data, images, aligned, listed_reports, reports, comparisons)
+        say(f"{page} shows the worst errors as pictures: it is for whoever may see these photos, and no one else")
+    if photos.failed:
+        say(f"no face that could be used in {len(photos.failed)} photos"
+            f"{', whose pairs count as different' if as_pairs else ', which are left out'}:")  # fmt: skip
+        for key, reason in photos.failed[:5]:
+            say(f"  {key}: {reason}")
+        if len(photos.failed) > 5:
+            say(f"  … and {len(photos.failed) - 5} more; --json lists all")
+    raise typer.Exit(1 if photos.failed else 0)
+
+
+def _matchers(
+    models: list[Path],
+    graphs: list[Path],
+    size: int,
+    mean: list[float],
+    scale: list[float],
+    rgb: bool,
+    device: str,
+) -> list[Matcher]:
+    """What takes part: the models, then the encoders; the shipped model where neither is named."""
+    from facedex.evaluation.matchers import distinct_names, model_matcher, onnx_matcher
+    from facedex.modelfile import read_model, shipped_model
+    from facedex.onnxencoder import OnnxEncoder
+
+    if not models and not graphs:
+        models = [shipped_model()]
+    names = distinct_names([*models, *graphs])
+    return [
+        *(model_matcher(read_model(path), name, device) for path, name in zip(models, names, strict=False)),
+        *(
+            onnx_matcher(
+                OnnxEncoder(path, size, mean if len(mean) > 1 else mean[0], scale if len(scale) > 1 else scale[0], rgb),
+                name,
+            )
+            for path, name in zip(graphs, names[len(models) :], strict=True)
+        ),
+    ]
+
+
+def _numbers(text: str, what: str) -> list[float]:
+    """One number, or three with commas."""
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 3):
+        raise DataError(f"--{what} is one number, or three with commas for R,G,B; not {text!r}")
+    return numbers
+
+
+def _bar(progress: Progress, name: str) -> Callable[[int, int | None], None]:
+    """A bar of its own; returns what moves it."""
+    task = progress.add_task(name, total=None)
+
+    def move(done: int, total: int | None) -> None:
+        progress.update(task, completed=done, total=total)
+
+    return move

@@ -16,18 +16,26 @@ REPLICATES = 1000
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured value and what it came to in each replicate, `draws` (replicates,)."""
+    """A measured value and what it came to in each replicate, `draws` (replicates,); `people` were drawn from."""
 
     value: float
     draws: np.ndarray
+    people: int = 0
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval; (nan, nan) without draws."""
+        """The 95 % interval; (nan, nan) without draws.
+
+        Where nobody failed, or everybody, drawing again shows no spread: then the exact limit for no event among
+        `people` (Clopper and Pearson 1934) stands in.
+        """
         usable = self.draws[np.isfinite(self.draws)]
         if not len(usable):
             return float("nan"), float("nan")
         low, high = np.percentile(usable, [2.5, 97.5])
+        if self.people and low == high == self.value and self.value in (0, 1):
+            limit = 1 - 0.025 ** (1 / self.people)
+            return (0.0, limit) if self.value == 0 else (1 - limit, 1.0)
         return float(low), float(high)
 
 

@@ -84,7 +84,9 @@ def identification(
     probes[first] = False
     hits = rank[probes, None] <= np.arange(1, min(_CMC, len(sizes)) + 1)
     found, spread = share(hits, people[probes], weights)
-    figures.update({("rank", str(r)): Figure(found[r - 1], spread[:, r - 1]) for r in RANKS if r <= len(found)})
+    figures.update(
+        {("rank", str(r)): Figure(float(found[r - 1]), spread[:, r - 1], len(sizes)) for r in RANKS if r <= len(found)}
+    )
     for fpir in FPIRS:
         figures["fnir", f"{fpir:g}"] = fnir_at_fpir(galleries[0], own, people, probes, weights, fpir)
     at = np.array([len(sizes) if name == "all" else int(name) for name in ways])
@@ -152,7 +154,7 @@ def nway(
                 enrolled = points[starts[column] + rng.integers(sizes[column])]
                 rival = np.maximum(rival, matcher.pairs(probe, enrolled))
         value, draws = share((own > rival)[:, None], person, weights)
-        found["all" if way == len(sizes) else str(way)] = Figure(float(value[0]), draws[:, 0])
+        found["all" if way == len(sizes) else str(way)] = Figure(float(value[0]), draws[:, 0], len(paired))
     return found
 
 
@@ -199,7 +201,7 @@ def fnir_at_fpir(
             out.append(np.concatenate(parts))
     if not values:
         return Figure(float("nan"), np.empty(0))
-    return Figure(float(np.mean(values)), np.mean(draws, axis=0))
+    return Figure(float(np.mean(values)), np.mean(draws, axis=0), weights.shape[1])
 
 
 def realised(
@@ -231,6 +233,6 @@ def realised(
             np.add.at(by_person.T, people, what.T.astype(np.float32))
             sums.append(((again.astype(np.float32) @ by_person) * weights).sum(1))
         with np.errstate(invalid="ignore"):
-            return Figure(float(events.sum() / trials.sum()), sums[0] / sums[1])
+            return Figure(float(events.sum() / trials.sum()), sums[0] / sums[1], weights.shape[1])
 
     return Realised(size, target, rate(alarms, ~enrolled), rate(missed, mated))

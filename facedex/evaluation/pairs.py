@@ -1,25 +1,23 @@
-"""How good a model is on photos it has never seen."""
+"""LFW's protocol: ten-fold accuracy on listed pairs; and, the photos being encoded anyway, all pairs of them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from facedex import align, images
-from facedex.detect import Face, FaceDetector
-from facedex.encoder import open_encoder
-from facedex.errors import DataError, MissingExtra, PhotoError
+from facedex.errors import DataError
 from facedex.evaluation import metrics
-from facedex.head import Head
-from facedex.modelfile import ModelFile
+from facedex.evaluation.bootstrap import Figure, people_weights
+from facedex.evaluation.matchers import Matcher
+from facedex.evaluation.people import PeopleReport, evaluate_people
+from facedex.evaluation.photos import Photos
+from facedex.evaluation.verification import Key, Sample, replicates
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-_FARS = (1e-1, 1e-2, 1e-3)
+FARS = (1e-1, 1e-2, 1e-3)
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,9 @@ class Pair:
 class PairsReport:
     """Ten-fold accuracy (LFW's View 2 protocol, Huang et al. 2007) with its standard error, TAR by FAR, AUC.
 
-    `failed` photos show no face that was found; their pairs count as "different".
+    `failed` photos show no face that was found; their pairs count as "different". `correct` (pairs,) bool: which were
+    decided rightly, each by the threshold of the other folds. `figures`: the same figures with their draws. `every`:
+    all pairs of the photos listed, not only the listed ones; None where too few are left for that.
     """
 
     pairs: int
@@ -45,6 +45,10 @@ class PairsReport:
     tar: dict[float, float]
     auc: float
     failed: list[str]
+    model: str = ""
+    correct: np.ndarray = field(default_factory=lambda: np.empty(0, bool))
+    figures: dict[Key, Figure] = field(default_factory=dict)
+    every: PeopleReport | None = None
 
 
 def read_pairs(path: str | os.PathLike[str]) -> list[Pair]:
@@ -80,118 +84,98 @@ def read_pairs(path: str | os.PathLike[str]) -> list[Pair]:
     return pairs
 
 
+def photos_of(pairs: list[Pair]) -> list[str]:
+    """Every photo that the pairs name, once."""
+    return sorted({name for pair in pairs for name in (pair.a, pair.b)})
+
+
 def evaluate_pairs(
-    model: ModelFile,
+    matchers: list[Matcher],
     pairs: list[Pair],
-    photos: str | os.PathLike[str],
-    device: str = "cpu",
-    progress: Callable[[int, int], None] | None = None,
-) -> PairsReport:
-    """Score pairs with the model's head, each photo encoded once. `progress` is told (photos done, of).
+    photos: Photos,
+    seed: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> list[PairsReport]:
+    """Score the pairs with each matcher; `photos` are those of `photos_of`, encoded with the same matchers.
 
-    Raises DataError when photos are missing, ModelError.
+    Raises DataError when of no pair both faces were found.
     """
-    names = sorted({name for pair in pairs for name in (pair.a, pair.b)})
-    crops, failed = _aligned(Path(photos), names, progress)
-    embeddings, score = comparer(model, device)
-    vectors = dict(zip(crops, embeddings(np.stack(list(crops.values()))), strict=True)) if crops else {}
-    scores = np.full(len(pairs), -np.inf, np.float32)
-    usable = [i for i, pair in enumerate(pairs) if pair.a in vectors and pair.b in vectors]
-    if not usable:
-        raise DataError(f"No face was found in the photos of {photos}; nothing can be compared")
-    for start in range(0, len(usable), 256):
-        part = usable[start : start + 256]
-        scores[part] = score(
-            np.stack([vectors[pairs[i].a] for i in part]), np.stack([vectors[pairs[i].b] for i in part])
-        )
-    return report(scores, np.array([pair.same for pair in pairs]), np.array([pair.fold for pair in pairs]), failed)
+    at = {key: i for i, key in enumerate(photos.keys)}
+    usable = np.array([number for number, pair in enumerate(pairs) if pair.a in at and pair.b in at], np.int64)
+    if not len(usable):
+        raise DataError("Of no listed pair were both faces found; nothing can be compared")
+    i, j = (np.array([at[getattr(pairs[number], side)] for number in usable]) for side in "ab")
+    same, folds = np.array([pair.same for pair in pairs]), np.array([pair.fold for pair in pairs])
+    try:
+        every: list[PeopleReport] | list[None] = evaluate_people(matchers, photos, seed, False, progress)
+    except DataError:  # too many photos without a face; the listed pairs count as they are
+        every = [None] * len(matchers)
+    reports = []
+    for matcher, embeddings, whole in zip(matchers, photos.embeddings, every, strict=True):
+        scores = np.full(len(pairs), -np.inf, np.float32)
+        scores[usable] = matcher.listed(matcher.points(embeddings), i, j)
+        failed = [key for key, _ in photos.failed]
+        reports.append(report(scores, same, folds, failed, _people(pairs), matcher.name, seed, whole))
+    return reports
 
 
-def report(scores: np.ndarray, same: np.ndarray, folds: np.ndarray, failed: list[str]) -> PairsReport:
+def report(
+    scores: np.ndarray,
+    same: np.ndarray,
+    folds: np.ndarray,
+    failed: list[str],
+    people: np.ndarray | None = None,
+    model: str = "",
+    seed: int = 0,
+    every: PeopleReport | None = None,
+) -> PairsReport:
     """Figures of scored pairs: scores (n,), same (n,) bool, folds (n,) int. The threshold of a fold is chosen on
-    the others.
+    the others. With `people` (n, 2) int, the two of each pair, figures have intervals.
     """
     floor = scores[np.isfinite(scores)].min() - 1
     scores = np.where(np.isfinite(scores), scores, floor).astype(np.float32)
     accuracies = []
+    correct = np.empty(len(scores), bool)
     for fold in np.unique(folds):
         mine = folds == fold
         _, threshold = metrics.best_accuracy(scores[~mine & same], scores[~mine & ~same])
-        accuracies.append(((scores[mine] >= threshold) == same[mine]).mean())
+        correct[mine] = (scores[mine] >= threshold) == same[mine]
+        accuracies.append(correct[mine].mean())
     genuine, impostor = scores[same], scores[~same]
-    return PairsReport(
-        len(scores),
-        float(np.mean(accuracies)),
-        float(np.std(accuracies, ddof=1) / np.sqrt(len(accuracies))),
-        {far: metrics.tar_at_far(genuine, impostor, far) for far in _FARS},
-        metrics.auc(genuine, impostor),
-        failed,
-    )
+    accuracy = float(np.mean(accuracies))
+    tar = {far: metrics.tar_at_far(genuine, impostor, far) for far in FARS}
+    area = metrics.auc(genuine, impostor)
+    figures = {}
+    if people is not None:
+        weights = people_weights(int(people.max()) + 1, seed)
+        draws = _draws(scores, same, correct, people, weights)
+        drawn_from = weights.shape[1]
+        figures["accuracy", ""] = Figure(accuracy, draws["accuracy"] + accuracy - draws.pop("start"), drawn_from)
+        for place, far in enumerate(FARS):
+            figures["tar", f"{far:g}"] = Figure(tar[far], draws["tar"][:, place], drawn_from)
+        figures["auc", ""] = Figure(area, draws["auc"], drawn_from)
+    error = float(np.std(accuracies, ddof=1) / np.sqrt(len(accuracies)))
+    return PairsReport(len(scores), accuracy, error, tar, area, failed, model, correct, figures, every)
 
 
-def comparer(
-    model: ModelFile, device: str = "cpu"
-) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray, np.ndarray], np.ndarray]]:
-    """Two functions: crops (n, 112, 112, 3) to embeddings, and two batches of embeddings to logits (n,).
-
-    A model without a graph (koch) runs unsplit in torch; MissingExtra says so where torch is not installed.
-    """
-    if model.meta.get("graph_sha256"):
-        encoder, head = open_encoder(model, device), Head.from_file(model)
-        return (lambda crops: encoder.encode(crops)[0]), head.logits
-    try:
-        import torch
-
-        from facedex.training.model import from_file
-    except ModuleNotFoundError:
-        raise MissingExtra(f"Evaluating {model.meta.get('arch')!r}", "train") from None
-    network = from_file(model)
-
-    def logits(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            return network.head(torch.from_numpy(a), torch.from_numpy(b)).numpy()
-
-    return network.embed_crops, logits
+def _draws(
+    scores: np.ndarray, same: np.ndarray, correct: np.ndarray, people: np.ndarray, weights: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Replicates of the listed pairs' figures; the folds' thresholds stay as they were chosen."""
+    order = np.argsort(-scores, kind="stable")
+    mine, other = order[same[order]], order[~same[order]]
+    sample = Sample(scores[mine], scores[other], FARS, None)
+    one, two = people[other].T
+    found = replicates(sample, weights, people[mine, 0], one, two, np.ones(len(other)))
+    genuine, impostor = weights[:, people[mine, 0]], weights[:, one] * weights[:, two]
+    sums = [genuine.sum(1), impostor.sum(1), genuine @ correct[mine], impostor @ correct[other]]
+    with np.errstate(invalid="ignore"):
+        found["accuracy"] = (sums[2] / sums[0] + sums[3] / sums[1]) / 2
+    found["start"] = np.array((correct[mine].mean() + correct[other].mean()) / 2)
+    return found
 
 
-def _aligned(
-    folder: Path, names: list[str], progress: Callable[[int, int], None] | None
-) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Crops by name of the face in the middle of each photo, and the names in which none was found."""
-    detector = FaceDetector()
-
-    def crop(name: str) -> np.ndarray | None:
-        path = next((p for suffix in _SUFFIXES if (p := folder / f"{name}{suffix}").is_file()), None)
-        if path is None:
-            raise DataError(
-                f"{folder / name}.jpg does not exist; --images must be the folder that holds NAME/NAME_0001.jpg"
-            )
-        try:
-            pixels = images.decode(images.read_bytes(path), str(path))
-        except PhotoError:
-            return None
-        faces = detector.detect(pixels)
-        return align.align(pixels, central(faces, pixels.shape).landmarks) if faces else None
-
-    crops: dict[str, np.ndarray] = {}
-    failed = []
-    with ThreadPoolExecutor(2) as pool:
-        for done, (name, result) in enumerate(zip(names, pool.map(crop, names), strict=True), 1):
-            if result is None:
-                failed.append(name)
-            else:
-                crops[name] = result
-            if progress:
-                progress(done, len(names))
-    return crops, failed
-
-
-def central(faces: list[Face], shape: tuple[int, ...]) -> Face:
-    """The face nearest the middle: in sets such as LFW the person named, whoever else is in the picture."""
-    middle = np.array([shape[1] / 2, shape[0] / 2])
-
-    def distance(face: Face) -> float:
-        left, top, width, height = face.box
-        return float(np.hypot(*(np.array([left + width / 2, top + height / 2]) - middle)))
-
-    return min(faces, key=distance)
+def _people(pairs: list[Pair]) -> np.ndarray:
+    """(pairs, 2) int: whom the two photos show, from their folders."""
+    names = np.array([[name.rpartition("/")[0] for name in (pair.a, pair.b)] for pair in pairs], dtype=object)
+    return np.unique(names.astype(str), return_inverse=True)[1].reshape(names.shape)

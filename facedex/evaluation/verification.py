@@ -131,7 +131,7 @@ def verification(
     for key, drawn in draws.items():
         draws[key] = np.clip(drawn + (exact[key] - start[key]), 0, 1)
     supported = [far * pairs.impostors >= LEAST for far in fars]
-    return collect(exact, draws, fars, supported)
+    return collect(exact, draws, fars, supported, weights.shape[1])
 
 
 def replicates(
@@ -147,16 +147,20 @@ def replicates(
 
 
 def collect(
-    exact: dict[str, np.ndarray], draws: dict[str, np.ndarray], fars: tuple[float, ...], supported: list[bool]
+    exact: dict[str, np.ndarray],
+    draws: dict[str, np.ndarray],
+    fars: tuple[float, ...],
+    supported: list[bool],
+    people: int,
 ) -> Verification:
     """Figures and curves of a sample's own result and its replicates'. A FAR that is not supported gives nan."""
     figures: dict[Key, Figure] = {}
     for at, far in enumerate(fars):
         value = float(exact["tar"][at]) if supported[at] else float("nan")
-        figures["tar", f"{far:g}"] = Figure(value, draws["tar"][:, at] if supported[at] else np.empty(0))
+        figures["tar", f"{far:g}"] = Figure(value, draws["tar"][:, at] if supported[at] else np.empty(0), people)
     for key in ("eer", "auc", "p50", "ece"):
         if key in exact:
-            figures[key, ""] = Figure(float(exact[key]), draws[key])
+            figures[key, ""] = Figure(float(exact[key]), draws[key], people)
     named = len(fars)
     roc = Curve.of(_GRID, exact["tar"][named:], draws["tar"][:, named:])
     if "said" not in exact:

@@ -1,0 +1,58 @@
+"""Two matchers on the same trials: is one better, or was it luck?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import comb
+
+import numpy as np
+
+from facedex.evaluation.bootstrap import Figure, difference
+from facedex.evaluation.pairs import PairsReport
+from facedex.evaluation.people import PeopleReport
+from facedex.evaluation.verification import Key
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Each figure of `a` less that of `b`, with the p of no difference by people drawn again; and for listed pairs
+    how many only one of the two decided rightly, with McNemar's p.
+    """
+
+    a: str
+    b: str
+    differences: dict[Key, tuple[Figure, float]]
+    only_a: int | None = None
+    only_b: int | None = None
+    mcnemar: float | None = None
+
+
+def compare(a: PeopleReport | PairsReport, b: PeopleReport | PairsReport) -> Comparison:
+    """Two reports on the same photos, with the same seed."""
+    differences = {
+        key: difference(figure, b.figures[key])
+        for key, figure in a.figures.items()
+        if key in b.figures and len(figure.draws) == len(b.figures[key].draws) > 0
+    }
+    if isinstance(a, PairsReport) and isinstance(b, PairsReport):
+        only_a, only_b = int((a.correct & ~b.correct).sum()), int((b.correct & ~a.correct).sum())
+        return Comparison(a.model, b.model, differences, only_a, only_b, mcnemar(only_a, only_b))
+    return Comparison(a.model, b.model, differences)
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Exact two-sided p that two deciders are equally often right, from the trials only one of them got right.
+
+    McNemar 1947, with the binomial's own tail. Pairs that share a person are taken as independent here.
+    """
+    total, fewer = only_a + only_b, min(only_a, only_b)
+    if not total:
+        return 1.0
+    tail = sum(comb(total, k) for k in range(fewer + 1))
+    return min(1.0, float(np.exp(np.log(2.0) * (1 - total) + _log(tail))))
+
+
+def _log(number: int) -> float:
+    """Natural logarithm of a whole number of any size."""
+    shift = max(0, number.bit_length() - 900)
+    return float(np.log(float(number >> shift)) + shift * np.log(2.0))
