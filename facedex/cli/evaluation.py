@@ -92,33 +92,27 @@ def evaluate(
             bars.setdefault(name, _bar(progress, f"pairs, {name}"))(done, total)
 
         listed_reports = evaluate_pairs(matchers, listed, photos, seed, scored) if as_pairs else []
-        reports = [one.every for one in listed_reports if one.every] if as_pairs else (
-            evaluate_people(matchers, photos, seed, True, scored)
-        )  # fmt: skip
-    first, *others = listed_reports or reports
-    comparisons = [compare(first, other) for other in others]
-    if as_pairs and len(reports) > 1:
-        comparisons_all = [compare(reports[0], other) for other in reports[1:]]
-    else:
-        comparisons_all = []
+        if as_pairs:
+            reports = [one.every for one in listed_reports if one.every]
+        else:
+            reports = evaluate_people(matchers, photos, seed, True, scored)
+    comparisons = [compare(kind[0], other) for kind in (listed_reports, reports) for other in kind[1:]]
 
     if as_json:
-        for one in listed_reports:
-            print(render.json_line(tables.pairs_json(one)))
-        for one in reports if not as_pairs else ():
-            print(render.json_line(tables.people_json(one)))
-        for one in comparisons:
-            print(render.json_line(tables.comparison_json(one)))
+        found = [tables.pairs_json(one) for one in listed_reports] or [tables.people_json(one) for one in reports]
+        # What is said of every pair stands with the listed ones; the comparison follows, of the listed ones first.
+        for line in [*found, *(tables.comparison_json(one) for one in comparisons)]:
+            print(render.json_line(line))
     else:
         if listed_reports:
             show(tables.pairs_table(listed_reports))
         if reports:
             show(tables.people_table(reports, f"every pair of {len(photos):,} photos" if as_pairs else str(data)))
-        for one in reports:
-            if one.identification and one.identification.realised:
-                show(tables.realised_table(one.model, one.identification.realised))
-        for one in comparisons + comparisons_all:
-            show(tables.comparison_table(one))
+        for report_of in reports:
+            if report_of.identification and report_of.identification.realised:
+                show(tables.realised_table(report_of.model, report_of.identification.realised))
+        for comparison in comparisons:
+            show(tables.comparison_table(comparison))
     if report and reports:
         from facedex.evaluation.report import write_report
 

@@ -24,7 +24,7 @@ _VARIABLES = {
     _INK: "--ink", _MUTED: "--muted", _GRID: "--line", GENUINE: "--genuine", IMPOSTOR: "--impostor",
     **{colour: f"--series{at}" for at, colour in enumerate(SERIES)},
 }  # fmt: skip
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "svg.fonttype": "none", "svg.hashsalt": "facedex", "font.size": 9.5, "axes.edgecolor": _GRID,
     "axes.labelcolor": _MUTED, "text.color": _INK, "xtick.color": _GRID, "ytick.color": _GRID,
     "xtick.labelcolor": _MUTED, "ytick.labelcolor": _MUTED, "grid.color": _GRID, "grid.linewidth": 0.8,
@@ -48,16 +48,18 @@ def det(reports: Sequence[PeopleReport]) -> str:
     with _Plot("false match rate (FMR)", "false non-match rate (FNMR)") as plot:
         for at, one in enumerate(reports):
             line = _measured(one)
-            # Below one pair in the whole set there is nothing to draw.
-            floor = 1 / max(one.genuine, 1)
+            # A logarithm has no nought: none missed is drawn below one in all pairs.
+            floor = 0.1 / max(one.genuine, 1)
             flipped = Curve(line.x, *(np.maximum(1 - y, floor) for y in (line.y, line.high, line.low)))
             _line(plot.axes, flipped, SERIES[at % len(SERIES)], one.model)
             rate = one.figures["eer", ""].value
             plot.axes.plot(rate, rate, "o", color=SERIES[at % len(SERIES)], markersize=5)
-        low, high = plot.axes.get_xlim()
-        both = [max(low, 1e-6), 1]
-        plot.axes.plot(both, both, color=_MUTED, linewidth=1, linestyle=(0, (2, 3)))
-        plot.axes.set(xscale="log", yscale="log", ylim=(None, 1.1), xlim=(low, 1.1))
+        lines = [_measured(one) for one in reports]
+        low = min(float(line.x[0]) for line in lines)
+        # Down to where any curve still is, a decade below its rate of equal errors.
+        bottom = min(max(one.figures["eer", ""].value, 1e-5) for one in reports) / 20
+        plot.axes.plot([1e-9, 1], [1e-9, 1], color=_MUTED, linewidth=1, linestyle=(0, (2, 3)))
+        plot.axes.set(xscale="log", yscale="log", xlim=(low * 0.8, 1.1), ylim=(bottom, 1.1))
         _percent(plot.axes, "xy")
         return plot.svg(len(reports) > 1, "lower left")
 
@@ -168,7 +170,7 @@ class _Plot:
         self._context.__enter__()
         self._figure = Figure(figsize=(5.4, 3.7), layout="constrained")
         self._figure.patch.set_alpha(0)
-        self.axes = self._figure.add_subplot()
+        self.axes: Any = self._figure.add_subplot()
         self.axes.patch.set_alpha(0)
         self.axes.set_xlabel(self._labels[0])
         self.axes.set_ylabel(self._labels[1])

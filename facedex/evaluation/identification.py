@@ -176,7 +176,8 @@ def fnir_at_fpir(
     A miss is a score below the threshold or a higher one of somebody else (ISO/IEC 19795-1; NIST's FRVT 1:N at rank
     1). nan where no gallery has enough strangers for one alarm.
     """
-    values, draws = [], []
+    values: list[np.ndarray] = []
+    draws: list[np.ndarray] = []
     for enrolled, best in zip(galleries.enrolled, galleries.best, strict=True):
         strangers = np.flatnonzero(~enrolled[people])
         mated = np.flatnonzero(enrolled[people] & probes)

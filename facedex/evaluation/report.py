@@ -182,7 +182,7 @@ def _failures(report: PeopleReport) -> str:
 
 
 def _cards(listed: Sequence[PairsReport], reports: Sequence[PeopleReport]) -> str:
-    cards = []
+    cards: list[str] = []
     for key, text in _CARDS:
         rows = []
         for at, one in enumerate(reports):
@@ -239,7 +239,7 @@ def _pair(wrong: Mistake, pictures: dict[str, str]) -> str:
         for key in (wrong.a, wrong.b)
     )
     names = list(dict.fromkeys(key.partition("/")[0].replace("_", " ") for key in (wrong.a, wrong.b)))
-    answer = f"{wrong.score:.2f}" if wrong.similarity is None else f"{100 * wrong.similarity:.1f} % alike"
+    answer = f"cosine {wrong.score:.3f}" if wrong.similarity is None else f"similarity {100 * wrong.similarity:.2f} %"
     return (
         f'<figure title="{escape(wrong.a)} · {escape(wrong.b)}"><div class=faces>{faces}</div><figcaption>'
         f"{' <s></s> '.join(escape(name) for name in names)}<b>{answer}</b></figcaption></figure>"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Column, Table
+from rich.text import Text
 
 from facedex.evaluation.bootstrap import Figure
 from facedex.evaluation.comparison import Comparison
@@ -30,7 +31,9 @@ _LABELS = {
 
 def label(key: Key) -> str:
     """What a figure is called in a table."""
-    return "one-shot among all" if key == ("n_way", "all") else _LABELS[key[0]].format(key[1])
+    if key == ("n_way", "all"):
+        return "one-shot among all"
+    return _LABELS[key[0]].format(key[1].replace("e-0", "e-"))
 
 
 def percent(value: float, name: str = "") -> str:
@@ -121,7 +124,7 @@ def realised_table(model: str, rows: Sequence[Realised]) -> Table:
         Column("enrolled", justify="right"), Column("target FPIR", justify="right"),
         Column("realised FPIR", justify="right"), Column("95 %", style="dim"),
         Column("FNIR there", justify="right"), Column("95 %", style="dim"),
-        title=f"strangers named at {model}'s own threshold", title_justify="left",
+        title=_plain(f"strangers named at {model}'s own threshold"), title_justify="left",
     )  # fmt: skip
     for one in rows:
         table.add_row(
@@ -134,8 +137,8 @@ def realised_table(model: str, rows: Sequence[Realised]) -> Table:
 def comparison_table(found: Comparison) -> Table:
     """Differences with their significance."""
     table = Table(
-        "measure", Column(f"{found.a} less {found.b}", justify="right"), Column("95 %", style="dim"),
-        Column("p", justify="right"), title=f"{found.a} against {found.b}, on the same trials", title_justify="left",
+        "measure", Column(_plain(f"{found.a} less {found.b}"), justify="right"), Column("95 %", style="dim"),
+        Column("p", justify="right"), title=_plain(f"{found.a} against {found.b}, on the same trials"), title_justify="left",
     )  # fmt: skip
     for key, (apart, p) in found.differences.items():
         if not math.isnan(apart.value):
@@ -159,8 +162,8 @@ def _figure(found: PairsReport, key: Key) -> Figure:
 def _table(title: str, models: Sequence[str]) -> Table:
     columns: list[Column] = []
     for model in models:
-        columns += [Column(model, justify="right", overflow="fold"), Column("95 %", style="dim")]
-    return Table("measure", *columns, title=title, title_justify="left")
+        columns += [Column(_plain(model), justify="right", overflow="fold"), Column("95 %", style="dim")]
+    return Table("measure", *columns, title=_plain(title), title_justify="left")
 
 
 def _cells(texts: list[str]) -> list[str]:
@@ -200,3 +203,8 @@ def _interval(figure: Figure) -> list[float | None]:
 def _number(value: float) -> float | None:
     """Six places; null for what could not be measured, which JSON has no other word for."""
     return None if math.isnan(value) else round(float(value), 6)
+
+
+def _plain(text: str) -> Text:
+    """A name as rich prints it, without markup; no odd byte of a path can break it."""
+    return Text(text.encode("utf-8", "backslashreplace").decode())
