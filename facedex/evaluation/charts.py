@@ -74,7 +74,8 @@ def scores(report: PeopleReport) -> str:
         ):
             plot.axes.stairs(values, edges, fill=True, color=colour, alpha=0.28)
             plot.axes.stairs(values, edges, color=colour, linewidth=1.6, label=name)
-        plot.axes.set(ylim=(0, None), xlim=(edges[0], edges[-1]))
+        top = float(max(report.histogram.genuine.max(), report.histogram.impostor.max()))
+        plot.axes.set(ylim=(0, 1.2 * top), xlim=(edges[0], edges[-1]))
         _percent(plot.axes, "y")
         return plot.svg(True, "upper right")
 

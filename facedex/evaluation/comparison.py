@@ -16,11 +16,12 @@ from facedex.evaluation.verification import Key
 @dataclass(frozen=True)
 class Comparison:
     """Each figure of `a` less that of `b`, with the p of no difference by people drawn again; and for listed pairs
-    how many only one of the two decided rightly, with McNemar's p.
+    how many only one of the two decided rightly, with McNemar's p. `on`: "listed pairs" or "every pair".
     """
 
     a: str
     b: str
+    on: str
     differences: dict[Key, tuple[Figure, float]]
     only_a: int | None = None
     only_b: int | None = None
@@ -36,8 +37,8 @@ def compare(a: PeopleReport | PairsReport, b: PeopleReport | PairsReport) -> Com
     }
     if isinstance(a, PairsReport) and isinstance(b, PairsReport):
         only_a, only_b = int((a.correct & ~b.correct).sum()), int((b.correct & ~a.correct).sum())
-        return Comparison(a.model, b.model, differences, only_a, only_b, mcnemar(only_a, only_b))
-    return Comparison(a.model, b.model, differences)
+        return Comparison(a.model, b.model, "listed pairs", differences, only_a, only_b, mcnemar(only_a, only_b))
+    return Comparison(a.model, b.model, "every pair", differences)
 
 
 def mcnemar(only_a: int, only_b: int) -> float:

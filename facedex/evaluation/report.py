@@ -30,7 +30,7 @@ from facedex.modelfile import replace_file
 from facedex.people import open_people
 
 _CARDS: tuple[tuple[Key, str], ...] = (
-    (("accuracy", ""), "ten-fold accuracy on the listed pairs"),
+    (("accuracy", ""), "of the listed pairs decided rightly"),
     (("tar", "0.001"), "same person recognised, one false match in 1,000"),
     (("rank", "1"), "right person first, everybody enrolled"),
     (("fnir", "0.01"), "missed, where 1 % of strangers are named"),
@@ -143,7 +143,7 @@ def _page(
     if listed:
         figures.append(_table(tables.pairs_table(listed), "Listed pairs"))
     figures.append(_table(tables.people_table(reports, ""), "Every pair of the photos" if listed else "All figures"))
-    figures += [_table(tables.comparison_table(one), f"{one.a} against {one.b}") for one in comparisons]
+    figures += [_table(tables.comparison_table(one), f"{one.a} against {one.b}: {one.on}") for one in comparisons]
     body.append(_section("Figures", "", *(f'<div class="card wide">{one}</div>' for one in figures)))
     for one in reports:
         body.append(

@@ -83,7 +83,7 @@ def people_json(found: PeopleReport) -> dict[str, Any]:
 def comparison_json(found: Comparison) -> dict[str, Any]:
     """The JSON of two models on the same trials: figures of `a` less those of `b`."""
     out: dict[str, Any] = {
-        "protocol": "comparison", "a": found.a, "b": found.b,
+        "protocol": "comparison", "a": found.a, "b": found.b, "on": found.on,
         "difference": _nested({key: _number(apart.value) for key, (apart, _) in found.differences.items()}),
         "ci": _nested({key: _interval(apart) for key, (apart, _) in found.differences.items()}),
         "p": _nested({key: _number(p) for key, (_, p) in found.differences.items()}),
@@ -137,14 +137,13 @@ def realised_table(model: str, rows: Sequence[Realised]) -> Table:
 def comparison_table(found: Comparison) -> Table:
     """Differences with their significance."""
     table = Table(
-        "measure", Column(_plain(f"{found.a} less {found.b}"), justify="right"), Column("95 %", style="dim"),
-        Column("p", justify="right"), title=_plain(f"{found.a} against {found.b}, on the same trials"), title_justify="left",
+        "measure", Column("difference, points", justify="right"), Column("95 %", style="dim"),
+        Column("p", justify="right"), title=_plain(f"{found.a} against {found.b}: {found.on}"), title_justify="left",
     )  # fmt: skip
     for key, (apart, p) in found.differences.items():
         if not math.isnan(apart.value):
-            low, high = apart.interval
             table.add_row(
-                label(key), f"{100 * apart.value:+.2f} %", f"{100 * low:+.2f} – {100 * high:+.2f}",
+                label(key), _points(apart.value, key[0]), " – ".join(_points(end, key[0]) for end in apart.interval),
                 "< .002" if p < 0.002 else f"{p:.3f}".lstrip("0"),
             )  # fmt: skip
     if found.mcnemar is not None:
@@ -164,6 +163,12 @@ def _table(title: str, models: Sequence[str]) -> Table:
     for model in models:
         columns += [Column(_plain(model), justify="right", overflow="fold"), Column("95 %", style="dim")]
     return Table("measure", *columns, title=_plain(title), title_justify="left")
+
+
+def _points(value: float, name: str) -> str:
+    """A difference, in percentage points but for the AUC."""
+    text = f"{value:+.5f}" if name == "auc" else f"{100 * value:+.2f}"
+    return text.replace("-", "−")
 
 
 def _cells(texts: list[str]) -> list[str]:
