@@ -11,9 +11,18 @@ from facedex import align
 from facedex.detect import FaceDetector
 from facedex.encoder import GraphEncoder
 from facedex.errors import DataError
-from facedex.evaluation.pairs import Pair, comparer, evaluate_pairs, read_pairs, report
+from facedex.evaluation.matchers import model_matcher
+from facedex.evaluation.pairs import Pair, evaluate_pairs, photos_of, read_pairs, report
+from facedex.evaluation.photos import read_listed
 from facedex.head import Head
 from facedex.modelfile import read_model, shipped_model
+
+
+def evaluated(model, pairs, folder, progress=None):
+    """The report of one model on these pairs."""
+    matchers = [model_matcher(model, "m")]
+    photos = read_listed(folder, photos_of(pairs), matchers, progress=progress)
+    return evaluate_pairs(matchers, pairs, photos)[0]
 
 
 def pairs_file(path, *rows):
@@ -195,17 +204,17 @@ def test_photos_are_scored_as_longhand(drawn):
 
     scores = [float(head.logits(embedded(pair.a), embedded(pair.b))) for pair in pairs]
     accuracy, error, tar, auc = longhand(scores, [pair.same for pair in pairs], [pair.fold for pair in pairs])
-    found = evaluate_pairs(model, pairs, folder)
+    found = evaluated(model, pairs, folder)
     assert found.pairs == 24 and found.failed == []
     assert found.accuracy == pytest.approx(accuracy) and found.accuracy_se == pytest.approx(error)
     assert found.tar == pytest.approx(tar) and found.auc == pytest.approx(auc)
 
 
-def test_each_photo_is_reported_once(drawn):
+def test_progress_ends_at_all_photos(drawn):
     pairs, folder = drawn
     told = []
-    evaluate_pairs(read_model(shipped_model()), pairs, folder, progress=lambda done, total: told.append((done, total)))
-    assert told == [(i, 24) for i in range(1, 25)]
+    evaluated(read_model(shipped_model()), pairs, folder, progress=lambda done, total: told.append((done, total)))
+    assert told[-1] == (24, 24) and all(total == 24 for _, total in told)
 
 
 def test_a_photo_without_a_face_and_a_broken_one_are_listed(drawn, tmp_path):
@@ -216,11 +225,11 @@ def test_a_photo_without_a_face_and_a_broken_one_are_listed(drawn, tmp_path):
             (tmp_path / person.name / photo.name).write_bytes(photo.read_bytes())
     save_blank(tmp_path / "p03" / "p03_0001.png")
     (tmp_path / "p04" / "p04_0002.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
-    found = evaluate_pairs(read_model(shipped_model()), pairs, tmp_path)
+    found = evaluated(read_model(shipped_model()), pairs, tmp_path)
     assert found.failed == ["p03/p03_0001", "p04/p04_0002"] and found.pairs == 24
     (tmp_path / "p05" / "p05_0001.png").unlink()
     with pytest.raises(DataError, match=r"p05_0001.*--images"):
-        evaluate_pairs(read_model(shipped_model()), pairs, tmp_path)
+        evaluated(read_model(shipped_model()), pairs, tmp_path)
 
 
 def test_where_nobody_has_a_face_nothing_is_claimed(tmp_path):
@@ -229,7 +238,7 @@ def test_where_nobody_has_a_face_nothing_is_claimed(tmp_path):
             save_blank(tmp_path / name / f"{name}_{number:04d}.png")
     pairs = read_pairs(pairs_file(tmp_path / "p.txt", "2", "a\t1\t2", "b\t1\t2", "a\t1\tb\t1", "a\t2\tb\t2"))
     with pytest.raises(DataError, match="No face"):
-        evaluate_pairs(read_model(shipped_model()), pairs, tmp_path)
+        evaluated(read_model(shipped_model()), pairs, tmp_path)
 
 
 def test_in_a_photo_of_several_the_middle_face_counts(tmp_path):
@@ -242,25 +251,34 @@ def test_in_a_photo_of_several_the_middle_face_counts(tmp_path):
         save_face(tmp_path / f"p{seed}" / f"p{seed}_0002.png", seed)
     rows = ["4", *[f"p{i}\t1\t2" for i in range(4)], *[f"p{i}\t1\tp{(i + 1) % 4}\t2" for i in range(4)]]
     model = read_model(make_model(tmp_path / "m.safetensors"))
-    found = evaluate_pairs(model, read_pairs(pairs_file(tmp_path / "p.txt", *rows)), tmp_path)
+    found = evaluated(model, read_pairs(pairs_file(tmp_path / "p.txt", *rows)), tmp_path)
     assert found.auc == 1.0
 
 
 def test_the_baseline_runs_unsplit(tmp_path):
-    pytest.importorskip("torch", reason="needs the extra train")
+    """In torch, whose own head the scores must agree with: pairs, everybody against everybody, signs of both kinds."""
+    torch = pytest.importorskip("torch", reason="needs the extra train")
     from facedex.training.model import Siamese, to_file
 
     network = Siamese("koch").eval()
+    with torch.no_grad():
+        network.head.v[::3] *= -0.5
     to_file(network, {}).save(tmp_path / "koch.safetensors")
-    embed, score = comparer(read_model(tmp_path / "koch.safetensors"))
-    crops = np.stack([drawn_face(seed, 112) for seed in range(2)])
-    vectors = embed(crops)
-    assert vectors.shape == (2, 4096) and score(vectors[:1], vectors[:1]) > score(vectors[:1], vectors[1:])
+    matcher = model_matcher(read_model(tmp_path / "koch.safetensors"))
+    vectors = matcher.encode(np.stack([drawn_face(seed, 112) for seed in range(3)]))
+    assert vectors.shape == (3, 4096) and matcher.calibration is None
+    whole = torch.from_numpy(vectors)
+    with torch.no_grad():
+        expected = network.head.pairwise(whole, whole).numpy()
+    points = matcher.points(vectors)
+    assert np.allclose(matcher.block(points, points), expected, atol=1e-4)
+    i, j = np.triu_indices(3)
+    assert np.allclose(matcher.listed(points, i, j), expected[i, j], atol=1e-4)
 
 
 def test_real_pairs_are_told_apart(shared, tmp_path):
     lines = (shared / "lfw" / "pairsDevTest.txt").read_text().splitlines()
     some = ["20", *lines[1:21], *lines[501:521]]
     pairs = read_pairs(pairs_file(tmp_path / "pairs.txt", *some))
-    found = evaluate_pairs(read_model(shipped_model()), pairs, shared / "lfw" / "images")
+    found = evaluated(read_model(shipped_model()), pairs, shared / "lfw" / "images")
     assert found.failed == [] and found.auc > 0.85 and found.accuracy > 0.7

@@ -79,7 +79,7 @@ def all_pairs(
         raise DataError("Comparing needs two people, and two photos of one of them; add photos")
     rng = np.random.default_rng([seed, 0xA11])
     genuine = _sorted(matcher, points, *_genuine(people, rng))
-    body = _sorted(matcher, points, *_impostors(people, rng))
+    body = _sorted(matcher, points, *_impostors(people, min(_SAMPLE, 4 * impostors), rng))
 
     # Where the tail begins is read off the sample, low enough that it hardly ever begins too high.
     wanted = min(max(1000, int(np.ceil(_SHARE * impostors))), _MOST_TAIL, impostors)
@@ -166,12 +166,12 @@ def _genuine(people: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, 
     return starts[person] + first, starts[person] + second + (second >= first)
 
 
-def _impostors(people: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of `_SAMPLE` pairs of two people's faces, drawn with replacement."""
+def _impostors(people: np.ndarray, wanted: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of so many pairs of two people's faces, drawn with replacement."""
     found: list[tuple[np.ndarray, np.ndarray]] = []
-    missing = _SAMPLE
+    missing = wanted
     while missing > 0:
-        i, j = rng.integers(len(people), size=(2, 2 * _SAMPLE))
+        i, j = rng.integers(len(people), size=(2, 2 * wanted))
         apart = np.flatnonzero(people[i] != people[j])[:missing]
         found.append((i[apart], j[apart]))
         missing -= len(apart)

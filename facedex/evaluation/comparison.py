@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import comb
 
 import numpy as np
 
@@ -47,13 +46,7 @@ def mcnemar(only_a: int, only_b: int) -> float:
     McNemar 1947, with the binomial's own tail. Pairs that share a person are taken as independent here.
     """
     total, fewer = only_a + only_b, min(only_a, only_b)
-    if not total:
-        return 1.0
-    tail = sum(comb(total, k) for k in range(fewer + 1))
-    return min(1.0, float(np.exp(np.log(2.0) * (1 - total) + _log(tail))))
-
-
-def _log(number: int) -> float:
-    """Natural logarithm of a whole number of any size."""
-    shift = max(0, number.bit_length() - 900)
-    return float(np.log(float(number >> shift)) + shift * np.log(2.0))
+    # Logarithms of the binomial coefficients of 0 .. fewer, each from the one before.
+    k = np.arange(1, fewer + 1)
+    terms = np.concatenate([[0.0], np.cumsum(np.log((total - k + 1) / k))])
+    return min(1.0, float(np.exp(np.logaddexp.reduce(terms) + (1 - total) * np.log(2.0))))

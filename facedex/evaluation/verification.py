@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +18,9 @@ LEAST = 10  # impostor pairs that must lie above a threshold before its FMR says
 _GRID = np.logspace(-6, 0, 121)  # FMRs of the ROC's points
 _THRESHOLDS = 4096  # where FMR and FNMR are compared for the EER
 _BINS = 10  # of the reliability plot
-_TOP, _SOME = 10_000, 25_000  # impostor pairs in a replicate: all of the top, some of the tail and of the body
+# Impostor pairs in a replicate: all of the top, some of the tail, some of the body. With so many of the body what the
+# drawing of pairs adds to an interval stays below a tenth for a thousand people.
+_TOP, _SOME, _BODY = 10_000, 25_000, 100_000
 
 Key = tuple[str, str]
 
@@ -100,7 +104,7 @@ def verification(
 ) -> Verification:
     """Figures of all pairs, with intervals from the people drawn in each replicate, `weights` (replicates, people).
 
-    The figures themselves are of every pair. A replicate takes some 60,000 impostor pairs instead: all of the
+    The figures themselves are of every pair. A replicate takes some 130,000 impostor pairs instead: all of the
     highest, some of the tail and some of the body, each standing for as many as were left out; what these give
     when nobody is drawn twice is set against the figures of every pair, so that only the spread is theirs.
     """
@@ -120,8 +124,8 @@ def verification(
         stands = np.concatenate([np.ones(_TOP), np.full(_SOME, (len(some) - _TOP) / _SOME)])
         some = np.concatenate([np.arange(_TOP), drawn])
     tail, rest, body = pairs.tail[some], pairs.impostors - len(pairs.tail), pairs.body
-    if len(body) > _SOME:
-        body = body[np.sort(rng.choice(len(body), _SOME, replace=False))]
+    if len(body) > _BODY:
+        body = body[np.sort(rng.choice(len(body), _BODY, replace=False))]
     sample = Sample(genuine.scores, np.concatenate([tail.scores, body.scores]), fars, calibration)
     stands = np.concatenate([stands, np.full(len(body), rest / max(len(body), 1))])
     mine = person[genuine.i]
@@ -138,11 +142,13 @@ def replicates(
     sample: Sample, weights: np.ndarray, mine: np.ndarray, one: np.ndarray, other: np.ndarray, stands: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Figures of each replicate, stacked: `mine` whom each genuine pair shows, `one` and `other` the impostors'."""
-    drawn = []
-    for weight in weights:
+
+    def draw(weight: np.ndarray) -> dict[str, np.ndarray] | None:
         genuine, impostor = weight[mine], weight[one] * weight[other] * stands
-        if genuine.any() and impostor.any():
-            drawn.append(sample.figures(genuine, impostor))
+        return sample.figures(genuine, impostor) if genuine.any() and impostor.any() else None
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        drawn = [found for found in pool.map(draw, weights) if found is not None]
     return {key: np.stack([each[key] for each in drawn]) for key in drawn[0]}
 
 
