@@ -89,7 +89,8 @@ def _intact(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # tarfile, zipfile, zlib and lzma each have their own, and a password is asked for
-        raise DataError(f"{path} is not a readable pack ({error}); make it again") from None
+        reason = str(error).partition("\n")[0].rstrip(":")  # tarfile tells of every compression it tried
+        raise DataError(f"{path} is not a readable pack ({reason}); make it again") from None
 
 
 def _photo(parts: tuple[str, ...], path: str, read: Callable[[], bytes]) -> NamedPhoto:

@@ -90,7 +90,10 @@ def gallery_of(vectors, enrolled):
     """Best score of anybody enrolled but oneself, longhand."""
     scores = vectors @ vectors[FIRST].T
     return np.array(
-        [max((scores[i, p] for p in np.flatnonzero(enrolled) if p != PEOPLE[i]), default=-9) for i in range(len(PEOPLE))]
+        [
+            max((scores[i, p] for p in np.flatnonzero(enrolled) if p != PEOPLE[i]), default=-9)
+            for i in range(len(PEOPLE))
+        ]
     )
 
 
@@ -139,7 +142,15 @@ def test_realised_rates_at_the_models_own_threshold(vectors):
     best = np.stack([gallery_of(vectors, row) for row in enrolled])
     probes = np.isin(np.arange(len(PEOPLE)), PROBES)
     got = many.realised(
-        many._Galleries(enrolled, best), own, PEOPLE, probes, people_weights(16, 0, 200), CALIBRATED.calibration, 8, 0.3, rng
+        many._Galleries(enrolled, best),
+        own,
+        PEOPLE,
+        probes,
+        people_weights(16, 0, 200),
+        CALIBRATED.calibration,
+        8,
+        0.3,
+        rng,
     )
     threshold = CALIBRATED.calibration.threshold(8, 0.3)
     alarms = [

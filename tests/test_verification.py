@@ -59,7 +59,9 @@ def test_weights_count_as_so_many_pairs(ties):
             if not all(weight.any() for weight in weights):
                 continue
             found = sample.figures(*weights)
-            g, i = (np.repeat(one, weight.astype(int)) for one, weight in zip((genuine, impostor), weights, strict=True))
+            g, i = (
+                np.repeat(one, weight.astype(int)) for one, weight in zip((genuine, impostor), weights, strict=True)
+            )
             assert found["tar"][:3] == pytest.approx([metrics.tar_at_far(g, i, far) for far in FARS])
             assert found["auc"] == pytest.approx(metrics.auc(g, i))
             if weights is not drawn:  # a threshold nobody was drawn at stays on the grid, and may be crossed at
@@ -124,9 +126,7 @@ def test_people_are_drawn_with_replacement_and_the_same_again():
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
     """Eighty samples of 30 people each, from one world; the truth is that of 600 people of it."""
-    truth = verification.verification(
-        all_pairs(COSINE, *people_set(999, 600, 4)), people_weights(600, 0, 2), (0.01,)
-    )
+    truth = verification.verification(all_pairs(COSINE, *people_set(999, 600, 4)), people_weights(600, 0, 2), (0.01,))
     covered = dict.fromkeys(truth.figures, 0)
     for seed in range(80):
         found = verification.verification(

@@ -128,6 +128,8 @@ def encode(
     finally:  # an interrupted run has done its part for the next one
         for known in caches:
             known.save()
+    if not keys and not failed:
+        raise DataError("There are no photos to measure on; put each person's photos in a folder of their own")
     if not keys:
         raise DataError(
             f"No face was found in any of the {len(failed)} photos; give photos of people, or --aligned for ready crops"

@@ -1,0 +1,302 @@
+"""`facedex evaluate`: the JSON as a contract, models against each other, the cache, the report, errors in one line."""
+
+import csv
+import io
+import json
+import os
+import re
+import stat
+import sys
+import tarfile
+from collections import namedtuple
+
+import numpy as np
+import pytest
+from helpers import make_model, save_blank, save_face
+from synthetic import person_crop, write_pack
+
+from facedex import cli
+from facedex.evaluation import matchers, pairs, people, report
+from facedex.evaluation.bootstrap import people_weights
+from facedex.modelfile import shipped_model
+
+Done = namedtuple("Done", "code out err")
+FIGURES = ["tar", "eer", "auc", "p50", "ece", "n_way", "rank", "fnir"]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.delenv("FACEDEX_MODEL", raising=False)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+
+@pytest.fixture(autouse=True)
+def fewer_replicates(monkeypatch):
+    """A thousand are for users; what is tested here is not how smooth the intervals are."""
+    for module in (people, pairs):
+        monkeypatch.setattr(module, "people_weights", lambda count, seed: people_weights(count, seed, 100))
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    def call(*arguments):
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["facedex", "evaluate", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        return Done(caught.value.code or 0, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory):
+    """Sixteen made-up people with three photos each, and two with one."""
+    return write_pack(tmp_path_factory.mktemp("people") / "people.tar", 16, 3, singles=2)
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """The shipped encoder with another head."""
+    return make_model(tmp_path_factory.mktemp("model") / "other.safetensors", v=np.linspace(-4, 4, 128), beta=3.0)
+
+
+def lines(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def one_line(done, *parts):
+    assert done.code == 2 and len(done.err.strip().splitlines()) == 1 and "Traceback" not in done.err
+    for part in parts:
+        assert part in done.err
+
+
+def test_json_of_people(run, pack):
+    done = run(pack, "--aligned", "--json")
+    (found,) = lines(done.out)
+    assert done.code == 0
+    assert list(found) == [
+        "protocol", "model", "people", "photos", "genuine", "impostors", *FIGURES, "ci", "failed", "realised_fpir"
+    ]  # fmt: skip
+    assert (found["protocol"], found["model"], found["people"], found["photos"]) == ("people", "facedex", 18, 50)
+    assert found["genuine"] == 48 and found["impostors"] == 50 * 49 // 2 - 48 and found["failed"] == []
+    assert list(found["tar"]) == ["0.01", "0.001", "0.0001", "1e-05"] and found["tar"]["1e-05"] is None
+    assert list(found["n_way"]) == ["2", "5", "all"] and list(found["rank"]) == ["1", "5", "10"]
+    assert list(found["ci"]) == FIGURES and list(found["ci"]["tar"]) == list(found["tar"])
+    low, high = found["ci"]["auc"]
+    assert 0 <= low <= found["auc"] <= high <= 1
+    assert [row["enrolled"] for row in found["realised_fpir"]] == [10, 10]
+    assert list(found["realised_fpir"][0]) == ["enrolled", "target", "fpir", "fpir_ci", "fnir", "fnir_ci"]
+
+
+def test_a_folder_is_the_same_as_its_pack(run, pack, tmp_path):
+    with tarfile.open(pack) as tar:
+        tar.extractall(tmp_path / "people", filter="data")
+    packed, folder = (lines(run(data, "--aligned", "--json").out)[0] for data in (pack, tmp_path / "people"))
+    assert packed == folder
+
+
+def test_models_are_compared_on_the_same_trials(run, pack, other):
+    first, second, found = lines(run(pack, "--aligned", "-m", shipped_model(), "-m", other, "--json").out)
+    assert (first["model"], second["model"]) == ("facedex", "other") == (found["a"], found["b"])
+    assert found["protocol"] == "comparison" and found["on"] == "every pair"
+    assert found["difference"]["auc"] == pytest.approx(first["auc"] - second["auc"], abs=2e-6)
+    assert found["ci"]["auc"][0] <= found["difference"]["auc"] <= found["ci"]["auc"][1]
+    assert 0 < found["p"]["auc"] <= 1
+    same = lines(run(pack, "--aligned", "-m", shipped_model(), "-m", shipped_model(), "--json").out)[2]
+    assert same["difference"]["auc"] == 0 and same["p"]["auc"] == 1 and same["a"] != same["b"]
+
+
+def test_the_same_encoder_as_onnx_takes_part(run, pack):
+    graph = shipped_model().with_suffix(".onnx")
+    model, encoder, compared = lines(run(pack, "--aligned", "-m", shipped_model(), "--onnx", graph, "--json").out)
+    assert encoder["model"] != model["model"] and "ece" not in encoder and encoder["realised_fpir"] == []
+    assert 0.5 < encoder["auc"] <= 1 and "ece" not in compared["difference"]
+    (alone,) = lines(run(pack, "--aligned", "--onnx", graph, "--json").out)
+    assert {**alone, "model": ""} == {**encoder, "model": ""}
+
+
+def test_tables_name_every_figure(run, pack, other):
+    done = run(pack, "--aligned", "-m", shipped_model(), "-m", other)
+    for part in ("TAR@FAR=0.01", "5-way one-shot", "rank-1", "FNIR@FPIR=0.01", "AUC", "against", "realised FPIR"):
+        assert part in done.out
+
+
+def test_pairs_of_two_models_have_mcnemars_p_and_every_pair(run, other, tmp_path):
+    for seed in range(10):
+        for number, side in ((1, 240), (2, 200)):
+            save_face(tmp_path / "lfw" / f"p{seed}" / f"p{seed}_{number:04d}.png", seed, side=side)
+    rows = ["10", *[f"p{i}\t1\t2" for i in range(10)], *[f"p{i}\t1\tp{(i + 1) % 10}\t2" for i in range(10)]]
+    (tmp_path / "pairs.txt").write_text("\n".join(rows))
+    arguments = (tmp_path / "pairs.txt", "--images", tmp_path / "lfw", "-m", shipped_model(), "-m", other)
+    first, _, listed, every = lines(run(*arguments, "--json").out)
+    assert first["protocol"] == "pairs" and list(first["ci"]) == ["accuracy", "tar", "auc"]
+    assert first["every_pair"]["genuine"] == 10 and first["every_pair"]["impostors"] == 180
+    assert (listed["on"], every["on"]) == ("listed pairs", "every pair") and "mcnemar" not in every
+    assert list(listed["mcnemar"]) == ["only_a", "only_b", "p"]
+    assert run(*arguments, "--report", tmp_path / "report").code == 0
+    assert "ten-fold accuracy" in (tmp_path / "report" / "report.html").read_text("utf-8")
+
+
+def test_a_photo_without_a_face_and_a_broken_one_are_listed_and_left_out(run, tmp_path):
+    for seed in range(5):
+        for number, side in ((1, 240), (2, 200)):
+            save_face(tmp_path / "people" / f"p{seed}" / f"{number}.png", seed, side=side)
+    whole = lines(run(tmp_path / "people", "--json").out)[0]
+    save_blank(tmp_path / "people" / "p1" / "blank.png")
+    (tmp_path / "people" / "p2" / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
+    done = run(tmp_path / "people", "--json")
+    found = lines(done.out)[0]
+    assert done.code == 1 and [one["photo"] for one in found["failed"]] == ["p1/blank", "p2/broken"]
+    assert "no face" in found["failed"][0]["reason"] and "broken" in found["failed"][1]["reason"]
+    assert {**found, "failed": []} == whole
+    table = run(tmp_path / "people")
+    assert "2 photos" in table.err and "p1/blank" in table.err and table.code == 1
+
+
+def test_corrections_move_and_leave_out(run, pack, tmp_path):
+    with open(tmp_path / "fix.csv", "w", newline="") as file:
+        csv.writer(file).writerows(
+            [("key", "person", "why"), ("person000", "person001", ""), ("person002/00", "", ""), ("person016", "", "")]
+        )
+    found = lines(run(pack, "--aligned", "--corrections", tmp_path / "fix.csv", "--json").out)[0]
+    assert found["people"] == 16 and found["photos"] == 48
+    one_line(run(pack, "--aligned", "--corrections", tmp_path / "gone.csv"), "gone.csv")
+
+
+# the cache
+
+
+def test_nothing_is_kept_unless_asked_for(run, pack, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    run(pack, "--aligned", "--json")
+    assert sorted(tmp_path.rglob("*")) == before and os.listdir() == []
+
+
+def test_the_cache_gives_the_same_and_no_photo_is_encoded_again(run, pack, tmp_path, monkeypatch):
+    first = run(pack, "--aligned", "--json", "--cache", tmp_path / "cache")
+    (kept,) = (tmp_path / "cache").iterdir()
+    if os.name == "posix":
+        assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+
+    def refuse(*_):
+        raise AssertionError("encoded again")
+
+    real = matchers.open_encoder
+    monkeypatch.setattr(matchers, "open_encoder", lambda *_: type("Refusing", (), {"encode": staticmethod(refuse)}))
+    assert run(pack, "--aligned", "--json", "--cache", tmp_path / "cache").out == first.out
+    monkeypatch.setattr(matchers, "open_encoder", real)
+    kept.write_bytes(kept.read_bytes()[:-100])
+    assert run(pack, "--aligned", "--json", "--cache", tmp_path / "cache").out == first.out
+    one_line(run(pack, "--aligned", "--cache", pack), "cache")
+
+
+def test_the_cache_knows_a_photo_by_its_content_and_a_model_by_its_fingerprint(run, pack, tmp_path):
+    run(pack, "--aligned", "--json", "--cache", tmp_path / "cache")
+    (kept,) = (tmp_path / "cache").iterdir()
+    with np.load(kept) as stored:
+        assert stored["photos"].shape == (50, 32) and stored["vectors"].shape == (50, 128)
+    graph = shipped_model().with_suffix(".onnx")
+    run(pack, "--aligned", "--json", "--cache", tmp_path / "cache", "--onnx", graph)
+    run(pack, "--aligned", "--json", "--cache", tmp_path / "cache", "--onnx", graph, "--scale", "0.5")
+    run(pack, "--aligned", "--json", "--cache", tmp_path / "cache", "--onnx", graph, "--bgr")
+    assert len(list((tmp_path / "cache").iterdir())) == 4
+    assert len({path.read_bytes() for path in (tmp_path / "cache").iterdir()}) == 4
+
+
+# the report
+
+
+@pytest.fixture
+def page(run, pack, other, tmp_path):
+    pytest.importorskip("matplotlib", reason="needs the extra report")
+    done = run(pack, "--aligned", "-m", shipped_model(), "-m", other, "--report", tmp_path / "out" / "report")
+    assert done.code == 0 and "report.html" in done.err
+    path = tmp_path / "out" / "report" / "report.html"
+    if os.name == "posix":
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    return path.read_text("utf-8")
+
+
+def test_the_report_fetches_nothing(page):
+    assert "://" not in page and "@import" not in page and "<script" not in page and "<link" not in page
+    assert "default-src 'none'" in page
+    sources = re.findall(r"(?:src|href|url)\s*[=(]\s*[\"']?([^\"')>]+)", page)
+    assert sources and all(source.startswith(("data:image/jpeg;base64,", "#")) for source in sources)
+
+
+def test_the_report_has_every_plot_and_the_errors_as_pictures(page):
+    for heading in ("ROC", "DET", "Scores of facedex", "Scores of other", "Calibration", "N-way one-shot", "CMC",
+                    "Realised FPIR", "All figures", "Worst errors of facedex", "facedex against other"):  # fmt: skip
+        assert f"{heading}" in page, heading
+    assert page.count("<svg") == 8 and "#0102" not in page  # no stand-in colour is left
+    assert page.count("data:image/jpeg") == page.count("<img") >= 40 and "class=gone" not in page
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_names_in_the_report_are_text_and_no_markup(run, tmp_path):
+    pytest.importorskip("matplotlib", reason="needs the extra report")
+    from PIL import Image
+
+    for person in range(5):
+        folder = tmp_path / "people" / f"<b>&amp;{person}"
+        folder.mkdir(parents=True)
+        for photo in range(2):
+            Image.fromarray(person_crop(person, photo, 112)).save(folder / f"{photo}.png")
+    assert run(tmp_path / "people", "--aligned", "--report", tmp_path / "r").code == 0
+    page = (tmp_path / "r" / "report.html").read_text("utf-8")
+    assert "<b>&amp;0" not in page and "&lt;b&gt;&amp;amp;" in page
+
+
+def test_a_report_needs_its_extra(run, pack, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "find_spec", lambda name: None)
+    one_line(run(pack, "--aligned", "--report", tmp_path / "r"), "pip install 'facedex[report]'")
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_report_that_cannot_be_written_is_one_line(run, pack, tmp_path):
+    pytest.importorskip("matplotlib", reason="needs the extra report")
+    (tmp_path / "file").touch()
+    done = run(pack, "--aligned", "--json", "--report", tmp_path / "file")
+    assert done.code == 2 and "cannot be written" in done.err and len(done.err.strip().splitlines()) == 1
+
+
+# errors
+
+
+def test_what_cannot_be_evaluated_is_one_line(run, pack, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (tmp_path / "pairs.txt").write_text("1\n")
+    (tmp_path / "broken.tar").write_bytes(b"no tar")
+    one_line(run(tmp_path / "gone"), "gone", "--images")
+    one_line(run(tmp_path / "pairs.txt"), "--images")
+    one_line(run(tmp_path / "broken.tar"), "broken.tar")
+    one_line(run(empty), "no photos")
+    save_blank(empty / "x" / "blank.png")
+    one_line(run(empty), "No face")
+    one_line(run(pack, "--images", empty), "--images")
+    one_line(run(tmp_path / "pairs.txt", "--images", empty, "--aligned"), "--aligned")
+    one_line(run(pack, "--aligned", "-m", tmp_path / "no.safetensors"), "no.safetensors")
+    one_line(run(pack, "--aligned", "--onnx", tmp_path / "no.onnx"), "no.onnx")
+    one_line(run(pack, "--aligned", "--onnx", pack), "ONNX")
+    one_line(run(pack, "--aligned", "--onnx", pack, "--mean", "1,2"), "--mean")
+    one_line(run(pack, "--aligned", "--onnx", pack, "--scale", "x"), "--scale")
+    one_line(run(write_pack(tmp_path / "one.tar", 1, 3), "--aligned"), "two people")
+    one_line(run(write_pack(tmp_path / "single.tar", 0, 1, singles=3), "--aligned"), "two people")
+
+
+def test_ready_crops_of_another_size_are_left_out(run, tmp_path):
+    buffer = io.BytesIO()
+    from PIL import Image
+
+    Image.fromarray(person_crop(0, 0, 100)).save(buffer, "PNG")
+    for person in range(5):
+        (tmp_path / "p" / f"x{person}").mkdir(parents=True)
+        for photo in range(2):
+            Image.fromarray(person_crop(person, photo, 112)).save(tmp_path / "p" / f"x{person}" / f"{photo}.png")
+    (tmp_path / "p" / "x0" / "odd.png").write_bytes(buffer.getvalue())
+    done = run(tmp_path / "p", "--aligned", "--json")
+    (found,) = lines(done.out)
+    assert done.code == 1 and found["photos"] == 10 and "100 x 100" in found["failed"][0]["reason"]
