@@ -97,7 +97,7 @@ def test_the_figures_are_of_every_pair():
 def test_a_rate_that_too_few_pairs_could_show_is_not_claimed():
     vectors, people = people_set(2, 10, 3)  # 405 impostor pairs
     found = verification.verification(all_pairs(COSINE, vectors, people), people_weights(10, 0, 50))
-    assert not np.isnan(found.figures["tar", "0.01"].value) or 0.01 * 405 < verification.LEAST
+    assert np.isnan(found.figures["tar", "0.01"].value)  # 4 pairs would lie above it
     assert np.isnan(found.figures["tar", "1e-05"].value)
     assert np.isnan(found.figures["tar", "1e-05"].interval).all()
     assert found.reliability is None and ("ece", "") not in found.figures
@@ -135,7 +135,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
         for key, figure in found.figures.items():
             low, high = figure.interval
             covered[key] += low <= truth.figures[key].value <= high
-    assert all(68 <= times for times in covered.values()), covered  # 95 % of 80 is 76
+    assert all(times >= 68 for times in covered.values()), covered  # 95 % of 80 is 76
     assert min(covered.values()) < 80, covered
 
 
