@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from facedex.calibrate import Calibration
 from facedex.gallery import Gallery
 from facedex.modelfile import ModelFile, read_graph, read_model, shipped_model
 from facedex.store import FaceRecord, Store
@@ -66,6 +67,14 @@ def make_model(path, v=None, beta=None, **calibration):
              "people": 100, "faces": 200, **calibration}  # fmt: skip
     ModelFile(tensors, {**shipped.meta, "calibration": facts}).save(path, read_graph(shipped))
     return path
+
+
+def calibration(**facts):
+    """A calibration as a model's metadata would give it."""
+    return Calibration.from_meta(
+        {"calibration": {"slope": 0.8, "offset": -1.0, "tail_start": [2.0], "tail_share": 0.05, "tail_rate": 2.0,
+                         "tail_bend": 0.0, "people": 100, "faces": 200, **facts}}
+    )  # fmt: skip
 
 
 def flip(path, at, bit=0x10):

@@ -4,15 +4,16 @@ import itertools
 
 import numpy as np
 import pytest
-from helpers import unit
+from helpers import calibration, unit
 
-from facedex.calibrate import Calibration
 from facedex.evaluation import identification as many
 from facedex.evaluation.bootstrap import people_weights
 from facedex.evaluation.matchers import Matcher
 
 COSINE = Matcher("cosine", "f", None)
-CALIBRATED = Matcher("own", "f", None, calibration=Calibration(3.0, 0.0, (0.1, 0.3), 0.05, 8.0, 0.0, 10, 20))
+CALIBRATED = Matcher(
+    "own", "f", None, calibration=calibration(slope=3.0, offset=0.0, tail_start=[0.1, 0.3], tail_rate=8.0)
+)
 SIZES = np.array([1, 4, 2, 3, 1, 5, 2, 3, 4, 2, 1, 3, 2, 6, 2, 3])
 PEOPLE = np.repeat(np.arange(len(SIZES)), SIZES)
 FIRST = np.concatenate([[0], np.cumsum(SIZES)[:-1]])

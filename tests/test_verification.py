@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-from helpers import unit
+from helpers import calibration, unit
 
-from facedex.calibrate import Calibration
 from facedex.evaluation import bootstrap, metrics, verification
 from facedex.evaluation.allpairs import all_pairs
 from facedex.evaluation.bootstrap import Figure, difference, people_weights
@@ -14,7 +13,7 @@ from facedex.evaluation.verification import Sample
 
 FARS = (0.2, 0.05, 0.01)
 COSINE = Matcher("cosine", "f", None)
-CALIBRATION = Calibration(3.0, -0.5, (0.0,), 0.05, 1.0, 0.0, 10, 20)
+CALIBRATION = calibration(slope=3.0, offset=-0.5)
 
 
 def scores(rng, ties):
