@@ -121,9 +121,9 @@ def people_table(found: Sequence[PeopleReport], title: str) -> Table:
 def realised_table(model: str, rows: Sequence[Realised]) -> Table:
     """Strangers at the model's own threshold."""
     table = Table(
-        Column("enrolled", justify="right"), Column("target FPIR", justify="right"),
+        Column("enrolled", justify="right"), Column("target", justify="right"),
         Column("realised FPIR", justify="right"), Column("95 %", style="dim"),
-        Column("FNIR there", justify="right"), Column("95 %", style="dim"),
+        Column("FNIR", justify="right"), Column("95 %", style="dim"),
         title=_plain(f"strangers named at {model}'s own threshold"), title_justify="left",
     )  # fmt: skip
     for one in rows:
