@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra train")
@@ -15,7 +14,7 @@ from facedex.encoder import open_encoder  # noqa: E402
 from facedex.errors import DataError  # noqa: E402
 from facedex.modelfile import read_model, shipped_model  # noqa: E402
 from facedex.training import tuning  # noqa: E402
-from facedex.training.tuning import Comparison, _weighted_tar, compare, tune  # noqa: E402
+from facedex.training.tuning import Comparison, compare, tune  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -65,14 +64,6 @@ def test_the_comparison_is_of_the_same_people_and_a_model_equals_itself(faces, s
     assert same.before == same.after and same.low == same.high == 0 and not same.worse
     broken = replace(start, tensors={**start.tensors, "head.v": start.tensors["head.v"] * 0 - 20.0})
     assert compare(start, broken, some).worse
-
-
-def test_weighted_tar_counts_pairs_as_often_as_their_people_were_drawn():
-    same = np.array([True, False, True, True, False, False])
-    assert _weighted_tar(same, np.ones(6), 0.34) == pytest.approx(1.0)
-    assert _weighted_tar(same, np.ones(6), 0.1) == pytest.approx(1 / 3)
-    assert _weighted_tar(same, np.array([2, 0, 1, 1, 1, 1]), 0.1) == pytest.approx(1.0)
-    assert np.isnan(_weighted_tar(same, np.array([0, 1, 0, 0, 1, 1]), 0.1))
 
 
 def test_people_without_two_photos_are_an_error(start, tmp_path):

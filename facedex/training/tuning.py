@@ -19,6 +19,10 @@ from facedex import calibrate
 from facedex.data import Faces, split_people
 from facedex.errors import DataError
 from facedex.evaluation import metrics
+from facedex.evaluation.allpairs import all_pairs
+from facedex.evaluation.bootstrap import difference, people_weights
+from facedex.evaluation.matchers import model_matcher
+from facedex.evaluation.verification import verification
 from facedex.modelfile import ModelFile, read_graph
 from facedex.training.model import from_file
 from facedex.training.recipe import TUNE
@@ -26,7 +30,6 @@ from facedex.training.train import Event, head_matrix, train
 
 LEAST_PEOPLE, LEAST_PHOTOS = 20, 3  # people of so many photos each, below which only the calibration is fitted
 TAIL_PEOPLE = 100  # to replace the impostor tail that came with the model: 1 % of these is one person
-_RESAMPLES = 400
 
 
 class Anchors:
@@ -46,9 +49,7 @@ class Anchors:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One figure before and after, on the same people, and the 95 % interval of the difference (bootstrap over
-    people; Efron & Tibshirani 1993).
-    """
+    """One figure before and after, on the same people, and the 95 % interval of the difference."""
 
     figure: str
     people: int
@@ -158,39 +159,22 @@ def _pairs(matrix: np.ndarray, people: np.ndarray, chosen: np.ndarray) -> tuple[
 
 
 def compare(before: ModelFile, after: ModelFile, faces: Faces, seed: int = 0) -> Comparison:
-    """TAR@FAR over all pairs of `faces` by both models' heads; the FAR is 1e-3, or what ten impostor pairs are."""
-    far = 1e-3
-    weights = _resamples(faces, seed)
-    tars = []
-    for model in (before, after):
-        network = from_file(model)
-        matrix = head_matrix(network, network.embed_crops(faces.crops112()))
-        i, j = np.triu_indices(len(faces), 1)
-        scores, same = matrix[i, j], faces.people[i] == faces.people[j]
-        far = max(1e-3, min(0.1, 10 / max(1, int((~same).sum()))))
-        a, b = faces.people[i], faces.people[j]
-        order = np.argsort(-scores, kind="stable")
-        tars.append([_weighted_tar(same[order], w[a][order] * w[b][order], far) for w in weights])
-    (before_all, *rest_before), (after_all, *rest_after) = tars
-    gap = np.array(rest_after) - np.array(rest_before)
-    low, high = np.nanpercentile(gap, [2.5, 97.5])
-    return Comparison(f"TAR@FAR={far:.2g}", len(faces.names), before_all, after_all, float(low), float(high))
-
-
-def _resamples(faces: Faces, seed: int) -> list[np.ndarray]:
-    """How often each person counts: once each, then in bootstrap samples of people."""
-    rng, n = np.random.default_rng([seed, 0xB007]), len(faces.names)
-    drawn = [np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(_RESAMPLES)]
-    return [np.ones(n, int), *drawn]
-
-
-def _weighted_tar(same: np.ndarray, weight: np.ndarray, far: float) -> float:
-    """TAR at a FAR of pairs sorted from most to least alike, each counting `weight` times."""
-    genuine, impostor = np.cumsum(weight * same), np.cumsum(weight * ~same)
-    if not genuine[-1] or not impostor[-1]:
-        return float("nan")
-    passed = np.searchsorted(impostor, far * impostor[-1], side="right")
-    return float(genuine[passed - 1] / genuine[-1]) if passed else 0.0
+    """TAR over all pairs of `faces` by both models' heads, at a FAR of 1e-3, or 1e-2 or .1 where fewer pairs tell."""
+    order = np.argsort(faces.people, kind="stable")
+    crops, people = faces.crops112(order), faces.people[order]
+    weights = people_weights(len(faces.names), seed)
+    found = []
+    for matcher in (model_matcher(before), model_matcher(after)):
+        pairs = all_pairs(matcher, matcher.points(matcher.encode(crops)), people, seed)
+        figures = verification(pairs, weights, fars=(1e-3, 1e-2, 1e-1), seed=seed).figures
+        found.append({far: figures.get(("tar", f"{far:g}")) for far in (1e-3, 1e-2, 1e-1)})
+    far = next((f for f, figure in found[0].items() if figure is not None and np.isfinite(figure.value)), None)
+    if far is None:
+        raise DataError("The people kept out have too few photos to tell two models apart; add people or photos")
+    old, new = found[0][far], found[1][far]
+    assert old is not None and new is not None
+    gap = difference(new, old)[0]
+    return Comparison(f"TAR@FAR={far:g}", len(faces.names), old.value, new.value, *gap.interval)
 
 
 def _log_loss(genuine: np.ndarray, impostor: np.ndarray, slope: float, offset: float) -> float:
