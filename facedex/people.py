@@ -42,6 +42,7 @@ class NamedPhoto:
     path: str
     read: Callable[[], bytes]
     pack: str | None = None
+    parts: tuple[str, ...] = ()  # of the path below the folder or in the pack
 
     @property
     def source(self) -> str:
@@ -60,6 +61,12 @@ class NamedPhoto:
 def source_path(source: str) -> str:
     """The path, or PACK:MEMBER, that a source stands for."""
     return os.fsdecode(unquote_to_bytes(source[len(_URI) :])) if source.startswith(_URI) else source
+
+
+def is_under(source: str, root: str | os.PathLike[str]) -> bool:
+    """Whether a source is of a photo in this folder or pack, there or not."""
+    top = os.path.abspath(root)
+    return source_path(source).startswith((top.rstrip(os.sep) + os.sep, top + ":"))
 
 
 def pack_of(source: str) -> str | None:
@@ -150,7 +157,7 @@ def _photo(parts: tuple[str, ...], path: str, read: Callable[[], bytes], pack: s
             raise PhotoUnreadable(reason)
 
     inner = PurePosixPath(*parts[1:]) if len(parts) > 1 else PurePosixPath(parts[0])
-    return NamedPhoto(name, f"{name}/{inner.with_suffix('')}", path, read, pack)
+    return NamedPhoto(name, f"{name}/{inner.with_suffix('')}", path, read, pack, parts)
 
 
 def _from_folder(root: Path) -> Iterator[NamedPhoto]:

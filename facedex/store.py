@@ -79,6 +79,16 @@ class PersonRecord:
 
 
 @dataclass(frozen=True)
+class StoredPhoto:
+    """One enrolled face by its photo: `source` is where that was (people.source_path), `photo` its SHA-256, hex."""
+
+    face: int
+    name: str
+    source: str
+    photo: str
+
+
+@dataclass(frozen=True)
 class State:
     """The one row that binds a gallery to its model."""
 
@@ -235,6 +245,24 @@ class Store:
                 self._db.execute("DELETE FROM person WHERE id = ?", (person,))
         return gone
 
+    def remove_faces(self, faces: Iterable[int]) -> int:
+        """Delete single faces, and people who have none left, in one transaction; returns how many faces went."""
+        with self._change(rewrites=True):
+            gone = sum(self._db.execute("DELETE FROM face WHERE id = ?", (face,)).rowcount for face in faces)
+            self._db.execute("DELETE FROM person WHERE id NOT IN (SELECT person FROM face)")
+        return gone
+
+    def relocate(self, photo: StoredPhoto, name: str, source: str) -> None:
+        """Note that a photo lies elsewhere now, and whose it is by its new place."""
+        with self._change(rewrites=name != photo.name):
+            self._db.execute("INSERT OR IGNORE INTO person (name) VALUES (?)", (name,))
+            self._db.execute(
+                "UPDATE face SET source = ?, person = (SELECT id FROM person WHERE name = ?) WHERE id = ?",
+                (source, name, photo.face),
+            )
+            self._seal(photo.face)
+            self._db.execute("DELETE FROM person WHERE id NOT IN (SELECT person FROM face)")
+
     def scrub(self) -> bool:
         """Take what was deleted out of the log and the free pages too; False while a reader holds a snapshot."""
         with _translated(self.path):
@@ -303,6 +331,16 @@ class Store:
             ).fetchall()
         return [name for (name,) in rows]
 
+    def photos(self, photo: str | None = None) -> list[StoredPhoto]:
+        """Every face's photo, by id, or only those of one photo (SHA-256, hex)."""
+        where, values = ("", ()) if photo is None else (" WHERE photo = ?", (bytes.fromhex(photo),))
+        with _translated(self.path):
+            rows = self._db.execute(
+                f"SELECT face.id, name, source, photo FROM face JOIN person ON person.id = face.person{where} ORDER BY face.id",
+                values,
+            ).fetchall()
+        return [StoredPhoto(face, name, source, digest.hex()) for face, name, source, digest in rows]
+
     def sources(self) -> list[tuple[int, str, str, tuple[float, float, float, float]]]:
         """(id, path, SHA-256, box) of every face, by id."""
         with _translated(self.path):
@@ -349,14 +387,21 @@ class Store:
                 digest.update(repr(row).encode())
         return digest.hexdigest()
 
+    def stored_name(self, name: str) -> str:
+        """A person's name as it is kept, in NFC. Raises PersonNotFound."""
+        return self._find(name)[1]
+
     def _person(self, name: str) -> int:
+        return self._find(name)[0]
+
+    def _find(self, name: str) -> tuple[int, str]:
         with _translated(self.path):
-            # Names are kept in NFC; what a shell passes may be neither that nor Unicode.
+            # What a shell passes may be neither NFC nor Unicode.
             wanted = unicodedata.normalize("NFC", name).encode("utf-8", "replace").decode()
-            row = self._db.execute("SELECT id FROM person WHERE name = ?", (wanted,)).fetchone()
+            row = self._db.execute("SELECT id, name FROM person WHERE name = ?", (wanted,)).fetchone()
         if row is None:
             raise PersonNotFound(f"Nobody named {name!r} is enrolled; `facedex list` shows the names")
-        return int(row[0])
+        return int(row[0]), str(row[1])
 
     def _create(self, model: str, model_file: str, dim: int) -> None:
         self._db.execute("PRAGMA journal_mode = WAL")

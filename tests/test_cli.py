@@ -350,7 +350,7 @@ def test_rename_merge_and_remove(run, enrolled):
         return [(line["name"], line["photos"]) for line in lines(run("list", "-g", enrolled, "--json").out)]
 
     assert run("rename", "Ada", "Ada Lovelace", "-g", enrolled).code == 0
-    assert run("merge", "Bob", "Ada Lovelace", "-g", enrolled).code == 0
+    assert run("merge", "Bob", "Ada Lovelace", "--yes", "-g", enrolled).code == 0
     assert listed() == [("Ada Lovelace", 2), ("Cy", 1)]
     done = run("remove", "Ada Lovelace", "Ada Lovelace", "--yes", "-g", enrolled)
     assert done.code == 0 and "2 faces of 1 people" in done.err and listed() == [("Cy", 1)]
@@ -364,13 +364,22 @@ def test_remove_asks_first(run, enrolled):
     assert len(lines(run("list", "-g", enrolled, "--json").out)) == 2
 
 
+def test_merge_asks_first(run, enrolled):
+    done = run("merge", "Ada", "Bob", "-g", enrolled, stdin="n\n")
+    assert done.code == 1 and "Ada: 1 photos\nBob: 1 photos\n" in done.err
+    assert len(lines(run("list", "-g", enrolled, "--json").out)) == 3
+    assert run("merge", "Ada", "Bob", "-g", enrolled, stdin="y\n").code == 0
+    assert [line["name"] for line in lines(run("list", "-g", enrolled, "--json").out)] == ["Bob", "Cy"]
+
+
 def test_people_who_are_not_there_are_one_line(run, enrolled):
     where = ("-g", enrolled)
     one_line(run("rename", "Eve", "Ada", *where), "'Eve'", "facedex list")
     one_line(run("rename", "Ada", "Bob", *where), "enrolled already", "merge")
     one_line(run("rename", "Ada", "unknown", *where), "cannot be a person's name")
     one_line(run("merge", "Eve", "Ada", *where), "'Eve'")
-    one_line(run("merge", "Ada", "Ada", *where), "itself")
+    one_line(run("merge", "Ada", "Ada", "-y", *where), "itself")
+    one_line(run("remove", "Ada", "Eve", *where), "'Eve'")  # said before anything is asked
     one_line(run("remove", "Eve", "-y", *where), "'Eve'")
     assert len(lines(run("list", *where, "--json").out)) == 3
 
