@@ -208,6 +208,7 @@ class Gallery:
         with self._writing():
             if model is not None:
                 lost = self._move_to(read_model(model), device)
+            modelcopy.sweep(modelcopy.files(self.folder), self._store.state.model_file)  # an interrupted move's too
             self._project(compact_only=False, kind=kind)
             self._scrub()
         return lost
@@ -232,7 +233,6 @@ class Gallery:
             raise
         self.model, self.head, self.calibration = copy, head, calibration
         self._lookup = Lookup(self.folder, self._store, copy, head, self._keep)
-        modelcopy.sweep(modelcopy.files(self.folder), copy.path.name)
         return lost
 
     # looking up

@@ -115,20 +115,34 @@ class Store:
         fresh = not self.path.exists()
         if fresh and create_for is None:
             raise GalleryError(f"{self.path} does not exist; enroll somebody first")
+        self._frozen: tuple[int, int] | None = None  # size and time of a file that nobody can be writing
         with _translated(self.path):
             if fresh:
                 os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))
-            self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             try:
-                self._db.execute("PRAGMA foreign_keys = ON")
-                self._db.execute("PRAGMA secure_delete = ON")
-                self._db.execute("PRAGMA synchronous = FULL")
-                if create_for is not None:
-                    self._create(*create_for)
-                self._check_version()
-            except BaseException:
-                self._db.close()
-                raise
+                self._db = self._open(self.path, create_for)
+            except sqlite3.OperationalError:
+                if fresh or not _is_read_only(folder) or _log_size(self.path):
+                    raise
+                # WAL needs files beside the database even to be read. Where none can be made nobody writes either.
+                self._frozen = _stamp(self.path)
+                self._db = self._open(f"{self.path.absolute().as_uri()}?mode=ro&immutable=1", None)
+
+    def _open(self, where: Path | str, create_for: tuple[str, str, int] | None) -> sqlite3.Connection:
+        self._db = sqlite3.connect(
+            where, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=isinstance(where, str)
+        )
+        try:
+            self._db.execute("PRAGMA foreign_keys = ON")
+            self._db.execute("PRAGMA secure_delete = ON")
+            self._db.execute("PRAGMA synchronous = FULL")
+            if create_for is not None:
+                self._create(*create_for)
+            self._check_version()
+        except BaseException:
+            self._db.close()
+            raise
+        return self._db
 
     def __enter__(self) -> Store:
         return self
@@ -144,6 +158,8 @@ class Store:
     def state(self) -> State:
         """Model, dimension and revisions as of now."""
         with _translated(self.path):
+            if self._frozen is not None and (_log_size(self.path) or _stamp(self.path) != self._frozen):
+                raise GalleryBusy(f"{self.path} was changed by another user meanwhile; open the gallery again")
             row = self._db.execute("SELECT model, model_file, dim, revision, rewritten FROM gallery").fetchone()
         if row is None:
             raise GalleryDamaged(f"{self.path} has lost its description; restore a copy or enroll again")
@@ -296,6 +312,11 @@ class Store:
 
     # reading
 
+    def copy_to(self, target: sqlite3.Connection) -> None:
+        """Copy the whole database as it is now, while others read and write (SQLite's backup API)."""
+        with _translated(self.path):
+            self._db.backup(target)
+
     def people(self) -> list[PersonRecord]:
         """Everybody, by name."""
         with _translated(self.path):
@@ -424,6 +445,32 @@ class Store:
             raise GalleryMismatch(
                 f"{self.path} has version {version} of the format, this facedex reads {SCHEMA_VERSION}; upgrade facedex"
             )
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _log_size(path: Path) -> int:
+    """Bytes in the write-ahead log beside a database."""
+    try:
+        return path.with_name(f"{path.name}-wal").stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _is_read_only(folder: Path) -> bool:
+    """Whether no file can be made in a folder: by its permissions, or because the medium is read-only."""
+    probe = folder / f".{os.getpid()}.new"
+    try:
+        os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        return False
+    except OSError:
+        return True
+    probe.unlink()
+    return False
 
 
 _SELECT = (

@@ -228,7 +228,11 @@ def fork(
         code = 1
         try:
             os.close(reading)
-            work(lambda text: os.write(writing, text.encode() + b"\n") and None)
+
+            def say(text: str) -> None:
+                os.write(writing, text.encode() + b"\n")
+
+            work(say)
             code = 0
         except BaseException as error:
             os.write(writing, f"! {type(error).__name__}: {error}\n".encode())
@@ -310,16 +314,18 @@ def main() -> None:
     rng = random.Random(options.seed)
     chosen = [verb for verb in VERBS if verb.split(",")[0] in options.only.split(",")]
     with tempfile.TemporaryDirectory() as top:
-        template = Path(top) / "template"
-        status, said, _ = fork(lambda say: prepare(template))
+        # Every run is at one path, because a gallery notes where its photos were.
+        template, work = Path(top) / "template", Path(top) / "run"
+        status, said, _ = fork(lambda say: prepare(work))
         assert status == 0, said
+        work.rename(template)
         with Store(template / "g") as store:
             vectors = {f"p{i}": vector for i, vector in enumerate(store.vectors()[1])}
         plans: dict[str, tuple[list[str], list[Any], dict[str, int], float]] = {}
         for verb in chosen:
-            setting(verb, template, Path(top) / "run")
-            first = state(Path(top) / "run" / "g")
-            status, said, _ = fork(lambda say, verb=verb: act(verb, Path(top) / "run", None, say, True))  # type: ignore[misc]
+            setting(verb, template, work)
+            first = state(work / "g")
+            status, said, _ = fork(lambda say, verb=verb: act(verb, work, None, say, True))  # type: ignore[misc]
             assert status == 0, (verb, said)
             steps, states, acks = [], [first], {}
             for kind, what in map(json.loads, said):
@@ -329,10 +335,10 @@ def main() -> None:
                     acks[what] = len(states) - 1
                 elif what != states[-1]:
                     states.append(what)
-            shutil.rmtree(Path(top) / "run")
-            setting(verb, template, Path(top) / "run")
-            *_, seconds = fork(lambda say, verb=verb: act(verb, Path(top) / "run", None, say, False))  # type: ignore[misc]
-            shutil.rmtree(Path(top) / "run")
+            shutil.rmtree(work)
+            setting(verb, template, work)
+            *_, seconds = fork(lambda say, verb=verb: act(verb, work, None, say, False))  # type: ignore[misc]
+            shutil.rmtree(work)
             plans[verb] = (steps, states, acks, seconds)
         every = [(verb, step) for verb in chosen for step in plans[verb][0]]
         rng.shuffle(every)
@@ -342,10 +348,9 @@ def main() -> None:
         began = time.perf_counter()
         for number, (verb, target) in enumerate(plan):
             steps, states, acks, seconds = plans[verb]
-            work = Path(top) / f"run{number}"
             setting(verb, template, work)
             moment = None if target else rng.uniform(0, 0.8 * seconds)
-            status, said, _ = fork(lambda say, v=verb, t=target, w=work: act(v, w, t, say, False), moment)  # type: ignore[misc]
+            status, said, _ = fork(lambda say, v=verb, t=target: act(v, work, t, say, False), moment)  # type: ignore[misc]
             acked = [json.loads(line)[1] for line in said if not line.startswith("!")]
             at_least = max((acks[text] for text in acked), default=0)
             killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
@@ -353,7 +358,7 @@ def main() -> None:
                 found = [f"the verb itself failed: {said[-1:]}"]
             else:
                 legal = states[at_least:]
-                status, said, _ = fork(lambda say, v=verb, w=work, s=legal: check(v, w, s, vectors))  # type: ignore[misc]
+                status, said, _ = fork(lambda say, v=verb, s=legal: check(v, work, s, vectors))  # type: ignore[misc]
                 found = said if status else []
             counts[verb]["at a step" if killed and target else "at random" if killed else "finished before"] += 1
             if found:

@@ -173,8 +173,25 @@ def test_what_enroll_cannot_use_is_one_line(run, tmp_path, database):
     one_line(run("enroll", database / "Ada.png", *where), "--name")
     for name in ("unknown", "UNKNOWN", " ", "a\nb"):
         one_line(run("enroll", database, "--name", name, *where), "cannot be a person's name")
-    save_face(tmp_path / "db" / "Unknown" / "a.png")
-    one_line(run("enroll", tmp_path / "db", *where), "answer for strangers")
+
+
+def test_a_folder_called_unknown_is_skipped_and_the_rest_enrolled(run, tmp_path, database):
+    save_face(database / "Unknown" / "a.png", 5)
+    done = run("enroll", database, "-g", tmp_path / "g")
+    assert done.code == 1 and "3 enrolled, 1 skipped" in done.err and "answer for strangers" in done.err
+
+
+def test_an_empty_folder_among_others_is_a_notice(run, tmp_path, database):
+    (tmp_path / "empty").mkdir()
+    done = run("enroll", tmp_path / "empty", database, "-g", tmp_path / "g")
+    assert done.code == 0 and f"{tmp_path / 'empty'} holds no photos" in done.err and "3 enrolled" in done.err
+    done = run("enroll", tmp_path / "empty", database / "Ada.png", "--name", "Ada", "-g", tmp_path / "g")
+    assert done.code == 0 and "holds no photos" in done.err
+    done = run("identify", tmp_path / "empty", database / "Ada.png", "-g", tmp_path / "g", "--json")
+    assert "holds no photos" in done.err and len(lines(done.out)) == 1
+    for command in ("enroll", "identify"):
+        done = run(command, tmp_path / "empty", tmp_path / "empty", "-g", tmp_path / "g")
+        assert done.code == 2 and "Traceback" not in done.err
 
 
 # identify

@@ -1,4 +1,4 @@
-"""Commands about the people in a gallery: enroll, list, rename, merge, remove, reindex."""
+"""Commands about the people in a gallery: enroll, list, rename, merge, remove."""
 
 from __future__ import annotations
 
@@ -158,24 +158,3 @@ def remove(
             typer.confirm("Delete these people from the gallery?", abort=True, err=True)
         gone = known.remove(*(record.name for record in people))
     say(f"deleted {gone} faces of {len(people)} people")
-
-
-def reindex(
-    gallery: GalleryOption = INDEX,
-    model: Annotated[Path | None, typer.Option("--model", "-m", help="Encode all photos anew with this model.")] = None,
-    kind: Annotated[str, typer.Option(help="flat (exact) or ivf (partitioned, approximate).")] = "flat",
-    device: DeviceOption = "cpu",
-) -> None:
-    """Build the search index anew; with --model move the gallery to another model."""
-    from facedex.gallery import Gallery
-    from facedex.search import KINDS
-
-    if kind not in KINDS:
-        raise DataError(f"There is no index kind {kind!r}; choose one of: {', '.join(KINDS)}")
-    with Gallery(gallery, model, rebind=True) as known:
-        lost = known.reindex(model, kind, device)
-        faces = known.faces
-    for photo in lost:
-        say(f"dropped, the photo is gone or has changed: {photo}")
-    say(f"{gallery}: {faces:,} faces indexed")
-    raise typer.Exit(1 if lost else 0)
