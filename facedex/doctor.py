@@ -24,7 +24,8 @@ from facedex.modelfile import read_graph, read_model, shipped_model
 from facedex.people import source_path
 from facedex.store import BUSY_SECONDS, FILE, Store
 
-_PROBES = 100  # faces that are looked up through the index and exhaustively
+_PROBES = 100  # faces that are looked up through the index and exhaustively, at most
+_SCORED = 2_000_000  # pairs that this may cost
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,9 @@ def _database(folder: Path, means: _Means) -> Finding:
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=BUSY_SECONDS)) as db:
             found = faults(db)
-            if found and means.write and all("index" in line for line in found):
+            if found and means.write:
                 with writing(folder, BUSY_SECONDS):
-                    db.execute("REINDEX")
+                    db.execute("REINDEX")  # touches no table: where that was all, nothing is lost
                 if not faults(db):
                     return Finding("database", "repaired", f"its indexes were built anew ({found[0]})")
     except sqlite3.Error as error:
@@ -208,7 +209,7 @@ def _index(folder: Path, means: _Means) -> Finding:
     with Gallery(folder) as gallery:
         with Store(folder) as store:
             ids = store.owners()[0]
-            chosen = np.random.default_rng(0).permutation(ids)[:_PROBES]
+            chosen = np.random.default_rng(0).permutation(ids)[: min(_PROBES, 1 + _SCORED // max(1, len(ids)))]
             probes = store.vectors([int(i) for i in chosen])[1]
         exact = _agrees(gallery, probes)
         mended = _contents(folder) != before

@@ -12,7 +12,7 @@ import sqlite3
 import struct
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -122,7 +122,7 @@ class Store:
             try:
                 self._db = self._open(self.path, create_for)
             except sqlite3.OperationalError:
-                if fresh or not _is_read_only(folder) or _log_size(self.path):
+                if fresh or _has_room(folder) or _log_size(self.path):
                     raise
                 # WAL needs files beside the database even to be read. Where none can be made nobody writes either.
                 self._frozen = _stamp(self.path)
@@ -460,17 +460,17 @@ def _log_size(path: Path) -> int:
         return 0
 
 
-def _is_read_only(folder: Path) -> bool:
-    """Whether no file can be made in a folder: by its permissions, or because the medium is read-only."""
-    probe = folder / f".{os.getpid()}.new"
+def _has_room(folder: Path) -> bool:
+    """Whether SQLite can make its files in a folder: not on a read-only medium, nor on a full one."""
+    probe = folder / f".room.{os.getpid()}.new"
     try:
-        os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    except FileExistsError:
-        return False
+        with open(os.open(probe, os.O_CREAT | os.O_WRONLY, 0o600), "wb", buffering=0) as file:
+            return file.write(bytes(65536)) == 65536
     except OSError:
-        return True
-    probe.unlink()
-    return False
+        return False
+    finally:
+        with suppress(OSError):
+            probe.unlink()
 
 
 _SELECT = (
