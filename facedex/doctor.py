@@ -127,6 +127,8 @@ def _records(folder: Path, means: _Means) -> Finding:
     with Store(folder) as store:
         ids = [int(i) for i in store.owners()[0]]
         damaged = _damaged(store, ids)
+        if not damaged and store.count()[1] != len(ids):
+            raise GalleryDamaged(f"{folder / FILE} holds {len(ids):,} faces and says {store.count()[1]:,}")
         if not damaged:
             return Finding(
                 "records", "sound", f"{len(ids):,} faces of {store.count()[0]:,} people, every checksum right"

@@ -336,7 +336,10 @@ class Store:
         """Ids of all faces in ascending order and the person of each, two (n,) int64 arrays."""
         with _translated(self.path):
             rows = self._db.execute("SELECT id, person FROM face ORDER BY id").fetchall()
-        table = np.array(rows, np.int64).reshape(-1, 2)
+        try:
+            table = np.array(rows, np.int64).reshape(-1, 2)
+        except (TypeError, ValueError, OverflowError):  # a value of another type than was written
+            raise GalleryDamaged(f"{self.path} is damaged; run `facedex doctor`, or restore a copy") from None
         return table[:, 0].copy(), table[:, 1].copy()
 
     def names(self) -> dict[int, str]:
