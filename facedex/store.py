@@ -12,13 +12,15 @@ import sqlite3
 import struct
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 
+from facedex.database import connect, stamp
+from facedex.database import translated as _translated
 from facedex.errors import GalleryBusy, GalleryDamaged, GalleryError, GalleryMismatch, PersonNotFound
 
 SCHEMA_VERSION = 1
@@ -115,34 +117,17 @@ class Store:
         fresh = not self.path.exists()
         if fresh and create_for is None:
             raise GalleryError(f"{self.path} does not exist; enroll somebody first")
-        self._frozen: tuple[int, int] | None = None  # size and time of a file that nobody can be writing
         with _translated(self.path):
             if fresh:
                 os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))
+            self._db, self._frozen = connect(self.path, BUSY_SECONDS)
             try:
-                self._db = self._open(self.path, create_for)
-            except sqlite3.OperationalError:
-                if fresh or _has_room(folder) or _log_size(self.path):
-                    raise
-                # WAL needs files beside the database even to be read. Where none can be made nobody writes either.
-                self._frozen = _stamp(self.path)
-                self._db = self._open(f"{self.path.absolute().as_uri()}?mode=ro&immutable=1", None)
-
-    def _open(self, where: Path | str, create_for: tuple[str, str, int] | None) -> sqlite3.Connection:
-        self._db = sqlite3.connect(
-            where, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=isinstance(where, str)
-        )
-        try:
-            self._db.execute("PRAGMA foreign_keys = ON")
-            self._db.execute("PRAGMA secure_delete = ON")
-            self._db.execute("PRAGMA synchronous = FULL")
-            if create_for is not None:
-                self._create(*create_for)
-            self._check_version()
-        except BaseException:
-            self._db.close()
-            raise
-        return self._db
+                if create_for is not None:
+                    self._create(*create_for)
+                self._check_version()
+            except BaseException:
+                self._db.close()
+                raise
 
     def __enter__(self) -> Store:
         return self
@@ -158,7 +143,7 @@ class Store:
     def state(self) -> State:
         """Model, dimension and revisions as of now."""
         with _translated(self.path):
-            if self._frozen is not None and (_log_size(self.path) or _stamp(self.path) != self._frozen):
+            if self._frozen is not None and stamp(self.path) != self._frozen:
                 raise GalleryBusy(f"{self.path} was changed by another user meanwhile; open the gallery again")
             row = self._db.execute("SELECT model, model_file, dim, revision, rewritten FROM gallery").fetchone()
         if row is None:
@@ -450,32 +435,6 @@ class Store:
             )
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
-
-
-def _log_size(path: Path) -> int:
-    """Bytes in the write-ahead log beside a database."""
-    try:
-        return path.with_name(f"{path.name}-wal").stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-def _has_room(folder: Path) -> bool:
-    """Whether SQLite can make its files in a folder: not on a read-only medium, nor on a full one."""
-    probe = folder / f".room.{os.getpid()}.new"
-    try:
-        with open(os.open(probe, os.O_CREAT | os.O_WRONLY, 0o600), "wb", buffering=0) as file:
-            return file.write(bytes(65536)) == 65536
-    except OSError:
-        return False
-    finally:
-        with suppress(OSError):
-            probe.unlink()
-
-
 _SELECT = (
     "SELECT face.id, person, vector, box_left, box_top, box_width, box_height, score, quality, source, photo, "
     "enrolled, name, checksum FROM face LEFT JOIN person ON person.id = face.person"
@@ -492,23 +451,3 @@ def _checksum(
         digest.update(struct.pack("<q", len(part)))
         digest.update(part)
     return digest.digest()[:16]
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """SQLite's errors as ours."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        text = str(error)
-        if "locked" in text or "busy" in text:
-            raise GalleryBusy(f"{path} is being written by another process; try again when it is done") from None
-        if "full" in text:
-            raise GalleryError(
-                f"{path} could not be written, the disk is full; free some space, nothing was changed"
-            ) from None
-        raise GalleryError(f"{path} cannot be used ({text}); check the folder's permissions") from None
-    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # SQLite quotes a broken schema byte by byte
-        raise GalleryDamaged(f"{path} is damaged ({error}); restore a copy, or enroll again") from None
-    except OSError as error:
-        raise GalleryError(f"{path} cannot be used ({error.strerror}); check the folder's permissions") from None

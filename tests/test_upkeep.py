@@ -574,18 +574,18 @@ def test_a_gallery_on_a_read_only_medium_is_read_and_not_written(tmp_path):
 def test_a_gallery_that_may_only_be_read_notices_who_changes_it(tmp_path, monkeypatch):
     """SQLite was told that nobody writes; the owner, elsewhere, may."""
     gallery(tmp_path / "g", people(unit(3))).close()
-    from facedex import store as store_module
+    from facedex import database
 
-    real = Store._open
+    real = database._open
 
-    def refuse(self, where, create_for):
+    def refuse(where, busy_seconds):
         if isinstance(where, str):
-            return real(self, where, create_for)
+            return real(where, busy_seconds)
         raise sqlite3.OperationalError("unable to open database file")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "_open", refuse)
-        patch.setattr(store_module, "_has_room", lambda folder: False)
+        patch.setattr(database, "_open", refuse)
+        patch.setattr(database, "_has_room", lambda folder: False)
         reader = Gallery(tmp_path / "g")
     assert len(reader.match(unit(1)[0])) == 3
     with Gallery(tmp_path / "g") as writer:
