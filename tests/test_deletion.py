@@ -103,8 +103,10 @@ def test_nothing_is_left_after_remove_nor_found_by_open_readers(opened):
         assert traces(folder, opened.head, gone, late) == set()
         assert {name for name, _ in traces(folder, opened.head, vectors[7])} == before
         for probe in (gone, late):
-            names = [one.name for one in reader.match(probe, top=400)]
-            assert len(names) == 299 and not {"person0008", "late"} & set(names)
+            for exhaustive in (False, True):
+                names = [one.name for one in reader.match(probe, top=400, exhaustive=exhaustive)]
+                assert names and not {"person0008", "late"} & set(names)
+            assert len(names) == 299
 
 
 def test_nothing_is_left_of_a_single_photo(opened):
