@@ -524,6 +524,52 @@ def test_reindex(run, enrolled, models, database, tmp_path):
     one_line(run("reindex", "-g", enrolled, "-m", tmp_path / "gone"), "no model")
 
 
+# upkeep
+
+
+def test_update_shows_what_vanished_and_asks(run, database, tmp_path):
+    where = ("-g", tmp_path / "g")
+    run("enroll", database, *where)
+    (database / "Ada.png").unlink()
+    (database / "Bob.png").rename(database / "Robert.png")
+    done = run("enroll", database, "--update", *where, "--json", stdin="n\n")
+    assert done.code == 0 and f"vanished: {database / 'Ada.png'} (Ada)" in done.err and "1 moved, 1 known" in done.err
+    assert [(line["name"], line["status"]) for line in lines(done.out)] == [("Cy", "known"), ("Robert", "moved")]
+    assert [line["name"] for line in lines(run("list", *where, "--json").out)] == ["Ada", "Cy", "Robert"]
+    done = run("enroll", database, "--update", "--yes", *where)
+    assert done.code == 0 and "1 removed" in done.err
+    assert [line["name"] for line in lines(run("list", *where, "--json").out)] == ["Cy", "Robert"]
+    assert run("enroll", database, "--update", "--name", "Ada", *where).code == 2
+
+
+def test_doctor_says_what_is_sound_repaired_and_broken(run, enrolled, models):
+    done = run("doctor", "-g", enrolled, "--json")
+    assert [list(line) for line in lines(done.out)] == [["part", "state", "detail"]] * 5
+    assert run("doctor", "-g", enrolled).code == 0
+    (copy,) = enrolled.glob("model-*.safetensors")
+    copy.unlink()
+    done = run("doctor", "-g", enrolled)
+    assert done.code == 2 and "broken" in done.out and "facedex doctor --model" in done.out
+    one_line(run("list", "-g", enrolled), "lost or damaged", "facedex doctor")
+    assert run("reindex", "-g", enrolled, "-m", models["sure"]).code == 0
+    copy.unlink()
+    assert run("doctor", "-g", enrolled, "-m", models["sure"]).code == 1
+    assert run("doctor", "-g", enrolled).code == 0
+
+
+def test_backup_and_restore(run, enrolled, tmp_path):
+    assert run("backup", tmp_path / "b", "-g", enrolled).code == 0
+    one_line(run("backup", tmp_path / "b", "-g", enrolled), "--force")
+    one_line(run("backup", tmp_path / "c", "-g", tmp_path / "none"), "no gallery")
+    done = run("restore", tmp_path / "b", "-g", tmp_path / "new")
+    assert done.code == 0 and "3 people, 3 faces" in done.err
+    one_line(run("restore", tmp_path / "b", "-g", tmp_path / "new"), "--force")
+    run("remove", "Ada", "-y", "-g", tmp_path / "new")
+    assert run("restore", tmp_path / "b", "--force", "-g", tmp_path / "new").code == 0
+    assert run("list", "-g", tmp_path / "new", "--json").out == run("list", "-g", enrolled, "--json").out
+    one_line(run("restore", tmp_path / "none", "-g", tmp_path / "x"), "does not exist")
+
+
 # usage
 
 
@@ -553,7 +599,8 @@ def test_broken_galleries_are_one_line(run, database, tmp_path):
 def test_help_and_version(run):
     done = run("--help")
     assert done.code == 0 and done.err == ""
-    for name in ("train", "enroll", "identify", "verify", "list", "rename", "merge", "remove", "reindex", "evaluate"):
+    for name in ("train", "enroll", "identify", "verify", "list", "rename", "merge", "remove", "reindex", "doctor",
+                 "backup", "restore", "evaluate"):  # fmt: skip
         assert name in done.out
     from facedex import __version__
 

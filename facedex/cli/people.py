@@ -15,6 +15,7 @@ from facedex.cli.console import (
     GalleryOption,
     JsonOption,
     ModelOption,
+    ask,
     one_format,
     progress_bar,
     say,
@@ -93,7 +94,7 @@ def _remove_vanished(known: Gallery, folders: list[Path], yes: bool) -> int:
     gone = known.vanished(folders)
     for photo in gone:
         say(f"vanished: {source_path(photo.source)} ({photo.name})")
-    if not gone or not (yes or typer.confirm(f"Delete these {len(gone)} faces from the gallery?", err=True)):
+    if not gone or not (yes or ask(f"Delete these {len(gone)} faces from the gallery?")):
         return 0
     return known.remove_photos(gone)
 
@@ -137,7 +138,8 @@ def merge(source: str, into: str, gallery: GalleryOption = INDEX, yes: YesOption
         if not yes:
             for record in known.find(source, into):
                 say(f"{record.name}: {record.photos} photos")
-            typer.confirm(f"Make {source} a part of {into}, for good?", abort=True, err=True)
+            if not ask(f"Make {source} a part of {into}, for good?"):
+                raise typer.Abort
         moved = known.merge(source, into)
     say(f"{moved} faces of {source} are now {into}'s")
 
@@ -155,6 +157,7 @@ def remove(
         if not yes:
             for record in people:
                 say(f"{record.name}: {record.photos} photos")
-            typer.confirm("Delete these people from the gallery?", abort=True, err=True)
+            if not ask("Delete these people from the gallery?"):
+                raise typer.Abort
         gone = known.remove(*(record.name for record in people))
     say(f"deleted {gone} faces of {len(people)} people")
