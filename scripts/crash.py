@@ -269,11 +269,16 @@ def act(verb: str, work: Path, target: str | None, say: Callable[[str], None], n
     VERBS[verb](work, lambda text: say(json.dumps(["ack", text])))
 
 
-def check(verb: str, work: Path, legal: list[Any], vectors: dict[str, np.ndarray]) -> None:
+def check(verb: str, work: Path, legal: list[Any], acked: list[str], vectors: dict[str, np.ndarray]) -> None:
     """Raises AssertionError where something was lost, made up, or left."""
     folder = work / "g"
     now = state(folder)
-    assert now in legal, f"a state that never was committed: {now}"
+    assert now in legal, f"a state that never was committed, or from before what was acknowledged: {now}"
+    for status, _, name in (text.partition(" ") for text in acked):
+        if status == "done":
+            assert now == legal[-1], "the verb was acknowledged and is not done"
+        elif status != "skipped":
+            assert now and name in dict(now[0]), f"{name} was acknowledged and is lost"
     if now:
         with Gallery(folder) as opened:
             answers = [opened.match(probe, top=99) for probe in PROBES]
@@ -358,13 +363,16 @@ def main() -> None:
                 found = [f"the verb itself failed: {said[-1:]}"]
             else:
                 legal = states[at_least:]
-                status, said, _ = fork(lambda say, v=verb, s=legal: check(v, work, s, vectors))  # type: ignore[misc]
+                status, said, _ = fork(lambda say, v=verb, s=legal, a=acked: check(v, work, s, a, vectors))  # type: ignore[misc]
                 found = said if status else []
             counts[verb]["at a step" if killed and target else "at random" if killed else "finished before"] += 1
             if found:
                 counts[verb]["FAILED"] += 1
                 print(f"run {number}, {verb}, {target or f'after {moment:.4f} s'}: {found}", flush=True)
             shutil.rmtree(work)
+            if (number + 1) % 50 == 0:
+                failed = sum(count["FAILED"] for count in counts.values())
+                print(f"{number + 1} of {len(plan)} runs, {failed} failed", file=sys.stderr, flush=True)
         columns = ("at a step", "at random", "finished before", "FAILED")
         print(f"{'killed':26}" + "".join(f"{name:>17}" for name in columns) + f"{'steps':>8}")
         for verb in chosen:
