@@ -382,7 +382,7 @@ class Store:
                 whole = False
             if not whole:
                 raise GalleryDamaged(
-                    f"Face {row[0]} in {self.path} is damaged; restore a copy, or enroll its photo again"
+                    f"Face {row[0]} in {self.path} is damaged; `facedex doctor` names its photo and what to do"
                 )
             found[i] = row[0]
             out[i] = np.frombuffer(row[2], "<f4")
