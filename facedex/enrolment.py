@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -15,17 +15,18 @@ from facedex.people import NamedPhoto, is_pack, open_people, person_name
 
 @contextmanager
 def named_photos(
-    sources: Iterable[str | os.PathLike[str]], name: str | None = None
+    sources: Iterable[str | os.PathLike[str]], name: str | None = None, notice: Callable[[str], None] | None = None
 ) -> Iterator[tuple[Iterator[NamedPhoto], int | None]]:
     """Photos with the names they are to be enrolled under, and how many (None for packs, which are not counted).
 
     Without `name`, folders and packs of people (see people.py). With `name`, all photos, files and folders alike,
-    are that person's. Raises DataError, NameInvalid, PhotoNotFound.
+    are that person's. A source without photos is told to `notice`.
+    Raises DataError, NameInvalid, PhotoNotFound.
     """
     paths = [Path(source) for source in sources]
     if name is not None:
         person = person_name(name)
-        photos = list(expand(paths))
+        photos = list(expand(paths, notice))
         yield (_of(person, Path(photo)) for photo in photos), len(photos)
         return
     for path in paths:
@@ -36,7 +37,19 @@ def named_photos(
         total = sum(1 for path in paths if path.is_dir() for _ in images.find_photos(path))
     with ExitStack() as stack:
         opened = [stack.enter_context(open_people(path)) for path in paths]
-        yield (photo for photos in opened for photo in photos), total
+        yield (
+            (photo for path, photos in zip(paths, opened, strict=True) for photo in _told(path, photos, notice)),
+            total,
+        )
+
+
+def _told(path: Path, photos: Iterator[NamedPhoto], notice: Callable[[str], None] | None) -> Iterator[NamedPhoto]:
+    empty = True
+    for photo in photos:
+        empty = False
+        yield photo
+    if empty and notice is not None:
+        notice(f"{path} holds no photos; put each person's photos in a folder of their own")
 
 
 def _of(person: str, path: Path) -> NamedPhoto:

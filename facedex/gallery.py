@@ -3,62 +3,28 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 
-from facedex import align, images, search
+from facedex import modelcopy, search
+from facedex.batch import Enrolled, enroll_batch, vanished
 from facedex.calibrate import Calibration
-from facedex.detect import Face
-from facedex.errors import (
-    DataError,
-    GalleryBusy,
-    GalleryError,
-    GalleryMismatch,
-    GalleryNotFound,
-    NoFace,
-    PhotoError,
-    SeveralFaces,
-)
+from facedex.errors import GalleryBusy, GalleryError, GalleryMismatch, GalleryNotFound, ModelError
 from facedex.faces import FaceReader
 from facedex.head import Head
-from facedex.modelfile import ModelFile, read_graph, read_model, shipped_model
+from facedex.lock import writing
+from facedex.lookup import Candidate, Lookup
+from facedex.modelfile import ModelFile, read_model, shipped_model
 from facedex.people import NamedPhoto, person_name
-from facedex.store import BUSY_SECONDS, FILE, FaceRecord, PersonRecord, Store, is_unfinished
+from facedex.reencoding import encode_anew
+from facedex.store import BUSY_SECONDS, FILE, PersonRecord, Store, StoredPhoto, is_unfinished
 
-_LOCK_FILE = "writer.lock"
 _BATCH = 32  # photos decoded, encoded and committed together
-
-
-@dataclass(frozen=True)
-class Enrolled:
-    """What became of one photo: status "enrolled", "known", "conflict" or "skipped", and why where it matters."""
-
-    photo: str
-    name: str
-    status: str
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One enrolled person against one probe.
-
-    `similarity`: calibrated probability that the two faces are the same person's, if half of all pairs were;
-    `probability`: that this name is right, given the whole gallery; `logit`: the head's.
-    """
-
-    name: str
-    similarity: float
-    probability: float
-    logit: float
 
 
 class Gallery:
@@ -68,11 +34,16 @@ class Gallery:
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], model: str | os.PathLike[str] | None = None, create: bool = False
+        self,
+        folder: str | os.PathLike[str],
+        model: str | os.PathLike[str] | None = None,
+        create: bool = False,
+        rebind: bool = False,
     ):
         """Open a gallery, or with `create` make one for `model` (else the shipped model) when there is none.
 
-        An existing gallery brings its own model; naming another one raises GalleryMismatch.
+        An existing gallery brings its own model; naming another one raises GalleryMismatch, unless `rebind` says
+        that `reindex` is to follow: then it may be another, and stands in when the gallery's own is lost.
         Raises GalleryNotFound, GalleryDamaged, ModelError.
         """
         self.folder = Path(folder)
@@ -83,25 +54,30 @@ class Gallery:
         if fresh or (create and is_unfinished(self.folder)):
             self._create(read_model(model or shipped_model()))
         self._store = Store(self.folder)
-        state = self._store.state
         try:
-            self.model = read_model(self.folder / state.model_file)
-            if self.model.fingerprint != state.model:
-                raise GalleryMismatch(
-                    f"{self.model.path} is not the model of this gallery; run `facedex reindex --model`"
-                )
-            if model is not None and read_model(model).fingerprint != state.model:
-                raise GalleryMismatch(
-                    f"The gallery {self.folder} was made with another model than {model}; leave out --model, or run "
-                    "`facedex reindex --model` to encode its photos anew"
-                )
+            self.model = self._own_model(read_model(model) if model else None, rebind)
             self.head = Head.from_file(self.model)
             self.calibration = Calibration.from_meta(self.model.meta)
         except BaseException:
             self._store.close()
             raise
-        self._projection: search.Projection | None = None
-        self._revision = -1
+        self._lookup = Lookup(self.folder, self._store, self.model, self.head, self._keep)
+
+    def _own_model(self, named: ModelFile | None, rebind: bool) -> ModelFile:
+        state = self._store.state
+        if named is not None and not rebind and named.fingerprint != state.model:
+            raise GalleryMismatch(
+                f"The gallery {self.folder} was made with another model than {named.path}; leave out --model, or run "
+                "`facedex reindex --model` to encode its photos anew"
+            )
+        try:
+            return modelcopy.read(self.folder, state)
+        except (ModelError, GalleryMismatch):
+            if self._store.state.model_file != state.model_file:  # it was moved to another model this moment
+                return self._own_model(named, rebind)
+            if named is None or not rebind:
+                raise
+            return named
 
     def __enter__(self) -> Gallery:
         return self
@@ -134,86 +110,42 @@ class Gallery:
         """Everybody enrolled, by name."""
         return self._store.people()
 
-    def enroll(self, photos: Iterable[NamedPhoto], strict: bool = False, device: str = "cpu") -> Iterator[Enrolled]:
+    def find(self, *names: str) -> list[PersonRecord]:
+        """These people, each once, whatever form their accents are typed in. Raises PersonNotFound."""
+        people = {person.name: person for person in self._store.people()}
+        return [people[name] for name in dict.fromkeys(self._store.stored_name(name) for name in names)]
+
+    def enroll(
+        self, photos: Iterable[NamedPhoto], strict: bool = False, device: str = "cpu", update: bool = False
+    ) -> Iterator[Enrolled]:
         """Enrol one face of each photo, the largest (`strict` skips photos with several).
 
         Yields one result a photo, in order, each only once it is on disk. One bad photo never stops the rest.
+        With `update` a photo that is known, but lay elsewhere, is "moved": its source is noted anew, and where its
+        folder has another name now, so is whom it shows. `vanished` says what is no longer there.
         Raises GalleryBusy when another process is writing.
         """
         photos = iter(photos)
         with self._writing():
             with ThreadPoolExecutor(2) as pool:
                 while batch := list(islice(photos, _BATCH)):
-                    yield from self._enroll_batch(batch, strict, device, pool)
+                    yield from enroll_batch(self._store, self.reader(device), batch, strict, update, pool)
             self._project(compact_only=True)
 
-    def _enroll_batch(
-        self, batch: list[NamedPhoto], strict: bool, device: str, pool: ThreadPoolExecutor
-    ) -> list[Enrolled]:
-        reader = self.reader(device)
-        results: list[Enrolled | None] = [None] * len(batch)
-        seen: dict[str, int] = {}
-        wanted: list[tuple[int, str, bytes]] = []
-        again: list[tuple[int, str, list[str]]] = []  # photos enrolled before, or earlier in this batch
-        for i, photo in enumerate(batch):
-            try:
-                data = photo.read()
-            except (PhotoError, DataError) as error:  # DataError: a broken member of a pack
-                results[i] = Enrolled(photo.path, photo.name, "skipped", str(error))
-                continue
-            digest = images.sha256(data)
-            names = self._store.known_photo(digest)
-            if names or seen.setdefault(digest, i) != i:
-                again.append((i, digest, names))
-            else:
-                wanted.append((i, digest, data))
+    def vanished(self, sources: Iterable[str | os.PathLike[str]]) -> list[StoredPhoto]:
+        """Enrolled photos of these folders or packs that are no longer in them, to be offered to `remove_photos`.
 
-        def find(item: tuple[int, str, bytes]) -> tuple[np.ndarray, Face, int] | PhotoError:
-            i, _, data = item
-            name = batch[i].path
-            try:
-                pixels = images.decode(data, name)
-                faces = reader.detector.detect(pixels)
-                if not faces:
-                    raise NoFace(f"{name} shows no face that could be found; use a clearer photo")
-                if strict and len(faces) > 1:
-                    raise SeveralFaces(f"{name} shows {len(faces)} faces; crop it to one, or leave out --strict")
-                return align.align(pixels, faces[0].landmarks), faces[0], len(faces)
-            except PhotoError as error:
-                return error
+        After `enroll(..., update=True)`, which notes the photos that only moved. A photo in whose place another was
+        enrolled counts as gone. Raises DataError for a source without photos: it may merely not be mounted.
+        """
+        return vanished(self._store.photos(), sources)
 
-        records: list[FaceRecord] = []
-        crops: list[tuple[int, str, np.ndarray, Face]] = []
-        for (i, digest, _), result in zip(wanted, pool.map(find, wanted), strict=True):
-            photo = batch[i]
-            if isinstance(result, PhotoError):
-                results[i] = Enrolled(photo.path, photo.name, "skipped", str(result))
-                continue
-            crop, face, several = result
-            crops.append((i, digest, crop, face))
-            reason = f"{several} faces; the largest was taken" if several > 1 else None
-            results[i] = Enrolled(photo.path, photo.name, "enrolled", reason)
-        encoded = reader.encode_crops([crop for _, _, crop, _ in crops], [face for _, _, _, face in crops])
-        for (i, digest, _, face), one in zip(crops, encoded, strict=True):
-            source = os.path.abspath(batch[i].path)
-            source = source.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-            box = (float(face.box[0]), float(face.box[1]), float(face.box[2]), float(face.box[3]))
-            records.append(FaceRecord(batch[i].name, one.vector, box, face.score, one.quality, source, digest))
-        self._store.add(records)
-        for i, digest, names in again:
-            photo = batch[i]
-            first = None if names else results[seen[digest]]
-            if first and first.status == "skipped":
-                why = f"it is the same photo as {first.photo}, which was skipped"
-                results[i] = Enrolled(photo.path, photo.name, "skipped", why)
-                continue
-            names = [first.name] if first else names
-            if photo.name in names:
-                results[i] = Enrolled(photo.path, photo.name, "known", "this photo is enrolled already")
-            else:
-                why = f"this very photo is enrolled as {names[0]!r}; remove or merge one of the two"
-                results[i] = Enrolled(photo.path, photo.name, "conflict", why)
-        return [result for result in results if result is not None]
+    def remove_photos(self, photos: Iterable[StoredPhoto]) -> int:
+        """Delete single faces as `remove` does, and people who have none left; returns how many went."""
+        with self._writing():
+            gone = self._store.remove_faces([photo.face for photo in photos])
+            self._forget()
+        return gone
 
     def rename(self, old: str, new: str) -> None:
         """Give a person another name. Raises PersonNotFound, NameInvalid, GalleryError when it is taken."""
@@ -240,15 +172,29 @@ class Gallery:
 
     def _forget(self) -> None:
         """Rewrite every file that could still hold what was deleted."""
-        self._project(compact_only=False)
+        try:
+            self._project(compact_only=False)
+        except GalleryError as error:
+            search.discard(self.folder)  # rather none than one that holds what was deleted
+            self._scrub()
+            raise GalleryError(f"Deleted; but the index will be built anew at the next query: {error}") from None
         self._scrub()
 
     def _scrub(self) -> None:
-        if not self._store.scrub():
-            raise GalleryBusy(
-                f"Done, but another process still reads an older state of {self.folder}, which is on disk until then; "
-                "run `facedex reindex` when it is done, which clears what is left"
-            )
+        try:
+            if self._store.scrub():
+                return
+        except GalleryBusy:
+            pass
+        except GalleryError as error:
+            raise GalleryError(
+                f"Done, but {self.folder} still holds overwritten pages ({error}); free some space and run "
+                "`facedex reindex`, which clears them"
+            ) from None
+        raise GalleryBusy(
+            f"Done, but another process still reads an older state of {self.folder}, which is on disk until then; "
+            "run `facedex reindex` when it is done, which clears what is left"
+        )
 
     def reindex(
         self, model: str | os.PathLike[str] | None = None, kind: str = "flat", device: str = "cpu"
@@ -261,38 +207,32 @@ class Gallery:
         lost: list[str] = []
         with self._writing():
             if model is not None:
-                lost = self._reencode(read_model(model), device)
+                lost = self._move_to(read_model(model), device)
+            modelcopy.sweep(modelcopy.files(self.folder), self._store.state.model_file)  # an interrupted move's too
             self._project(compact_only=False, kind=kind)
             self._scrub()
         return lost
 
-    def _reencode(self, model: ModelFile, device: str) -> list[str]:
-        before = self._store.state
-        copy = self._keep_model(model)
-        head, calibration = Head.from_file(copy), Calibration.from_meta(copy.meta)
+    def _move_to(self, model: ModelFile, device: str) -> list[str]:
+        """Bind to another model, or to a good copy of the same one; returns the photos whose faces were dropped."""
+        before, copies = self._store.state, modelcopy.files(self.folder)
         lost: list[str] = []
-        if copy.fingerprint == before.model:
+        try:
+            copy = modelcopy.keep(self.folder, model)
             assert copy.path is not None
-            self._store.bind_model(copy.fingerprint, copy.path.name)
-        else:
-            reader = FaceReader(copy, device)
-            vectors: dict[int, tuple[np.ndarray, float]] = {}
-            sources = self._store.sources()
-            for face_id, source, digest, box in sources:
-                found = _same_face(reader, source, digest, box)
-                if found is None:
-                    lost.append(source)
-                else:
-                    vectors[face_id] = found
-            if sources and not vectors:
-                raise GalleryError("None of the enrolled photos is where it was; the gallery is left as it was")
-            assert copy.path is not None
-            self._store.replace_vectors(copy.fingerprint, copy.path.name, int(copy.meta["dim"]), vectors)
-            self._reader = reader
+            head, calibration = Head.from_file(copy), Calibration.from_meta(copy.meta)
+            if copy.fingerprint != before.model:
+                reader = FaceReader(copy, device)
+                vectors, lost = encode_anew(self._store, reader)
+                self._store.replace_vectors(copy.fingerprint, copy.path.name, int(copy.meta["dim"]), vectors)
+                self._reader = reader
+            elif copy.path.name != before.model_file:
+                self._store.bind_model(copy.fingerprint, copy.path.name)
+        except BaseException:
+            modelcopy.sweep(modelcopy.files(self.folder) - copies, before.model_file)
+            raise
         self.model, self.head, self.calibration = copy, head, calibration
-        if before.model_file != self._store.state.model_file:
-            for suffix in (".safetensors", ".onnx"):
-                (self.folder / before.model_file).with_suffix(suffix).unlink(missing_ok=True)
+        self._lookup = Lookup(self.folder, self._store, copy, head, self._keep)
         return lost
 
     # looking up
@@ -305,76 +245,23 @@ class Gallery:
         The index gives a shortlist of distinct people; the head decides, on the exact vectors. `exhaustive` has
         the head score everybody.
         """
-        self._refresh()
-        if not len(self._owners[0]):
-            return []
-        if exhaustive:
-            ids, vectors = self._store.vectors()
-            known = np.isin(ids, self._owners[0])  # another process may have added some since
-            ids, vectors = ids[known], vectors[known]
-        else:
-            ids, vectors = self._store.vectors(self._shortlist(vector, max(shortlist, top)).tolist())
-        logits = self.head.logits(np.asarray(vector, np.float32)[None], vectors)
-        persons = self._owners[1][np.searchsorted(self._owners[0], ids)]
-        order = np.lexsort((ids, -logits))
-        first = np.sort(np.unique(persons[order], return_index=True)[1])  # each person's best face
-        best = order[first][: max(shortlist, top)]
-        scores = logits[best]
-        probabilities = self.calibration.posterior(scores, len(self._names), prior)
-        similarities = self.calibration.similarity(scores)
-        return [
-            Candidate(self._names[int(persons[i])], float(s), float(p), float(logit))
-            for i, s, p, logit in zip(best[:top], similarities, probabilities, scores, strict=False)
-        ]
+        return self._lookup.match(vector, self.calibration, top, prior, exhaustive, shortlist)
 
     def threshold(self, fpir: float) -> float:
         """The logit above which a stranger would be named with probability `fpir`, at the present size.
 
         The size is counted in faces: several photos of a person are several chances to resemble one.
         """
-        self._refresh()
-        return self.calibration.threshold(len(self._owners[0]), fpir)
+        return self.calibration.threshold(len(self._lookup), fpir)
 
-    def _shortlist(self, vector: np.ndarray, people: int) -> np.ndarray:
-        """Face ids that hold the nearest `people` distinct persons, or everybody when there are fewer."""
-        assert self._projection is not None
-        z = self.head.project(np.asarray(vector, np.float32)[None])[0]
-        total = len(self._projection)
-        people = min(people, len(self._names))
-        k = min(total, 2 * people)
-        while True:
-            _, ids = self._projection.search(z, k)
-            owners = self._owners[1][np.searchsorted(self._owners[0], ids)]
-            if k >= total or len(np.unique(owners)) >= people:
-                return ids
-            k = min(total, 2 * k)
-
-    def _refresh(self) -> None:
-        """Bring this reader to the gallery's present state: one row is read when nothing changed."""
-        state = self._store.state
-        if state.revision == self._revision:
-            return
-        with self._store.snapshot():
-            state = self._store.state
-            if state.model_file != (self.model.path.name if self.model.path else None):
-                raise GalleryMismatch(f"The gallery {self.folder} was given another model meanwhile; open it again")
-            self._owners = self._store.owners()
-            self._names = self._store.names()
-            head_id = self.model.head_fingerprint
-            projection = search.load(self.folder, self._store, state, self.head, head_id)
-            data = None
-            if projection is None:
-                kind = search.stored_kind(self.folder)
-                projection, data = search.build(self._store, state, self.head, head_id, kind)
-        self._projection, self._revision = projection, state.revision
-        if data is not None:
-            # A reader mends the projection for the next one, if it may; it has what it needs either way.
-            try:
-                with self._writing(wait=0):
-                    if self._store.state.revision == state.revision:
-                        search.save(self.folder, projection, data)
-            except (GalleryError, OSError):
-                pass
+    def _keep(self, projection: search.Projection, data: bytes) -> None:
+        """Keep what a reader had to build for the next one, if it may; it has what it needs either way."""
+        try:
+            with self._writing(wait=0):
+                if self._store.state.revision == projection.manifest.revision:
+                    search.save(self.folder, projection, data)
+        except (GalleryError, OSError):
+            pass
 
     # files
 
@@ -395,7 +282,7 @@ class Gallery:
                 f"The index in {self.folder} cannot be written ({error.strerror}); check space and "
                 "permissions, what was enrolled is safe"
             ) from None
-        self._revision = -1
+        self._lookup.forget()
 
     def _create(self, model: ModelFile) -> None:
         Head.from_file(model)  # refuses models that no gallery can use, before anything is written
@@ -407,67 +294,11 @@ class Gallery:
         except OSError as error:
             raise GalleryError(f"{self.folder} cannot be made ({error.strerror}); choose another folder") from None
         with self._writing():
-            copy = self._keep_model(model)
+            copy = modelcopy.keep(self.folder, model)
             assert copy.path is not None
             Store(self.folder, (copy.fingerprint, copy.path.name, int(copy.meta["dim"]))).close()
 
-    def _keep_model(self, model: ModelFile) -> ModelFile:
-        """Copy a model into the gallery, under a name of its own, so that an upgrade locks nobody out."""
-        read_graph(model)
-        assert model.path is not None
-        target = self.folder / f"model-{model.identity[:16]}.safetensors"
-        try:
-            for source in (model.graph_path, model.path):
-                copy = target.with_suffix(source.suffix)
-                if not copy.exists():
-                    temporary = copy.with_name(f".{copy.name}.{os.getpid()}.new")
-                    shutil.copyfile(source, temporary)
-                    os.replace(temporary, copy)
-                    copy.chmod(0o600)
-        except OSError as error:
-            raise GalleryError(
-                f"The model cannot be copied to {self.folder} ({error.strerror}); check space and permissions"
-            ) from None
-        return read_model(target)
-
     @contextmanager
     def _writing(self, wait: float = BUSY_SECONDS) -> Iterator[None]:
-        """Hold the gallery's one writer's place. Raises GalleryBusy when somebody else keeps it."""
-        lock = FileLock(str(self.folder / _LOCK_FILE), mode=0o600)
-        try:
-            lock.acquire(timeout=wait)
-        except Timeout:
-            raise GalleryBusy(f"Another process is writing to {self.folder}; try again when it is done") from None
-        except OSError as error:
-            raise GalleryError(f"{self.folder} cannot be written ({error.strerror}); check its permissions") from None
-        try:
-            for left in self.folder.glob(".*.new"):  # of writers that were killed
-                left.unlink(missing_ok=True)
+        with writing(self.folder, wait):
             yield
-        finally:
-            lock.release()
-
-
-def _same_face(
-    reader: FaceReader, source: str, digest: str, box: tuple[float, float, float, float]
-) -> tuple[np.ndarray, float] | None:
-    """The embedding of the face that was at `box` when the photo was enrolled; None when the photo is gone."""
-    try:
-        data = images.read_bytes(source)
-        if images.sha256(data) != digest:
-            return None
-        faces = reader.read(images.decode(data, source))
-    except PhotoError:
-        return None
-    if not faces:
-        return None
-    best = max(faces, key=lambda one: _overlap(one.face.box, box))
-    return (best.vector, best.quality) if _overlap(best.face.box, box) > 0.5 else None
-
-
-def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:
-    """Intersection over union of two boxes (left, top, width, height)."""
-    wide = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    high = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    shared = max(wide, 0.0) * max(high, 0.0)
-    return shared / (a[2] * a[3] + b[2] * b[3] - shared)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -17,8 +17,9 @@ from facedex.calibrate import Calibration
 from facedex.detect import Face
 from facedex.errors import FacedexError, NoFace, PhotoNotFound
 from facedex.faces import EncodedFace, FaceReader
-from facedex.gallery import Candidate, Gallery
+from facedex.gallery import Gallery
 from facedex.head import Head
+from facedex.lookup import Candidate
 from facedex.modelfile import read_model, shipped_model
 
 FPIR = 0.01  # of strangers who are given a name, unless the caller says otherwise
@@ -145,10 +146,11 @@ class Verifier:
         return self.reader.encode([(opened.pixels, faces[0])])[0]
 
 
-def expand(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
+def expand(inputs: Iterable[str | os.PathLike[str]], notice: Callable[[str], None] | None = None) -> Iterator[str]:
     """Photos from files, folders and patterns, in a stable order. A missing file is passed on: reading says so.
 
-    Patterns are expanded here too, because Windows' shells leave them as they are.
+    Patterns are expanded here too, because Windows' shells leave them as they are. A folder without photos is told
+    to `notice`; without one it raises PhotoNotFound.
     """
     for item in inputs:
         name = os.fspath(item)
@@ -158,11 +160,14 @@ def expand(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
                 found = True
                 yield str(path)
             if not found:
-                raise PhotoNotFound(f"{name} holds no photos; name another folder")
+                empty = f"{name} holds no photos; name another folder"
+                if notice is None:
+                    raise PhotoNotFound(empty)
+                notice(empty)
         elif not os.path.lexists(name) and glob.has_magic(name):
             matches = sorted(glob.glob(name, recursive=True))
             if not matches:
                 raise PhotoNotFound(f"Nothing matches {name}; check the pattern")
-            yield from expand(matches)
+            yield from expand(matches, notice)
         else:
             yield name

@@ -16,23 +16,78 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from urllib.parse import quote, unquote_to_bytes
 
 from facedex import images
-from facedex.errors import DataError, NameInvalid
+from facedex.errors import DataError, NameInvalid, PhotoNotFound, PhotoUnreadable
 
 UNKNOWN = "unknown"
 
 _NUMBERED = re.compile(r"_\d{4}$")
 
 
+_URI = "file://"  # begins a source that is no Unicode; a path from the root never begins so
+
+
 @dataclass(frozen=True)
 class NamedPhoto:
-    """A photo and whom it shows. `key` is NAME/PHOTO without the suffix; `read` returns the file's bytes."""
+    """A photo and whom it shows. `key` is NAME/PHOTO without the suffix; `read` returns the file's bytes.
+
+    `path` is the file, or PACK:MEMBER where `pack` says which. Where the name cannot be kept, `read` raises
+    PhotoUnreadable and says why.
+    """
 
     name: str
     key: str
     path: str
     read: Callable[[], bytes]
+    pack: str | None = None
+    parts: tuple[str, ...] = ()  # of the path below the folder or in the pack
+
+    @property
+    def source(self) -> str:
+        """Where the photo is, from the root and as text that a database can keep; `read_source` reads it again."""
+        if self.pack is None:
+            where = os.path.abspath(self.path)
+        else:
+            where = os.path.abspath(self.pack) + self.path[len(self.pack) :]
+        try:
+            where.encode()
+        except UnicodeEncodeError:
+            return _URI + quote(os.fsencode(where))
+        return where
+
+
+def source_path(source: str) -> str:
+    """The path, or PACK:MEMBER, that a source stands for."""
+    return os.fsdecode(unquote_to_bytes(source[len(_URI) :])) if source.startswith(_URI) else source
+
+
+def is_under(source: str, root: str | os.PathLike[str]) -> bool:
+    """Whether a source is of a photo in this folder or pack, there or not."""
+    top = os.path.abspath(root)
+    return source_path(source).startswith((top.rstrip(os.sep) + os.sep, top + ":"))
+
+
+def pack_of(source: str) -> str | None:
+    """The pack that holds a photo, for a source PACK:MEMBER whose pack is there; None for a file."""
+    path = source_path(source)
+    if os.path.lexists(path):
+        return None
+    ends = [i for i, character in enumerate(path) if character == ":" and is_pack(path[:i])]
+    return path[: ends[0]] if ends else None
+
+
+def read_source(source: str) -> bytes:
+    """The bytes of a photo, from its file or from within its pack. Raises PhotoError, DataError."""
+    pack = pack_of(source)
+    if pack is None:
+        return images.read_bytes(source_path(source))
+    with open_people(pack) as photos:
+        for photo in photos:
+            if photo.source == source:
+                return photo.read()
+    raise PhotoNotFound(f"{source_path(source)} is not in its pack any more; enroll it from where it is")
 
 
 def person_name(text: str) -> str:
@@ -61,8 +116,7 @@ def is_pack(path: str | os.PathLike[str]) -> bool:
 def open_people(source: str | os.PathLike[str]) -> Iterator[Iterator[NamedPhoto]]:
     """The named photos of a folder or pack, in a stable order; readable until the context ends.
 
-    Raises DataError when there is no such folder or pack or it is broken, NameInvalid for a name that
-    cannot be kept.
+    Raises DataError when there is no such folder or pack or it is broken.
     """
     path = Path(source)
     if path.is_dir():
@@ -93,10 +147,17 @@ def _intact(path: Path) -> Iterator[None]:
         raise DataError(f"{path} is not a readable pack ({reason}); make it again") from None
 
 
-def _photo(parts: tuple[str, ...], path: str, read: Callable[[], bytes]) -> NamedPhoto:
-    name = name_from(parts)
+def _photo(parts: tuple[str, ...], path: str, read: Callable[[], bytes], pack: str | None = None) -> NamedPhoto:
+    try:
+        name = name_from(parts)
+    except NameInvalid as error:
+        name, reason = parts[0], f"{path}: {error}"
+
+        def read() -> bytes:  # one folder that nobody can be called after does not stop the others
+            raise PhotoUnreadable(reason)
+
     inner = PurePosixPath(*parts[1:]) if len(parts) > 1 else PurePosixPath(parts[0])
-    return NamedPhoto(name, f"{name}/{inner.with_suffix('')}", path, read)
+    return NamedPhoto(name, f"{name}/{inner.with_suffix('')}", path, read, pack, parts)
 
 
 def _from_folder(root: Path) -> Iterator[NamedPhoto]:
@@ -126,7 +187,7 @@ def _from_zip(path: Path, pack: zipfile.ZipFile) -> Iterator[NamedPhoto]:
             with _intact(path):
                 return pack.read(info)
 
-        yield _photo(parts, f"{path}:{info.filename}", read)
+        yield _photo(parts, f"{path}:{info.filename}", read, str(path))
 
 
 def _from_tar(path: Path, pack: tarfile.TarFile) -> Iterator[NamedPhoto]:
@@ -145,4 +206,4 @@ def _from_tar(path: Path, pack: tarfile.TarFile) -> Iterator[NamedPhoto]:
                 file = pack.extractfile(member)
                 return file.read() if file else b""
 
-        yield _photo(parts, f"{path}:{member.name}", read)
+        yield _photo(parts, f"{path}:{member.name}", read, str(path))

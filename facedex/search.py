@@ -136,6 +136,12 @@ def load(folder: Path, store: Store, state: State, head: Head, head_fingerprint:
     return Projection(index, manifest, _tail(store, state.dim, head, manifest.last_id))
 
 
+def discard(folder: Path) -> None:
+    """Delete the projection's files; the next reader builds them anew."""
+    for name in (MANIFEST_FILE, INDEX_FILE):
+        (folder / name).unlink(missing_ok=True)
+
+
 def stored_kind(folder: Path) -> str:
     """The kind of index a gallery was given, whether or not that still counts; "flat" where nothing says so."""
     try:

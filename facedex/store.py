@@ -19,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from facedex.database import connect, stamp
+from facedex.database import translated as _translated
 from facedex.errors import GalleryBusy, GalleryDamaged, GalleryError, GalleryMismatch, PersonNotFound
 
 SCHEMA_VERSION = 1
@@ -79,6 +81,16 @@ class PersonRecord:
 
 
 @dataclass(frozen=True)
+class StoredPhoto:
+    """One enrolled face by its photo: `source` is where that was (people.source_path), `photo` its SHA-256, hex."""
+
+    face: int
+    name: str
+    source: str
+    photo: str
+
+
+@dataclass(frozen=True)
 class State:
     """The one row that binds a gallery to its model."""
 
@@ -108,11 +120,8 @@ class Store:
         with _translated(self.path):
             if fresh:
                 os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))
-            self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            self._db, self._frozen = connect(self.path, BUSY_SECONDS)
             try:
-                self._db.execute("PRAGMA foreign_keys = ON")
-                self._db.execute("PRAGMA secure_delete = ON")
-                self._db.execute("PRAGMA synchronous = FULL")
                 if create_for is not None:
                     self._create(*create_for)
                 self._check_version()
@@ -134,6 +143,8 @@ class Store:
     def state(self) -> State:
         """Model, dimension and revisions as of now."""
         with _translated(self.path):
+            if self._frozen is not None and stamp(self.path) != self._frozen:
+                raise GalleryBusy(f"{self.path} was changed by another user meanwhile; open the gallery again")
             row = self._db.execute("SELECT model, model_file, dim, revision, rewritten FROM gallery").fetchone()
         if row is None:
             raise GalleryDamaged(f"{self.path} has lost its description; restore a copy or enroll again")
@@ -235,6 +246,24 @@ class Store:
                 self._db.execute("DELETE FROM person WHERE id = ?", (person,))
         return gone
 
+    def remove_faces(self, faces: Iterable[int]) -> int:
+        """Delete single faces, and people who have none left, in one transaction; returns how many faces went."""
+        with self._change(rewrites=True):
+            gone = sum(self._db.execute("DELETE FROM face WHERE id = ?", (face,)).rowcount for face in faces)
+            self._db.execute("DELETE FROM person WHERE id NOT IN (SELECT person FROM face)")
+        return gone
+
+    def relocate(self, photo: StoredPhoto, name: str, source: str) -> None:
+        """Note that a photo lies elsewhere now, and whose it is by its new place."""
+        with self._change(rewrites=name != photo.name):
+            self._db.execute("INSERT OR IGNORE INTO person (name) VALUES (?)", (name,))
+            self._db.execute(
+                "UPDATE face SET source = ?, person = (SELECT id FROM person WHERE name = ?) WHERE id = ?",
+                (source, name, photo.face),
+            )
+            self._seal(photo.face)
+            self._db.execute("DELETE FROM person WHERE id NOT IN (SELECT person FROM face)")
+
     def scrub(self) -> bool:
         """Take what was deleted out of the log and the free pages too; False while a reader holds a snapshot."""
         with _translated(self.path):
@@ -268,6 +297,11 @@ class Store:
 
     # reading
 
+    def copy_to(self, target: sqlite3.Connection) -> None:
+        """Copy the whole database as it is now, while others read and write (SQLite's backup API)."""
+        with _translated(self.path):
+            self._db.backup(target)
+
     def people(self) -> list[PersonRecord]:
         """Everybody, by name."""
         with _translated(self.path):
@@ -287,7 +321,10 @@ class Store:
         """Ids of all faces in ascending order and the person of each, two (n,) int64 arrays."""
         with _translated(self.path):
             rows = self._db.execute("SELECT id, person FROM face ORDER BY id").fetchall()
-        table = np.array(rows, np.int64).reshape(-1, 2)
+        try:
+            table = np.array(rows, np.int64).reshape(-1, 2)
+        except (TypeError, ValueError, OverflowError):  # a value of another type than was written
+            raise GalleryDamaged(f"{self.path} is damaged; run `facedex doctor`, or restore a copy") from None
         return table[:, 0].copy(), table[:, 1].copy()
 
     def names(self) -> dict[int, str]:
@@ -302,6 +339,16 @@ class Store:
                 "SELECT name FROM face JOIN person ON person.id = face.person WHERE photo = ?", (bytes.fromhex(photo),)
             ).fetchall()
         return [name for (name,) in rows]
+
+    def photos(self, photo: str | None = None) -> list[StoredPhoto]:
+        """Every face's photo, by id, or only those of one photo (SHA-256, hex)."""
+        where, values = ("", ()) if photo is None else (" WHERE photo = ?", (bytes.fromhex(photo),))
+        with _translated(self.path):
+            rows = self._db.execute(
+                f"SELECT face.id, name, source, photo FROM face JOIN person ON person.id = face.person{where} ORDER BY face.id",
+                values,
+            ).fetchall()
+        return [StoredPhoto(face, name, source, digest.hex()) for face, name, source, digest in rows]
 
     def sources(self) -> list[tuple[int, str, str, tuple[float, float, float, float]]]:
         """(id, path, SHA-256, box) of every face, by id."""
@@ -335,7 +382,7 @@ class Store:
                 whole = False
             if not whole:
                 raise GalleryDamaged(
-                    f"Face {row[0]} in {self.path} is damaged; restore a copy, or enroll its photo again"
+                    f"Face {row[0]} in {self.path} is damaged; `facedex doctor` names its photo and what to do"
                 )
             found[i] = row[0]
             out[i] = np.frombuffer(row[2], "<f4")
@@ -349,14 +396,21 @@ class Store:
                 digest.update(repr(row).encode())
         return digest.hexdigest()
 
+    def stored_name(self, name: str) -> str:
+        """A person's name as it is kept, in NFC. Raises PersonNotFound."""
+        return self._find(name)[1]
+
     def _person(self, name: str) -> int:
+        return self._find(name)[0]
+
+    def _find(self, name: str) -> tuple[int, str]:
         with _translated(self.path):
-            # Names are kept in NFC; what a shell passes may be neither that nor Unicode.
+            # What a shell passes may be neither NFC nor Unicode.
             wanted = unicodedata.normalize("NFC", name).encode("utf-8", "replace").decode()
-            row = self._db.execute("SELECT id FROM person WHERE name = ?", (wanted,)).fetchone()
+            row = self._db.execute("SELECT id, name FROM person WHERE name = ?", (wanted,)).fetchone()
         if row is None:
             raise PersonNotFound(f"Nobody named {name!r} is enrolled; `facedex list` shows the names")
-        return int(row[0])
+        return int(row[0]), str(row[1])
 
     def _create(self, model: str, model_file: str, dim: int) -> None:
         self._db.execute("PRAGMA journal_mode = WAL")
@@ -397,23 +451,3 @@ def _checksum(
         digest.update(struct.pack("<q", len(part)))
         digest.update(part)
     return digest.digest()[:16]
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """SQLite's errors as ours."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        text = str(error)
-        if "locked" in text or "busy" in text:
-            raise GalleryBusy(f"{path} is being written by another process; try again when it is done") from None
-        if "full" in text:
-            raise GalleryError(
-                f"{path} could not be written, the disk is full; free some space, nothing was changed"
-            ) from None
-        raise GalleryError(f"{path} cannot be used ({text}); check the folder's permissions") from None
-    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # SQLite quotes a broken schema byte by byte
-        raise GalleryDamaged(f"{path} is damaged ({error}); restore a copy, or enroll again") from None
-    except OSError as error:
-        raise GalleryError(f"{path} cannot be used ({error.strerror}); check the folder's permissions") from None

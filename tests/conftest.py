@@ -4,11 +4,14 @@ import os
 from pathlib import Path
 
 import cv2
+import faiss
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-cv2.setNumThreads(1)  # small pictures: threads cost more than they give
+# Small pictures and galleries: threads cost more than they give.
+cv2.setNumThreads(1)
+faiss.omp_set_num_threads(1)
 
 
 def folder(variable: str, default: Path, missing: str) -> Path:

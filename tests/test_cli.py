@@ -173,8 +173,25 @@ def test_what_enroll_cannot_use_is_one_line(run, tmp_path, database):
     one_line(run("enroll", database / "Ada.png", *where), "--name")
     for name in ("unknown", "UNKNOWN", " ", "a\nb"):
         one_line(run("enroll", database, "--name", name, *where), "cannot be a person's name")
-    save_face(tmp_path / "db" / "Unknown" / "a.png")
-    one_line(run("enroll", tmp_path / "db", *where), "answer for strangers")
+
+
+def test_a_folder_called_unknown_is_skipped_and_the_rest_enrolled(run, tmp_path, database):
+    save_face(database / "Unknown" / "a.png", 5)
+    done = run("enroll", database, "-g", tmp_path / "g")
+    assert done.code == 1 and "3 enrolled, 1 skipped" in done.err and "answer for strangers" in done.err
+
+
+def test_an_empty_folder_among_others_is_a_notice(run, tmp_path, database):
+    (tmp_path / "empty").mkdir()
+    done = run("enroll", tmp_path / "empty", database, "-g", tmp_path / "g")
+    assert done.code == 0 and f"{tmp_path / 'empty'} holds no photos" in done.err and "3 enrolled" in done.err
+    done = run("enroll", tmp_path / "empty", database / "Ada.png", "--name", "Ada", "-g", tmp_path / "g")
+    assert done.code == 0 and "holds no photos" in done.err
+    done = run("identify", tmp_path / "empty", database / "Ada.png", "-g", tmp_path / "g", "--json")
+    assert "holds no photos" in done.err and len(lines(done.out)) == 1
+    for command in ("enroll", "identify"):
+        done = run(command, tmp_path / "empty", tmp_path / "empty", "-g", tmp_path / "g")
+        assert done.code == 2 and "Traceback" not in done.err
 
 
 # identify
@@ -350,7 +367,7 @@ def test_rename_merge_and_remove(run, enrolled):
         return [(line["name"], line["photos"]) for line in lines(run("list", "-g", enrolled, "--json").out)]
 
     assert run("rename", "Ada", "Ada Lovelace", "-g", enrolled).code == 0
-    assert run("merge", "Bob", "Ada Lovelace", "-g", enrolled).code == 0
+    assert run("merge", "Bob", "Ada Lovelace", "--yes", "-g", enrolled).code == 0
     assert listed() == [("Ada Lovelace", 2), ("Cy", 1)]
     done = run("remove", "Ada Lovelace", "Ada Lovelace", "--yes", "-g", enrolled)
     assert done.code == 0 and "2 faces of 1 people" in done.err and listed() == [("Cy", 1)]
@@ -364,13 +381,22 @@ def test_remove_asks_first(run, enrolled):
     assert len(lines(run("list", "-g", enrolled, "--json").out)) == 2
 
 
+def test_merge_asks_first(run, enrolled):
+    done = run("merge", "Ada", "Bob", "-g", enrolled, stdin="n\n")
+    assert done.code == 1 and "Ada: 1 photos\nBob: 1 photos\n" in done.err
+    assert len(lines(run("list", "-g", enrolled, "--json").out)) == 3
+    assert run("merge", "Ada", "Bob", "-g", enrolled, stdin="y\n").code == 0
+    assert [line["name"] for line in lines(run("list", "-g", enrolled, "--json").out)] == ["Bob", "Cy"]
+
+
 def test_people_who_are_not_there_are_one_line(run, enrolled):
     where = ("-g", enrolled)
     one_line(run("rename", "Eve", "Ada", *where), "'Eve'", "facedex list")
     one_line(run("rename", "Ada", "Bob", *where), "enrolled already", "merge")
     one_line(run("rename", "Ada", "unknown", *where), "cannot be a person's name")
     one_line(run("merge", "Eve", "Ada", *where), "'Eve'")
-    one_line(run("merge", "Ada", "Ada", *where), "itself")
+    one_line(run("merge", "Ada", "Ada", "-y", *where), "itself")
+    one_line(run("remove", "Ada", "Eve", *where), "'Eve'")  # said before anything is asked
     one_line(run("remove", "Eve", "-y", *where), "'Eve'")
     assert len(lines(run("list", *where, "--json").out)) == 3
 
@@ -498,6 +524,52 @@ def test_reindex(run, enrolled, models, database, tmp_path):
     one_line(run("reindex", "-g", enrolled, "-m", tmp_path / "gone"), "no model")
 
 
+# upkeep
+
+
+def test_update_shows_what_vanished_and_asks(run, database, tmp_path):
+    where = ("-g", tmp_path / "g")
+    run("enroll", database, *where)
+    (database / "Ada.png").unlink()
+    (database / "Bob.png").rename(database / "Robert.png")
+    done = run("enroll", database, "--update", *where, "--json", stdin="n\n")
+    assert done.code == 0 and f"vanished: {database / 'Ada.png'} (Ada)" in done.err and "1 moved, 1 known" in done.err
+    assert [(line["name"], line["status"]) for line in lines(done.out)] == [("Cy", "known"), ("Robert", "moved")]
+    assert [line["name"] for line in lines(run("list", *where, "--json").out)] == ["Ada", "Cy", "Robert"]
+    done = run("enroll", database, "--update", "--yes", *where)
+    assert done.code == 0 and "1 removed" in done.err
+    assert [line["name"] for line in lines(run("list", *where, "--json").out)] == ["Cy", "Robert"]
+    assert run("enroll", database, "--update", "--name", "Ada", *where).code == 2
+
+
+def test_doctor_says_what_is_sound_repaired_and_broken(run, enrolled, models):
+    done = run("doctor", "-g", enrolled, "--json")
+    assert [list(line) for line in lines(done.out)] == [["part", "state", "detail"]] * 5
+    assert run("doctor", "-g", enrolled).code == 0
+    (copy,) = enrolled.glob("model-*.safetensors")
+    copy.unlink()
+    done = run("doctor", "-g", enrolled)
+    assert done.code == 2 and "broken" in done.out and "facedex doctor --model" in done.out
+    one_line(run("list", "-g", enrolled), "lost or damaged", "facedex doctor")
+    assert run("reindex", "-g", enrolled, "-m", models["sure"]).code == 0
+    copy.unlink()
+    assert run("doctor", "-g", enrolled, "-m", models["sure"]).code == 1
+    assert run("doctor", "-g", enrolled).code == 0
+
+
+def test_backup_and_restore(run, enrolled, tmp_path):
+    assert run("backup", tmp_path / "b", "-g", enrolled).code == 0
+    one_line(run("backup", tmp_path / "b", "-g", enrolled), "--force")
+    one_line(run("backup", tmp_path / "c", "-g", tmp_path / "none"), "no gallery")
+    done = run("restore", tmp_path / "b", "-g", tmp_path / "new")
+    assert done.code == 0 and "3 people, 3 faces" in done.err
+    one_line(run("restore", tmp_path / "b", "-g", tmp_path / "new"), "--force")
+    run("remove", "Ada", "-y", "-g", tmp_path / "new")
+    assert run("restore", tmp_path / "b", "--force", "-g", tmp_path / "new").code == 0
+    assert run("list", "-g", tmp_path / "new", "--json").out == run("list", "-g", enrolled, "--json").out
+    one_line(run("restore", tmp_path / "none", "-g", tmp_path / "x"), "does not exist")
+
+
 # usage
 
 
@@ -527,7 +599,8 @@ def test_broken_galleries_are_one_line(run, database, tmp_path):
 def test_help_and_version(run):
     done = run("--help")
     assert done.code == 0 and done.err == ""
-    for name in ("train", "enroll", "identify", "verify", "list", "rename", "merge", "remove", "reindex", "evaluate"):
+    for name in ("train", "enroll", "identify", "verify", "list", "rename", "merge", "remove", "reindex", "doctor",
+                 "backup", "restore", "evaluate"):  # fmt: skip
         assert name in done.out
     from facedex import __version__
 

@@ -312,6 +312,17 @@ def test_of_several_faces_the_largest_counts_unless_strict(tmp_path):
         assert left > 300 and width > 150
 
 
+def test_a_folder_called_unknown_does_not_stop_the_rest(tmp_path, database):
+    save_face(database / "Unknown" / "a.png", 7)
+    save_face(database / "zoe.png", 8)
+    with Gallery(tmp_path / "g", create=True) as opened:
+        results = enroll(opened, database)
+        assert [(r.name, r.status) for r in results] == [
+            ("Ada", "enrolled"), ("Bob", "enrolled"), ("Cy", "enrolled"), ("Unknown", "skipped"), ("zoe", "enrolled"),
+        ]  # fmt: skip
+        assert "strangers" in results[3].reason and names(opened) == ["Ada", "Bob", "Cy", "zoe"]
+
+
 def test_more_photos_than_one_batch(tmp_path):
     for seed in range(40):
         save_face(tmp_path / "db" / f"p{seed:02d}.png", seed, side=120)
@@ -427,7 +438,7 @@ def test_an_exhaustive_match_is_not_confused_by_who_comes_meanwhile(tmp_path, mo
         with Store(tmp_path / "g") as store:
             store.add([record("late", unit(1, seed=5)[0])])
         with monkeypatch.context() as patch:
-            patch.setattr(reader, "_refresh", lambda: None)
+            patch.setattr(reader._lookup, "_refresh", lambda: None)
             assert len(reader.match(unit(1)[0], exhaustive=True)) == 3
         assert len(reader.match(unit(1)[0], exhaustive=True)) == 4
 
@@ -813,9 +824,6 @@ def test_with_a_name_all_photos_are_that_persons(database):
 def test_unknown_is_refused_as_a_name(database, tmp_path):
     with pytest.raises(NameInvalid), named_photos([database], "Unknown"):
         pass
-    save_face(tmp_path / "db" / "unknown" / "a.png")
-    with Gallery(tmp_path / "g", create=True) as opened, pytest.raises(NameInvalid):
-        enroll(opened, tmp_path / "db")
 
 
 def test_photos_are_counted_beforehand_unless_they_are_in_a_pack(database, tmp_path):

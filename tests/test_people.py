@@ -2,6 +2,7 @@
 
 import errno
 import io
+import os
 import tarfile
 import unicodedata
 import zipfile
@@ -10,7 +11,16 @@ import numpy as np
 import pytest
 
 from facedex.errors import DataError, FacedexError, NameInvalid, PhotoError
-from facedex.people import is_pack, name_from, open_people, person_name
+from facedex.people import (
+    NamedPhoto,
+    is_pack,
+    is_under,
+    name_from,
+    open_people,
+    person_name,
+    read_source,
+    source_path,
+)
 
 TREE = {
     "Ada Lovelace/1.jpg": b"ada 1",
@@ -121,10 +131,41 @@ def test_name_that_merely_holds_unknown_is_kept():
     assert person_name("Unknown Soldier") == "Unknown Soldier"
 
 
-def test_folder_called_unknown_is_refused(tmp_path):
-    folder(tmp_path, {"Unknown/1.jpg": b"x"})
-    with pytest.raises(NameInvalid):
-        contents(tmp_path)
+@pytest.mark.parametrize("pack_name", ["people", *PACKS])
+def test_photos_in_a_folder_called_unknown_say_so_when_read_and_stop_no_others(tmp_path, pack_name):
+    tree = {"Ada/1.jpg": b"ada", "Unknown/1.jpg": b"x", "Zoe/1.jpg": b"zoe"}
+    source = pack(tmp_path / pack_name, tree) if "." in pack_name else folder(tmp_path / pack_name, tree)
+    with open_people(source) as photos:
+        for photo in photos:
+            if photo.name == "Unknown":
+                with pytest.raises(PhotoError, match=r"1\.jpg.*strangers"):
+                    photo.read()
+            else:
+                assert photo.read() == tree[photo.key + ".jpg"]
+
+
+@pytest.mark.parametrize("pack_name", ["people", "a:b", *PACKS, "odd:name.zip"])
+def test_a_source_leads_back_to_the_photo(tmp_path, monkeypatch, pack_name):
+    source = pack(tmp_path / pack_name, TREE) if "." in pack_name else folder(tmp_path / pack_name, TREE)
+    monkeypatch.chdir(tmp_path)
+    with open_people(source.name) as photos:
+        found = {photo.source: photo.read() for photo in photos}
+    assert sorted(found.values()) == sorted(TREE.values())
+    monkeypatch.chdir("/")
+    assert all(read_source(where) == data and is_under(where, source) for where, data in found.items())
+    assert not any(is_under(where, tmp_path / "peopl") for where in found)
+
+
+def test_a_source_of_odd_bytes_is_text_and_leads_back(tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/odd\xff.jpg")
+    try:
+        with open(path, "wb") as file:
+            file.write(b"x")
+    except OSError:
+        pytest.skip("this file system keeps Unicode only")
+    photo = NamedPhoto("Ada", "Ada/1", path, lambda: b"x")
+    photo.source.encode()
+    assert source_path(photo.source) == path and read_source(photo.source) == b"x"
 
 
 # folders and packs

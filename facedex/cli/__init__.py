@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from facedex._version import __version__
-from facedex.cli import evaluation, identification, people, training
+from facedex.cli import evaluation, identification, people, training, upkeep
 from facedex.cli.console import err
 from facedex.errors import FacedexError
 
@@ -50,7 +50,10 @@ for command in (
     people.rename,
     people.merge,
     people.remove,
-    people.reindex,
+    upkeep.reindex,
+    upkeep.doctor,
+    upkeep.backup,
+    upkeep.restore,
 ):
     app.command()(command)
 app.command("list")(people.list_people)

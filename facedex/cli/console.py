@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,6 +46,12 @@ def show(table: object) -> None:
 def say(text: str) -> None:
     """A notice on stderr."""
     err.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def ask(question: str) -> bool:
+    """A question on stderr, so that stdout stays a program's to read; no answer is a no."""
+    err.print(f"{question} [y/N] ", end="", highlight=False, markup=False, soft_wrap=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def progress_bar(total: int | None) -> Progress:

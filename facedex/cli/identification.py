@@ -21,7 +21,7 @@ from facedex.cli.console import (
     say,
     show,
 )
-from facedex.errors import FacedexError
+from facedex.errors import FacedexError, PhotoNotFound
 
 
 def identify(
@@ -50,7 +50,9 @@ def identify(
     from facedex.identification import identify as identify_photos
 
     one_format(as_json, as_csv)
-    wanted = list(expand(photos))
+    wanted = list(expand(photos, say if len(photos) > 1 else None))
+    if not wanted:
+        raise PhotoNotFound(f"{', '.join(map(str, photos))} hold no photos; name another folder")
     done, used = [], set[str]()
     with Gallery(gallery, model) as known:
         if not len(known):

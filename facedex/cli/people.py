@@ -1,10 +1,10 @@
-"""Commands about the people in a gallery: enroll, list, rename, merge, remove, reindex."""
+"""Commands about the people in a gallery: enroll, list, rename, merge, remove."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from facedex.cli.console import (
     GalleryOption,
     JsonOption,
     ModelOption,
+    ask,
     one_format,
     progress_bar,
     say,
@@ -22,12 +23,21 @@ from facedex.cli.console import (
 )
 from facedex.errors import DataError
 
+if TYPE_CHECKING:
+    from facedex.gallery import Gallery
+
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
 
 def enroll(
     photos: Annotated[list[Path], typer.Argument(help="Folders of people, packs of such; or photos, with --name.")],
     gallery: GalleryOption = INDEX,
     name: Annotated[str | None, typer.Option(help="Enroll all these photos as this person.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Skip photos that show several faces.")] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Synchronise: note moved photos, offer vanished ones for removal.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --update: remove vanished photos unasked.")] = False,
     model: ModelOption = None,
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
@@ -41,33 +51,52 @@ def enroll(
     from facedex.gallery import Enrolled, Gallery
 
     one_format(as_json, as_csv)
+    if update and name is not None:
+        raise typer.BadParameter("--update synchronises folders of people; leave out --name")
     results: list[Enrolled] = []
-    with named_photos(photos, name) as (found, total), Gallery(gallery, model, create=True) as into:
+    notice = say if len(photos) > 1 else None
+    with named_photos(photos, name, notice) as (found, total), Gallery(gallery, model, create=True) as into:
         progress = progress_bar(total)
         if as_csv:
             render.write_csv(sys.stdout, ["photo", "name", "status", "reason"], [])
         with progress:
             task = progress.add_task("enrolling", total=total)
-            for result in into.enroll(found, strict, device):
+            for result in into.enroll(found, strict, device, update):
                 results.append(result)
                 progress.advance(task)
                 if as_json:
                     print(render.json_line(render.enrolled(result)), flush=True)
                 elif as_csv:
                     render.write_row(sys.stdout, render.enrolled(result))
+        if not results:
+            raise DataError(f"{photos[0]} holds no photos; put each person's photos in a folder of their own")
+        for result in results:
+            if result.reason and result.status != "known":
+                about = "" if result.photo in result.reason else f"{result.photo}: "  # errors name the photo themselves
+                say(f"{result.status}: {about}{result.reason}")
+        counts = Counter(result.status for result in results)
+        if update:
+            counts["removed"] = _remove_vanished(into, photos, yes)
         people, faces = len(into), into.faces
-    if not results:
-        raise DataError(f"{photos[0]} holds no photos; put each person's photos in a folder of their own")
-    for result in results:
-        if result.reason and result.status != "known":
-            about = "" if result.photo in result.reason else f"{result.photo}: "  # errors name the photo themselves
-            say(f"{result.status}: {about}{result.reason}")
-    counts = Counter(result.status for result in results)
     summary = ", ".join(
-        f"{counts[status]} {status}" for status in ("enrolled", "known", "conflict", "skipped") if counts[status]
+        f"{counts[status]} {status}"
+        for status in ("enrolled", "moved", "known", "conflict", "skipped", "removed")
+        if counts[status]
     )
     say(f"{summary}; the gallery {gallery} holds {people:,} people, {faces:,} faces")
     raise typer.Exit(1 if counts["skipped"] or counts["conflict"] else 0)
+
+
+def _remove_vanished(known: Gallery, folders: list[Path], yes: bool) -> int:
+    """Show the enrolled photos that are no longer in these folders, ask, and delete them; returns how many went."""
+    from facedex.people import source_path
+
+    gone = known.vanished(folders)
+    for photo in gone:
+        say(f"vanished: {source_path(photo.source)} ({photo.name})")
+    if not gone or not (yes or ask(f"Delete these {len(gone)} faces from the gallery?")):
+        return 0
+    return known.remove_photos(gone)
 
 
 def list_people(gallery: GalleryOption = INDEX, as_json: JsonOption = False, as_csv: CsvOption = False) -> None:
@@ -87,7 +116,12 @@ def list_people(gallery: GalleryOption = INDEX, as_json: JsonOption = False, as_
         show(render.people_table(people))
 
 
-def rename(old: str, new: str, gallery: GalleryOption = INDEX) -> None:
+def rename(
+    old: str,
+    new: str,
+    gallery: GalleryOption = INDEX,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="As elsewhere; nothing goes, so nothing is asked.")] = False,
+) -> None:
     """Give a person another name."""
     from facedex.gallery import Gallery
 
@@ -96,11 +130,16 @@ def rename(old: str, new: str, gallery: GalleryOption = INDEX) -> None:
     say(f"{old} is now {new}")
 
 
-def merge(source: str, into: str, gallery: GalleryOption = INDEX) -> None:
+def merge(source: str, into: str, gallery: GalleryOption = INDEX, yes: YesOption = False) -> None:
     """Make two people one: all photos of SOURCE become INTO's."""
     from facedex.gallery import Gallery
 
     with Gallery(gallery) as known:
+        if not yes:
+            for record in known.find(source, into):
+                say(f"{record.name}: {record.photos} photos")
+            if not ask(f"Make {source} a part of {into}, for good?"):
+                raise typer.Abort
         moved = known.merge(source, into)
     say(f"{moved} faces of {source} are now {into}'s")
 
@@ -108,38 +147,17 @@ def merge(source: str, into: str, gallery: GalleryOption = INDEX) -> None:
 def remove(
     names: Annotated[list[str], typer.Argument(help="People to delete.")],
     gallery: GalleryOption = INDEX,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: YesOption = False,
 ) -> None:
     """Delete people; nothing of their faces stays in the gallery's files."""
     from facedex.gallery import Gallery
 
     with Gallery(gallery) as known:
+        people = known.find(*names)
         if not yes:
-            photos = {record.name: record.photos for record in known.people()}
-            for name in names:
-                if name in photos:
-                    say(f"{name}: {photos[name]} photos")
-            typer.confirm("Delete these people from the gallery?", abort=True, err=True)
-        gone = known.remove(*dict.fromkeys(names))
-    say(f"deleted {gone} faces of {len(set(names))} people")
-
-
-def reindex(
-    gallery: GalleryOption = INDEX,
-    model: Annotated[Path | None, typer.Option("--model", "-m", help="Encode all photos anew with this model.")] = None,
-    kind: Annotated[str, typer.Option(help="flat (exact) or ivf (partitioned, approximate).")] = "flat",
-    device: DeviceOption = "cpu",
-) -> None:
-    """Build the search index anew; with --model move the gallery to another model."""
-    from facedex.gallery import Gallery
-    from facedex.search import KINDS
-
-    if kind not in KINDS:
-        raise DataError(f"There is no index kind {kind!r}; choose one of: {', '.join(KINDS)}")
-    with Gallery(gallery) as known:
-        lost = known.reindex(model, kind, device)
-        faces = known.faces
-    for photo in lost:
-        say(f"dropped, the photo is gone or has changed: {photo}")
-    say(f"{gallery}: {faces:,} faces indexed")
-    raise typer.Exit(1 if lost else 0)
+            for record in people:
+                say(f"{record.name}: {record.photos} photos")
+            if not ask("Delete these people from the gallery?"):
+                raise typer.Abort
+        gone = known.remove(*(record.name for record in people))
+    say(f"deleted {gone} faces of {len(people)} people")

@@ -1,0 +1,80 @@
+"""Commands that keep a gallery in order: reindex, doctor, backup, restore."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facedex.cli.console import INDEX, DeviceOption, GalleryOption, JsonOption, say
+from facedex.errors import DataError
+
+
+def reindex(
+    gallery: GalleryOption = INDEX,
+    model: Annotated[Path | None, typer.Option("--model", "-m", help="Encode all photos anew with this model.")] = None,
+    kind: Annotated[str, typer.Option(help="flat (exact) or ivf (partitioned, approximate).")] = "flat",
+    device: DeviceOption = "cpu",
+) -> None:
+    """Build the search index anew; with --model move the gallery to another model."""
+    from facedex.gallery import Gallery
+    from facedex.search import KINDS
+
+    if kind not in KINDS:
+        raise DataError(f"There is no index kind {kind!r}; choose one of: {', '.join(KINDS)}")
+    with Gallery(gallery, model, rebind=True) as known:
+        lost = known.reindex(model, kind, device)
+        faces = known.faces
+    for photo in lost:
+        say(f"dropped, the photo is gone or has changed: {photo}")
+    say(f"{gallery}: {faces:,} faces indexed")
+    raise typer.Exit(1 if lost else 0)
+
+
+def doctor(
+    gallery: GalleryOption = INDEX,
+    model: Annotated[
+        Path | None, typer.Option("--model", "-m", help="The gallery's model, to put a lost copy back.")
+    ] = None,
+    drop: Annotated[bool, typer.Option("--drop", help="Delete faces whose records are damaged.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check every part of the gallery and repair what can be: exit 0 sound, 1 repaired or warned, 2 broken."""
+    from facedex import render
+    from facedex.doctor import examine
+
+    states = set()
+    for finding in examine(gallery, model, drop):
+        states.add(finding.state)
+        if as_json:
+            print(
+                render.json_line({"part": finding.part, "state": finding.state, "detail": finding.detail}), flush=True
+            )
+        else:
+            print(f"{finding.part:9}{finding.state:9}{finding.detail}", flush=True)
+    raise typer.Exit(2 if "broken" in states else 1 if states - {"sound"} else 0)
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(help="The file to write.")],
+    gallery: GalleryOption = INDEX,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file when it is there.")] = False,
+) -> None:
+    """Save the whole gallery, its model too, in one file; others may use it meanwhile."""
+    from facedex.backup import backup as save
+
+    size = save(gallery, file, force)
+    say(f"{file}: {size / 2**20:.1f} MiB; it holds personal data, as the gallery does")
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(help="A file that `facedex backup` wrote.")],
+    gallery: GalleryOption = INDEX,
+    force: Annotated[bool, typer.Option("--force", help="Replace the gallery that is there.")] = False,
+) -> None:
+    """Make a gallery of a backup, checked whole beforehand."""
+    from facedex.backup import restore as bring_back
+
+    people, faces = bring_back(file, gallery, force)
+    say(f"{gallery}: {people:,} people, {faces:,} faces")

@@ -1,0 +1,240 @@
+"""A gallery's health: everything that can be wrong with its files, looked for and, where possible, put right.
+
+Each part is looked at on its own, so that one fault hides no other: folder, database, records, model, index.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facedex import modelcopy, search
+from facedex.errors import FacedexError, GalleryDamaged, GalleryError, GalleryMismatch, GalleryNotFound, ModelError
+from facedex.gallery import Gallery
+from facedex.lock import writing
+from facedex.modelfile import read_graph, read_model, shipped_model
+from facedex.people import source_path
+from facedex.store import BUSY_SECONDS, FILE, Store
+
+_PROBES = 100  # faces that are looked up through the index and exhaustively, at most
+_SCORED = 2_000_000  # pairs that this may cost
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One part of a gallery: `state` is "sound", "repaired", "warning" or "broken"; `detail` says what, and the remedy."""
+
+    part: str
+    state: str
+    detail: str
+
+
+def examine(
+    folder: str | os.PathLike[str], model: str | os.PathLike[str] | None = None, drop: bool = False
+) -> Iterator[Finding]:
+    """Look at every part of a gallery and repair what can be.
+
+    `model` is put in the place of a lost or damaged copy when it is the same one; else the shipped model is tried.
+    `drop` deletes faces whose records are damaged. Raises GalleryNotFound, and GalleryBusy while another writes.
+    """
+    folder = Path(folder)
+    if not (folder / FILE).is_file():
+        raise GalleryNotFound(f"There is no gallery in {folder}; make one with `facedex enroll`")
+    writable = True
+    try:
+        with writing(folder, BUSY_SECONDS):  # which takes away what killed writers left
+            yield _folder(folder)
+    except GalleryError as error:
+        if type(error) is not GalleryError:
+            raise
+        writable = False
+        yield Finding("folder", "warning", f"{error}; nothing can be repaired here")
+    for part, look in (
+        ("database", _database), ("records", _records), ("model", _model), ("index", _index),
+    ):  # fmt: skip
+        try:
+            yield look(folder, _Means(writable, model, drop))
+        except GalleryDamaged as error:
+            yield Finding(part, "broken", f"{error}; `facedex restore` brings a backup back")
+            return
+        except FacedexError as error:
+            yield Finding(part, "broken", str(error))
+
+
+@dataclass(frozen=True)
+class _Means:
+    """What may be done."""
+
+    write: bool
+    model: str | os.PathLike[str] | None
+    drop: bool
+
+
+def _folder(folder: Path) -> Finding:
+    """Permissions, and files that do not belong to a gallery."""
+    if os.name == "posix":
+        wide = [p for p in (folder, *folder.iterdir()) if stat.S_IMODE(p.stat().st_mode) & 0o077]
+        for path in wide:
+            try:
+                path.chmod(0o700 if path.is_dir() else 0o600)
+            except OSError as error:
+                return Finding(
+                    "folder", "warning", f"{path} is open to others and not yours ({error.strerror}); chmod it"
+                )
+        if wide:
+            names = ", ".join(sorted(path.name for path in wide))
+            return Finding("folder", "repaired", f"readable by the owner alone again: {names}")
+    return Finding("folder", "sound", "private, nothing left of killed writers")
+
+
+def _database(folder: Path, means: _Means) -> Finding:
+    """SQLite's own structure."""
+
+    def faults(db: sqlite3.Connection) -> list[str]:
+        return [str(line) for (line,) in db.execute("PRAGMA integrity_check").fetchall() if line != "ok"] + [
+            f"row {row[1]} of {row[0]} refers to nothing" for row in db.execute("PRAGMA foreign_key_check").fetchall()
+        ]
+
+    with Store(folder) as store:  # says what is no gallery, or a newer one's
+        state = store.state
+    path = folder / FILE
+    mode = "rw" if means.write else "ro&immutable=1"
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=BUSY_SECONDS)) as db:
+            found = faults(db)
+            if found and means.write:
+                with writing(folder, BUSY_SECONDS):
+                    db.execute("REINDEX")  # touches no table: where that was all, nothing is lost
+                if not faults(db):
+                    return Finding("database", "repaired", f"its indexes were built anew ({found[0]})")
+    except sqlite3.Error as error:
+        found = [str(error)]
+    if found:
+        raise GalleryDamaged(f"{path} is damaged: {found[0]}" + (f", and {len(found) - 1} more" if found[1:] else ""))
+    return Finding("database", "sound", f"whole, at revision {state.revision}")
+
+
+def _records(folder: Path, means: _Means) -> Finding:
+    """Every face's checksum."""
+    with Store(folder) as store:
+        ids = [int(i) for i in store.owners()[0]]
+        damaged = _damaged(store, ids)
+        if not damaged and store.count()[1] != len(ids):
+            raise GalleryDamaged(f"{folder / FILE} holds {len(ids):,} faces and says {store.count()[1]:,}")
+        if not damaged:
+            return Finding(
+                "records", "sound", f"{len(ids):,} faces of {store.count()[0]:,} people, every checksum right"
+            )
+        photos = {photo.face: f"{source_path(photo.source)} ({photo.name})" for photo in store.photos()}
+        if means.drop and means.write:
+            with writing(folder, BUSY_SECONDS):
+                search.discard(folder)
+                store.remove_faces(damaged)
+                store.scrub()
+            return Finding("records", "repaired", "damaged faces deleted, enroll again: " + _some(damaged, photos))
+    return Finding(
+        "records", "broken",
+        f"{len(damaged)} damaged: {_some(damaged, photos)}; restore a backup, or `facedex doctor --drop` deletes them "
+        "so that their photos can be enrolled again",
+    )  # fmt: skip
+
+
+def _damaged(store: Store, ids: list[int]) -> list[int]:
+    """Which of these faces do not mean what was written, found by halving."""
+    if not ids:
+        return []
+    try:
+        vectors = store.vectors(ids)[1]
+        if np.isfinite(vectors).all():
+            return []
+    except GalleryDamaged:
+        pass
+    if len(ids) == 1:
+        return ids
+    middle = len(ids) // 2
+    return _damaged(store, ids[:middle]) + _damaged(store, ids[middle:])
+
+
+def _some(faces: list[int], photos: dict[int, str]) -> str:
+    listed = [photos.get(face, f"face {face}") for face in faces[:20]]
+    return ", ".join(listed) + (f" and {len(faces) - 20} more" if len(faces) > 20 else "")
+
+
+def _model(folder: Path, means: _Means) -> Finding:
+    """The gallery's copy of its model, and copies that belong to nobody."""
+    with Store(folder) as store:
+        state = store.state
+    try:
+        read_graph(modelcopy.read(folder, state))
+    except (ModelError, GalleryMismatch) as error:
+        for candidate in (means.model, _shipped()):
+            if candidate is None:
+                continue
+            model = read_model(candidate)
+            if means.write and model.fingerprint == state.model and modelcopy.file_name(model) == state.model_file:
+                with writing(folder, BUSY_SECONDS):
+                    modelcopy.keep(folder, model)
+                return Finding("model", "repaired", f"the copy was put back from {candidate}")
+        if re.fullmatch(r"model-[0-9a-f]{16}\.safetensors", state.model_file) is None:
+            raise GalleryDamaged(f"{folder / FILE} names no model ({state.model_file!r})") from None
+        return Finding(
+            "model", "broken",
+            f"{error}; name the file by `facedex doctor --model FILE`, or move the gallery to another model by "
+            "`facedex reindex --model FILE`, which encodes the photos anew",
+        )  # fmt: skip
+    stray = {path for path in modelcopy.files(folder) if path.stem != Path(state.model_file).stem}
+    if stray and means.write:
+        with writing(folder, BUSY_SECONDS):
+            modelcopy.sweep(stray, state.model_file)
+        return Finding("model", "repaired", f"models of an interrupted move deleted: {len(stray)} files")
+    return Finding("model", "sound", f"{state.model_file} is the gallery's, its graph too")
+
+
+def _shipped() -> Path | None:
+    try:
+        return shipped_model()
+    except ModelError:
+        return None
+
+
+def _index(folder: Path, means: _Means) -> Finding:
+    """The projection: of this truth, and answering as the truth does."""
+    before = _contents(folder)
+    with Gallery(folder) as gallery:
+        with Store(folder) as store:
+            ids = store.owners()[0]
+            chosen = np.random.default_rng(0).permutation(ids)[: min(_PROBES, 1 + _SCORED // max(1, len(ids)))]
+            probes = store.vectors([int(i) for i in chosen])[1]
+        exact = _agrees(gallery, probes)
+        mended = _contents(folder) != before
+        if not exact and means.write:
+            gallery.reindex(kind=search.stored_kind(folder))
+            if not _agrees(gallery, probes):
+                return Finding("index", "broken", "built anew, it still misses the nearest; please report this")
+            mended = True
+    if mended:
+        return Finding("index", "repaired", "missing, stale or altered; built anew")
+    if not exact:
+        return Finding("index", "warning", "it does not answer as the database does; run `facedex reindex`")
+    return Finding("index", "sound", f"{len(probes)} faces looked up, each the nearest to itself")
+
+
+def _agrees(gallery: Gallery, probes: np.ndarray) -> bool:
+    def best(probe: np.ndarray, exhaustive: bool) -> float:
+        return gallery.match(probe, top=1, exhaustive=exhaustive)[0].logit
+
+    return all(abs(best(probe, False) - best(probe, True)) < 1e-4 for probe in probes)
+
+
+def _contents(folder: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of the projection's files."""
+    files = {name: folder / name for name in (search.INDEX_FILE, search.MANIFEST_FILE)}
+    return {name: (p.stat().st_size, p.stat().st_mtime_ns) for name, p in files.items() if p.exists()}

@@ -1,0 +1,67 @@
+"""Galleries of every version of the format open, say who is in them, answer as they did, and can be written to."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from golden import make
+from helpers import record
+
+from facedex.gallery import Gallery
+from facedex.store import Store
+
+GOLDEN = Path(__file__).parent / "golden"
+VERSIONS = sorted(path.parent.name for path in GOLDEN.glob("*/expected.json"))
+
+
+@pytest.fixture(params=VERSIONS)
+def golden(request, tmp_path):
+    """A copy of one golden gallery, and what is expected of it."""
+    folder = Path(shutil.copytree(GOLDEN / request.param, tmp_path / "g"))
+    expected = json.loads((folder / "expected.json").read_text("utf-8"))
+    (folder / "expected.json").unlink()
+    return folder, expected
+
+
+def check(opened, expected):
+    assert [[person.name, person.photos] for person in opened.people()] == expected["people"]
+    assert opened.faces == expected["faces"]
+    for found, right in zip(make.answers(opened), expected["answers"], strict=True):
+        assert [name for name, _ in found] == [name for name, _ in right]
+        np.testing.assert_allclose([logit for _, logit in found], [logit for _, logit in right], atol=1e-4)
+
+
+def test_there_is_one():
+    assert "v1" in VERSIONS
+
+
+def test_it_opens_and_answers_as_it_did(golden):
+    folder, expected = golden
+    with Gallery(folder) as opened:
+        check(opened, expected)
+
+
+def test_it_answers_so_without_its_projection_too(golden):
+    folder, expected = golden
+    for path in folder.iterdir():
+        if path.name != "gallery.db" and not path.name.startswith("model-"):
+            path.unlink()
+    with Gallery(folder) as opened:
+        check(opened, expected)
+
+
+def test_it_can_be_written_to(golden):
+    folder, expected = golden
+    late = make.vectors(1, seed=2)[0]
+    with Gallery(folder) as opened:
+        with Store(folder) as store:
+            store.add([record("Zoe", late)])
+        opened.rename("Bob", "Robert")
+        assert opened.match(late, top=1)[0].name == "Zoe"
+        assert opened.remove("Zoe") == 1
+        opened.rename("Robert", "Bob")
+        check(opened, expected)
+    with Gallery(folder) as again:
+        check(again, expected)
