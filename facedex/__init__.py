@@ -23,11 +23,12 @@ from facedex._version import __version__
 if TYPE_CHECKING:
     from facedex.enrolment import named_photos
     from facedex.errors import FacedexError
-    from facedex.gallery import Candidate, Enrolled, Gallery
+    from facedex.gallery import Enrolled, Gallery
     from facedex.identification import IdentifiedPhoto, Verification, Verifier, identify
+    from facedex.lookup import Candidate
 
 _HOME = {
-    "Candidate": "gallery",
+    "Candidate": "lookup",
     "Enrolled": "gallery",
     "FacedexError": "errors",
     "Gallery": "gallery",

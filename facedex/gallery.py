@@ -29,6 +29,7 @@ from facedex.errors import (
 )
 from facedex.faces import FaceReader
 from facedex.head import Head
+from facedex.lookup import Candidate, Lookup
 from facedex.modelfile import ModelFile, read_graph, read_model, shipped_model
 from facedex.people import NamedPhoto, person_name
 from facedex.store import BUSY_SECONDS, FILE, FaceRecord, PersonRecord, Store, is_unfinished
@@ -45,20 +46,6 @@ class Enrolled:
     name: str
     status: str
     reason: str | None = None
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One enrolled person against one probe.
-
-    `similarity`: calibrated probability that the two faces are the same person's, if half of all pairs were;
-    `probability`: that this name is right, given the whole gallery; `logit`: the head's.
-    """
-
-    name: str
-    similarity: float
-    probability: float
-    logit: float
 
 
 class Gallery:
@@ -100,8 +87,7 @@ class Gallery:
         except BaseException:
             self._store.close()
             raise
-        self._projection: search.Projection | None = None
-        self._revision = -1
+        self._lookup = Lookup(self.folder, self._store, self.model, self.head, self._keep)
 
     def __enter__(self) -> Gallery:
         return self
@@ -290,6 +276,7 @@ class Gallery:
             self._store.replace_vectors(copy.fingerprint, copy.path.name, int(copy.meta["dim"]), vectors)
             self._reader = reader
         self.model, self.head, self.calibration = copy, head, calibration
+        self._lookup = Lookup(self.folder, self._store, copy, head, self._keep)
         if before.model_file != self._store.state.model_file:
             for suffix in (".safetensors", ".onnx"):
                 (self.folder / before.model_file).with_suffix(suffix).unlink(missing_ok=True)
@@ -305,76 +292,23 @@ class Gallery:
         The index gives a shortlist of distinct people; the head decides, on the exact vectors. `exhaustive` has
         the head score everybody.
         """
-        self._refresh()
-        if not len(self._owners[0]):
-            return []
-        if exhaustive:
-            ids, vectors = self._store.vectors()
-            known = np.isin(ids, self._owners[0])  # another process may have added some since
-            ids, vectors = ids[known], vectors[known]
-        else:
-            ids, vectors = self._store.vectors(self._shortlist(vector, max(shortlist, top)).tolist())
-        logits = self.head.logits(np.asarray(vector, np.float32)[None], vectors)
-        persons = self._owners[1][np.searchsorted(self._owners[0], ids)]
-        order = np.lexsort((ids, -logits))
-        first = np.sort(np.unique(persons[order], return_index=True)[1])  # each person's best face
-        best = order[first][: max(shortlist, top)]
-        scores = logits[best]
-        probabilities = self.calibration.posterior(scores, len(self._names), prior)
-        similarities = self.calibration.similarity(scores)
-        return [
-            Candidate(self._names[int(persons[i])], float(s), float(p), float(logit))
-            for i, s, p, logit in zip(best[:top], similarities, probabilities, scores, strict=False)
-        ]
+        return self._lookup.match(vector, self.calibration, top, prior, exhaustive, shortlist)
 
     def threshold(self, fpir: float) -> float:
         """The logit above which a stranger would be named with probability `fpir`, at the present size.
 
         The size is counted in faces: several photos of a person are several chances to resemble one.
         """
-        self._refresh()
-        return self.calibration.threshold(len(self._owners[0]), fpir)
+        return self.calibration.threshold(len(self._lookup), fpir)
 
-    def _shortlist(self, vector: np.ndarray, people: int) -> np.ndarray:
-        """Face ids that hold the nearest `people` distinct persons, or everybody when there are fewer."""
-        assert self._projection is not None
-        z = self.head.project(np.asarray(vector, np.float32)[None])[0]
-        total = len(self._projection)
-        people = min(people, len(self._names))
-        k = min(total, 2 * people)
-        while True:
-            _, ids = self._projection.search(z, k)
-            owners = self._owners[1][np.searchsorted(self._owners[0], ids)]
-            if k >= total or len(np.unique(owners)) >= people:
-                return ids
-            k = min(total, 2 * k)
-
-    def _refresh(self) -> None:
-        """Bring this reader to the gallery's present state: one row is read when nothing changed."""
-        state = self._store.state
-        if state.revision == self._revision:
-            return
-        with self._store.snapshot():
-            state = self._store.state
-            if state.model_file != (self.model.path.name if self.model.path else None):
-                raise GalleryMismatch(f"The gallery {self.folder} was given another model meanwhile; open it again")
-            self._owners = self._store.owners()
-            self._names = self._store.names()
-            head_id = self.model.head_fingerprint
-            projection = search.load(self.folder, self._store, state, self.head, head_id)
-            data = None
-            if projection is None:
-                kind = search.stored_kind(self.folder)
-                projection, data = search.build(self._store, state, self.head, head_id, kind)
-        self._projection, self._revision = projection, state.revision
-        if data is not None:
-            # A reader mends the projection for the next one, if it may; it has what it needs either way.
-            try:
-                with self._writing(wait=0):
-                    if self._store.state.revision == state.revision:
-                        search.save(self.folder, projection, data)
-            except (GalleryError, OSError):
-                pass
+    def _keep(self, projection: search.Projection, data: bytes) -> None:
+        """Keep what a reader had to build for the next one, if it may; it has what it needs either way."""
+        try:
+            with self._writing(wait=0):
+                if self._store.state.revision == projection.manifest.revision:
+                    search.save(self.folder, projection, data)
+        except (GalleryError, OSError):
+            pass
 
     # files
 
@@ -395,7 +329,7 @@ class Gallery:
                 f"The index in {self.folder} cannot be written ({error.strerror}); check space and "
                 "permissions, what was enrolled is safe"
             ) from None
-        self._revision = -1
+        self._lookup.forget()
 
     def _create(self, model: ModelFile) -> None:
         Head.from_file(model)  # refuses models that no gallery can use, before anything is written

@@ -17,8 +17,9 @@ from facedex.calibrate import Calibration
 from facedex.detect import Face
 from facedex.errors import FacedexError, NoFace, PhotoNotFound
 from facedex.faces import EncodedFace, FaceReader
-from facedex.gallery import Candidate, Gallery
+from facedex.gallery import Gallery
 from facedex.head import Head
+from facedex.lookup import Candidate
 from facedex.modelfile import read_model, shipped_model
 
 FPIR = 0.01  # of strangers who are given a name, unless the caller says otherwise

@@ -427,7 +427,7 @@ def test_an_exhaustive_match_is_not_confused_by_who_comes_meanwhile(tmp_path, mo
         with Store(tmp_path / "g") as store:
             store.add([record("late", unit(1, seed=5)[0])])
         with monkeypatch.context() as patch:
-            patch.setattr(reader, "_refresh", lambda: None)
+            patch.setattr(reader._lookup, "_refresh", lambda: None)
             assert len(reader.match(unit(1)[0], exhaustive=True)) == 3
         assert len(reader.match(unit(1)[0], exhaustive=True)) == 4
 

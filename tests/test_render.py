@@ -10,8 +10,9 @@ from rich.console import Console
 from facedex import render
 from facedex.detect import Face
 from facedex.evaluation.pairs import PairsReport
-from facedex.gallery import Candidate, Enrolled
+from facedex.gallery import Enrolled
 from facedex.identification import Identification, IdentifiedPhoto, Verification
+from facedex.lookup import Candidate
 from facedex.store import PersonRecord
 
 ODD = ["Ada [1]", "[bold]Bob[/bold]", "\\[red]Cy", "[/]", ":smile:", "日本 😀", "a\\"]

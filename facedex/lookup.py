@@ -1,0 +1,117 @@
+"""Looking up: a probe embedding to the most similar enrolled people, at the gallery's present state.
+
+The projection gives a shortlist of distinct people; the head decides, on the exact vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facedex import search
+from facedex.calibrate import Calibration
+from facedex.errors import GalleryMismatch
+from facedex.head import Head
+from facedex.modelfile import ModelFile
+from facedex.store import Store
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One enrolled person against one probe.
+
+    `similarity`: calibrated probability that the two faces are the same person's, if half of all pairs were;
+    `probability`: that this name is right, given the whole gallery; `logit`: the head's.
+    """
+
+    name: str
+    similarity: float
+    probability: float
+    logit: float
+
+
+class Lookup:
+    """One reader of a gallery: follows its revisions, and answers at the newest."""
+
+    def __init__(
+        self, folder: Path, store: Store, model: ModelFile, head: Head,
+        keep: Callable[[search.Projection, bytes], None],
+    ) -> None:  # fmt: skip
+        """`keep` is given a projection that had to be built here, and its bytes, to save it for the next reader."""
+        self.folder, self._store, self.model, self.head = folder, store, model, head
+        self._keep = keep
+        self._projection: search.Projection | None = None
+        self._revision = -1
+
+    def __len__(self) -> int:
+        """How many faces are enrolled."""
+        self._refresh()
+        return len(self._owners[0])
+
+    def match(
+        self, vector: np.ndarray, calibration: Calibration, top: int, prior: float, exhaustive: bool, shortlist: int
+    ) -> list[Candidate]:
+        """See Gallery.match."""
+        self._refresh()
+        if not len(self._owners[0]):
+            return []
+        if exhaustive:
+            ids, vectors = self._store.vectors()
+            known = np.isin(ids, self._owners[0])  # another process may have added some since
+            ids, vectors = ids[known], vectors[known]
+        else:
+            ids, vectors = self._store.vectors(self._shortlist(vector, max(shortlist, top)).tolist())
+        logits = self.head.logits(np.asarray(vector, np.float32)[None], vectors)
+        persons = self._owners[1][np.searchsorted(self._owners[0], ids)]
+        order = np.lexsort((ids, -logits))
+        first = np.sort(np.unique(persons[order], return_index=True)[1])  # each person's best face
+        best = order[first][: max(shortlist, top)]
+        scores = logits[best]
+        probabilities = calibration.posterior(scores, len(self._names), prior)
+        similarities = calibration.similarity(scores)
+        return [
+            Candidate(self._names[int(persons[i])], float(s), float(p), float(logit))
+            for i, s, p, logit in zip(best[:top], similarities, probabilities, scores, strict=False)
+        ]
+
+    def forget(self) -> None:
+        """Read the gallery's files anew at the next question."""
+        self._revision = -1
+
+    def _shortlist(self, vector: np.ndarray, people: int) -> np.ndarray:
+        """Face ids that hold the nearest `people` distinct persons, or everybody when there are fewer."""
+        assert self._projection is not None
+        z = self.head.project(np.asarray(vector, np.float32)[None])[0]
+        total = len(self._projection)
+        people = min(people, len(self._names))
+        k = min(total, 2 * people)
+        while True:
+            _, ids = self._projection.search(z, k)
+            owners = self._owners[1][np.searchsorted(self._owners[0], ids)]
+            if k >= total or len(np.unique(owners)) >= people:
+                return ids
+            k = min(total, 2 * k)
+
+    def _refresh(self) -> None:
+        """Bring this reader to the gallery's present state: one row is read when nothing changed."""
+        state = self._store.state
+        if state.revision == self._revision:
+            return
+        with self._store.snapshot():
+            state = self._store.state
+            if state.model_file != (self.model.path.name if self.model.path else None):
+                raise GalleryMismatch(f"The gallery {self.folder} was given another model meanwhile; open it again")
+            self._owners = self._store.owners()
+            self._names = self._store.names()
+            head_id = self.model.head_fingerprint
+            projection = search.load(self.folder, self._store, state, self.head, head_id)
+            data = None
+            if projection is None:
+                kind = search.stored_kind(self.folder)
+                projection, data = search.build(self._store, state, self.head, head_id, kind)
+        self._projection, self._revision = projection, state.revision
+        if data is not None:
+            self._keep(projection, data)
