@@ -67,6 +67,7 @@ class Calibration:
     `slope`, `offset`: Platt scaling, P(same) = sigmoid(slope * logit + offset) when half the pairs are the same.
     `scores`: how enrolled people score, by their number of photos. `replicates`: the tails of the same fit on
     resampled people (bootstrap), from which its error follows. `people`, `faces`: how many it was fitted on.
+    `unclear`: the length, before it is brought to 1, that one embedding in twenty falls short of; 0 where not known.
     """
 
     slope: float
@@ -75,6 +76,7 @@ class Calibration:
     replicates: tuple[tuple[Tail, ...], ...]
     people: int
     faces: int
+    unclear: float = 0.0
 
     @classmethod
     def from_meta(cls, meta: dict[str, Any]) -> Calibration:
@@ -96,12 +98,12 @@ class Calibration:
             if [one.photos for one in scores][:1] != [1] or any(len(tails) != len(scores) for tails in replicates):
                 raise ValueError("levels are missing")
             return cls(float(stored["slope"]), float(stored["offset"]), scores, replicates, int(stored["people"]),
-                       int(stored["faces"]))  # fmt: skip
+                       int(stored["faces"]), float(stored["unclear"]))  # fmt: skip
         except (KeyError, TypeError, ValueError):
             raise ModelError("The model has no calibration that this facedex can read; train it again") from None
 
     def to_meta(self) -> dict[str, Any]:
-        """What `from_meta` reads; with the threshold's error for one size, for whoever reads the metadata."""
+        """What `from_meta` reads."""
         return {
             "version": VERSION, "slope": self.slope, "offset": self.offset,
             "scores": [
@@ -109,7 +111,7 @@ class Calibration:
                  "impostor": one.impostor.to_meta()} for one in self.scores
             ],
             "replicates": [[tail.to_meta() for tail in tails] for tails in self.replicates],
-            "people": self.people, "faces": self.faces,
+            "people": self.people, "faces": self.faces, "unclear": self.unclear,
         }  # fmt: skip
 
     def similarity(self, logit: np.ndarray | float) -> np.ndarray:
@@ -184,9 +186,9 @@ class Calibration:
         return np.array([people] + [0] * (len(self.scores) - 1))
 
 
-def fit(matrix: np.ndarray, people: np.ndarray) -> Calibration:
+def fit(matrix: np.ndarray, people: np.ndarray, lengths: np.ndarray | None = None) -> Calibration:
     """Fit on a matrix of logits (n, n) of n faces and whom each shows (n,). Everybody counts the same, whatever
-    the number of photos.
+    the number of photos. `lengths` (n,) are the embeddings', before they were brought to 1.
 
     Raises DataError with fewer than four people, or no two faces of one.
     """
@@ -210,7 +212,8 @@ def fit(matrix: np.ndarray, people: np.ndarray) -> Calibration:
         if (times > 0).sum() >= LEAST_PEOPLE:
             starts = [level.impostor.start for level in scores]
             replicates.append(tuple(one.tail(times, start) for one, start in zip(sets, starts, strict=True)))
-    return Calibration(slope, offset, scores, tuple(replicates), len(once), len(people))
+    unclear = 0.0 if lengths is None else round(float(np.quantile(lengths, 0.05)), 4)
+    return Calibration(slope, offset, scores, tuple(replicates), len(once), len(people), unclear)
 
 
 def _some(people: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from facedex.head import Head
 from facedex.lookup import Candidate, Lookup
 from facedex.modelfile import ModelFile, read_graph, read_model, shipped_model
 from facedex.people import NamedPhoto, person_name
+from facedex.quality import Quality
 from facedex.store import BUSY_SECONDS, FILE, FaceRecord, PersonRecord, Store, is_unfinished
 
 _LOCK_FILE = "writer.lock"
@@ -180,7 +181,11 @@ class Gallery:
             reason = f"{several} faces; the largest was taken" if several > 1 else None
             results[i] = Enrolled(photo.path, photo.name, "enrolled", reason)
         encoded = reader.encode_crops([crop for _, _, crop, _ in crops], [face for _, _, _, face in crops])
-        for (i, digest, _, face), one in zip(crops, encoded, strict=True):
+        for (i, digest, crop, face), one in zip(crops, encoded, strict=True):
+            warning = Quality.of(face, crop, one.quality).reason(self.calibration.unclear)
+            enrolled = results[i]
+            if warning and enrolled is not None:  # a notice, never a refusal
+                results[i] = replace(enrolled, reason="; ".join(filter(None, [enrolled.reason, f"{warning}; a better photo helps"])))
             source = os.path.abspath(batch[i].path)
             source = source.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
             box = (float(face.box[0]), float(face.box[1]), float(face.box[2]), float(face.box[3]))

@@ -135,14 +135,15 @@ def identify(
                     yield IdentifiedPhoto(photo, error=str(found))
                     continue
                 pixels, faces, crops = found
+                unclear = gallery.calibration.unclear
                 encoded = reader.encode_crops(crops, faces)
                 matches = [gallery.match(one.vector, max(top, CONTENDERS), prior, exhaustive) for one in encoded]
                 # After the look-up, so that a gallery that another process enlarges meanwhile is counted whole.
                 least = gallery.threshold(fpir) if threshold is None else threshold
                 chosen = _choose(matches, least, allow_repeat)
                 named = tuple(
-                    _decided(face, crop, candidates, name, top, least)
-                    for face, crop, candidates, name in zip(faces, crops, matches, chosen, strict=True)
+                    _decided(face, Quality.of(face, crop, one.quality), candidates, name, top, least, unclear)
+                    for face, crop, one, candidates, name in zip(faces, crops, encoded, matches, chosen, strict=True)
                 )
                 if decision is None or (decision.threshold, decision.people) != (least, len(gallery)):
                     decision = Decision(least, *gallery.false_alarm_rate(least), len(gallery))
@@ -158,17 +159,15 @@ def _choose(matches: list[list[Candidate]], threshold: float, allow_repeat: bool
 
 
 def _decided(
-    face: Face, crop: np.ndarray, candidates: list[Candidate], name: str | None, top: int, threshold: float
+    face: Face, quality: Quality, candidates: list[Candidate], name: str | None, top: int, threshold: float, unclear: float
 ) -> Identification:
-    quality = Quality.of(face, crop)
+    reason = quality.reason(unclear) if name is None else None
     if not candidates:
-        return Identification(face, None, 0.0, 0.0, (), quality, quality.reason)
+        return Identification(face, None, 0.0, 0.0, (), quality, reason)
     best = next((one for one in candidates if one.name == name), candidates[0])
+    if name is None and best.logit >= threshold:
+        reason = f"{best.name} is another face of this photo"
     listed = (best, *(one for one in candidates if one is not best))[:top]
-    reason = None
-    if name is None:
-        taken = best.logit >= threshold
-        reason = f"{best.name} is another face of this photo" if taken else quality.reason
     return Identification(face, name, best.similarity, best.probability, listed, quality, reason)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from facedex import search
-from facedex.calibrate import Calibration
+from facedex.calibrate import CONTENDERS, Calibration
 from facedex.errors import GalleryMismatch
 from facedex.fusion import fuse_people
 from facedex.head import Head
@@ -60,16 +60,23 @@ class Lookup:
         self._refresh()
         if not len(self._owners[0]):
             return []
-        if exhaustive:
-            ids, vectors = self._store.vectors()
-            known = np.isin(ids, self._owners[0])  # another process may have added some since
-            ids, vectors = ids[known], vectors[known]
-        else:
-            near = self._all_photos(self._shortlist(vector, max(shortlist, top)))
-            ids, vectors = self._store.vectors(near.tolist())
-        logits = self.head.logits(np.asarray(vector, np.float32)[None], vectors)
-        owners = self._owners[1][np.searchsorted(self._owners[0], ids)]
-        persons, scores, photos = (part[: max(shortlist, top)] for part in fuse_people(logits, owners))
+        wanted = min(max(top, CONTENDERS), len(self._photos))
+        near = min(max(shortlist, wanted), len(self._photos))
+        while True:
+            if exhaustive:
+                ids, vectors = self._store.vectors()
+                known = np.isin(ids, self._owners[0])  # another process may have added some since
+                ids, vectors = ids[known], vectors[known]
+            else:
+                listed = self._shortlist(vector, near)
+                ids, vectors = self._store.vectors(np.sort(self._all_photos(listed)).tolist())
+            logits = self.head.logits(np.asarray(vector, np.float32)[None], vectors)
+            owners = self._owners[1][np.searchsorted(self._owners[0], ids)]
+            persons, scores, photos = fuse_people(logits, owners)
+            # Whoever is not on the list has no photo better than the worst that is, so no better fused score either.
+            if exhaustive or near == len(self._photos) or scores[wanted - 1] >= logits[np.isin(ids, listed)].min():
+                break
+            near = min(2 * near, len(self._photos))
         probabilities = calibration.posterior(scores, photos, len(self._photos), prior)
         similarities = calibration.similarity(scores)
         return [

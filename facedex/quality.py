@@ -32,15 +32,17 @@ class Quality:
     sharpness: float
     turn: float
     score: float
+    length: float
 
     @classmethod
-    def of(cls, face: Face, crop: np.ndarray) -> Quality:
-        """Of a face and its aligned crop (112, 112, 3) uint8 RGB."""
-        return cls(float(min(face.box[2:])), sharpness(crop), turn(face.landmarks), face.score)
+    def of(cls, face: Face, crop: np.ndarray, length: float) -> Quality:
+        """Of a face, its aligned crop (112, 112, 3) uint8 RGB, and its embedding's length."""
+        return cls(float(min(face.box[2:])), sharpness(crop), turn(face.landmarks), face.score, length)
 
-    @property
-    def reason(self) -> str | None:
-        """What is wrong with the face, the worst first; None when nothing is."""
+    def reason(self, unclear: float = 0.0) -> str | None:
+        """What is wrong with the face, in words; None when nothing is. `unclear` is the length that few embeddings of
+        the model fall short of (Calibration.unclear).
+        """
         found = []
         if self.width < SMALL:
             found.append(f"small ({self.width:.0f} px wide)")
@@ -48,8 +50,10 @@ class Quality:
             found.append("blurred")
         if self.turn > TURNED:
             found.append("turned away")
-        if self.score < DOUBTFUL and not found:
-            found.append("hardly a face")
+        if not found and self.score < DOUBTFUL:
+            found.append("hardly visible")
+        if not found and self.length < unclear:
+            found.append("unclear")
         return f"face {', '.join(found)}" if found else None
 
 

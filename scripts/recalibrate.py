@@ -50,18 +50,19 @@ def main() -> None:
             others, chosen = data.split_people(held, 0.5, options.seed, least=calibrate.LEAST_PEOPLE)
         head, encoder = Head.from_file(model), open_encoder(model)
 
-        def matrix(faces: data.Faces) -> np.ndarray:
-            vectors = encoder.encode(faces.crops112())[0]
-            return head.pairwise(vectors, vectors)
+        def matrix(faces: data.Faces) -> tuple[np.ndarray, np.ndarray]:
+            vectors, lengths = encoder.encode(faces.crops112())
+            return head.pairwise(vectors, vectors), lengths
 
-        found = calibrate.fit(matrix(chosen), chosen.people)
+        fitted, lengths = matrix(chosen)
+        found = calibrate.fit(fitted, chosen.people, lengths)
         model.meta["calibration"] = found.to_meta()
         model.meta.setdefault("data", {})["calibration_people"] = len(chosen.names)
         model.save(options.output or options.model, graph)
         print(f"{options.output or options.model}: calibrated on {found.faces:,} faces of {found.people:,} people")
         show_thresholds(found)
         if others is not None:
-            show_similarity(found, (matrix(chosen), chosen.people), (matrix(others), others.people))
+            show_similarity(found, (fitted, chosen.people), (matrix(others)[0], others.people))
 
 
 def show_thresholds(found: calibrate.Calibration) -> None:
