@@ -51,7 +51,7 @@ class Scores:
     def _ratios(self) -> tuple[np.ndarray, np.ndarray]:
         tail = self.impostor
         high = self.genuine_mean + 5 * self.genuine_sd
-        grid = np.linspace(min(tail.location - 3 * tail.scale, high - 1), high, _RATIOS)
+        grid = np.linspace(min(tail.centre - 3 * tail.spread, high - 1), high, _RATIOS)
         genuine = -((grid - self.genuine_mean) ** 2) / (2 * self.genuine_sd**2)
         genuine -= math.log(self.genuine_sd * math.sqrt(2 * math.pi))
         logs = genuine - np.log([max(tail.density(float(score)), 1e-300) for score in grid])
@@ -202,7 +202,8 @@ def fit(matrix: np.ndarray, people: np.ndarray, lengths: np.ndarray | None = Non
     pairs = matrix[i, j]
     slope, offset = platt(pairs[same], pairs[~same])
 
-    sets = [found for photos in PHOTOS if (found := _Enrolled.of(matrix, people, photos)) is not None]
+    top = max(float(np.diag(matrix).max()), float(np.quantile(pairs, 1 - 1e-9)) + 1e-3)  # a head of free signs has none
+    sets = [found for photos in PHOTOS if (found := _Enrolled.of(matrix, people, photos, top)) is not None]
     once = np.ones(people.max() + 1)
     scores = tuple(Scores(one.photos, *one.genuine(), one.tail(once)) for one in sets)
     rng = np.random.default_rng(0xB007)
@@ -231,21 +232,23 @@ def _some(people: np.ndarray) -> np.ndarray:
 @dataclass(frozen=True)
 class _Enrolled:
     """Fused scores `against` (n, sets) of n faces, of `people` (n,), with people enrolled from `photos` photos each;
-    `owner` (sets,) says whose each set is. NaN where a face is in the set itself.
+    `owner` (sets,) says whose each set is. NaN where a face is in the set itself. `top`: the score of a face against
+    itself.
     """
 
     photos: int
     people: np.ndarray
     against: np.ndarray
     owner: np.ndarray
+    top: float
 
     @classmethod
-    def of(cls, matrix: np.ndarray, people: np.ndarray, photos: int) -> _Enrolled | None:
+    def of(cls, matrix: np.ndarray, people: np.ndarray, photos: int, top: float) -> _Enrolled | None:
         """From the logits of all faces; None where too few people have photos to spare."""
         if photos == 1:
             against = matrix.copy()
             np.fill_diagonal(against, np.nan)
-            return cls(1, people, against, people)
+            return cls(1, people, against, people, top)
         rng = np.random.default_rng([0x5E75, photos])
         sets: list[np.ndarray] = []
         for person in range(people.max() + 1):
@@ -257,7 +260,7 @@ class _Enrolled:
         against = np.stack([fuse(matrix[:, chosen]) for chosen in sets], 1)
         for column, chosen in enumerate(sets):
             against[chosen, column] = np.nan
-        return cls(photos, people, against, people[[chosen[0] for chosen in sets]])
+        return cls(photos, people, against, people[[chosen[0] for chosen in sets]], top)
 
     def genuine(self) -> tuple[float, float]:
         """Mean and standard deviation of scores against the own person, everybody counting the same."""
@@ -276,7 +279,7 @@ class _Enrolled:
 
     @cached_property
     def _impostors(self) -> Impostors:
-        return Impostors(self.against, self.people[:, None] != self.owner[None])
+        return Impostors(np.nan_to_num(self.against), self.people[:, None] != self.owner[None], self.top)
 
 
 def _rate(tails: list[Tail], counts: np.ndarray, threshold: float) -> float:
@@ -293,8 +296,8 @@ def _threshold(tails: list[Tail], counts: np.ndarray, fpir: float) -> float:
         raise ValueError(f"fpir must lie between 0 and 1, not {fpir}")
     if not counts.any():
         return float("inf")
-    low, high = tails[0].location, tails[0].location + tails[0].scale
-    step = max(tails[0].scale, 1e-6)
+    step = max(tails[0].spread, 1e-6)
+    low, high = tails[0].centre, tails[0].centre + step
     while _rate(tails, counts, low) < fpir:
         low, step = low - step, 2 * step
     while _rate(tails, counts, high) > fpir:
@@ -314,8 +317,7 @@ def _first_version(stored: dict[str, Any]) -> Calibration:
     share, rate, bend = (float(stored.pop(f"tail_{name}")) for name in ("share", "rate", "bend"))
     slope, offset = float(stored.pop("slope")), float(stored.pop("offset"))
     tail = Tail(float(starts.mean()), float(starts.std()), 1.0, 0.0, 0.0, 0.0, share, rate, bend)
-    middle = -offset / slope
-    gap = max(2 * (middle - tail.location), 1 / slope)
+    gap = max(2 * (-offset / slope - tail.location), 1 / slope)
     scores = Scores(1, tail.location + gap, math.sqrt(gap / slope), tail)
     return Calibration(slope, offset, (scores,), (), int(stored["people"]), int(stored["faces"]))
 

@@ -7,6 +7,7 @@ the probes share is the tail of the scores once these are taken out.
 
 from __future__ import annotations
 
+import math
 from dataclasses import astuple, dataclass
 from functools import cached_property
 
@@ -26,15 +27,18 @@ _WEIGHT /= _WEIGHT.sum()
 class Tail:
     """The distribution of impostor scores, probe by probe.
 
-    A probe's score against a random stranger is m + s e. Over probes, m is normal (`location`, `location_sd`) and
-    log s too (log of `scale`, `scale_sd`), with `correlation` between the two. The standard score e, the same for
-    all probes, exceeds `start` with probability `share`; further out
+    Scores are looked at as y = -log(top - score), where `top` is the score of a face against itself: top - score is a
+    distance, and how many strangers are nearer than a small distance r follows a power of r, which is an exponential
+    in y (extreme-value theory's bounded case; Coles 2001, chapter 3). With `top` infinite, y is the score.
+
+    A probe's y against a random stranger is m + s e. Over probes, m is normal (`location`, `location_sd`) and log s
+    too (log of `scale`, `scale_sd`), with `correlation` between the two. The standard score e, the same for all
+    probes, exceeds `start` with probability `share`; further out
 
         S(e) = share * exp(-rate x - bend x^2),    x = e - start >= 0,
 
-    an exponential tail (extreme-value theory, Coles 2001, chapter 4) whose hazard rises: sums of many small
-    differences, as an L1 distance is, fall off faster than an exponential. Below the start S is the logistic curve
-    that continues it with the same slope.
+    whose hazard may rise, as that of a sum of many small differences does before the power law is reached. Below the
+    start S is the logistic curve that continues it with the same slope.
     """
 
     location: float
@@ -46,19 +50,32 @@ class Tail:
     share: float
     rate: float
     bend: float
+    top: float = math.inf
 
     def survival(self, score: float) -> np.ndarray:
         """S of one score for a grid of probes, (probes,); `over_probes` averages."""
-        return self._curve(score)[0]
+        return self._curve(stretch(score, self.top))[0]
 
     def density(self, score: float) -> float:
         """The density of a stranger's score, over all probes."""
-        return float(_WEIGHT @ (self._curve(score)[1] / self._probes[1]))
+        y = stretch(score, self.top)
+        slope = 1.0 if math.isinf(self.top) else math.exp(float(y))
+        return slope * float(_WEIGHT @ (self._curve(y)[1] / self._probes[1]))
 
-    def _curve(self, score: float) -> tuple[np.ndarray, np.ndarray]:
+    @property
+    def centre(self) -> float:
+        """The score of the middle probe against the middle stranger."""
+        return self.location if math.isinf(self.top) else self.top - math.exp(-self.location)
+
+    @property
+    def spread(self) -> float:
+        """How far strangers' scores lie from it, about."""
+        return self.scale if math.isinf(self.top) else self.scale * math.exp(-self.location)
+
+    def _curve(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """S and -dS/de."""
         location, scale = self._probes
-        x = (score - location) / scale - self.start
+        x = (y - location) / scale - self.start
         up = np.maximum(x, 0)
         above = self.share * np.exp(-np.minimum(self.rate * up + self.bend * up**2, 700))
         steep = self.rate / (1 - self.share)
@@ -75,17 +92,20 @@ class Tail:
         return self.location + self.location_sd * _U, self.scale * np.exp(self.scale_sd * along)
 
     def to_meta(self) -> list[float]:
-        """The nine numbers, in order."""
+        """The ten numbers, in order."""
         return [round(value, 6) for value in astuple(self)]
 
 
 class Impostors:
     """Scores of probes against strangers, to which a Tail is fitted, once or for many weightings of the people."""
 
-    def __init__(self, scores: np.ndarray, strangers: np.ndarray) -> None:
-        """`scores` (p, g) of probes against enrolled people; only those count where `strangers` (p, g) is true."""
+    def __init__(self, scores: np.ndarray, strangers: np.ndarray, top: float) -> None:
+        """`scores` (p, g) of probes against enrolled people; only those count where `strangers` (p, g) is true. `top`
+        is the score of a face against itself.
+        """
+        self._top = top
         self._strangers = strangers.astype(np.float64)
-        self._scores = np.where(strangers, scores, 0.0).astype(np.float64)
+        self._scores = np.where(strangers, stretch(scores, top), 0.0)
         self._squares = self._scores**2
         self._high: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
@@ -113,7 +133,8 @@ class Impostors:
         far = e > start
         share = float(np.clip(weight[far].sum(), 1e-6, 0.5))
         rate, bend = fit_excess(e[far] - start, weight[far])
-        return Tail(location, location_sd, scale, scale_sd, float(np.clip(together, -1, 1)), start, share, rate, bend)
+        return Tail(location, location_sd, scale, scale_sd, float(np.clip(together, -1, 1)), start, share, rate, bend,
+                    self._top)  # fmt: skip
 
     def _above(self, mean: np.ndarray, sd: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(probes, enrolled, scores) of what can be in the tail, found at the first fit; the rest never is."""
@@ -122,6 +143,12 @@ class Impostors:
             rows, columns = np.nonzero(e > min(1.0, float(np.sort(e, axis=None)[-2])))
             self._high = rows, columns, self._scores[rows, columns]
         return self._high
+
+
+def stretch(scores: np.ndarray | float, top: float) -> np.ndarray:
+    """-log(top - score), or the score itself where `top` is infinite."""
+    scores = np.asarray(scores, np.float64)
+    return scores if math.isinf(top) else -np.log(np.maximum(top - scores, 1e-6))
 
 
 def over_probes(values: np.ndarray) -> float:
