@@ -91,8 +91,9 @@ class Calibration:
                     "upgrade facedex"
                 )
             scores = tuple(
-                Scores(int(one["photos"]), *map(float, one["genuine"]), Tail(*map(float, one["impostor"])))
+                Scores(int(one["photos"]), float(mean), float(sd), Tail(*map(float, one["impostor"])))
                 for one in stored["scores"]
+                for mean, sd in [one["genuine"]]
             )
             replicates = tuple(tuple(Tail(*map(float, tail)) for tail in tails) for tails in stored["replicates"])
             if [one.photos for one in scores][:1] != [1] or any(len(tails) != len(scores) for tails in replicates):

@@ -185,7 +185,9 @@ class Gallery:
             warning = Quality.of(face, crop, one.quality).reason(self.calibration.unclear)
             enrolled = results[i]
             if warning and enrolled is not None:  # a notice, never a refusal
-                results[i] = replace(enrolled, reason="; ".join(filter(None, [enrolled.reason, f"{warning}; a better photo helps"])))
+                results[i] = replace(
+                    enrolled, reason="; ".join(filter(None, [enrolled.reason, f"{warning}; a better photo helps"]))
+                )
             source = os.path.abspath(batch[i].path)
             source = source.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
             box = (float(face.box[0]), float(face.box[1]), float(face.box[2]), float(face.box[3]))

@@ -159,7 +159,13 @@ def _choose(matches: list[list[Candidate]], threshold: float, allow_repeat: bool
 
 
 def _decided(
-    face: Face, quality: Quality, candidates: list[Candidate], name: str | None, top: int, threshold: float, unclear: float
+    face: Face,
+    quality: Quality,
+    candidates: list[Candidate],
+    name: str | None,
+    top: int,
+    threshold: float,
+    unclear: float,
 ) -> Identification:
     reason = quality.reason(unclear) if name is None else None
     if not candidates:
@@ -187,7 +193,10 @@ class Verifier:
         vectors = [self._face(photo).vector for photo in (a, b)]
         logit = float(self.head.logits(vectors[0], vectors[1]))
         threshold = self.calibration.threshold(1, fmr)
-        similarity, probability = float(self.calibration.similarity(logit)), self.calibration.pair_posterior(logit, prior)
+        similarity, probability = (
+            float(self.calibration.similarity(logit)),
+            self.calibration.pair_posterior(logit, prior),
+        )
         return Verification(logit >= threshold, similarity, probability, logit, threshold, fmr)
 
     def _face(self, photo: str | os.PathLike[str]) -> EncodedFace:

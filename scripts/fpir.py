@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import faiss
@@ -59,7 +60,9 @@ def main() -> None:
     print(f"{len(people):,} photos of {people.max() + 1:,} people, {options.photos} of each enrolled")
     matrix = head.pairwise(vectors, vectors).astype(np.float64)
 
-    table = Table("people enrolled", "threshold", "target FPIR", "its own error (80 %)", "realised FPIR (95 %)", "FNIR (95 %)")
+    table = Table(
+        "people enrolled", "threshold", "target FPIR", "its own error (80 %)", "realised FPIR (95 %)", "FNIR (95 %)"
+    )
     rng = np.random.default_rng(0)
     for size in (10, 100, 500):
         if size > 0.7 * np.sum(np.bincount(people) >= options.photos):
@@ -68,7 +71,9 @@ def main() -> None:
         threshold = calibration.threshold(enrolled, options.fpir)
         low, high = calibration.interval(threshold, enrolled)
         alarms, missed = realised(matrix, people, size, options.photos, threshold, options.draws, rng)
-        table.add_row(f"{size:,}", f"{threshold:.2f}", f"{options.fpir:.2%}", f"{low:.2%} to {high:.2%}", alarms, missed)
+        table.add_row(
+            f"{size:,}", f"{threshold:.2f}", f"{options.fpir:.2%}", f"{low:.2%} to {high:.2%}", alarms, missed
+        )
     console = Console(width=150)
     console.print(table)
     reliability(console, matrix, people, calibration, rng)
@@ -76,7 +81,13 @@ def main() -> None:
 
 
 def realised(
-    matrix: np.ndarray, people: np.ndarray, size: int, photos: int, threshold: float, draws: int, rng: np.random.Generator
+    matrix: np.ndarray,
+    people: np.ndarray,
+    size: int,
+    photos: int,
+    threshold: float,
+    draws: int,
+    rng: np.random.Generator,
 ) -> tuple[str, str]:
     """FPIR and FNIR, each with its interval, in words."""
     total = int(people.max()) + 1
@@ -128,10 +139,14 @@ def shares(people: np.ndarray, chosen: np.ndarray) -> np.ndarray:
 
 
 def reliability(
-    console: Console, matrix: np.ndarray, people: np.ndarray, calibration: calibrate.Calibration, rng: np.random.Generator
+    console: Console,
+    matrix: np.ndarray,
+    people: np.ndarray,
+    calibration: calibrate.Calibration,
+    rng: np.random.Generator,
 ) -> None:
     """Of the best candidates with probability about p, how many are right."""
-    table = Table("people enrolled", "prior", *(f"{a:.0%}-{min(b, 1):.0%}" for a, b in zip(BINS, BINS[1:], strict=False)),
+    table = Table("people enrolled", "prior", *(f"{a:.0%}-{min(b, 1):.0%}" for a, b in pairwise(BINS)),
                   title="probability shown (columns): stated mean > share that is right (share of photos in the column)")  # fmt: skip
     for size in (10, 100, 500):
         if size > 0.7 * (people.max() + 1):
@@ -139,7 +154,7 @@ def reliability(
         for prior in (0.5, 0.1):
             stated, right, weight = [], [], []
             for _ in range(40 if size == 10 else 6):
-                known, gallery, probes, outside = draw(people, size, 1, rng)
+                _, gallery, probes, outside = draw(people, size, 1, rng)
                 both = np.concatenate([probes, outside])
                 each = np.concatenate([shares(people, probes), shares(people, outside)])
                 each[: len(probes)] *= prior / each[: len(probes)].sum()
@@ -153,7 +168,7 @@ def reliability(
                 weight.append(each)
             p, truth, counts = np.array(stated), np.concatenate(right), np.concatenate(weight)
             cells = []
-            for a, b in zip(BINS, BINS[1:], strict=False):
+            for a, b in pairwise(BINS):
                 held = (p >= a) & (p < b)
                 part = counts[held].sum()
                 cells.append(f"{counts[held] @ p[held] / part:.0%} > {counts[held] @ truth[held] / part:.0%}\n"
@@ -175,7 +190,7 @@ def generated(
     names = rng.permutation(owner.max() + 1)
     order = np.argsort(owner, kind="stable")
     first = np.searchsorted(owner[order], names)
-    fitting, strangers, enrolled = np.split(names, [1000, 4000])
+    fitting, _, enrolled = np.split(names, [1000, 4000])
     chosen = np.flatnonzero(np.isin(owner, fitting))
     own = head.pairwise(made[chosen], made[chosen])
     found = calibrate.fit(own, owner[chosen])
@@ -194,7 +209,9 @@ def generated(
         mine = at[:, 0] == np.arange(len(again)) if block == 0 else np.zeros(len(again), bool)
         rival[:, block] = head.beta - np.where(mine, distance[:, 1], distance[:, 0])
     mates = head.logits(made[again], made[gallery[: len(again)]])
-    table = Table("generated people", "threshold", "target FPIR", "its own error (80 %)", "realised FPIR (95 %)", "FNIR")
+    table = Table(
+        "generated people", "threshold", "target FPIR", "its own error (80 %)", "realised FPIR (95 %)", "FNIR"
+    )
     for size, top, other in (
         (10_000, best, rival[:, :1]),
         (len(gallery), best.max(1, keepdims=True), rival.max(1, keepdims=True)),

@@ -95,8 +95,8 @@ def main() -> None:
                 cells[name] += [f"{mean[i]:.1%} ± {error[i]:.1%}" for i in (0, 1)]
         alarms, missed = np.mean(stated, 0)
         own.add_row(str(k), str(size), f"{threshold:.2f}", "1.00%", f"{alarms:.2%}", f"{missed:.1%}")
-    for name, values in cells.items():
-        table.add_row(name, *values)
+    for name, row in cells.items():
+        table.add_row(name, *row)
     console.print(table)
     console.print(own)
     groups(console, matrix, photos_of, calibration, rng)

@@ -115,7 +115,14 @@ def _read(reader: FaceReader, pixels: np.ndarray, unclear: float) -> tuple[np.nd
     crop = align.align(pixels, face.landmarks)
     one = reader.encode_crops([crop], [face])[0]
     quality = Quality.of(face, crop, one.quality)
-    return one.vector, (quality.width, quality.sharpness, quality.turn, quality.score, one.quality, float(quality.reason(unclear) is not None))
+    return one.vector, (
+        quality.width,
+        quality.sharpness,
+        quality.turn,
+        quality.score,
+        one.quality,
+        float(quality.reason(unclear) is not None),
+    )
 
 
 if __name__ == "__main__":

@@ -30,7 +30,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("data", type=Path, nargs="+")
-    parser.add_argument("--training", type=Path, nargs="*", default=[], help="what was trained on, whose people are left out")
+    parser.add_argument(
+        "--training", type=Path, nargs="*", default=[], help="what was trained on, whose people are left out"
+    )
     parser.add_argument("--corrections", type=Path)
     parser.add_argument("--aligned", action="store_true")
     parser.add_argument("--cache", type=Path)

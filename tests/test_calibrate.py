@@ -293,7 +293,9 @@ def test_smallest_possible_fit_still_calibrates():
 
 def likelihood_ratio(calibration, score):
     one = calibration.scores[0]
-    genuine = np.exp(-(((score - one.genuine_mean) / one.genuine_sd) ** 2) / 2) / one.genuine_sd / math.sqrt(2 * math.pi)
+    genuine = (
+        np.exp(-(((score - one.genuine_mean) / one.genuine_sd) ** 2) / 2) / one.genuine_sd / math.sqrt(2 * math.pi)
+    )
     return genuine / one.impostor.density(score)
 
 
@@ -322,7 +324,7 @@ def test_posterior_is_honest():
     calibration = replace(PLAIN, scores=(Scores(1, 4.0, 1.5, tail),))
     grid = np.linspace(-4, 12, 4000)
     levels = np.array([tail.survival(score) for score in grid])  # (grid, probes)
-    weight = np.exp(-np.linspace(-5, 5, 41) ** 2 / 2)
+    weight = np.exp(-(np.linspace(-5, 5, 41) ** 2) / 2)
     weight = np.outer(weight, weight).ravel() / weight.sum() ** 2
     stated, right = [], []
     for prior, size in ((0.5, 20), (0.2, 300)):
@@ -404,7 +406,11 @@ def test_calibration_survives_json():
         meta = json.loads(json.dumps({"calibration": calibration.to_meta()}))
         again = Calibration.from_meta(meta)
         assert again.threshold(1000, 0.01) == pytest.approx(calibration.threshold(1000, 0.01), abs=1e-3)
-        assert (again.people, again.faces, again.unclear) == (calibration.people, calibration.faces, calibration.unclear)
+        assert (again.people, again.faces, again.unclear) == (
+            calibration.people,
+            calibration.faces,
+            calibration.unclear,
+        )
         assert Calibration.from_meta({"calibration": again.to_meta()}) == again
 
 

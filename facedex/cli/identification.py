@@ -33,7 +33,8 @@ def identify(
         float, typer.Option(min=1e-9, max=0.999, help="Share of strangers who may be given a name.")
     ] = 0.01,
     threshold: Annotated[
-        float | None, typer.Option(help="Logit that a name must reach, in place of --fpir; the FPIR it stands for is told.")
+        float | None,
+        typer.Option(help="Logit that a name must reach, in place of --fpir; the FPIR it stands for is told."),
     ] = None,
     prior: Annotated[
         float, typer.Option(min=1e-9, max=1 - 1e-9, help="Chance that whoever is in the photo is enrolled.")
@@ -66,7 +67,11 @@ def identify(
             say(f"nobody is enrolled in {gallery}; every face is unknown")
         elif threshold is not None:
             rate, low, high = known.false_alarm_rate(threshold)
-            within = "" if math.isnan(low) else f", {render.share(low)} to {render.share(high)} given the calibration's error"
+            within = (
+                ""
+                if math.isnan(low)
+                else f", {render.share(low)} to {render.share(high)} given the calibration's error"
+            )
             say(f"threshold {threshold:g}: {render.share(rate)} of strangers would be named among {len(known):,} people "
                 f"(FPIR{within})")  # fmt: skip
         if as_csv:
