@@ -8,8 +8,9 @@ from functools import cache
 import numpy as np
 import pytest
 
-from facedex.calibrate import CONTENDERS, Calibration, Scores, fit, platt
+from facedex.calibrate import CONTENDERS, Calibration, Scores, fit
 from facedex.errors import DataError, ModelError
+from facedex.fitting import platt
 from facedex.fusion import fuse
 from facedex.tail import Tail, fit_excess, over_probes
 
