@@ -16,7 +16,7 @@ from facedex.errors import DataError, ModelError
 from facedex.fitting import LEAST_PEOPLE, Enrolled, platt, sample
 from facedex.tail import Tail, over_probes
 
-__all__ = ["CONTENDERS", "LEAST_PEOPLE", "Calibration", "Scores", "fit"]
+__all__ = ["CONTENDERS", "LEAST_PEOPLE", "Calibration", "Scores", "fit", "platt", "with_tail_of"]
 
 VERSION = 2
 CONTENDERS = 10  # the best people who share the probability of a name; further ones have next to none
@@ -215,6 +215,13 @@ def fit(matrix: np.ndarray, people: np.ndarray, lengths: np.ndarray | None = Non
             replicates.append(tuple(one.tail(times, start) for one, start in zip(sets, starts, strict=True)))
     unclear = 0.0 if lengths is None else round(float(np.quantile(lengths, 0.05)), 4)
     return Calibration(slope, offset, scores, tuple(replicates), len(once), len(people), unclear)
+
+
+def with_tail_of(fitted: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """A calibration's metadata with the scores of another, the impostor tail among them: for people too few to show
+    one of their own.
+    """
+    return {**other, "slope": fitted["slope"], "offset": fitted["offset"]}
 
 
 def _rate(tails: list[Tail], counts: np.ndarray, threshold: float) -> float:
