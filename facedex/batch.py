@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from facedex.detect import Face
 from facedex.errors import DataError, NameInvalid, NoFace, PhotoError, PhotoNotFound, SeveralFaces
 from facedex.faces import FaceReader
 from facedex.people import NamedPhoto, is_under, name_from, open_people, read_source, source_path
+from facedex.quality import Quality
 from facedex.store import FaceRecord, Store, StoredPhoto
 
 
@@ -31,9 +32,15 @@ class Enrolled:
 
 
 def enroll_batch(
-    store: Store, reader: FaceReader, batch: list[NamedPhoto], strict: bool, update: bool, pool: Executor
+    store: Store,
+    reader: FaceReader,
+    batch: list[NamedPhoto],
+    strict: bool,
+    update: bool,
+    pool: Executor,
+    unclear: float = 0.0,
 ) -> list[Enrolled]:
-    """One result a photo, all on disk when this returns. See Gallery.enroll."""
+    """One result a photo, all on disk when this returns. See Gallery.enroll; `unclear` as in Quality.reason."""
     results: list[Enrolled | None] = [None] * len(batch)
     seen: dict[str, int] = {}
     wanted: list[tuple[int, str, bytes]] = []
@@ -76,7 +83,11 @@ def enroll_batch(
         results[i] = Enrolled(photo.path, photo.name, "enrolled", reason)
     encoded = reader.encode_crops([crop for _, _, crop, _ in crops], [face for _, _, _, face in crops])
     records = []
-    for (i, digest, _, face), one in zip(crops, encoded, strict=True):
+    for (i, digest, crop, face), one in zip(crops, encoded, strict=True):
+        warning, enrolled = Quality.of(face, crop, one.quality).reason(unclear), results[i]
+        if warning and enrolled is not None:  # a notice, never a refusal
+            reason = "; ".join(filter(None, [enrolled.reason, f"{warning}; a better photo helps"]))
+            results[i] = replace(enrolled, reason=reason)
         box = (float(face.box[0]), float(face.box[1]), float(face.box[2]), float(face.box[3]))
         photo = batch[i]
         records.append(FaceRecord(photo.name, one.vector, box, face.score, one.quality, photo.source, digest))

@@ -5,15 +5,58 @@ Fitted on people that were neither trained on nor used to choose the checkpoint.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from facedex.errors import DataError, ModelError
+from facedex.fitting import LEAST_PEOPLE, Enrolled, platt, sample
+from facedex.tail import Tail, over_probes
 
-LEAST_PEOPLE = 4  # below, there is no tail to speak of
-_LEVELS = 64  # quantiles kept of the probes' own tails
+__all__ = ["CONTENDERS", "LEAST_PEOPLE", "Calibration", "Scores", "fit", "platt", "with_tail_of"]
+
+VERSION = 2
+CONTENDERS = 10  # the best people who share the probability of a name; further ones have next to none
+PHOTOS = (1, 2, 4)  # a person: numbers for which scores are fitted; others count as the next lower
+
+_REPLICATES = 24  # of the bootstrap: enough for an interval of 80 %
+_RATIOS = 256
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How people enrolled from `photos` photos score: against their own faces normally distributed
+    (`genuine_mean`, `genuine_sd`), against strangers' as `impostor` says.
+    """
+
+    photos: int
+    genuine_mean: float
+    genuine_sd: float
+    impostor: Tail
+
+    def likelihood_ratio(self, scores: np.ndarray) -> np.ndarray:
+        """Density of a genuine over that of an impostor score (n,), held monotone: more is never less alike."""
+        grid, logs = self._ratios
+        return np.exp(np.interp(scores, grid, logs))
+
+    def genuine_below(self, score: float) -> float:
+        """The chance that a person's own face scores lower."""
+        return 0.5 * math.erfc((self.genuine_mean - score) / (self.genuine_sd * math.sqrt(2)))
+
+    @cached_property
+    def _ratios(self) -> tuple[np.ndarray, np.ndarray]:
+        tail = self.impostor
+        high = self.genuine_mean + 5 * self.genuine_sd
+        grid = np.linspace(min(tail.centre - 3 * tail.spread, high - 1), high, _RATIOS)
+        genuine = -((grid - self.genuine_mean) ** 2) / (2 * self.genuine_sd**2)
+        genuine -= math.log(self.genuine_sd * math.sqrt(2 * math.pi))
+        logs = genuine - np.log([max(tail.density(float(score)), 1e-300) for score in grid])
+        lowest = int(np.argmin(logs))
+        logs[:lowest] = logs[lowest]
+        return grid, np.maximum.accumulate(logs)
 
 
 @dataclass(frozen=True)
@@ -21,169 +64,204 @@ class Calibration:
     """What turns a logit into an answer.
 
     `slope`, `offset`: Platt scaling, P(same) = sigmoid(slope * logit + offset) when half the pairs are the same.
-    `tail_start` (levels,): quantiles over probes of the score that a share `tail_share` of a probe's impostors
-    exceed; `tail_rate` and `tail_bend`: how fast fewer go further. Of N strangers' scores against one probe, about
-    N * tail_share * exp(-rate * e - bend * e^2) pass t, e = t - start.
+    `scores`: how enrolled people score, by their number of photos. `replicates`: the tails of the same fit on
+    resampled people (bootstrap), from which its error follows. `people`, `faces`: how many it was fitted on.
+    `unclear`: the length, before it is brought to 1, that one embedding in twenty falls short of; 0 where not known.
     """
 
     slope: float
     offset: float
-    tail_start: tuple[float, ...]
-    tail_share: float
-    tail_rate: float
-    tail_bend: float
+    scores: tuple[Scores, ...]
+    replicates: tuple[tuple[Tail, ...], ...]
     people: int
     faces: int
+    unclear: float = 0.0
 
     @classmethod
     def from_meta(cls, meta: dict[str, Any]) -> Calibration:
-        """Read from a model's metadata. Raises ModelError when it has none."""
+        """Read from a model's metadata. Raises ModelError when it has none, or a later version's."""
         try:
             stored = dict(meta["calibration"])
-            stored["tail_start"] = tuple(float(value) for value in stored["tail_start"])
-            return cls(**stored)
+            if "version" not in stored:
+                return _first_version(stored)
+            if stored["version"] != VERSION:
+                raise ModelError(
+                    f"The model's calibration has version {stored['version']!r}, this facedex reads {VERSION}; "
+                    "upgrade facedex"
+                )
+            scores = tuple(
+                Scores(int(one["photos"]), float(mean), float(sd), Tail(*map(float, one["impostor"])))
+                for one in stored["scores"]
+                for mean, sd in [one["genuine"]]
+            )
+            replicates = tuple(tuple(Tail(*map(float, tail)) for tail in tails) for tails in stored["replicates"])
+            if [one.photos for one in scores][:1] != [1] or any(len(tails) != len(scores) for tails in replicates):
+                raise ValueError("levels are missing")
+            return cls(float(stored["slope"]), float(stored["offset"]), scores, replicates, int(stored["people"]),
+                       int(stored["faces"]), float(stored["unclear"]))  # fmt: skip
         except (KeyError, TypeError, ValueError):
             raise ModelError("The model has no calibration that this facedex can read; train it again") from None
 
     def to_meta(self) -> dict[str, Any]:
-        return asdict(self)
+        """What `from_meta` reads."""
+        return {
+            "version": VERSION, "slope": self.slope, "offset": self.offset,
+            "scores": [
+                {"photos": one.photos, "genuine": [round(one.genuine_mean, 6), round(one.genuine_sd, 6)],
+                 "impostor": one.impostor.to_meta()} for one in self.scores
+            ],
+            "replicates": [[tail.to_meta() for tail in tails] for tails in self.replicates],
+            "people": self.people, "faces": self.faces, "unclear": self.unclear,
+        }  # fmt: skip
 
     def similarity(self, logit: np.ndarray | float) -> np.ndarray:
         """Calibrated probability that a pair is the same person, if half of all pairs were."""
         return _sigmoid(self.slope * np.asarray(logit, np.float64) + self.offset)
 
-    def false_alarm_rate(self, threshold: float, size: int) -> float:
-        """FPIR: the chance that the best of `size` enrolled strangers passes the threshold.
+    def false_alarm_rate(self, threshold: float, people: int | np.ndarray) -> float:
+        """FPIR: the chance that the best of the enrolled people, all strangers to the probe, passes the threshold.
 
-        Mean over probes of 1 - exp(-expected passes of this probe): a probe that resembles one stranger resembles
-        many, so each keeps a tail of its own (extreme values, Poisson form; Coles 2001, section 7.3).
+        `people`: how many are enrolled from one photo each, or everybody's number of photos (n,). With S the
+        survival of a probe's impostor scores, the mean over probes of 1 - (1 - S)^N.
         """
-        excess = threshold - np.asarray(self.tail_start)
-        # Below the start the tail says nothing; there its first slope goes on, so that the rate stays monotone.
-        exponent = self.tail_rate * excess + self.tail_bend * np.maximum(excess, 0) ** 2
-        passes = size * self.tail_share * np.exp(np.minimum(-exponent, 50))
-        return float(-np.expm1(-passes).mean())
+        return _rate([one.impostor for one in self.scores], self._counts(people), threshold)
 
-    def threshold(self, size: int, fpir: float) -> float:
-        """The logit above which a stranger is named with probability `fpir` against `size` enrolled people."""
-        if not 0 < fpir < 1:
-            raise ValueError(f"fpir must lie between 0 and 1, not {fpir}")
-        if size < 1:
-            return float("inf")
-        low = min(self.tail_start) - 50 / self.tail_rate
-        high = max(self.tail_start) + (np.log(size / fpir) + 1) / self.tail_rate
-        for _ in range(80):
-            middle = (low + high) / 2
-            if self.false_alarm_rate(middle, size) > fpir:
-                low = middle
-            else:
-                high = middle
-        return float(high)
+    def threshold(self, people: int | np.ndarray, fpir: float) -> float:
+        """The logit above which a stranger is named with probability `fpir` against these enrolled people."""
+        return _threshold([one.impostor for one in self.scores], self._counts(people), fpir)
 
-    def posterior(self, logits: np.ndarray, size: int, prior: float) -> np.ndarray:
-        """Probability of each candidate (n,) that the name is right, given the gallery.
+    def threshold_error(self, people: int | np.ndarray, fpir: float) -> float:
+        """The threshold's standard error, from the bootstrap over the people it was fitted on; NaN without one."""
+        counts = self._counts(people)
+        found = [_threshold(list(tails), counts, fpir) for tails in self.replicates]
+        return float(np.std(found, ddof=1)) if len(found) > 1 and counts.any() else float("nan")
 
-        Bayes over "one of the `size` enrolled, each equally likely, with probability `prior` together" and "nobody
-        of them", with the pairs' likelihood ratios exp(slope * logit + offset) taken as independent:
+    def interval(self, threshold: float, people: int | np.ndarray) -> tuple[float, float]:
+        """The FPIR that a threshold may stand for, given the fit's error: the middle 80 % of the bootstrap."""
+        counts = self._counts(people)
+        found = [_rate(list(tails), counts, threshold) for tails in self.replicates]
+        if not found:
+            return float("nan"), float("nan")
+        low, high = np.quantile(found, [0.1, 0.9])
+        return float(low), float(high)
 
-            P_i = (prior / N) r_i / (1 - prior + (prior / N) sum_j r_j)
+    def posterior(self, scores: np.ndarray, photos: np.ndarray, people: int, prior: float) -> np.ndarray:
+        """Probability of each of the best people (n,) that the name is right, given the gallery.
+
+        `scores` and `photos` (n,), best first; `people` are enrolled, each equally likely, with probability `prior`
+        together. Bayes over "i is the one" for all i and "nobody is", with r the likelihood ratio of a genuine
+        score over an impostor's and K the best CONTENDERS:
+
+            P_i = (prior / N) r_i / (1 - prior + prior F(s_K) + (prior / N) sum_{j <= K} r_j)
+
+        Whoever is not among the K may be the one too: then the genuine score lies below s_K, the last of them,
+        which has probability F(s_K); so K, and how many are shown, does not matter. With K = 1 and large N this
+        is the ratio of a genuine score to the best of N impostors.
         """
-        if not len(logits):
+        if not len(scores):
             return np.empty(0)
-        terms = self.slope * np.asarray(logits, np.float64) + self.offset + np.log(prior / size)
-        top = max(float(terms.max()), 0.0)
-        weights = np.exp(terms - top)
-        return weights / ((1 - prior) * np.exp(-top) + weights.sum())
+        scores = np.asarray(scores, np.float64)
+        level = self._level(photos)
+        ratio = np.empty(len(scores))
+        for at, one in enumerate(self.scores):
+            ratio[level == at] = one.likelihood_ratio(scores[level == at])
+        last = min(CONTENDERS, len(scores)) - 1
+        missed = self.scores[0].genuine_below(float(scores[last])) if people > last + 1 else 0.0
+        shares = prior / people * ratio
+        further = np.where(np.arange(len(shares)) > last, shares, 0.0)
+        return shares / (1 - prior + prior * missed + shares[: last + 1].sum() + further)
+
+    def pair_posterior(self, logit: float, prior: float) -> float:
+        """Probability that two photos show one person, if `prior` of such pairs did: Bayes on `similarity`."""
+        odds = self.slope * logit + self.offset + math.log(prior / (1 - prior))
+        return float(_sigmoid(np.array(odds)))
+
+    def _level(self, photos: np.ndarray) -> np.ndarray:
+        return np.searchsorted([one.photos for one in self.scores], np.maximum(photos, 1), "right") - 1
+
+    def _counts(self, people: int | np.ndarray) -> np.ndarray:
+        """How many people count as having the number of photos of each of `scores`."""
+        if isinstance(people, np.ndarray):
+            return np.bincount(self._level(people), minlength=len(self.scores))
+        return np.array([people] + [0] * (len(self.scores) - 1))
 
 
-def fit(matrix: np.ndarray, people: np.ndarray) -> Calibration:
-    """Fit on a matrix of logits (n, n) of n faces and whom each shows (n,).
+def fit(matrix: np.ndarray, people: np.ndarray, lengths: np.ndarray | None = None) -> Calibration:
+    """Fit on a matrix of logits (n, n) of n faces and whom each shows (n,). Everybody counts the same, whatever
+    the number of photos. `lengths` (n,) are the embeddings', before they were brought to 1.
 
     Raises DataError with fewer than four people, or no two faces of one.
     """
-    persons, index = np.unique(people, return_inverse=True)
+    people = np.unique(people, return_inverse=True)[1]
+    if people.size == 0 or people.max() + 1 < LEAST_PEOPLE or np.bincount(people).max() < 2:
+        raise DataError("Calibration needs at least four people, some of them with two photos; add people")
+    chosen = sample(people)
+    people, matrix = people[chosen], matrix[np.ix_(chosen, chosen)].astype(np.float64)
     i, j = np.triu_indices(len(people), 1)
     same = people[i] == people[j]
-    scores = matrix[i, j]
-    if len(persons) < LEAST_PEOPLE or not same.any():
-        raise DataError("Calibration needs at least four people, some of them with two photos; add people")
-    slope, offset = platt(scores[same], scores[~same])
+    pairs = matrix[i, j]
+    slope, offset = platt(pairs[same], pairs[~same])
 
-    # One face of each other person is what a gallery of one-shot enrolments holds.
-    first = np.unique(index, return_index=True)[1]
-    against = matrix[:, first].astype(np.float64)
-    against[np.arange(len(people)), index] = -np.inf
-    ordered = -np.sort(-against, axis=1)[:, : len(persons) - 1]
-    kept = max(1, min(round(0.05 * ordered.shape[1]), 50))
-    start = ordered[:, min(kept, ordered.shape[1] - 1)]
-    rate, bend = fit_tail((ordered[:, :kept] - start[:, None]).ravel())
-    levels = np.quantile(start, (np.arange(_LEVELS) + 0.5) / _LEVELS)
-    return Calibration(
-        slope, offset, tuple(round(float(level), 4) for level in levels),
-        kept / ordered.shape[1], rate, bend, len(persons), len(people),
-    )  # fmt: skip
+    top = max(float(np.diag(matrix).max()), float(np.quantile(pairs, 1 - 1e-9)) + 1e-3)  # a head of free signs has none
+    sets = [found for photos in PHOTOS if (found := Enrolled.of(matrix, people, photos, top)) is not None]
+    once = np.ones(people.max() + 1)
+    scores = tuple(Scores(one.photos, *one.genuine(), one.tail(once)) for one in sets)
+    rng = np.random.default_rng(0xB007)
+    replicates = []
+    for _ in range(_REPLICATES):
+        times = np.bincount(rng.integers(0, len(once), len(once)), minlength=len(once)).astype(np.float64)
+        if (times > 0).sum() >= LEAST_PEOPLE:
+            starts = [level.impostor.start for level in scores]
+            replicates.append(tuple(one.tail(times, start) for one, start in zip(sets, starts, strict=True)))
+    unclear = 0.0 if lengths is None else round(float(np.quantile(lengths, 0.05)), 4)
+    return Calibration(slope, offset, scores, tuple(replicates), len(once), len(people), unclear)
 
 
 def with_tail_of(fitted: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """A calibration's metadata with the impostor tail of another: for people too few to show one of their own."""
+    """A calibration's metadata with the scores of another, the impostor tail among them: for people too few to show
+    one of their own.
+    """
     return {**other, "slope": fitted["slope"], "offset": fitted["offset"]}
 
 
-def fit_tail(excess: np.ndarray) -> tuple[float, float]:
-    """(rate, bend) of exceedances e >= 0 (n,) with survival exp(-rate e - bend e^2), by maximum likelihood.
-
-    bend = 0 is the exponential tail of extreme-value theory (Coles 2001, chapter 4, shape 0). Sums of many small
-    differences, as an L1 distance is, have tails that still fall like a Gaussian's where data can show it; fitting
-    that bend (a hazard rate + 2 bend e that rises with e) keeps a far threshold from being several times too
-    strict. With r = bend / rate fixed the rate has a closed form, n / sum(e + r e^2), so one search over r is all.
-    """
-    e = np.maximum(np.asarray(excess, np.float64), 0)
-    mean = float(e.mean())
-    if mean <= 0:
-        return 1e3, 0.0
-
-    def log_likelihood(r: float) -> float:
-        spread = e + r * e**2
-        return float(np.log(1 / spread.mean()) + np.log1p(2 * r * e).mean() - 1)
-
-    r = max(np.concatenate([[0.0], np.geomspace(1e-3, 1e2, 400)]) / mean, key=log_likelihood)
-    rate = 1 / float((e + r * e**2).mean())
-    return rate, r * rate
-
-
-def platt(genuine: np.ndarray, impostor: np.ndarray) -> tuple[float, float]:
-    """Slope and offset of Platt scaling (Platt 1999, by Newton's method as in Lin et al. 2007), the two kinds
-    of pair weighing half each, with Platt's smoothed targets; the slope is kept positive.
-    """
-    x = np.concatenate([genuine, impostor]).astype(np.float64)
-    weight = np.concatenate([np.full(len(genuine), 0.5 / len(genuine)), np.full(len(impostor), 0.5 / len(impostor))])
-    target = np.concatenate(
-        [
-            np.full(len(genuine), (len(genuine) + 1) / (len(genuine) + 2)),
-            np.full(len(impostor), 1 / (len(impostor) + 2)),
-        ]
+def _rate(tails: list[Tail], counts: np.ndarray, threshold: float) -> float:
+    logs = sum(
+        count * np.log1p(-np.minimum(tail.survival(threshold), 1 - 1e-12))
+        for tail, count in zip(tails, counts, strict=True)
+        if count
     )
-    mean, spread = float(x.mean()), float(x.std()) or 1.0
-    design = np.stack([(x - mean) / spread, np.ones_like(x)], 1)
+    return over_probes(-np.expm1(logs)) if np.ndim(logs) else 0.0
 
-    def loss(theta: np.ndarray) -> float:
-        z = design @ theta
-        return float((weight * (np.logaddexp(0, z) - target * z)).sum())
 
-    theta = np.array([1.0, 0.0])
-    for _ in range(100):
-        p = _sigmoid(design @ theta)
-        gradient = design.T @ (weight * (p - target))
-        hessian = (design * (weight * p * (1 - p))[:, None]).T @ design + 1e-10 * np.eye(2)
-        step = np.linalg.solve(hessian, gradient)
-        size, before = 1.0, loss(theta)
-        while loss(theta - size * step) > before and size > 1e-6:
-            size /= 2
-        theta = theta - size * step
-        if np.abs(size * step).max() < 1e-9:
-            break
-    slope = max(float(theta[0]) / spread, 1e-6)
-    return slope, float(theta[1]) - slope * mean
+def _threshold(tails: list[Tail], counts: np.ndarray, fpir: float) -> float:
+    if not 0 < fpir < 1:
+        raise ValueError(f"fpir must lie between 0 and 1, not {fpir}")
+    if not counts.any():
+        return float("inf")
+    step = max(tails[0].spread, 1e-6)
+    low, high = tails[0].centre, tails[0].centre + step
+    while _rate(tails, counts, low) < fpir:
+        low, step = low - step, 2 * step
+    while _rate(tails, counts, high) > fpir:
+        low, high, step = high, high + step, 2 * step
+    while high - low > 1e-9 * max(1.0, abs(high)):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _rate(tails, counts, middle) > fpir else (low, middle)
+    return float(high)
+
+
+def _first_version(stored: dict[str, Any]) -> Calibration:
+    """Calibrations of 0.1.0's first weights: quantiles of each probe's own tail, and one rate and bend for all.
+
+    They knew no genuine scores; these are placed where Platt's line says so, of two normal distributions alike.
+    """
+    starts = np.array([float(value) for value in stored.pop("tail_start")])
+    share, rate, bend = (float(stored.pop(f"tail_{name}")) for name in ("share", "rate", "bend"))
+    slope, offset = float(stored.pop("slope")), float(stored.pop("offset"))
+    tail = Tail(float(starts.mean()), float(starts.std()), 1.0, 0.0, 0.0, 0.0, share, rate, bend)
+    gap = max(2 * (-offset / slope - tail.location), 1 / slope)
+    scores = Scores(1, tail.location + gap, math.sqrt(gap / slope), tail)
+    return Calibration(slope, offset, (scores,), (), int(stored["people"]), int(stored["faces"]))
 
 
 def _sigmoid(z: np.ndarray) -> np.ndarray:

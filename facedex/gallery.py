@@ -129,7 +129,8 @@ class Gallery:
         with self._writing():
             with ThreadPoolExecutor(2) as pool:
                 while batch := list(islice(photos, _BATCH)):
-                    yield from enroll_batch(self._store, self.reader(device), batch, strict, update, pool)
+                    unclear = self.calibration.unclear
+                    yield from enroll_batch(self._store, self.reader(device), batch, strict, update, pool, unclear)
             self._project(compact_only=True)
 
     def vanished(self, sources: Iterable[str | os.PathLike[str]]) -> list[StoredPhoto]:
@@ -250,9 +251,19 @@ class Gallery:
     def threshold(self, fpir: float) -> float:
         """The logit above which a stranger would be named with probability `fpir`, at the present size.
 
-        The size is counted in faces: several photos of a person are several chances to resemble one.
+        The size is counted in people, by their numbers of photos. Raises ValueError for a rate outside 0..1.
         """
-        return self.calibration.threshold(len(self._lookup), fpir)
+        return self._lookup.threshold(self.calibration, fpir)
+
+    def false_alarm_rate(self, threshold: float) -> tuple[float, float, float]:
+        """(FPIR, low, high): the share of strangers that a threshold names at the present size, and the middle 80 %
+        of the calibration's bootstrap around it (NaN when the model stores none).
+        """
+        photos = self._lookup.photos
+        return (
+            self.calibration.false_alarm_rate(threshold, photos),
+            *self.calibration.interval(threshold, photos),
+        )
 
     def _keep(self, projection: search.Projection, data: bytes) -> None:
         """Keep what a reader had to build for the next one, if it may; it has what it needs either way."""

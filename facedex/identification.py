@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from facedex import align, images
-from facedex.calibrate import Calibration
+from facedex.assignment import assign
+from facedex.calibrate import CONTENDERS, Calibration
 from facedex.detect import Face
 from facedex.errors import FacedexError, NoFace, PhotoNotFound
 from facedex.faces import EncodedFace, FaceReader
@@ -21,6 +23,7 @@ from facedex.gallery import Gallery
 from facedex.head import Head
 from facedex.lookup import Candidate
 from facedex.modelfile import read_model, shipped_model
+from facedex.quality import Quality
 
 FPIR = 0.01  # of strangers who are given a name, unless the caller says otherwise
 FMR = 1e-3  # of different pairs that `verify` calls the same
@@ -32,7 +35,10 @@ _BATCH = 16  # photos decoded and searched for faces together
 @dataclass(frozen=True)
 class Identification:
     """One face of a photo. `name` is None for a stranger; `similarity` and `probability` are then the best
-    candidate's. `candidates` are the most similar people, best first.
+    candidate's. `candidates` are the most similar people, whoever is named first, then best first.
+
+    `reason`: in words, for whom has no name: what is wrong with the face, or that another face of the photo is the
+    best candidate. `quality` tells the face's measures.
     """
 
     face: Face
@@ -40,27 +46,49 @@ class Identification:
     similarity: float
     probability: float
     candidates: tuple[Candidate, ...]
+    quality: Quality | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a face had to pass: the logit `threshold`, the `fpir` that it stands for among `people` enrolled, and the
+    middle 80 % of what it may be, given the calibration's error (NaN where the model does not state it).
+    """
+
+    threshold: float
+    fpir: float
+    fpir_low: float
+    fpir_high: float
+    people: int
 
 
 @dataclass(frozen=True)
 class IdentifiedPhoto:
-    """All faces of one photo, or why there are none. `pixels` (height, width, 3) uint8 RGB only where kept."""
+    """All faces of one photo, or why there are none, and by what they were decided. `pixels` (height, width, 3) uint8
+    RGB only where kept.
+    """
 
     photo: str
     faces: tuple[Identification, ...] = ()
     error: str | None = None
     pixels: np.ndarray | None = None
+    decision: Decision | None = None
 
 
 @dataclass(frozen=True)
 class Verification:
     """Whether two photos show one person. `similarity`: calibrated, if half of all pairs were the same;
-    `probability`: the same with the prior asked for.
+    `probability`: the same with the prior asked for. `logit` is what was compared with `threshold`, which a share
+    `fmr` of different pairs passes.
     """
 
     same: bool
     similarity: float
     probability: float
+    logit: float = math.nan
+    threshold: float = math.nan
+    fmr: float = math.nan
 
 
 def identify(
@@ -70,6 +98,8 @@ def identify(
     top: int = 1,
     fpir: float = FPIR,
     prior: float = PRIOR,
+    threshold: float | None = None,
+    allow_repeat: bool = False,
     exhaustive: bool = False,
     keep_pixels: bool = False,
     device: str = "cpu",
@@ -77,11 +107,14 @@ def identify(
     """Name every face in every photo, in order. A photo that cannot be used yields its error, never raises.
 
     A face gets a name when its best candidate passes the threshold at which a stranger would be named with
-    probability `fpir`, at the gallery's present size. `exhaustive` scores everybody with the head, without
-    the index.
+    probability `fpir`, at the gallery's size when the photo is looked at; or passes `threshold`, a logit, if given.
+    Two faces of one photo are never given one name unless `allow_repeat`: the names are those that together pass
+    the threshold by most, and a face that is left with no candidate above it is unknown. `exhaustive` scores
+    everybody with the head, without the index. Raises ValueError for a rate outside 0..1.
     """
     reader = gallery.reader(device)
-    threshold = gallery.threshold(fpir)
+    if not 0 < fpir < 1:
+        raise ValueError(f"fpir must lie between 0 and 1, not {fpir}")
 
     def find(photo: str) -> tuple[np.ndarray, list[Face], list[np.ndarray]] | FacedexError:
         try:
@@ -93,6 +126,7 @@ def identify(
         except FacedexError as error:
             return error
 
+    decision: Decision | None = None
     names = (os.fspath(photo) for photo in photos)
     with ThreadPoolExecutor(2) as pool:
         while batch := list(islice(names, _BATCH)):
@@ -101,22 +135,46 @@ def identify(
                     yield IdentifiedPhoto(photo, error=str(found))
                     continue
                 pixels, faces, crops = found
+                unclear = gallery.calibration.unclear
+                encoded = reader.encode_crops(crops, faces)
+                matches = [gallery.match(one.vector, max(top, CONTENDERS), prior, exhaustive) for one in encoded]
+                # After the look-up, so that a gallery that another process enlarges meanwhile is counted whole.
+                least = gallery.threshold(fpir) if threshold is None else threshold
+                chosen = _choose(matches, least, allow_repeat)
                 named = tuple(
-                    _decide(gallery, one, threshold, top, prior, exhaustive)
-                    for one in reader.encode_crops(crops, faces)
+                    _decided(face, Quality.of(face, crop, one.quality), candidates, name, top, least, unclear)
+                    for face, crop, one, candidates, name in zip(faces, crops, encoded, matches, chosen, strict=True)
                 )
-                yield IdentifiedPhoto(photo, named, pixels=pixels if keep_pixels else None)
+                if decision is None or (decision.threshold, decision.people) != (least, len(gallery)):
+                    decision = Decision(least, *gallery.false_alarm_rate(least), len(gallery))
+                yield IdentifiedPhoto(photo, named, None, pixels if keep_pixels else None, decision)
 
 
-def _decide(
-    gallery: Gallery, one: EncodedFace, threshold: float, top: int, prior: float, exhaustive: bool
+def _choose(matches: list[list[Candidate]], threshold: float, allow_repeat: bool) -> list[str | None]:
+    """The name of each face of one photo."""
+    passing = [{c.name: c.logit - threshold for c in candidates if c.logit >= threshold} for candidates in matches]
+    if allow_repeat:
+        return [next(iter(options), None) for options in passing]
+    return assign(passing)
+
+
+def _decided(
+    face: Face,
+    quality: Quality,
+    candidates: list[Candidate],
+    name: str | None,
+    top: int,
+    threshold: float,
+    unclear: float,
 ) -> Identification:
-    candidates = gallery.match(one.vector, max(1, top), prior, exhaustive)
+    reason = quality.reason(unclear) if name is None else None
     if not candidates:
-        return Identification(one.face, None, 0.0, 0.0, ())
-    best = candidates[0]
-    name = best.name if best.logit >= threshold else None
-    return Identification(one.face, name, best.similarity, best.probability, tuple(candidates[:top]))
+        return Identification(face, None, 0.0, 0.0, (), quality, reason)
+    best = next((one for one in candidates if one.name == name), candidates[0])
+    if name is None and best.logit >= threshold:
+        reason = f"{best.name} is another face of this photo"
+    listed = (best, *(one for one in candidates if one is not best))[:top]
+    return Identification(face, name, best.similarity, best.probability, listed, quality, reason)
 
 
 class Verifier:
@@ -133,10 +191,13 @@ class Verifier:
     ) -> Verification:
         """Whether the largest faces of two photos are one person's, at a false match rate. Raises PhotoError."""
         vectors = [self._face(photo).vector for photo in (a, b)]
-        logit = self.head.logits(vectors[0], vectors[1])
-        same = bool(logit >= self.calibration.threshold(1, fmr))
-        probability = float(self.calibration.posterior(np.array([logit]), 1, prior)[0])
-        return Verification(same, float(self.calibration.similarity(logit)), probability)
+        logit = float(self.head.logits(vectors[0], vectors[1]))
+        threshold = self.calibration.threshold(1, fmr)
+        similarity, probability = (
+            float(self.calibration.similarity(logit)),
+            self.calibration.pair_posterior(logit, prior),
+        )
+        return Verification(logit >= threshold, similarity, probability, logit, threshold, fmr)
 
     def _face(self, photo: str | os.PathLike[str]) -> EncodedFace:
         opened = images.open_photo(photo)

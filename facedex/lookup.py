@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from facedex import search
-from facedex.calibrate import Calibration
+from facedex.calibrate import CONTENDERS, Calibration
 from facedex.errors import GalleryMismatch
+from facedex.fusion import fuse_people
 from facedex.head import Head
 from facedex.modelfile import ModelFile
 from facedex.store import Store
@@ -23,8 +24,8 @@ from facedex.store import Store
 class Candidate:
     """One enrolled person against one probe.
 
-    `similarity`: calibrated probability that the two faces are the same person's, if half of all pairs were;
-    `probability`: that this name is right, given the whole gallery; `logit`: the head's.
+    `similarity`: calibrated probability that the faces are the same person's, if half of all pairs were;
+    `probability`: that this name is right, given the whole gallery; `logit`: the head's, of several photos fused.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Lookup:
         self._keep = keep
         self._projection: search.Projection | None = None
         self._revision = -1
+        self._threshold: tuple[Calibration, float, float] | None = None
 
     def __len__(self) -> int:
         """How many faces are enrolled."""
@@ -58,24 +60,42 @@ class Lookup:
         self._refresh()
         if not len(self._owners[0]):
             return []
-        if exhaustive:
-            ids, vectors = self._store.vectors()
-            known = np.isin(ids, self._owners[0])  # another process may have added some since
-            ids, vectors = ids[known], vectors[known]
-        else:
-            ids, vectors = self._store.vectors(self._shortlist(vector, max(shortlist, top)).tolist())
-        logits = self.head.logits(np.asarray(vector, np.float32)[None], vectors)
-        persons = self._owners[1][np.searchsorted(self._owners[0], ids)]
-        order = np.lexsort((ids, -logits))
-        first = np.sort(np.unique(persons[order], return_index=True)[1])  # each person's best face
-        best = order[first][: max(shortlist, top)]
-        scores = logits[best]
-        probabilities = calibration.posterior(scores, len(self._names), prior)
+        wanted = min(max(top, CONTENDERS), len(self._photos))
+        near = min(max(shortlist, wanted), len(self._photos))
+        while True:
+            if exhaustive:
+                ids, vectors = self._store.vectors()
+                known = np.isin(ids, self._owners[0])  # another process may have added some since
+                ids, vectors = ids[known], vectors[known]
+            else:
+                listed = self._shortlist(vector, near)
+                ids, vectors = self._store.vectors(np.sort(self._all_photos(listed)).tolist())
+            logits = self.head.logits(np.asarray(vector, np.float32)[None], vectors)
+            owners = self._owners[1][np.searchsorted(self._owners[0], ids)]
+            persons, scores, photos = fuse_people(logits, owners)
+            # Whoever is not on the list has no photo better than the worst that is, so no better fused score either.
+            if exhaustive or near == len(self._photos) or scores[wanted - 1] >= logits[np.isin(ids, listed)].min():
+                break
+            near = min(2 * near, len(self._photos))
+        probabilities = calibration.posterior(scores, photos, len(self._photos), prior)
         similarities = calibration.similarity(scores)
         return [
-            Candidate(self._names[int(persons[i])], float(s), float(p), float(logit))
-            for i, s, p, logit in zip(best[:top], similarities, probabilities, scores, strict=False)
+            Candidate(self._names[int(person)], float(s), float(p), float(score))
+            for person, s, p, score in zip(persons[:top], similarities, probabilities, scores, strict=False)
         ]
+
+    @property
+    def photos(self) -> np.ndarray:
+        """How many photos each person is enrolled from, (people,)."""
+        self._refresh()
+        return self._photos
+
+    def threshold(self, calibration: Calibration, fpir: float) -> float:
+        """See Gallery.threshold; worked out once for each state of the gallery."""
+        photos = self.photos
+        if self._threshold is None or self._threshold[0] is not calibration or self._threshold[1] != fpir:
+            self._threshold = calibration, fpir, calibration.threshold(photos, fpir)
+        return self._threshold[2]
 
     def forget(self) -> None:
         """Read the gallery's files anew at the next question."""
@@ -95,6 +115,13 @@ class Lookup:
                 return ids
             k = min(total, 2 * k)
 
+    def _all_photos(self, ids: np.ndarray) -> np.ndarray:
+        """These faces, and all others of the same people: a score is fused from all of somebody's photos."""
+        if len(self._photos) == len(self._owners[0]):
+            return ids
+        owners = self._owners[1][np.searchsorted(self._owners[0], ids)]
+        return self._owners[0][np.isin(self._owners[1], owners)]
+
     def _refresh(self) -> None:
         """Bring this reader to the gallery's present state: one row is read when nothing changed."""
         state = self._store.state
@@ -105,6 +132,8 @@ class Lookup:
             if state.model_file != (self.model.path.name if self.model.path else None):
                 raise GalleryMismatch(f"The gallery {self.folder} was given another model meanwhile; open it again")
             self._owners = self._store.owners()
+            self._photos = np.unique(self._owners[1], return_counts=True)[1]
+            self._threshold = None
             self._names = self._store.names()
             head_id = self.model.head_fingerprint
             projection = search.load(self.folder, self._store, state, self.head, head_id)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import sys
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,8 +18,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from facedex.gallery import Enrolled
-from facedex.identification import IdentifiedPhoto, Verification
+from facedex.identification import Decision, IdentifiedPhoto, Verification
 from facedex.people import UNKNOWN
+from facedex.quality import Quality
 from facedex.store import PersonRecord
 
 _KNOWN, _STRANGER = (46, 160, 67), (208, 108, 20)
@@ -48,11 +51,27 @@ def identified(photo: IdentifiedPhoto) -> dict[str, Any]:
                     {"name": c.name, "similarity": _number(c.similarity), "probability": _number(c.probability)}
                     for c in one.candidates
                 ],
+                "quality": quality(one.quality),
+                "reason": one.reason,
             }
             for one in photo.faces
         ],
         "error": photo.error,
+        "decision": decided(photo.decision),
     }
+
+
+def quality(measured: Quality | None) -> dict[str, Any] | None:
+    """A face's measures, as in the JSON of `identify`."""
+    return None if measured is None else {key: round(value, 4) for key, value in asdict(measured).items()}
+
+
+def decided(decision: Decision | None) -> dict[str, Any] | None:
+    """What a photo's faces had to pass, as in the JSON of `identify`; null where there is no number."""
+    if decision is None:
+        return None
+    numbers = {key: _number(value) if math.isfinite(value) else None for key, value in asdict(decision).items()}
+    return {**numbers, "people": decision.people}
 
 
 def enrolled(result: Enrolled) -> dict[str, Any]:
@@ -68,8 +87,14 @@ def person(record: PersonRecord) -> dict[str, Any]:
 def verified(result: Verification) -> dict[str, Any]:
     """The JSON of `verify`."""
     return {
-        "same": result.same, "similarity": _number(result.similarity), "probability": _number(result.probability)
+        "same": result.same, "similarity": _number(result.similarity), "probability": _number(result.probability),
+        **{key: _number(value) for key in ("logit", "threshold", "fmr") if math.isfinite(value := getattr(result, key))},
     }  # fmt: skip
+
+
+def share(value: float) -> str:
+    """A small rate in per cent, to two figures."""
+    return f"{float(f'{100 * value:.2g}'):g} %"
 
 
 def identified_rows(photo: IdentifiedPhoto) -> list[dict[str, Any]]:
@@ -79,7 +104,7 @@ def identified_rows(photo: IdentifiedPhoto) -> list[dict[str, Any]]:
         {
             **base, "face": number, **dict(zip(("left", "top", "width", "height"), map(round, one.face.box), strict=True)),
             "name": one.name or "", "similarity": _number(one.similarity), "probability": _number(one.probability),
-            "best_candidate": one.candidates[0].name if one.candidates else "",
+            "best_candidate": one.candidates[0].name if one.candidates else "", "reason": one.reason or "",
         }
         for number, one in enumerate(photo.faces, 1)
     ]  # fmt: skip
@@ -87,7 +112,7 @@ def identified_rows(photo: IdentifiedPhoto) -> list[dict[str, Any]]:
 
 
 IDENTIFIED_COLUMNS = ["photo", "face", "left", "top", "width", "height", "name", "similarity", "probability",
-                      "best_candidate", "error"]  # fmt: skip
+                      "best_candidate", "error", "reason"]  # fmt: skip
 
 
 def write_csv(out: TextIO, columns: list[str], rows: Iterable[dict[str, Any]]) -> None:
@@ -120,7 +145,7 @@ def identified_table(photos: Iterable[IdentifiedPhoto], top: int) -> Table:
             cells: list[str | Text] = [
                 _plain(photo.photo) if number == 0 else "",
                 f"{left},{upper} {width}x{height}",
-                _plain(one.name) if one.name else Text(UNKNOWN, "dim"),
+                _plain(one.name) if one.name else Text(f"{UNKNOWN} ({one.reason})" if one.reason else UNKNOWN, "dim"),
                 f"{one.probability:.1%}" if one.candidates else "-",
                 f"{one.similarity:.1%}" if one.candidates else "-",
             ]

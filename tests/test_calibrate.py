@@ -1,17 +1,24 @@
 """Logits to answers: the fit finds what was put in, and the promised rate of false alarms is kept."""
 
 import json
+import math
 from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 
-from facedex.calibrate import Calibration, fit, fit_tail, platt
+from facedex.calibrate import CONTENDERS, Calibration, Scores, fit
 from facedex.errors import DataError, ModelError
+from facedex.fitting import platt
+from facedex.fusion import fuse
+from facedex.tail import Tail, fit_excess, over_probes
 
-PLAIN = Calibration(0.8, -1.0, (1.0, 2.0, 3.5), 0.05, 2.0, 0.0, 100, 200)
-BENT = replace(PLAIN, tail_bend=0.4)  # as of a Gaussian: the further out, the faster it falls
+TAIL = Tail(0.0, 0.4, 1.0, 0.1, 0.2, 1.7, 0.05, 2.0, 0.0)
+PLAIN = Calibration(0.8, -1.0, (Scores(1, 5.0, 1.5, TAIL),), ((TAIL,),), 100, 200, 7.5)
+BENT = replace(PLAIN, scores=(Scores(1, 5.0, 1.5, replace(TAIL, bend=0.4)),))  # falls faster the further out
+FIRST = {"slope": 0.8, "offset": -1.0, "tail_start": [1.0, 2.0, 3.5], "tail_share": 0.05, "tail_rate": 2.0,
+         "tail_bend": 0.1, "people": 100, "faces": 200}  # fmt: skip
 
 
 def sigmoid(z):
@@ -76,10 +83,30 @@ def test_threshold_and_false_alarm_rate_are_inverse(calibration, size, fpir):
     assert calibration.false_alarm_rate(threshold, size) == pytest.approx(fpir, rel=1e-6)
 
 
-def test_false_alarm_rate_of_one_tail_is_the_poisson_form():
-    one = replace(PLAIN, tail_start=(2.0,))
-    passes = 300 * 0.05 * np.exp(-(4.5 - 2) / 0.5)
-    assert one.false_alarm_rate(4.5, 300) == pytest.approx(1 - np.exp(-passes))
+def test_the_rate_of_one_probes_tail_is_that_of_the_best_of_n():
+    one = replace(TAIL, location_sd=0.0, scale_sd=0.0)
+    calibration = replace(PLAIN, scores=(Scores(1, 5.0, 1.5, one),))
+    passed = 0.05 * np.exp(-2 * (4.5 - 1.7))
+    assert calibration.false_alarm_rate(4.5, 300) == pytest.approx(1 - (1 - passed) ** 300)
+
+
+def test_the_rate_averages_over_probes():
+    """By simulation: 200,000 probes with a location and a scale of their own, against 50 people."""
+    rng = np.random.default_rng(3)
+    u, v = rng.standard_normal((2, 200_000))
+    scale = np.exp(0.1 * (0.2 * u + np.sqrt(1 - 0.2**2) * v))
+    passed = 0.05 * np.exp(-2 * ((4.0 - 0.4 * u) / scale - 1.7))
+    assert PLAIN.false_alarm_rate(4.0, 50) == pytest.approx(1 - ((1 - passed) ** 50).mean(), rel=0.02)
+
+
+def test_several_photos_of_a_person_count_by_their_own_tail():
+    shorter = replace(TAIL, location=0.2, scale=0.7)
+    both = replace(PLAIN, scores=(*PLAIN.scores, Scores(4, 5.5, 1.2, shorter)), replicates=((TAIL, shorter),))
+    photos = np.array([1] * 30 + [2] * 10 + [4] * 25 + [9] * 35)  # two count as one, nine as four
+    expected = 1 - (1 - TAIL.survival(3.0)) ** 40 * (1 - shorter.survival(3.0)) ** 60
+    assert both.false_alarm_rate(3.0, photos) == pytest.approx(over_probes(expected))
+    assert both.false_alarm_rate(3.0, 30) == pytest.approx(both.false_alarm_rate(3.0, np.ones(30, int)))
+    assert both.threshold(np.full(100, 4), 0.01) < both.threshold(photos, 0.01) < both.threshold(100, 0.01)
 
 
 def test_threshold_rises_with_the_gallery():
@@ -95,7 +122,7 @@ def test_threshold_falls_as_more_false_alarms_are_allowed():
 def test_false_alarm_rate_falls_with_the_threshold_and_rises_with_the_gallery():
     falling = [BENT.false_alarm_rate(threshold, 100) for threshold in np.linspace(-5, 10, 30)]
     rising = [BENT.false_alarm_rate(5, size) for size in (0, 1, 10, 1000)]
-    assert falling == sorted(falling, reverse=True) and 0 <= falling[-1] < falling[0] <= 1
+    assert falling == sorted(falling, reverse=True) and 0 <= falling[-1] < falling[0] <= 1 + 1e-12
     assert rising[0] == 0 and rising == sorted(set(rising))
 
 
@@ -116,12 +143,12 @@ def test_rate_outside_nought_and_one_is_refused(fpir):
 def test_tail_recovers_its_rate_and_bend(rate, bend):
     surviving = -np.log(1 - np.random.default_rng(21).random(100_000))  # rate e + bend e^2, solved for e
     excess = 2 * surviving / (rate + np.sqrt(rate**2 + 4 * bend * surviving))
-    assert fit_tail(excess) == pytest.approx((rate, bend), abs=0.06)
+    assert fit_excess(excess) == pytest.approx((rate, bend), abs=0.06)
 
 
-@pytest.mark.parametrize("excess", [np.zeros(5), np.array([1.0]), np.array([0.0, 0, 0, 9])])
+@pytest.mark.parametrize("excess", [np.zeros(5), np.array([1.0]), np.array([0.0, 0, 0, 9]), np.empty(0)])
 def test_tail_of_few_scores_still_falls(excess):
-    rate, bend = fit_tail(excess)
+    rate, bend = fit_excess(excess)
     assert 0 < rate < np.inf and 0 <= bend < np.inf
 
 
@@ -135,6 +162,7 @@ def simulated(tail, spread, people=400):
     who = np.repeat(np.arange(people), 2)
     matrix = rng.normal(0, spread, (len(who), 1)) + tail(rng, (len(who), len(who)))
     matrix[who[:, None] == who[None]] += 12
+    np.fill_diagonal(matrix, 100)  # so far away that the scale is about the scores' own
     return fit(matrix, who)
 
 
@@ -163,17 +191,90 @@ def test_realised_rate_of_false_alarms_is_near_the_target(tail, spread, size):
         assert fpir / factor < realised(calibration, tail, spread, size, fpir) < fpir * factor
 
 
+@pytest.mark.parametrize("size", [50, 1000, 20_000])
+def test_realised_rate_of_an_l1_distance_is_near_the_target(size):
+    """Made-up embeddings as a head sees them: sums of absolute differences, people known from two photos."""
+    rng = np.random.default_rng([22, size])
+
+    def people(count, photos):
+        middle = rng.standard_normal((count, 1, 24))
+        return (middle + 0.3 * rng.standard_normal((count, photos, 24))).reshape(-1, 24)
+
+    def logits(a, b):
+        return 20 - np.stack([np.abs(one - b).sum(1) for one in a])
+
+    some = people(300, 2)
+    calibration = fit(logits(some, some), np.repeat(np.arange(300), 2))
+    gallery, probes = people(size, 1), people(1500, 1)
+    best = logits(probes, gallery).max(1)
+    for fpir in (0.2, 0.03):
+        assert fpir / 2 < np.mean(best > calibration.threshold(size, fpir)) < fpir * 2
+
+
 def test_probes_that_differ_need_a_higher_threshold_than_their_pooled_scores_do():
     """What a single tail for all probes would get wrong."""
     apart = simulated(exponential, spread=1.5)
-    pooled = replace(apart, tail_start=(float(np.mean(apart.tail_start)),))
+    tail = apart.scores[0].impostor
+    pooled = replace(apart, scores=(replace(apart.scores[0], impostor=replace(tail, location_sd=0.0)),))
+    assert tail.location_sd / tail.scale == pytest.approx(1.5, rel=0.15)
     assert apart.threshold(100, 0.01) > pooled.threshold(100, 0.01) + 1
+
+
+def test_the_stated_error_covers_what_other_people_would_have_given():
+    fits = []
+    for seed in range(12):
+        rng = np.random.default_rng([77, seed])
+        who = np.repeat(np.arange(60), 2)
+        matrix = rng.normal(0, 0.5, (60, 1))[who] + gaussian(rng, (120, 120))
+        matrix[who[:, None] == who[None]] += 9
+        np.fill_diagonal(matrix, 20)
+        fits.append(fit(matrix, who))
+    thresholds = [one.threshold(1000, 0.01) for one in fits]
+    stated = np.mean([one.threshold_error(1000, 0.01) for one in fits])
+    assert np.std(thresholds, ddof=1) / 2.5 < stated < 2.5 * np.std(thresholds, ddof=1)
+    low, high = fits[0].interval(thresholds[0], 1000)
+    assert 0 < low < 0.01 < high < 0.2
+
+
+def test_a_fit_without_replicates_states_no_error():
+    alone = replace(PLAIN, replicates=())
+    assert math.isnan(alone.threshold_error(10, 0.01)) and all(map(math.isnan, alone.interval(3.0, 10)))
+
+
+def test_fit_knows_people_with_several_photos():
+    """Four photos each: the fused score of strangers spreads less, and the fit says so."""
+    rng = np.random.default_rng(18)
+    who = np.repeat(np.arange(60), 6)
+    matrix = rng.normal(0, 0.3, (len(who), 1)) + gaussian(rng, (len(who), len(who)))
+    matrix[who[:, None] == who[None]] += 6
+    np.fill_diagonal(matrix, 20)
+    found = fit(matrix, who, np.linspace(1, 21, len(who)))
+    assert [one.photos for one in found.scores] == [1, 2, 4]
+    thresholds = [found.threshold(np.full(200, photos), 0.05) for photos in (1, 2, 4)]
+    assert thresholds == sorted(thresholds, reverse=True)
+    best = [rng.normal(0, 0.3) + fuse(gaussian(rng, (200, 4))).max() for _ in range(3000)]
+    assert 0.05 / 1.5 < np.mean(np.array(best) > thresholds[2]) < 0.05 * 1.5
+    assert found.scores[2].genuine_mean > found.scores[0].genuine_mean == pytest.approx(6, abs=0.1)
+    assert found.unclear == pytest.approx(2, abs=0.1)  # a twentieth of the way from 1 to 21
+
+
+def test_everybody_counts_the_same_whatever_the_number_of_photos():
+    """One person with many odd photos moves the fit no more than one with two."""
+    rng = np.random.default_rng(19)
+    who = np.repeat(np.arange(100), 2)
+    many = np.concatenate([who, np.zeros(100, int)])
+    matrix = gaussian(rng, (len(many), len(many)))
+    matrix[many[:, None] == many[None]] += 9
+    np.fill_diagonal(matrix, 20)
+    matrix[many == 0] += 3  # as a probe this one resembles everybody
+    few = fit(matrix[: len(who), : len(who)], who)
+    assert fit(matrix, many).threshold(100, 0.05) == pytest.approx(few.threshold(100, 0.05), abs=0.25)
 
 
 def test_fit_counts_people_and_faces():
     calibration = simulated(gaussian, 0.5, people=40)
     assert (calibration.people, calibration.faces) == (40, 80)
-    assert len(calibration.tail_start) == 64 and list(calibration.tail_start) == sorted(calibration.tail_start)
+    assert [one.photos for one in calibration.scores] == [1] and len(calibration.replicates) > 10
 
 
 @pytest.mark.parametrize("people", [[0, 0, 1, 1, 2, 2], [0, 1, 2, 3, 4, 5]])
@@ -191,50 +292,136 @@ def test_smallest_possible_fit_still_calibrates():
 # the posterior
 
 
+def likelihood_ratio(calibration, score):
+    one = calibration.scores[0]
+    genuine = (
+        np.exp(-(((score - one.genuine_mean) / one.genuine_sd) ** 2) / 2) / one.genuine_sd / math.sqrt(2 * math.pi)
+    )
+    return genuine / one.impostor.density(score)
+
+
+def posterior(scores, size, prior=0.5, calibration=BENT):
+    return calibration.posterior(np.array(scores, float), np.ones(len(scores), int), size, prior)
+
+
 def test_posterior_is_bayes_rule():
-    logits = np.array([3.0, 1.0, -2.0])
-    ratios = np.exp(0.8 * logits - 1)
-    expected = 0.4 / 50 * ratios / (1 - 0.4 + 0.4 / 50 * ratios.sum())
-    assert PLAIN.posterior(logits, size=50, prior=0.4) == pytest.approx(expected)
+    scores = [4.0, 3.0, 2.5]
+    ratios = np.array([likelihood_ratio(BENT, score) for score in scores])
+    missed = 0.5 * math.erfc((5.0 - 2.5) / 1.5 / math.sqrt(2))
+    expected = 0.4 / 50 * ratios / (1 - 0.4 + 0.4 * missed + 0.4 / 50 * ratios.sum())
+    assert posterior(scores, 50, 0.4) == pytest.approx(expected, rel=1e-2)
+
+
+def test_density_is_that_of_the_survival():
+    for score in (-1.0, 1.0, 3.0, 5.0):
+        slope = (over_probes(TAIL.survival(score - 1e-4)) - over_probes(TAIL.survival(score + 1e-4))) / 2e-4
+        assert TAIL.density(score) == pytest.approx(slope, rel=1e-3)
+
+
+def test_posterior_is_honest():
+    """Strangers and enrolled people drawn as the calibration says: of names with probability p, about p are right."""
+    rng = np.random.default_rng(20)
+    tail = replace(TAIL, location_sd=0.2, scale_sd=0.05, bend=0.3)
+    calibration = replace(PLAIN, scores=(Scores(1, 4.0, 1.5, tail),))
+    grid = np.linspace(-4, 12, 4000)
+    levels = np.array([tail.survival(score) for score in grid])  # (grid, probes)
+    weight = np.exp(-(np.linspace(-5, 5, 41) ** 2) / 2)
+    weight = np.outer(weight, weight).ravel() / weight.sum() ** 2
+    stated, right = [], []
+    for prior, size in ((0.5, 20), (0.2, 300)):
+        for probe in rng.choice(len(weight), 1500, p=weight):
+            scores = np.interp(rng.random(size), levels[::-1, probe], grid[::-1])
+            known = rng.random() < prior
+            if known:
+                scores[0] = rng.normal(4.0, 1.5)
+            order = np.argsort(-scores)
+            stated.append(calibration.posterior(scores[order], np.ones(size, int), size, prior)[0])
+            right.append(known and order[0] == 0)
+    stated, right = np.array(stated), np.array(right)
+    for low, high in ((0, 0.1), (0.1, 0.4), (0.4, 0.8), (0.8, 1.01)):
+        held = (stated >= low) & (stated < high)
+        assert held.sum() > 50
+        error = 3.5 * np.sqrt(0.25 / held.sum()) if 0.1 < low < 0.8 else 0.06
+        assert right[held].mean() == pytest.approx(stated[held].mean(), abs=error)
+
+
+def test_the_best_of_a_hundred_thousand_strangers_is_not_probable():
+    best = PLAIN.threshold(100_000, 0.5)  # half of all strangers' best candidates score higher
+    assert PLAIN.similarity(best) > 0.98
+    assert posterior([best], 100_000, 0.5, PLAIN)[0] < 0.5
+    assert posterior([best], 100_000, 0.01, PLAIN)[0] < 0.02
+
+
+def test_posterior_does_not_hang_on_how_many_are_listed():
+    scores = np.sort(np.random.default_rng(21).normal(1, 1, 60))[::-1]
+    whole = posterior(scores, 500)
+    for listed in (CONTENDERS, CONTENDERS + 1, 30):
+        assert posterior(scores[:listed], 500) == pytest.approx(whole[:listed])
+    assert posterior(scores[:2], 500) == pytest.approx(whole[:2], rel=0.15)
 
 
 def test_posteriors_sum_to_less_than_one():
     rng = np.random.default_rng(17)
-    for _ in range(100):
-        logits = rng.normal(0, 8, rng.integers(1, 30))
-        posterior = PLAIN.posterior(logits, size=1000, prior=0.5)
-        assert (posterior > 0).all() and posterior.sum() < 1
+    for _ in range(50):
+        found = posterior(np.sort(rng.normal(0, 4, rng.integers(1, 30)))[::-1], 1000)
+        assert (found > 0).all() and found[:CONTENDERS].sum() < 1
 
 
 def test_posterior_falls_with_the_gallery():
-    tops = [PLAIN.posterior(np.array([6.0, 1.0]), size, 0.5)[0] for size in (2, 10, 1000, 10**6)]
+    tops = [posterior([6.0, 1.0], size)[0] for size in (2, 10, 1000, 10**6)]
     assert tops == sorted(set(tops), reverse=True)
 
 
 def test_posterior_falls_when_another_candidate_comes_near():
-    alone = PLAIN.posterior(np.array([9.0, -9.0]), 100, 0.5)[0]
-    contested = PLAIN.posterior(np.array([9.0, 8.9]), 100, 0.5)[0]
-    assert alone > 0.8 and contested < 0.5
+    alone, contested = posterior([6.0, 0.0], 100)[0], posterior([6.0, 5.95], 100)[0]
+    assert alone > 0.8 and contested < 0.6
 
 
 def test_posterior_keeps_the_order_and_survives_extremes():
-    with np.errstate(over="raise", invalid="raise"):
-        assert PLAIN.posterior(np.array([2000.0, 1999.0, -2000.0]), 10, 0.5).tolist() == pytest.approx(
-            [sigmoid(0.8), sigmoid(-0.8), 0]
-        )
-        assert PLAIN.posterior(np.array([-2000.0]), 10, 0.5) == pytest.approx([0])
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        found = posterior([2000.0, 6.0, 5.0, 0.0, -2000.0], 10)
+    assert np.isfinite(found).all() and list(found) == sorted(found, reverse=True)
+
+
+def test_more_alike_is_never_less_probable():
+    tops = [posterior([score], 100)[0] for score in np.linspace(-2, 40, 200)]
+    assert (np.diff(tops) > -1e-9).all() and tops[-1] > 0.999
 
 
 def test_posterior_of_no_candidates_is_empty():
-    assert PLAIN.posterior(np.empty(0), 0, 0.5).shape == (0,)
+    assert PLAIN.posterior(np.empty(0), np.empty(0), 0, 0.5).shape == (0,)
+
+
+def test_pair_posterior_is_bayes_on_the_similarity():
+    assert PLAIN.pair_posterior(2.0, 0.5) == pytest.approx(float(PLAIN.similarity(2.0)))
+    p = float(PLAIN.similarity(2.0))
+    assert PLAIN.pair_posterior(2.0, 0.1) == pytest.approx(0.1 * p / (0.1 * p + 0.9 * (1 - p)))
 
 
 # in a model file
 
 
 def test_calibration_survives_json():
-    meta = json.loads(json.dumps({"calibration": PLAIN.to_meta()}))
-    assert Calibration.from_meta(meta) == PLAIN
+    found = simulated(gaussian, 0.5, people=40)
+    for calibration in (PLAIN, found):
+        meta = json.loads(json.dumps({"calibration": calibration.to_meta()}))
+        again = Calibration.from_meta(meta)
+        assert again.threshold(1000, 0.01) == pytest.approx(calibration.threshold(1000, 0.01), abs=1e-3)
+        assert (again.people, again.faces, again.unclear) == (
+            calibration.people,
+            calibration.faces,
+            calibration.unclear,
+        )
+        assert Calibration.from_meta({"calibration": again.to_meta()}) == again
+
+
+def test_a_calibration_of_the_first_version_still_answers():
+    found = Calibration.from_meta({"calibration": FIRST})
+    assert (found.slope, found.people, found.replicates) == (0.8, 100, ())
+    excess = found.threshold(1000, 0.01) - np.array([1.0, 2.0, 3.5])
+    passes = 1000 * 0.05 * np.exp(-2 * excess - 0.1 * np.maximum(excess, 0) ** 2)
+    assert 0.01 / 2.5 < -np.expm1(-passes).mean() < 0.01 * 2  # quantiles of the probes became a normal distribution
+    assert posterior([8.0], 10, 0.5, found)[0] > 0.85 > posterior([1.0], 10, 0.5, found)[0]
 
 
 @pytest.mark.parametrize(
@@ -243,8 +430,11 @@ def test_calibration_survives_json():
         {},
         {"calibration": None},
         {"calibration": {"slope": 1.0}},
-        {"calibration": {**PLAIN.to_meta(), "tail_start": ["x"]}},
-        {"calibration": {**PLAIN.to_meta(), "later": 1}},
+        {"calibration": {**FIRST, "tail_start": ["x"]}},
+        {"calibration": {**PLAIN.to_meta(), "scores": []}},
+        {"calibration": {**PLAIN.to_meta(), "scores": [{"photos": 1, "genuine": [1.0, 1.0], "impostor": [1.0]}]}},
+        {"calibration": {**PLAIN.to_meta(), "replicates": [[]]}},
+        {"calibration": {**PLAIN.to_meta(), "version": 3}},
     ],
 )
 def test_model_without_a_calibration_is_a_model_error(meta):

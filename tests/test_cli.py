@@ -23,7 +23,7 @@ from facedex.modelfile import ModelFile, read_graph, read_model, shipped_model
 Done = namedtuple("Done", "code out err")
 
 IDENTIFIED = ["photo", "face", "left", "top", "width", "height", "name", "similarity", "probability",
-              "best_candidate", "error"]  # fmt: skip
+              "best_candidate", "error", "reason"]  # fmt: skip
 ODD_NAMES = [
     "Ada [1]", "[bold]Bob[/bold]", "\\[red]Cy", "[/]", ":smile: Dee", "É. Ñandú", "山田 太郎", "😀 Fay", "محمد",
     "O'Neil \"Q\", Gus", "a;b\\", "--json", "x" * 70,
@@ -201,10 +201,13 @@ def test_identify_json(run, enrolled, database):
     done = run("identify", database / "Ada.png", database / "gone.png", "-g", enrolled, "--top", 2, "--json")
     assert done.code == 1
     good, bad = lines(done.out)
-    assert list(good) == list(bad) == ["photo", "faces", "error"]
+    assert list(good) == list(bad) == ["photo", "faces", "error", "decision"]
     assert good["photo"] == str(database / "Ada.png") and good["error"] is None
     (face,) = good["faces"]
-    assert list(face) == ["box", "score", "name", "similarity", "probability", "candidates"]
+    assert list(face) == ["box", "score", "name", "similarity", "probability", "candidates", "quality", "reason"]
+    assert (
+        good["decision"]["fpir"] == pytest.approx(0.01) and good["decision"]["people"] > 0 and bad["decision"] is None
+    )
     left, top, width, height = face["box"]
     assert 0 < left < left + width < 240 and 0 < top < top + height < 240
     assert 0.6 <= face["score"] <= 1 and face["name"] == "Ada"
@@ -290,6 +293,28 @@ def test_a_folder_for_pictures_that_cannot_be_made_is_one_line(run, enrolled, da
     one_line(done, "cannot be written")
 
 
+def test_a_threshold_by_hand_tells_what_it_stands_for(run, enrolled, database):
+    low, high = (run("identify", database / "Ada.png", "-g", enrolled, "--threshold", value) for value in (-1e9, 1000))
+    assert low.code == 0 and "threshold -1e+09: 100 % of strangers would be named among" in low.err
+    assert high.code == 1 and "threshold 1000: " in high.err and "unknown" in high.out
+    wrong = run("identify", database / "Ada.png", "-g", enrolled, "--threshold", "nan")
+    assert wrong.code == 2 and "--threshold" in wrong.err
+
+
+def test_nobody_is_twice_in_a_photo_unless_allowed(run, enrolled, database, tmp_path):
+    from helpers import drawn_face
+    from PIL import Image
+
+    ada = np.asarray(Image.open(database / "Ada.png"))
+    assert ada.shape == drawn_face(0).shape
+    Image.fromarray(np.concatenate([ada, np.full_like(ada, 128), ada], 1)).save(tmp_path / "two.png")
+    arguments = ("identify", tmp_path / "two.png", "-g", enrolled, "--threshold", -1000, "--json")
+    names = [
+        [face["name"] for face in lines(run(*arguments, *more).out)[0]["faces"]] for more in ((), ("--allow-repeat",))
+    ]
+    assert len(set(names[0])) == 2 and names[1] == ["Ada", "Ada"]
+
+
 # verify and evaluate
 
 
@@ -299,7 +324,11 @@ def test_verify_says_same_or_different(run, database, models):
     assert (same.code, different.code) == (0, 1)
     for done, answer in ((same, True), (different, False)):
         (found,) = lines(done.out)
-        assert list(found) == ["same", "similarity", "probability"] and found["same"] is answer
+        assert (
+            list(found) == ["same", "similarity", "probability", "logit", "threshold", "fmr"]
+            and found["same"] is answer
+        )
+        assert (found["logit"] >= found["threshold"]) is answer and found["fmr"] == 0.001
     assert "the same person" in run("verify", *pair, "-m", models["sure"]).out
     assert "different people" in run("verify", *pair, "-m", models["never"]).out
 

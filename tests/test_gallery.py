@@ -33,6 +33,7 @@ from PIL import Image
 
 from facedex import search
 from facedex import store as store_module
+from facedex.calibrate import Calibration, Scores
 from facedex.enrolment import named_photos
 from facedex.errors import (
     DataError,
@@ -49,6 +50,7 @@ from facedex.errors import (
 from facedex.gallery import Gallery
 from facedex.modelfile import ModelFile, read_graph, read_model, shipped_model
 from facedex.store import FILE, Store
+from facedex.tail import Tail
 
 
 def enroll(opened, *sources, name=None, strict=False):
@@ -378,13 +380,14 @@ def test_a_match_through_the_index_is_the_exhaustive_one(crowd, top):
             assert len(found) == len({one.name for one in found}) == min(top, 300)
 
 
-def test_a_persons_score_is_that_of_the_best_photo(crowd):
+def test_a_persons_score_is_fused_from_all_photos(crowd):
     opened, vectors = crowd
     probe = near(vectors[7], 3)
     best = opened.match(probe, top=1)[0]
     photos = np.stack([near(vectors[7], 70 + j) for j in range(8)])
     assert best.name == "p007"
-    assert best.logit == pytest.approx(float(opened.head.logits(probe, photos).max()), abs=1e-4)
+    logits = opened.head.logits(probe, photos).astype(float)
+    assert best.logit == pytest.approx(np.log(np.exp(logits).mean()), abs=1e-4)
 
 
 def test_candidates_come_best_first_with_probabilities_that_add_up(crowd):
@@ -402,11 +405,10 @@ def test_a_prior_against_the_person_makes_the_name_less_probable(crowd):
     assert low.probability < high.probability and low.similarity == high.similarity
 
 
-def test_the_threshold_grows_with_the_number_of_faces(tmp_path):
-    sizes = [1, 10, 200]
+def test_the_threshold_grows_with_the_number_of_people(tmp_path):
     thresholds = []
-    for size in sizes:
-        with gallery(tmp_path / str(size), [record("one person", vector) for vector in unit(size)]) as opened:
+    for size in (1, 10, 200):
+        with gallery(tmp_path / str(size), people(unit(size))) as opened:
             thresholds.append(opened.threshold(0.01))
             assert opened.threshold(0.001) > opened.threshold(0.01)
     assert thresholds == sorted(thresholds) and len(set(thresholds)) == 3
@@ -882,3 +884,45 @@ def test_manifest_is_readable_by_people(tmp_path):
         opened.match(unit(1)[0])
         manifest = json.loads((tmp_path / "g" / "manifest.json").read_text())
         assert manifest["count"] == 3 and manifest["model"] == opened.model.fingerprint
+
+
+# several photos of a person, and how good they are
+
+
+def test_the_threshold_follows_the_photos_of_each_person(tmp_path):
+    """By a calibration that knows people with four photos, eight people with four need a lower one than with one."""
+    shorter = Tail(0.0, 0.1, 0.7, 0.05, 0.0, 1.7, 0.05, 2.0, 0.2)
+    level = Scores(4, 5.0, 1.0, shorter)
+    with gallery(tmp_path / "g", people(unit(8))) as opened:
+        tail = Tail(0.0, 0.1, 1.0, 0.05, 0.0, 1.7, 0.05, 2.0, 0.2)
+        opened.calibration = Calibration(1.0, 0.0, (Scores(1, 5.0, 1.0, tail), level), ((tail, shorter),), 9, 9)
+        before = opened.threshold(0.01)
+        assert before == pytest.approx(opened.calibration.threshold(8, 0.01))
+        with Store(tmp_path / "g") as store:
+            store.add([one for seed in (1, 2, 3) for one in people(unit(8, seed=seed))])
+        assert opened.threshold(0.01) == pytest.approx(opened.calibration.threshold(np.full(8, 4), 0.01))
+        assert opened.threshold(0.01) < before - 0.1
+        rate, low, high = opened.false_alarm_rate(opened.threshold(0.01))
+        assert rate == pytest.approx(0.01) and low == pytest.approx(high) == pytest.approx(rate)
+
+
+def test_a_shortlist_misses_nobody_whose_photos_fuse_to_more(tmp_path):
+    """Many have one lucky photo among poor ones; one person's photos are all good, but none the best."""
+    probe = unit(1)[0]
+    good = [record("steady", near(probe, seed, 0.62)) for seed in range(6)]
+    lucky = [record(f"lucky{i}", near(probe, 100 + i, 0.6)) for i in range(30)]
+    poor = [record(f"lucky{i}", vector) for i in range(30) for vector in unit(5, seed=500 + i)]
+    with gallery(tmp_path / "g", [*good, *lucky, *poor]) as opened:
+        through = opened.match(probe, top=1, shortlist=3)
+        assert through == opened.match(probe, top=1, exhaustive=True)
+        assert through[0].name == "steady"
+
+
+def test_a_poor_photo_is_enrolled_with_a_notice(tmp_path):
+    save_face(tmp_path / "d" / "Ada.png", 1)
+    Image.open(tmp_path / "d" / "Ada.png").resize((40, 40)).save(tmp_path / "d" / "Bob.png")
+    with Gallery(tmp_path / "g", create=True) as opened, named_photos([tmp_path / "d"]) as (photos, _):
+        found = {result.name: result for result in opened.enroll(photos)}
+        assert len(opened) == 2
+    assert found["Bob"].status == "enrolled" and "small" in found["Bob"].reason
+    assert "small" not in (found["Ada"].reason or "")

@@ -9,12 +9,13 @@ import pytest
 from helpers import drawn_face, gallery, people, record, save_blank, save_face, unit
 from PIL import Image
 
-from facedex.calibrate import Calibration
+from facedex.calibrate import Calibration, Scores
 from facedex.enrolment import named_photos
 from facedex.errors import ModelError, NoFace, PhotoNotFound
 from facedex.gallery import Gallery
 from facedex.identification import Verifier, expand, identify
 from facedex.store import Store
+from facedex.tail import Tail
 
 
 def second_photo(path, seed):
@@ -44,9 +45,10 @@ def one(opened, photo, **options):
     return face
 
 
-def tail(start, scale=1.0):
-    """A calibration by which one enrolled face is passed by a stranger with probability exp(-(t - start) / scale)."""
-    return Calibration(1.0, 0.0, (float(start),), 1.0, 1 / scale, 0.0, 100, 100)
+def tail(start, scale=1.0, **facts):
+    """A calibration by which one enrolled person is passed by a stranger with probability exp(-(t - start) / scale)."""
+    impostor = Tail(start + scale * np.log(2), 0.0, 1.0, 0.0, 0.0, 0.0, 0.5, 1 / scale, 0.0)
+    return Calibration(1.0, 0.0, (Scores(1, start + 4 * scale, scale, impostor),), (), 100, 100, **facts)
 
 
 # the decision
@@ -119,6 +121,89 @@ def test_with_and_without_the_index_the_answer_is_one(drawn, tmp_path):
     photo = second_photo(tmp_path / "p.jpg", 1)
     through, past = (one(drawn, photo, top=5, exhaustive=exhaustive) for exhaustive in (False, True))
     assert (through.name, through.candidates) == (past.name, past.candidates)
+
+
+def test_the_decision_follows_people_enrolled_meanwhile(drawn, tmp_path):
+    """Between two photos of one call another process enrols; the second is judged by the new size."""
+    photo = str(second_photo(tmp_path / "p.jpg", 1))
+    drawn.calibration = tail(one(drawn, photo).candidates[0].logit - np.log(3 / 0.03))
+    found = identify(drawn, [photo] * 40, fpir=0.05)
+    before = next(found)
+    with Store(drawn.folder) as store:
+        store.add(people(unit(300), "stranger"))
+    after = next(found)
+    assert before.faces[0].name == "Bob" and after.faces[0].name is None
+    assert (before.decision.people, after.decision.people) == (3, 303)
+    assert before.decision.threshold < after.decision.threshold
+    assert before.decision.fpir == pytest.approx(0.05) == after.decision.fpir
+
+
+def test_a_threshold_by_hand_is_kept_and_its_rate_told(drawn, tmp_path):
+    photo = second_photo(tmp_path / "p.jpg", 1)
+    logit = one(drawn, photo).candidates[0].logit
+    drawn.calibration = tail(logit - 3)
+    (found,) = identify(drawn, [photo], threshold=logit - 0.01)
+    assert found.faces[0].name == "Bob" and found.decision.threshold == logit - 0.01
+    assert found.decision.fpir == pytest.approx(1 - (1 - np.exp(-2.99)) ** 3)
+    assert one(drawn, photo, threshold=logit + 0.01).name is None
+
+
+def test_the_probability_does_not_hang_on_how_many_are_shown(drawn, tmp_path):
+    with Store(drawn.folder) as store:
+        store.add(people(unit(100), "stranger"))
+    photo = second_photo(tmp_path / "p.jpg", 1)
+    assert len({one(drawn, photo, top=top).probability for top in (1, 5, 40, 103)}) == 1
+
+
+def test_two_faces_of_one_photo_are_never_one_person(drawn, tmp_path):
+    both = np.full((240, 560, 3), 128, np.uint8)
+    both[:, :240] = drawn_face(1)
+    both[:, 320:] = (drawn_face(1) * 0.8).astype(np.uint8)
+    Image.fromarray(both).save(tmp_path / "p.png")
+    found = identify(drawn, [tmp_path / "p.png"], top=3, threshold=1e6)
+    scores = [[c.logit for c in face.candidates] for face in next(found).faces]
+    least = max(max(row[1:]) for row in scores) + 0.01  # only the first of either passes
+    assert min(row[0] for row in scores) > least
+    (once,) = identify(drawn, [tmp_path / "p.png"], threshold=least)
+    (twice,) = identify(drawn, [tmp_path / "p.png"], threshold=least, allow_repeat=True)
+    assert [face.name for face in twice.faces] == ["Bob", "Bob"]
+    assert sorted(face.name or "" for face in once.faces) == ["", "Bob"]
+    unnamed = next(face for face in once.faces if face.name is None)
+    assert unnamed.reason == "Bob is another face of this photo"
+    assert unnamed.candidates[0].name == "Bob"
+
+
+def test_who_is_named_is_the_first_of_the_candidates(drawn, tmp_path):
+    """The second best becomes the name of a face whose best is taken; it is then listed first."""
+    both = np.full((240, 560, 3), 128, np.uint8)
+    both[:, :240] = drawn_face(1)
+    both[:, 320:] = (drawn_face(1) * 0.8).astype(np.uint8)
+    Image.fromarray(both).save(tmp_path / "p.png")
+    (found,) = identify(drawn, [tmp_path / "p.png"], threshold=-1e6, top=2)
+    names = [face.name for face in found.faces]
+    assert None not in names and len(set(names)) == 2
+    for face in found.faces:
+        assert (face.candidates[0].name, face.candidates[0].probability) == (face.name, face.probability)
+        assert len(face.candidates) == 2
+
+
+def test_an_unknown_says_what_is_wrong_with_the_face(drawn, tmp_path):
+    photo = second_photo(tmp_path / "p.jpg", 1)
+    clear, small = one(drawn, photo, threshold=1e6), tmp_path / "small.png"
+    assert clear.quality.width > 60 and clear.quality.length > 0
+    Image.open(photo).resize((48, 48), Image.Resampling.LANCZOS).save(small)
+    face = one(drawn, small, threshold=1e6)
+    assert face.name is None and f"small ({face.quality.width:.0f} px wide)" in face.reason
+    assert one(drawn, small, threshold=-1e6).reason is None  # who has a name needs no excuse
+
+
+def test_a_short_embedding_is_called_unclear(drawn, tmp_path):
+    photo = second_photo(tmp_path / "p.jpg", 1)
+    length = one(drawn, photo).quality.length
+    drawn.calibration = tail(0.0, unclear=length + 1)
+    assert "unclear" in one(drawn, photo, threshold=1e6).reason
+    drawn.calibration = tail(0.0, unclear=length - 1)
+    assert "unclear" not in (one(drawn, photo, threshold=1e6).reason or "")
 
 
 # photos
@@ -202,8 +287,9 @@ def test_verification_follows_the_rate_and_the_prior_asked_for(tmp_path):
     verifier.calibration = tail(float(verifier.head.logits(*vectors)) - np.log(1 / 0.03))
     assert verifier.verify(a, b, fmr=0.05).same and not verifier.verify(a, b, fmr=0.02).same
     assert verifier.verify(a, b, prior=0.001).probability < verifier.verify(a, b, prior=0.9).probability
-    even = verifier.verify(a, b, prior=0.5)
+    even = verifier.verify(a, b, prior=0.5, fmr=0.02)
     assert even.probability == pytest.approx(even.similarity)
+    assert even.fmr == 0.02 and even.logit < even.threshold == pytest.approx(even.logit + np.log(0.03 / 0.02), abs=1e-6)
 
 
 def test_verification_needs_a_face_in_both(tmp_path):

@@ -1,5 +1,6 @@
 """Tables, JSON, CSV and pictures, from results made by hand."""
 
+import dataclasses
 import io
 import json
 
@@ -12,8 +13,9 @@ from facedex.detect import Face
 from facedex.evaluation import tables
 from facedex.evaluation.pairs import PairsReport
 from facedex.gallery import Enrolled
-from facedex.identification import Identification, IdentifiedPhoto, Verification
+from facedex.identification import Decision, Identification, IdentifiedPhoto, Verification
 from facedex.lookup import Candidate
+from facedex.quality import Quality
 from facedex.store import PersonRecord
 
 ODD = ["Ada [1]", "[bold]Bob[/bold]", "\\[red]Cy", "[/]", ":smile:", "日本 😀", "a\\"]
@@ -49,11 +51,36 @@ def test_the_json_of_identify_exactly():
                     {"name": "Ada", "similarity": 0.876543, "probability": 0.9},
                     {"name": "Bob [x]", "similarity": 0.1, "probability": 0.05},
                 ],
+                "quality": None,
+                "reason": None,
             }
         ],
         "error": None,
+        "decision": None,
     }
-    assert render.identified(IdentifiedPhoto("x", error="why")) == {"photo": "x", "faces": [], "error": "why"}
+    assert render.identified(IdentifiedPhoto("x", error="why")) == {
+        "photo": "x", "faces": [], "error": "why", "decision": None,
+    }  # fmt: skip
+
+
+def test_the_json_tells_the_decision_and_the_quality():
+    stranger = dataclasses.replace(face(None), quality=Quality(23.456789, 0.01, 0.4, 0.8, 9.87654), reason="face small")
+    decision = Decision(3.25, 0.01, float("nan"), float("nan"), 12)
+    found = render.identified(IdentifiedPhoto("x", (stranger,), decision=decision))
+    assert found["faces"][0]["reason"] == "face small"
+    assert found["faces"][0]["quality"] == {
+        "width": 23.4568, "sharpness": 0.01, "turn": 0.4, "score": 0.8, "length": 9.8765,
+    }  # fmt: skip
+    assert found["decision"] == {
+        "threshold": 3.25, "fpir": 0.01, "fpir_low": None, "fpir_high": None, "people": 12,
+    }  # fmt: skip
+    json.loads(render.json_line(found), parse_constant=pytest.fail)
+    assert "unknown (face small)" in printed(render.identified_table([IdentifiedPhoto("x", (stranger,))], 1))
+    assert render.identified_rows(IdentifiedPhoto("x", (stranger,)))[0]["reason"] == "face small"
+
+
+def test_small_rates_keep_two_figures():
+    assert [render.share(value) for value in (0.01, 0.0123, 0.00098765, 0.5)] == ["1 %", "1.2 %", "0.099 %", "50 %"]
 
 
 def test_the_json_of_the_others_exactly():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -31,9 +32,16 @@ def identify(
     fpir: Annotated[
         float, typer.Option(min=1e-9, max=0.999, help="Share of strangers who may be given a name.")
     ] = 0.01,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Logit that a name must reach, in place of --fpir; the FPIR it stands for is told."),
+    ] = None,
     prior: Annotated[
         float, typer.Option(min=1e-9, max=1 - 1e-9, help="Chance that whoever is in the photo is enrolled.")
     ] = 0.5,
+    allow_repeat: Annotated[
+        bool, typer.Option("--allow-repeat", help="Let two faces of one photo have the same name.")
+    ] = False,
     exhaustive: Annotated[bool, typer.Option("--exhaustive", help="Score everybody, without the index.")] = False,
     annotate: Annotated[
         Path | None, typer.Option(help="Write the photos with boxes and names into this folder.")
@@ -50,6 +58,8 @@ def identify(
     from facedex.identification import identify as identify_photos
 
     one_format(as_json, as_csv)
+    if threshold is not None and not math.isfinite(threshold):
+        raise typer.BadParameter("--threshold is a logit; give a number")
     wanted = list(expand(photos, say if len(photos) > 1 else None))
     if not wanted:
         raise PhotoNotFound(f"{', '.join(map(str, photos))} hold no photos; name another folder")
@@ -57,6 +67,15 @@ def identify(
     with Gallery(gallery, model) as known:
         if not len(known):
             say(f"nobody is enrolled in {gallery}; every face is unknown")
+        elif threshold is not None:
+            rate, low, high = known.false_alarm_rate(threshold)
+            within = (
+                ""
+                if math.isnan(low)
+                else f", {render.share(low)} to {render.share(high)} given the calibration's error"
+            )
+            say(f"threshold {threshold:g}: {render.share(rate)} of strangers would be named among {len(known):,} people "
+                f"(FPIR{within})")  # fmt: skip
         if as_csv:
             render.write_csv(sys.stdout, render.IDENTIFIED_COLUMNS, [])
         with progress_bar(len(wanted) if len(wanted) > 8 else None) as progress:
@@ -64,6 +83,7 @@ def identify(
             for photo in identify_photos(
                 known, wanted, top=top, fpir=fpir, prior=prior, exhaustive=exhaustive,
                 keep_pixels=annotate is not None, device=device,
+                threshold=threshold, allow_repeat=allow_repeat,
             ):  # fmt: skip
                 progress.advance(task)
                 if as_json:
@@ -91,6 +111,9 @@ def verify(
     a: Annotated[Path, typer.Argument(help="A photo.")],
     b: Annotated[Path, typer.Argument(help="Another.")],
     fmr: Annotated[float, typer.Option(min=1e-9, max=0.999, help="Share of different pairs called the same.")] = 1e-3,
+    prior: Annotated[
+        float, typer.Option(min=1e-9, max=1 - 1e-9, help="Share of such pairs that are the same person's.")
+    ] = 0.5,
     model: ModelOption = None,
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
@@ -99,9 +122,10 @@ def verify(
     from facedex import render
     from facedex.identification import Verifier
 
-    result = Verifier(model, device).verify(a, b, fmr)
+    result = Verifier(model, device).verify(a, b, fmr, prior)
     if as_json:
         print(render.json_line(render.verified(result)))
     else:
-        print(f"{'the same person' if result.same else 'different people'} (similarity {result.similarity:.1%})")
+        print(f"{'the same person' if result.same else 'different people'} (similarity {result.similarity:.1%}; "
+              f"decided so that {render.share(fmr)} of different pairs pass)")  # fmt: skip
     raise typer.Exit(0 if result.same else 1)

@@ -52,7 +52,7 @@ def records() -> list[FaceRecord]:
 
 
 def answers(gallery: Gallery) -> list[list[tuple[str, float]]]:
-    """Everybody's name and logit, best first, for probes of our own."""
+    """Everybody's name and logit (fused where there are several photos), best first, for probes of our own."""
     return [[(c.name, round(c.logit, 5)) for c in gallery.match(probe, top=9)] for probe in vectors(5, seed=1)]
 
 

@@ -1,0 +1,116 @@
+"""What a calibration is fitted to: logits of faces, as pairs and as people enrolled from several photos."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from facedex.fusion import fuse
+from facedex.tail import Impostors, Tail
+
+LEAST_PEOPLE = 4  # below, there is no tail to speak of
+
+_FACES = 2000  # at most in a fit
+_SUBSETS = 4  # ways of choosing several photos of a person that are looked at
+
+
+def sample(people: np.ndarray) -> np.ndarray:
+    """Positions of so many photos of each person that there are not too many in all."""
+    order = np.random.default_rng(0xFACE).permutation(len(people))
+    seen = np.zeros(people.max() + 1, int)
+    rank = np.empty(len(people), int)
+    for at in order:
+        rank[at] = seen[people[at]]
+        seen[people[at]] += 1
+    most = next(k for k in range(int(rank.max()) + 1, 0, -1) if (rank < k).sum() <= _FACES or k == 2)
+    return np.flatnonzero(rank < most)
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """Fused scores `against` (n, sets) of n faces, of `people` (n,), with people enrolled from `photos` photos each;
+    `owner` (sets,) says whose each set is. NaN where a face is in the set itself. `top`: the score of a face against
+    itself.
+    """
+
+    photos: int
+    people: np.ndarray
+    against: np.ndarray
+    owner: np.ndarray
+    top: float
+
+    @classmethod
+    def of(cls, matrix: np.ndarray, people: np.ndarray, photos: int, top: float) -> Enrolled | None:
+        """From the logits of all faces; None where too few people have photos to spare."""
+        if photos == 1:
+            against = matrix.copy()
+            np.fill_diagonal(against, np.nan)
+            return cls(1, people, against, people, top)
+        rng = np.random.default_rng([0x5E75, photos])
+        sets: list[np.ndarray] = []
+        for person in range(people.max() + 1):
+            mine = np.flatnonzero(people == person)
+            if len(mine) > photos:
+                sets += [rng.choice(mine, photos, replace=False) for _ in range(_SUBSETS)]
+        if len(sets) < LEAST_PEOPLE * _SUBSETS:
+            return None
+        against = np.stack([fuse(matrix[:, chosen]) for chosen in sets], 1)
+        for column, chosen in enumerate(sets):
+            against[chosen, column] = np.nan
+        return cls(photos, people, against, people[[chosen[0] for chosen in sets]], top)
+
+    def genuine(self) -> tuple[float, float]:
+        """Mean and standard deviation of scores against the own person, everybody counting the same."""
+        row, column = np.nonzero((self.people[:, None] == self.owner[None]) & ~np.isnan(self.against))
+        score, person = self.against[row, column], self.people[row]
+        weight = 1 / np.bincount(person)[person]
+        weight /= weight.sum()
+        mean = float(weight @ score)
+        return mean, max(float(np.sqrt(weight @ (score - mean) ** 2)), 1e-3)
+
+    def tail(self, times: np.ndarray, start: float | None = None) -> Tail:
+        """The impostor tail when everybody counts `times` (people,) times, as probe and as enrolled."""
+        probes = times / np.bincount(self.people, minlength=len(times))
+        gallery = times / np.maximum(np.bincount(self.owner, minlength=len(times)), 1)
+        return self._impostors.fit(probes[self.people], gallery[self.owner], start)
+
+    @cached_property
+    def _impostors(self) -> Impostors:
+        return Impostors(np.nan_to_num(self.against), self.people[:, None] != self.owner[None], self.top)
+
+
+def platt(genuine: np.ndarray, impostor: np.ndarray) -> tuple[float, float]:
+    """Slope and offset of Platt scaling (Platt 1999, by Newton's method as in Lin et al. 2007), the two kinds
+    of pair weighing half each, with Platt's smoothed targets; the slope is kept positive.
+    """
+    x = np.concatenate([genuine, impostor]).astype(np.float64)
+    weight = np.concatenate([np.full(len(genuine), 0.5 / len(genuine)), np.full(len(impostor), 0.5 / len(impostor))])
+    target = np.concatenate(
+        [
+            np.full(len(genuine), (len(genuine) + 1) / (len(genuine) + 2)),
+            np.full(len(impostor), 1 / (len(impostor) + 2)),
+        ]
+    )
+    mean, spread = float(x.mean()), float(x.std()) or 1.0
+    design = np.stack([(x - mean) / spread, np.ones_like(x)], 1)
+
+    def loss(theta: np.ndarray) -> float:
+        z = design @ theta
+        return float((weight * (np.logaddexp(0, z) - target * z)).sum())
+
+    theta = np.array([1.0, 0.0])
+    for _ in range(100):
+        p = np.exp(-np.logaddexp(0.0, -(design @ theta)))
+        gradient = design.T @ (weight * (p - target))
+        hessian = (design * (weight * p * (1 - p))[:, None]).T @ design + 1e-10 * np.eye(2)
+        step = np.linalg.solve(hessian, gradient)
+        size, before = 1.0, loss(theta)
+        while loss(theta - size * step) > before and size > 1e-6:
+            size /= 2
+        theta = theta - size * step
+        if np.abs(size * step).max() < 1e-9:
+            break
+    slope = max(float(theta[0]) / spread, 1e-6)
+    return slope, float(theta[1]) - slope * mean

@@ -1,0 +1,75 @@
+"""How well a face can be recognised, and in words why not.
+
+Measures and limits were chosen by error-versus-discard curves (Grother and Tabassi 2007); scripts/quality.py draws
+them anew. Nothing is refused for its quality: it warns at enrolment and explains an unknown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from facedex.detect import Face
+
+SMALL = 32.0  # pixels from ear to ear: below, errors rise steeply
+BLURRED = 0.012
+TURNED = 0.30  # about 40 degrees
+DOUBTFUL = 0.75  # of the detector's score
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What can be told of a face before it is compared.
+
+    `width`: of its box, in the photo's pixels; `sharpness`: energy of the aligned crop's finest detail over its
+    contrast, 0 for none; `turn`: how far the nose lies from the middle of the eyes, in distances between the eyes, 0
+    seen from the front and about .5 in profile; `score`: the detector's, 0..1.
+    """
+
+    width: float
+    sharpness: float
+    turn: float
+    score: float
+    length: float
+
+    @classmethod
+    def of(cls, face: Face, crop: np.ndarray, length: float) -> Quality:
+        """Of a face, its aligned crop (112, 112, 3) uint8 RGB, and its embedding's length."""
+        return cls(float(min(face.box[2:])), sharpness(crop), turn(face.landmarks), face.score, length)
+
+    def reason(self, unclear: float = 0.0) -> str | None:
+        """What is wrong with the face, in words; None when nothing is. `unclear` is the length that few embeddings of
+        the model fall short of (Calibration.unclear).
+        """
+        found = []
+        if self.width < SMALL:
+            found.append(f"small ({self.width:.0f} px wide)")
+        if self.sharpness < BLURRED:
+            found.append("blurred")
+        if self.turn > TURNED:
+            found.append("turned away")
+        if not found and self.score < DOUBTFUL:
+            found.append("hardly visible")
+        if not found and self.length < unclear:
+            found.append("unclear")
+        return f"face {', '.join(found)}" if found else None
+
+
+def sharpness(crop: np.ndarray) -> float:
+    """Mean square of the Laplacian over the variance of the grey levels, of a crop (n, n, 3) uint8 RGB."""
+    grey = cv2.cvtColor(np.ascontiguousarray(crop), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    middle = grey[len(grey) // 8 : -len(grey) // 8, len(grey) // 8 : -len(grey) // 8]
+    fine = cv2.Laplacian(middle, cv2.CV_32F)
+    return float((fine**2).mean() / max(float(middle.var()), 1.0))
+
+
+def turn(landmarks: np.ndarray) -> float:
+    """How far the nose is from the middle of the eyes, along their line, in distances between the eyes; at most 1."""
+    right, left, nose = (landmarks[i].astype(np.float64) for i in range(3))
+    eyes = left - right
+    apart = float(eyes @ eyes)
+    if apart < 1e-6:
+        return 1.0
+    return float(min(abs((nose - (left + right) / 2) @ eyes) / apart, 1.0))

@@ -1,0 +1,186 @@
+"""The impostor tail: how often a stranger's face scores so high against somebody enrolled.
+
+One face of a stranger is compared with many people. A blurred face resembles everybody a little more, so its scores
+hang together; pooling all pairs would hide that. Each probe therefore has a location and a scale of its own, and what
+the probes share is the tail of the scores once these are taken out.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import astuple, dataclass
+from functools import cached_property
+
+import numpy as np
+
+_BINS = 2000
+SHARE = 0.05  # of a probe's impostor scores lie in what is fitted as its tail
+
+# Standard normal pairs on a grid, which integrates smooth functions of them to better than 1e-6 (trapezoid rule).
+_AXIS = np.linspace(-5, 5, 41)
+_U, _V = (grid.ravel() for grid in np.meshgrid(_AXIS, _AXIS))
+_WEIGHT = np.exp(-(_U**2 + _V**2) / 2)
+_WEIGHT /= _WEIGHT.sum()
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The distribution of impostor scores, probe by probe.
+
+    Scores are looked at as y = -log(top - score), where `top` is the score of a face against itself: top - score is a
+    distance, and how many strangers are nearer than a small distance r follows a power of r, which is an exponential
+    in y (extreme-value theory's bounded case; Coles 2001, chapter 3). With `top` infinite, y is the score.
+
+    A probe's y against a random stranger is m + s e. Over probes, m is normal (`location`, `location_sd`) and log s
+    too (log of `scale`, `scale_sd`), with `correlation` between the two. The standard score e, the same for all
+    probes, exceeds `start` with probability `share`; further out
+
+        S(e) = share * exp(-rate x - bend x^2),    x = e - start >= 0,
+
+    whose hazard may rise, as that of a sum of many small differences does before the power law is reached. Below the
+    start S is the logistic curve that continues it with the same slope.
+    """
+
+    location: float
+    location_sd: float
+    scale: float
+    scale_sd: float
+    correlation: float
+    start: float
+    share: float
+    rate: float
+    bend: float
+    top: float = math.inf
+
+    def survival(self, score: float) -> np.ndarray:
+        """S of one score for a grid of probes, (probes,); `over_probes` averages."""
+        return self._curve(stretch(score, self.top))[0]
+
+    def density(self, score: float) -> float:
+        """The density of a stranger's score, over all probes."""
+        y = stretch(score, self.top)
+        slope = 1.0 if math.isinf(self.top) else math.exp(float(y))
+        return slope * float(_WEIGHT @ (self._curve(y)[1] / self._probes[1]))
+
+    @property
+    def centre(self) -> float:
+        """The score of the middle probe against the middle stranger."""
+        return self.location if math.isinf(self.top) else self.top - math.exp(-self.location)
+
+    @property
+    def spread(self) -> float:
+        """How far strangers' scores lie from it, about."""
+        return self.scale if math.isinf(self.top) else self.scale * math.exp(-self.location)
+
+    def _curve(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """S and -dS/de."""
+        location, scale = self._probes
+        x = (y - location) / scale - self.start
+        up = np.maximum(x, 0)
+        above = self.share * np.exp(-np.minimum(self.rate * up + self.bend * up**2, 700))
+        steep = self.rate / (1 - self.share)
+        odds = self.share / (1 - self.share) * np.exp(np.minimum(-steep * np.minimum(x, 0), 500))
+        below = odds / (1 + odds)
+        tail = x > 0
+        return np.where(tail, above, below), np.where(
+            tail, above * (self.rate + 2 * self.bend * up), steep * below / (1 + odds)
+        )
+
+    @cached_property
+    def _probes(self) -> tuple[np.ndarray, np.ndarray]:
+        along = self.correlation * _U + np.sqrt(max(1 - self.correlation**2, 0.0)) * _V
+        return self.location + self.location_sd * _U, self.scale * np.exp(self.scale_sd * along)
+
+    def to_meta(self) -> list[float]:
+        """The ten numbers, in order."""
+        return [round(value, 6) for value in astuple(self)]
+
+
+class Impostors:
+    """Scores of probes against strangers, to which a Tail is fitted, once or for many weightings of the people."""
+
+    def __init__(self, scores: np.ndarray, strangers: np.ndarray, top: float) -> None:
+        """`scores` (p, g) of probes against enrolled people; only those count where `strangers` (p, g) is true. `top`
+        is the score of a face against itself.
+        """
+        self._top = top
+        self._strangers = strangers.astype(np.float64)
+        self._scores = np.where(strangers, stretch(scores, top), 0.0)
+        self._squares = self._scores**2
+        self._high: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+
+    def fit(self, probes: np.ndarray, gallery: np.ndarray, start: float | None = None) -> Tail:
+        """The tail when probes (p,) and enrolled (g,) weigh so much. Its start is the standard score that SHARE of
+        all exceed, or the one given.
+        """
+        probes = probes / probes.sum()
+        total = np.maximum(self._strangers @ gallery, 1e-300)
+        mean = (self._scores @ gallery) / total
+        variance = np.maximum((self._squares @ gallery) / total - mean**2, 0)
+        sd = np.maximum(np.sqrt(variance), max(1e-3 * float(np.sqrt(probes @ variance)), 1e-6))
+        location, scale = float(probes @ mean), float(np.exp(probes @ np.log(sd)))
+        log = np.log(sd / scale)
+        location_sd, scale_sd = (float(np.sqrt(probes @ part**2)) for part in (mean - location, log))
+        both = location_sd * scale_sd
+        together = float(probes @ ((mean - location) * log)) / both if both > 1e-12 else 0.0
+
+        rows, columns, scores = self._above(mean, sd)
+        e = (scores - mean[rows]) / sd[rows]
+        weight = probes[rows] * gallery[columns] / total[rows]
+        if start is None:
+            order = np.argsort(-e)
+            start = float(e[order][min(int(np.searchsorted(np.cumsum(weight[order]), SHARE)), len(e) - 1)])
+        far = e > start
+        share = float(np.clip(weight[far].sum(), 1e-6, 0.5))
+        rate, bend = fit_excess(e[far] - start, weight[far])
+        return Tail(location, location_sd, scale, scale_sd, float(np.clip(together, -1, 1)), start, share, rate, bend,
+                    self._top)  # fmt: skip
+
+    def _above(self, mean: np.ndarray, sd: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(probes, enrolled, scores) of what can be in the tail, found at the first fit; the rest never is."""
+        if self._high is None:
+            e = np.where(self._strangers > 0, (self._scores - mean[:, None]) / sd[:, None], -np.inf)
+            rows, columns = np.nonzero(e > min(1.0, float(np.sort(e, axis=None)[-2])))
+            self._high = rows, columns, self._scores[rows, columns]
+        return self._high
+
+
+def stretch(scores: np.ndarray | float, top: float) -> np.ndarray:
+    """-log(top - score), or the score itself where `top` is infinite."""
+    scores = np.asarray(scores, np.float64)
+    return scores if math.isinf(top) else -np.log(np.maximum(top - scores, 1e-6))
+
+
+def over_probes(values: np.ndarray) -> float:
+    """The mean over probes of what `Tail.survival` gives, or of any function of it."""
+    return float(_WEIGHT @ values)
+
+
+def fit_excess(excess: np.ndarray, weight: np.ndarray | None = None) -> tuple[float, float]:
+    """(rate, bend) of exceedances x >= 0 (n,) with survival exp(-rate x - bend x^2), by weighted maximum likelihood.
+
+    With r = bend / rate fixed the rate has a closed form, 1 / mean(x + r x^2), so one search over r is all.
+    """
+    x = np.maximum(np.asarray(excess, np.float64), 0)
+    weight = np.ones(len(x)) if weight is None else weight
+    if not len(x) or float(weight @ x) <= 1e-9 * weight.sum():
+        return 1e3, 0.0
+    if len(x) > _BINS:  # as many means of bins say the same, and sooner
+        at = np.minimum((x * (_BINS / x.max())).astype(int), _BINS - 1)
+        held = np.bincount(at, weight, _BINS)
+        kept = held > 0
+        x, weight = np.bincount(at, weight * x, _BINS)[kept] / held[kept], held[kept]
+    weight = weight / weight.sum()
+    mean = float(weight @ x)
+
+    def log_likelihood(r: float) -> float:
+        return float(-np.log(weight @ (x + r * x**2)) + weight @ np.log1p(2 * r * x))
+
+    grid = np.concatenate([[0.0], np.geomspace(1e-2, 1e2, 25)]) / mean
+    for _ in range(3):  # each pass looks closer between the neighbours of the best so far
+        best = int(np.argmax([log_likelihood(r) for r in grid]))
+        low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+        r = grid[best]
+        grid = np.linspace(low, high, 11)
+    rate = 1 / float(weight @ (x + r * x**2))
+    return rate, float(r * rate)

@@ -1,0 +1,152 @@
+"""Fit a model's calibration again, on people it was not trained on; no tensor changes.
+
+    python scripts/recalibrate.py MODEL DATA... [--training DATA] [--corrections CSV] [--aligned] [--cache DIR] [--all]
+
+DATA are the folders or packs that `facedex train` was given as --validation. As there, people who are also in --training
+are left out, half of the others chose the checkpoint, and the other half, the same ones for the same --seed, are calibrated
+on; --all takes everybody. MODEL and its graph are written in place, or to --output. Prints the fit, what it says of the
+threshold at several sizes, and Platt scaling and isotonic regression side by side on the half that chose the checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from facedex import calibrate, data
+from facedex.encoder import open_encoder
+from facedex.head import Head
+from facedex.modelfile import read_graph, read_model
+from facedex.people import open_people
+
+
+def main() -> None:
+    """Fit, write and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("data", type=Path, nargs="+")
+    parser.add_argument(
+        "--training", type=Path, nargs="*", default=[], help="what was trained on, whose people are left out"
+    )
+    parser.add_argument("--corrections", type=Path)
+    parser.add_argument("--aligned", action="store_true")
+    parser.add_argument("--cache", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--all", action="store_true", help="calibrate on everybody")
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    model = read_model(options.model)
+    graph = read_graph(model)
+    with tempfile.TemporaryDirectory() as folder:
+        cache = options.cache or Path(folder)
+        held = data.join([_load(path, cache, options) for path in options.data])
+        known = {name for path in options.training for name in _names(path, options.corrections)}
+        held = data.without_people(held, known & set(held.names))
+        others, chosen = None, held
+        if not options.all:
+            others, chosen = data.split_people(held, 0.5, options.seed, least=calibrate.LEAST_PEOPLE)
+        head, encoder = Head.from_file(model), open_encoder(model)
+
+        def matrix(faces: data.Faces) -> tuple[np.ndarray, np.ndarray]:
+            vectors, lengths = encoder.encode(faces.crops112())
+            return head.pairwise(vectors, vectors), lengths
+
+        fitted, lengths = matrix(chosen)
+        found = calibrate.fit(fitted, chosen.people, lengths)
+        model.meta["calibration"] = found.to_meta()
+        model.meta.setdefault("data", {})["calibration_people"] = len(chosen.names)
+        model.save(options.output or options.model, graph)
+        print(f"{options.output or options.model}: calibrated on {found.faces:,} faces of {found.people:,} people")
+        show_thresholds(found)
+        if others is not None:
+            show_similarity(found, (fitted, chosen.people), (matrix(others)[0], others.people))
+
+
+def show_thresholds(found: calibrate.Calibration) -> None:
+    """The threshold for FPIR 1 % and its error, by size and photos a person."""
+    table = Table("people", "photos each", "threshold for FPIR 1 %", "standard error", "FPIR it may stand for (80 %)")
+    for size in (10, 100, 500, 10_000, 100_000):
+        for photos in (1, 4):
+            enrolled = np.full(size, photos)
+            threshold = found.threshold(enrolled, 0.01)
+            low, high = found.interval(threshold, enrolled)
+            table.add_row(f"{size:,}", str(photos), f"{threshold:.2f}", f"{found.threshold_error(enrolled, 0.01):.2f}",
+                          f"{low:.2%} to {high:.2%}")  # fmt: skip
+    Console(width=100).print(table)
+
+
+def show_similarity(
+    found: calibrate.Calibration, fitted: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]
+) -> None:
+    """Expected calibration error and log loss before, with Platt scaling, with isotonic regression."""
+    scores, same, weight = pairs(*fitted)
+    isotonic = isotonic_regression(scores, same, weight)
+    scores, same, weight = pairs(*other)
+    table = Table("similarity", "expected calibration error", "log loss", "Brier score")
+    for name, p in (
+        ("sigmoid of the head's logit", 1 / (1 + np.exp(-scores))),
+        ("Platt scaling", found.similarity(scores)),
+        ("isotonic regression", isotonic(scores)),
+    ):
+        kept = np.clip(p, 1e-9, 1 - 1e-9)
+        loss = -(weight * np.where(same, np.log(kept), np.log(1 - kept))).sum()
+        table.add_row(name, f"{calibration_error(p, same, weight):.4f}", f"{loss:.4f}",
+                      f"{(weight * (p - same) ** 2).sum():.4f}")  # fmt: skip
+    print(f"on {other[1].max() + 1:,} people that were not calibrated on, as many same as different pairs:")
+    Console(width=100).print(table)
+
+
+def pairs(matrix: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores of all pairs, whether each is of one person, and weights: either kind half, every person the same."""
+    i, j = np.triu_indices(len(people), 1)
+    same, counts = people[i] == people[j], np.bincount(people)
+    own = np.maximum(counts * (counts - 1) / 2, 1)
+    weight = np.where(same, 1 / own[people[i]], 1 / (counts[people[i]] * counts[people[j]]))
+    for kind in (same, ~same):
+        weight[kind] /= 2 * weight[kind].sum()
+    return matrix[i, j].astype(np.float64), same, weight
+
+
+def calibration_error(p: np.ndarray, same: np.ndarray, weight: np.ndarray, bins: int = 15) -> float:
+    """Expected calibration error (Guo et al. 2017, equation 3) over bins of equal width."""
+    at = np.minimum((p * bins).astype(int), bins - 1)
+    return float(np.abs(np.bincount(at, weight * (p - same), bins)).sum())
+
+
+def isotonic_regression(scores: np.ndarray, same: np.ndarray, weight: np.ndarray, groups: int = 4000):  # type: ignore[no-untyped-def]
+    """P(same) by pooling adjacent violators (Zadrozny and Elkan 2002), a function of scores; scores are grouped first."""
+    pooled: list[list[float]] = []  # of each block: its mean, weight, first and last score
+    for part in np.array_split(np.argsort(scores), groups):
+        if not len(part):
+            continue
+        total = float(weight[part].sum())
+        pooled.append([float((weight[part] * same[part]).sum()) / total, total, scores[part[0]], scores[part[-1]]])
+        while len(pooled) > 1 and pooled[-2][0] >= pooled[-1][0]:
+            last, before = pooled.pop(), pooled.pop()
+            total = before[1] + last[1]
+            pooled.append([(before[0] * before[1] + last[0] * last[1]) / total, total, before[2], last[3]])
+    at, p = [(one[2] + one[3]) / 2 for one in pooled], [one[0] for one in pooled]
+    return lambda values: np.interp(values, at, p)
+
+
+def _load(path: Path, cache: Path, options: argparse.Namespace) -> data.Faces:
+    faces = data.load_faces(path, cache, options.aligned)
+    return data.correct(faces, options.corrections) if options.corrections else faces
+
+
+def _names(path: Path, corrections: Path | None) -> set[str]:
+    """Who is in a folder or pack, without decoding a photo."""
+    with open_people(path) as photos:
+        found = [(photo.name, photo.key) for photo in photos]
+    names, people = np.unique([name for name, _ in found], return_inverse=True)
+    listed = data.Faces(np.empty(0), np.arange(len(found)), people, names.tolist(), [key for _, key in found])
+    return set((data.correct(listed, corrections) if corrections else listed).names)
+
+
+if __name__ == "__main__":
+    main()

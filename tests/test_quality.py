@@ -1,0 +1,63 @@
+"""Small, blurred, turned away: what is measured follows what was done to the face."""
+
+import numpy as np
+import pytest
+from helpers import drawn_face
+from PIL import Image, ImageFilter
+
+from facedex import align
+from facedex.detect import Face, FaceDetector
+from facedex.quality import Quality, sharpness, turn
+
+FRONT = np.array([[30, 40], [70, 40], [50, 60], [35, 80], [65, 80]], np.float32)
+GOOD = Quality(100.0, 0.08, 0.05, 0.93, 12.0)
+
+
+def test_a_good_face_has_nothing_wrong():
+    assert GOOD.reason() is None and GOOD.reason(unclear=11.9) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [({"width": 23.4}, "small (23 px wide)"), ({"sharpness": 0.001}, "blurred"), ({"turn": 0.6}, "turned away"),
+     ({"score": 0.62}, "hardly visible"), ({"length": 3.0}, "unclear")],
+)  # fmt: skip
+def test_each_fault_is_named(change, word):
+    reason = Quality(**{**vars(GOOD), **change}).reason(unclear=8.0)
+    assert reason is not None and reason.startswith("face ") and word in reason
+
+
+def test_several_faults_are_all_named():
+    assert Quality(20.0, 0.001, 0.6, 0.93, 12.0).reason() == "face small (20 px wide), blurred, turned away"
+
+
+def test_a_length_means_nothing_where_the_model_states_none():
+    assert Quality(**{**vars(GOOD), "length": 0.1}).reason() is None
+
+
+def test_blur_lowers_sharpness_and_light_does_not():
+    photo = Image.fromarray(drawn_face(3))
+    crops = [np.asarray(photo.filter(ImageFilter.GaussianBlur(radius)).resize((112, 112))) for radius in (0, 2, 4, 8)]
+    values = [sharpness(crop) for crop in crops]
+    assert values == sorted(values, reverse=True) and values[0] > 3 * values[2]
+    assert sharpness((crops[0] * 0.6).astype(np.uint8)) == pytest.approx(values[0], rel=0.2)
+    assert sharpness(np.full((112, 112, 3), 90, np.uint8)) == 0
+
+
+def test_turn_is_nought_in_front_and_the_same_however_the_head_is_tilted():
+    assert turn(FRONT) == pytest.approx(0)
+    aside = FRONT.copy()
+    aside[2, 0] += 12
+    assert turn(aside) == pytest.approx(0.3)
+    angle = np.deg2rad(35)
+    tilted = aside @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]], np.float32)
+    assert turn(3 * tilted + 50) == pytest.approx(0.3, abs=1e-5)
+    assert turn(np.zeros((5, 2), np.float32)) == 1.0  # no eyes to speak of
+
+
+def test_quality_of_a_detected_face():
+    pixels = drawn_face(2)
+    face: Face = FaceDetector().detect(pixels)[0]
+    found = Quality.of(face, align.align(pixels, face.landmarks), 11.0)
+    assert found.width == min(face.box[2:]) and (found.score, found.length) == (face.score, 11.0)
+    assert found.turn < 0.2 and found.sharpness > 0
