@@ -15,6 +15,7 @@ import torch
 
 from facedex import calibrate
 from facedex.data import Faces, PKSampler
+from facedex.encoder import unit
 from facedex.evaluation import metrics
 from facedex.modelfile import FOREIGN, ModelFile
 from facedex.onnxencoder import OnnxEncoder
@@ -56,36 +57,19 @@ def train_head(
     total, done = sum(map(len, parts)), 0
     embedded = []
     for part in parts:
-        vectors = np.empty((len(part), encoder.dim), np.float32)
+        vectors, lengths = np.empty((len(part), encoder.dim), np.float32), np.empty(len(part), np.float32)
         for i in range(0, len(part), _BLOCK):
-            vectors[i : i + _BLOCK] = encoder.encode(part.crops112(slice(i, i + _BLOCK)))
+            raw = encoder.raw(part.crops112(slice(i, i + _BLOCK)))
+            vectors[i : i + _BLOCK], lengths[i : i + _BLOCK] = unit(raw)
             done += len(vectors[i : i + _BLOCK])
             progress(done, total)
         embedded.append(vectors)
     known, choosing, calibrating = embedded
 
-    torch.manual_seed(seed)
-    head = _started(L1Head(encoder.dim, normalised=True), known)
-    sampler = PKSampler(faces.people, _PEOPLE, _PHOTOS, seed)
-    optimizer = torch.optim.Adam(head.parameters(), lr=_RATE)
-    everything = torch.from_numpy(known)
-    best, best_state = _score(head, choosing, validation[0].people), _state(head)
-    for step in range(steps):
-        drawn = sampler.batch(step)
-        chosen, people = everything[torch.from_numpy(drawn)], torch.from_numpy(faces.people[drawn])
-        loss = losses.siamese_bce(head.pairwise(chosen, chosen), *losses.pair_masks(people))
-        for group in optimizer.param_groups:
-            group["lr"] = _RATE * rate(step, steps)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if (step + 1) % max(1, steps // 10) == 0:
-            found = _score(head, choosing, validation[0].people)
-            if found > best:
-                best, best_state = found, _state(head)
-    head.load_state_dict(best_state)
+    head = fit_head(known, faces.people, choosing, validation[0].people, seed, steps)
+    best_state = _state(head)
 
-    fitted = calibrate.fit(_matrix(head, calibrating), validation[1].people)
+    fitted = calibrate.fit(_matrix(head, calibrating), validation[1].people, lengths)
     graph = encoder.path.read_bytes()
     tensors = {f"head.{name}": tensor.numpy() for name, tensor in best_state.items()}
     # What stands for the encoder's tensors in the model's fingerprint: the graph and what it is fed.
@@ -104,6 +88,38 @@ def train_head(
         model, metrics.tar_at_far(genuine, impostor, 1e-3), metrics.tar_at_far(*cosine, 1e-3),
         metrics.best_accuracy(genuine, impostor)[0],
     )  # fmt: skip
+
+
+def fit_head(
+    known: np.ndarray,
+    people: np.ndarray,
+    choosing: np.ndarray,
+    choosing_people: np.ndarray,
+    seed: int,
+    steps: int = _STEPS,
+) -> L1Head:
+    """The L1 head of unit embeddings `known` (n, dim) of `people` (n,), the best met on `choosing`. See train_head."""
+    torch.manual_seed(seed)
+    head = _started(L1Head(known.shape[1], normalised=True), known)
+    sampler = PKSampler(people, _PEOPLE, _PHOTOS, seed)
+    optimizer = torch.optim.Adam(head.parameters(), lr=_RATE)
+    everything = torch.from_numpy(known)
+    best, best_state = _score(head, choosing, choosing_people), _state(head)
+    for step in range(steps):
+        drawn = sampler.batch(step)
+        chosen, whose = everything[torch.from_numpy(drawn)], torch.from_numpy(people[drawn])
+        loss = losses.siamese_bce(head.pairwise(chosen, chosen), *losses.pair_masks(whose))
+        for group in optimizer.param_groups:
+            group["lr"] = _RATE * rate(step, steps)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if (step + 1) % max(1, steps // 10) == 0:
+            found = _score(head, choosing, choosing_people)
+            if found > best:
+                best, best_state = found, _state(head)
+    head.load_state_dict(best_state)
+    return head
 
 
 def _started(head: L1Head, vectors: np.ndarray) -> L1Head:

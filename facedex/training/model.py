@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from facedex import align
+from facedex.encoder import unit
 from facedex.errors import ModelError
 from facedex.modelfile import ModelFile
 
@@ -175,9 +176,14 @@ class Siamese(nn.Module):
         """Logits (n,) of n pairs of faces: the unsplit network."""
         return self.head(self.embed(a), self.embed(b))
 
-    @torch.no_grad()
     def embed_crops(self, crops: np.ndarray, batch: int = 64, side: int = align.SIZE) -> np.ndarray:
         """(n, 112, 112, 3) uint8 RGB to (n, dim) float32, on the device the model is on; shrunk to `side` first."""
+        raw = self.raw_crops(crops, batch, side)
+        return unit(raw)[0] if self.encoder.normalised else raw
+
+    @torch.no_grad()
+    def raw_crops(self, crops: np.ndarray, batch: int = 64, side: int = align.SIZE) -> np.ndarray:
+        """The same, before embeddings are brought to unit length."""
         device = next(self.parameters()).device
         was_training = self.training
         self.eval()
@@ -186,9 +192,9 @@ class Siamese(nn.Module):
             x = torch.from_numpy(np.ascontiguousarray(crops[i : i + batch])).to(device).permute(0, 3, 1, 2).float()
             if side != x.shape[-1]:
                 x = F.interpolate(x, (side, side), mode="bilinear", antialias=True)
-            out.append(self.embed(x))
+            out.append(self.encoder(x).float())
         self.train(was_training)
-        return torch.cat(out).float().cpu().numpy() if out else np.empty((0, self.encoder.dim), np.float32)
+        return torch.cat(out).cpu().numpy() if out else np.empty((0, self.encoder.dim), np.float32)
 
 
 def to_file(model: Siamese, meta: dict[str, Any]) -> ModelFile:

@@ -13,6 +13,7 @@ import torch
 
 from facedex import align, calibrate
 from facedex.data import Faces
+from facedex.encoder import unit
 from facedex.errors import DataError
 from facedex.evaluation import metrics
 from facedex.modelfile import ModelFile, read_model
@@ -177,8 +178,9 @@ def head_matrix(model: Siamese, embeddings: np.ndarray) -> np.ndarray:
 def finish(best: ModelFile, calibration: Faces, output: Path, meta: dict[str, Any]) -> ModelFile:
     """Calibrate the rounded weights on people kept apart, export the graph, write both."""
     model = from_file(best)
-    matrix = head_matrix(model, model.embed_crops(calibration.crops112()))
-    fitted = calibrate.fit(matrix, calibration.people)
+    raw = model.raw_crops(calibration.crops112())
+    embeddings, lengths = unit(raw) if model.encoder.normalised else (raw, None)
+    fitted = calibrate.fit(head_matrix(model, embeddings), calibration.people, lengths)
     graph = export_onnx(model.encoder, model.encoder.size) if model.encoder.normalised else None
     written = to_file(model, {**meta, "calibration": fitted.to_meta()})
     written.save(output, graph)

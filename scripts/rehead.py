@@ -1,0 +1,85 @@
+"""Turn a trained model's embeddings evenly over their coordinates, and train its head and calibration again.
+
+    python scripts/rehead.py MODEL DATA --validation DATA [--corrections CSV] [--cache DIR] --output MODEL
+
+For models whose targets were not turned so while they were trained. The turn is folded into the encoder's last layer:
+no cosine changes, but L1 distances come nearer to it (see training/teachers.py, `evenly`). DATA are aligned faces; the
+split of the validation people is that of `facedex train`. Prints head and cosine side by side.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from facedex import calibrate, data
+from facedex.evaluation import metrics
+from facedex.modelfile import read_model
+from facedex.training.headonly import fit_head
+from facedex.training.model import Siamese, from_file, to_file
+from facedex.training.teachers import evenly
+from facedex.training.train import finish, head_matrix
+
+
+def main() -> None:
+    """Read, turn, train the head, choose, calibrate, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--validation", type=Path, required=True)
+    parser.add_argument("--corrections", type=Path)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--people", type=int, default=2000, help="of DATA, to train the head on")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, required=True)
+    options = parser.parse_args()
+
+    def load(path: Path) -> data.Faces:
+        faces = data.load_faces(path, options.cache, aligned=True)
+        return data.correct(faces, options.corrections) if options.corrections else faces
+
+    known = load(options.data)
+    held = data.without_people(load(options.validation), known.names)
+    choosing, calibrating = data.split_people(held, 0.5, options.seed, least=calibrate.LEAST_PEOPLE)
+    some = np.random.default_rng(options.seed).permutation(len(known.names))[: options.people]
+    known = known.select(np.flatnonzero(np.isin(known.people, some)))
+
+    file = read_model(options.model)
+    model = from_file(file)
+    show("as it was", model, choosing)
+    turn = torch.from_numpy(evenly(model.encoder.dim)).float()
+    with torch.no_grad():
+        model.encoder.project.weight.copy_(turn.T @ model.encoder.project.weight)
+        model.encoder.project.bias.copy_(turn.T @ model.encoder.project.bias)
+    head = fit_head(
+        model.embed_crops(known.crops112()), known.people, model.embed_crops(choosing.crops112()), choosing.people,
+        options.seed,
+    )  # fmt: skip
+    model.head.load_state_dict(head.state_dict())
+    show("turned, new head", model, choosing)
+    staged = options.output.with_suffix(".staged.safetensors")
+    try:
+        to_file(model, {}).save(staged)
+        meta = {k: v for k, v in file.meta.items() if k not in ("calibration", "graph_sha256", "format", "facedex")}
+        written = finish(read_model(staged), calibrating, options.output, {**meta, "rehead": {"people": len(some)}})
+    finally:
+        staged.unlink(missing_ok=True)
+    show("as written", from_file(written), calibrating)
+
+
+def show(name: str, model: Siamese, faces: data.Faces) -> None:
+    """Head and cosine on the same embeddings."""
+    vectors = model.embed_crops(faces.crops112())
+    for way, matrix in (("head", head_matrix(model, vectors)), ("cosine", vectors @ vectors.T)):
+        genuine, impostor = metrics.pair_scores(matrix, faces.people)
+        rates = "  ".join(
+            f"TAR@FAR={far:g} {metrics.tar_at_far(genuine, impostor, far):.3f}" for far in (1e-2, 1e-3, 1e-4)
+        )
+        print(f"{name:18} {way:7} accuracy {metrics.best_accuracy(genuine, impostor)[0]:.4f}  {rates}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
