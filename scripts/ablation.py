@@ -14,6 +14,7 @@ import argparse
 import platform
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from facedex.evaluation.pairs import evaluate_pairs, photos_of, read_pairs
 from facedex.evaluation.photos import read_listed
 from facedex.modelfile import read_model
 from facedex.training.augment import augment
-from facedex.training.model import from_file
+from facedex.training.model import Siamese, from_file
 from facedex.training.recipe import RECIPES, Recipe
 from facedex.training.teachers import Teachers
 from facedex.training.train import train
@@ -79,6 +80,11 @@ def unaligned(crops: np.ndarray) -> np.ndarray:
     return out
 
 
+def unaligned_embeddings(network: Siamese, crops: np.ndarray) -> np.ndarray:
+    """Embeddings of crops that were never aligned."""
+    return network.embed_crops(unaligned(crops))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="+", help="packs or folders of aligned faces")
@@ -124,7 +130,7 @@ def main() -> None:
         by_head = model_matcher(file, str(i))
         if rungs[i].recipe.jitter == UNALIGNED:
             network = from_file(file)
-            by_head = replace(by_head, encode=lambda crops, network=network: network.embed_crops(unaligned(crops)))
+            by_head = replace(by_head, encode=partial(unaligned_embeddings, network))
         matchers += [by_head, replace(by_head, weight=None, calibration=None)]
     reports = evaluate_pairs(matchers, pairs, read_listed(options.images, photos_of(pairs), matchers))
 
