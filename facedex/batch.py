@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -40,7 +40,7 @@ def enroll_batch(
     pool: Executor,
     unclear: float = 0.0,
 ) -> list[Enrolled]:
-    """One result a photo, all on disk when this returns. See Gallery.enroll; `unclear` as in Quality.reason."""
+    """One result a photo, all on disk when this returns. See Gallery.enroll; `unclear`: Calibration.unclear."""
     results: list[Enrolled | None] = [None] * len(batch)
     seen: dict[str, int] = {}
     wanted: list[tuple[int, str, bytes]] = []
@@ -71,23 +71,21 @@ def enroll_batch(
         except PhotoError as error:
             return error
 
-    crops: list[tuple[int, str, np.ndarray, Face]] = []
+    crops: list[tuple[int, str, np.ndarray, Face, int]] = []
     for (i, digest, _), result in zip(wanted, pool.map(find, wanted), strict=True):
         photo = batch[i]
         if isinstance(result, PhotoError):
             results[i] = Enrolled(photo.path, photo.name, "skipped", str(result))
             continue
         crop, face, several = result
-        crops.append((i, digest, crop, face))
-        reason = f"{several} faces; the largest was taken" if several > 1 else None
-        results[i] = Enrolled(photo.path, photo.name, "enrolled", reason)
-    encoded = reader.encode_crops([crop for _, _, crop, _ in crops], [face for _, _, _, face in crops])
+        crops.append((i, digest, crop, face, several))
+    encoded = reader.encode_crops([crop for _, _, crop, _, _ in crops], [face for _, _, _, face, _ in crops])
     records = []
-    for (i, digest, crop, face), one in zip(crops, encoded, strict=True):
-        warning, enrolled = Quality.of(face, crop, one.quality).reason(unclear), results[i]
-        if warning and enrolled is not None:  # a notice, never a refusal
-            reason = "; ".join(filter(None, [enrolled.reason, f"{warning}; a better photo helps"]))
-            results[i] = replace(enrolled, reason=reason)
+    for (i, digest, crop, face, several), one in zip(crops, encoded, strict=True):
+        poor = Quality.of(face, crop, one.quality).reason(unclear)  # a notice, never a refusal
+        notices = [f"{several} faces; the largest was taken"] if several > 1 else []
+        notices += [f"{poor}; a better photo helps"] if poor else []
+        results[i] = Enrolled(batch[i].path, batch[i].name, "enrolled", "; ".join(notices) or None)
         box = (float(face.box[0]), float(face.box[1]), float(face.box[2]), float(face.box[3]))
         photo = batch[i]
         records.append(FaceRecord(photo.name, one.vector, box, face.score, one.quality, photo.source, digest))

@@ -129,8 +129,9 @@ class Gallery:
         with self._writing():
             with ThreadPoolExecutor(2) as pool:
                 while batch := list(islice(photos, _BATCH)):
-                    unclear = self.calibration.unclear
-                    yield from enroll_batch(self._store, self.reader(device), batch, strict, update, pool, unclear)
+                    yield from enroll_batch(
+                        self._store, self.reader(device), batch, strict, update, pool, self.calibration.unclear
+                    )
             self._project(compact_only=True)
 
     def vanished(self, sources: Iterable[str | os.PathLike[str]]) -> list[StoredPhoto]:
