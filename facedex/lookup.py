@@ -12,12 +12,17 @@ from pathlib import Path
 import numpy as np
 
 from facedex import search
+<<<<<<< HEAD
 from facedex.calibrate import CONTENDERS, Calibration
 from facedex.errors import GalleryMismatch
 from facedex.fusion import fuse_people
+=======
+from facedex.calibrate import Calibration
+from facedex.errors import GalleryDamaged, GalleryMismatch
+>>>>>>> 1b4a46c (A gallery to a million faces: byte codes with proven bounds, tuned half-bytes, a digest that moves with each change)
 from facedex.head import Head
 from facedex.modelfile import ModelFile
-from facedex.store import Store
+from facedex.store import State, Store, StoredFaces
 
 
 @dataclass(frozen=True)
@@ -45,18 +50,22 @@ class Lookup:
         self.folder, self._store, self.model, self.head = folder, store, model, head
         self._keep = keep
         self._projection: search.Projection | None = None
+<<<<<<< HEAD
         self._revision = -1
         self._threshold: tuple[Calibration, float, float] | None = None
+=======
+        self._state: State | None = None
+>>>>>>> 1b4a46c (A gallery to a million faces: byte codes with proven bounds, tuned half-bytes, a digest that moves with each change)
 
     def __len__(self) -> int:
         """How many faces are enrolled."""
-        self._refresh()
-        return len(self._owners[0])
+        return self._store.state.faces
 
     def match(
         self, vector: np.ndarray, calibration: Calibration, top: int, prior: float, exhaustive: bool, shortlist: int
     ) -> list[Candidate]:
         """See Gallery.match."""
+<<<<<<< HEAD
         self._refresh()
         if not len(self._owners[0]):
             return []
@@ -82,6 +91,28 @@ class Lookup:
         return [
             Candidate(self._names[int(person)], float(s), float(p), float(score))
             for person, s, p, score in zip(persons[:top], similarities, probabilities, scores, strict=False)
+=======
+        probe, wanted = np.asarray(vector, np.float32), max(shortlist, top)
+        while True:
+            projection, state = self._refreshed()
+            with self._store.snapshot():
+                if self._store.state != state:  # somebody wrote this moment
+                    continue
+                if not state.faces:
+                    return []
+                if exhaustive:
+                    faces, logits = self._everybody(probe, wanted)
+                else:
+                    faces, logits = self._nearest(projection, state, probe, wanted, top)
+                break
+        best = _best_of_each(faces.people, logits, faces.ids)[:wanted]
+        scores = logits[best]
+        probabilities = calibration.posterior(scores, state.people, prior)
+        similarities = calibration.similarity(scores)
+        return [
+            Candidate(faces.names[i], float(s), float(p), float(logit))
+            for i, s, p, logit in zip(best[:top].tolist(), similarities, probabilities, scores, strict=False)
+>>>>>>> 1b4a46c (A gallery to a million faces: byte codes with proven bounds, tuned half-bytes, a digest that moves with each change)
         ]
 
     @property
@@ -99,22 +130,36 @@ class Lookup:
 
     def forget(self) -> None:
         """Read the gallery's files anew at the next question."""
-        self._revision = -1
+        self._projection, self._state = None, None
 
-    def _shortlist(self, vector: np.ndarray, people: int) -> np.ndarray:
-        """Face ids that hold the nearest `people` distinct persons, or everybody when there are fewer."""
-        assert self._projection is not None
-        z = self.head.project(np.asarray(vector, np.float32)[None])[0]
-        total = len(self._projection)
-        people = min(people, len(self._names))
-        k = min(total, 2 * people)
+    def _nearest(
+        self, projection: search.Projection, state: State, probe: np.ndarray, people: int, top: int
+    ) -> tuple[StoredFaces, np.ndarray]:
+        """Faces that hold the nearest `people` persons, and their logits.
+
+        The `top` best are proven to be the head's own choice: no face that was left out, of those the index
+        considered, can be nearer than the last of them, by the index's lower bounds.
+        """
+        people, top = min(people, state.people), min(top, state.people)
+        z = self.head.project(probe[None])[0]
+        k = people + people // 8
         while True:
-            _, ids = self._projection.search(z, k)
-            owners = self._owners[1][np.searchsorted(self._owners[0], ids)]
-            if k >= total or len(np.unique(owners)) >= people:
-                return ids
-            k = min(total, 2 * k)
+            found = projection.search(z, k)
+            faces = self._read(found.rows[:k])
+            logits = self.head.logits(probe[None], faces.vectors)
+            best = _best_of_each(faces.people, logits, faces.ids)
+            limit = self.head.beta - float(logits[best[top - 1]]) if len(best) >= top else float("inf")
+            needed = int(np.searchsorted(found.bounds, limit, "right"))
+            if needed > k:
+                more = self._read(found.rows[k:needed])
+                faces = faces.joined(more)
+                logits = np.concatenate([logits, self.head.logits(probe[None], more.vectors)])
+                best = _best_of_each(faces.people, logits, faces.ids)
+            if k >= len(projection) or (len(best) >= people and limit <= found.horizon):
+                return faces, logits
+            k = min(len(projection), 4 * k)
 
+<<<<<<< HEAD
     def _all_photos(self, ids: np.ndarray) -> np.ndarray:
         """These faces, and all others of the same people: a score is fused from all of somebody's photos."""
         if len(self._photos) == len(self._owners[0]):
@@ -124,13 +169,37 @@ class Lookup:
 
     def _refresh(self) -> None:
         """Bring this reader to the gallery's present state: one row is read when nothing changed."""
+=======
+    def _read(self, ids: np.ndarray) -> StoredFaces:
+        faces = self._store.faces(ids.tolist())
+        if len(faces.ids) != len(ids):
+            raise GalleryDamaged(
+                f"{self._store.path} has lost faces that were enrolled; restore a copy, or run `facedex reindex`"
+            )
+        return faces
+
+    def _everybody(self, probe: np.ndarray, people: int) -> tuple[StoredFaces, np.ndarray]:
+        """The best face of each of the nearest persons, everybody scored by the head."""
+        ids, persons, scores = [], [], []
+        for block in self._store.blocks():
+            ids.append(block.ids)
+            persons.append(block.people)
+            scores.append(self.head.logits(probe[None], block.vectors))
+        best = _best_of_each(np.concatenate(persons), np.concatenate(scores), np.concatenate(ids))[:people]
+        faces = self._read(np.concatenate(ids)[best])
+        return faces, self.head.logits(probe[None], faces.vectors)
+
+    def _refreshed(self) -> tuple[search.Projection, State]:
+        """A projection of the gallery's present state: one row is read when nothing changed."""
+>>>>>>> 1b4a46c (A gallery to a million faces: byte codes with proven bounds, tuned half-bytes, a digest that moves with each change)
         state = self._store.state
-        if state.revision == self._revision:
-            return
+        if self._projection is not None and state == self._state:
+            return self._projection, state
         with self._store.snapshot():
             state = self._store.state
             if state.model_file != (self.model.path.name if self.model.path else None):
                 raise GalleryMismatch(f"The gallery {self.folder} was given another model meanwhile; open it again")
+<<<<<<< HEAD
             self._owners = self._store.owners()
             self._photos = np.unique(self._owners[1], return_counts=True)[1]
             self._threshold = None
@@ -142,5 +211,24 @@ class Lookup:
                 kind = search.stored_kind(self.folder)
                 projection, data = search.build(self._store, state, self.head, head_id, kind)
         self._projection, self._revision = projection, state.revision
+=======
+            head_id, data = self.model.head_fingerprint, None
+            projection = self._projection
+            if projection is None or not projection.follow(self._store, state, self.head):
+                stale = search.read(self.folder, state, head_id)
+                if stale is not None and stale.follow(self._store, state, self.head):
+                    projection = stale
+                else:
+                    kind, coverage = search.stored_kind(self.folder), search.stored_coverage(self.folder)
+                    projection, data = search.build(self._store, state, self.head, head_id, kind, coverage, stale)
+        self._projection, self._state = projection, state
+>>>>>>> 1b4a46c (A gallery to a million faces: byte codes with proven bounds, tuned half-bytes, a digest that moves with each change)
         if data is not None:
             self._keep(projection, data)
+        return projection, state
+
+
+def _best_of_each(people: np.ndarray, logits: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Where each person's best face is, best first; of equals the one enrolled first."""
+    order = np.lexsort((ids, -logits))
+    return order[np.sort(np.unique(people[order], return_index=True)[1])]
