@@ -1,9 +1,10 @@
-"""The tables of gallery.db, and how a gallery of an earlier version is brought to the present one."""
+"""The tables of gallery.db, the checksums in them, and how an earlier version is brought to the present one."""
 
 from __future__ import annotations
 
 import hashlib
 import sqlite3
+import struct
 
 VERSION = 2
 
@@ -88,6 +89,18 @@ def migrate(db: sqlite3.Connection) -> None:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+def checksum(
+    face: int, person: int, vector: bytes, left: float, top: float, width: float, height: float,
+    score: float, quality: float, source: str, photo: bytes, enrolled: str, name: str,
+) -> bytes:  # fmt: skip
+    """Sixteen bytes of SHA-256 over a face's every field and its person's name, each with its length."""
+    parts = (vector, source.encode("utf-8", "surrogateescape"), photo, enrolled.encode(), name.encode())
+    whole = [struct.pack("<qq6d", face, person, left, top, width, height, score, quality)]
+    for part in parts:
+        whole += (struct.pack("<q", len(part)), part)
+    return hashlib.sha256(b"".join(whole)).digest()[:16]
 
 
 def mark(face: int, vector: bytes) -> int:

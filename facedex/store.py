@@ -6,7 +6,6 @@ on disk before it is acknowledged. Every face carries a checksum of what it mean
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sqlite3
 import struct
@@ -213,7 +212,7 @@ class Store:
         row = self._db.execute(f"{_SELECT} WHERE face.id = ?", (face,)).fetchone()
         self._db.execute(
             "UPDATE face SET checksum = ?, mark = ? WHERE id = ?",
-            (_checksum(*row[:-2]), schema.mark(face, row[2]), face),
+            (schema.checksum(*row[:-2]), schema.mark(face, row[2]), face),
         )
 
     def rename(self, old: str, new: str) -> None:
@@ -385,13 +384,29 @@ class Store:
 
     def faces(self, ids: Sequence[int]) -> StoredFaces:
         """These faces, as far as they are there, checksums verified. Raises GalleryDamaged as `vectors` does."""
+        return self._chosen("face.id", ids)
+
+    def faces_of(self, people: Sequence[int]) -> StoredFaces:
+        """All faces of these people (ids), checksums verified. Raises GalleryDamaged as `vectors` does."""
+        return self._chosen("face.person", people)
+
+    def _chosen(self, column: str, values: Sequence[int]) -> StoredFaces:
         rows: list[tuple] = []
         with _translated(self.path):
-            for start in range(0, len(ids), 500):
-                part = [int(i) for i in ids[start : start + 500]]
+            for start in range(0, len(values), 500):
+                part = [int(value) for value in values[start : start + 500]]
                 marks = ",".join("?" * len(part))
-                rows += self._db.execute(f"{_SELECT} WHERE face.id IN ({marks})", part).fetchall()
+                rows += self._db.execute(f"{_SELECT} WHERE {column} IN ({marks})", part).fetchall()
         return self._verified(rows)
+
+    def photos_each(self) -> np.ndarray:
+        """How many faces each person has (people,) int64, in no particular order; counted by SQLite."""
+        with _translated(self.path):
+            table = self._db.execute(
+                "SELECT n, COUNT(*) FROM (SELECT COUNT(*) AS n FROM face GROUP BY person) GROUP BY n"
+            ).fetchall()
+        counts = np.array(table, np.int64).reshape(-1, 2)
+        return np.repeat(counts[:, 0], counts[:, 1])
 
     def blocks(self, after: int = 0, size: int = 20_000) -> Iterator[StoredFaces]:
         """All faces above an id in its order, `size` at a time, checksums verified. Raises GalleryDamaged."""
@@ -411,7 +426,7 @@ class Store:
             try:
                 whole = (
                     len(row[2]) == 4 * dim
-                    and _checksum(*row[:-2]) == row[-2]
+                    and schema.checksum(*row[:-2]) == row[-2]
                     and schema.mark(row[0], row[2]) == row[-1]
                 )
             except (AttributeError, TypeError, ValueError, OverflowError, struct.error):  # not of the type written
@@ -471,18 +486,6 @@ _SELECT = (
 )
 
 
-def _checksum(
-    face: int, person: int, vector: bytes, left: float, top: float, width: float, height: float,
-    score: float, quality: float, source: str, photo: bytes, enrolled: str, name: str,
-) -> bytes:  # fmt: skip
-    """Sixteen bytes of SHA-256 over a face's every field and its person's name, each with its length."""
-    parts = (vector, source.encode("utf-8", "surrogateescape"), photo, enrolled.encode(), name.encode())
-    whole = [struct.pack("<qq6d", face, person, left, top, width, height, score, quality)]
-    for part in parts:
-        whole += (struct.pack("<q", len(part)), part)
-    return hashlib.sha256(b"".join(whole)).digest()[:16]
-
-
 def _row(face: int, person: int, record: FaceRecord, enrolled: str) -> tuple:
     """A new face's columns."""
     vector, photo = np.asarray(record.vector, "<f4").tobytes(), bytes.fromhex(record.photo)
@@ -493,6 +496,6 @@ def _row(face: int, person: int, record: FaceRecord, enrolled: str) -> tuple:
         person,
         vector,
         *facts,
-        _checksum(face, person, vector, *facts, record.name),
+        schema.checksum(face, person, vector, *facts, record.name),
         schema.mark(face, vector),
     )
