@@ -491,11 +491,5 @@ def _row(face: int, person: int, record: FaceRecord, enrolled: str) -> tuple:
     vector, photo = np.asarray(record.vector, "<f4").tobytes(), bytes.fromhex(record.photo)
     left, top, width, height = (float(side) for side in record.box)
     facts = (left, top, width, height, float(record.score), float(record.quality), record.source, photo, enrolled)
-    return (
-        face,
-        person,
-        vector,
-        *facts,
-        schema.checksum(face, person, vector, *facts, record.name),
-        schema.mark(face, vector),
-    )
+    checks = schema.checksum(face, person, vector, *facts, record.name), schema.mark(face, vector)
+    return (face, person, vector, *facts, *checks)
