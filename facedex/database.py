@@ -79,6 +79,10 @@ def translated(path: Path) -> Iterator[None]:
                 f"{path} could not be written, the disk is full; free some space, nothing was changed"
             ) from None
         raise GalleryError(f"{path} cannot be used ({text}); check the folder's permissions") from None
+    except sqlite3.IntegrityError:
+        raise GalleryError(
+            f"{path} holds one of these photos of the same person already; nothing was changed"
+        ) from None
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # SQLite quotes a broken schema byte by byte
         raise GalleryDamaged(f"{path} is damaged ({error}); restore a copy, or enroll again") from None
     except OSError as error:

@@ -22,7 +22,7 @@ from facedex.lookup import Candidate, Lookup
 from facedex.modelfile import ModelFile, read_model, shipped_model
 from facedex.people import NamedPhoto, person_name
 from facedex.reencoding import encode_anew
-from facedex.store import BUSY_SECONDS, FILE, PersonRecord, Store, StoredPhoto, is_unfinished
+from facedex.store import BUSY_SECONDS, FILE, FaceRecord, PersonRecord, Store, StoredPhoto, is_unfinished
 
 _BATCH = 32  # photos decoded, encoded and committed together
 
@@ -149,6 +149,19 @@ class Gallery:
             self._forget()
         return gone
 
+    def add_faces(self, records: Iterable[FaceRecord], block: int = 10_000) -> int:
+        """Put faces in that were encoded elsewhere, `block` in a transaction; returns how many.
+
+        Each vector (dim,) must be this gallery's model's. Raises GalleryError for one that is not, or a photo that
+        the same person has already: the blocks before it stay.
+        """
+        records, added = iter(records), 0
+        with self._writing():
+            while part := list(islice(records, block)):
+                added += len(self._store.add(part))
+            self._project(compact_only=True)
+        return added
+
     def rename(self, old: str, new: str) -> None:
         """Give a person another name. Raises PersonNotFound, NameInvalid, GalleryError when it is taken."""
         with self._writing():
@@ -199,10 +212,16 @@ class Gallery:
         )
 
     def reindex(
-        self, model: str | os.PathLike[str] | None = None, kind: str = "flat", device: str = "cpu"
+        self,
+        model: str | os.PathLike[str] | None = None,
+        kind: str = "auto",
+        device: str = "cpu",
+        coverage: float | None = None,
     ) -> list[str]:
         """Build the projection anew; with another `model` encode all photos anew first.
 
+        `kind` is one of search.KINDS; "auto" follows the gallery's size. `coverage`: the share of the nearest five
+        that an approximate index must find, as measured (search.COVERAGE unless one was asked for before).
         Returns the photos that could not be encoded again (gone, or changed): their faces are dropped, but only
         when that is not all of them. Raises GalleryError, ModelError; GalleryBusy as `remove` does.
         """
@@ -211,7 +230,7 @@ class Gallery:
             if model is not None:
                 lost = self._move_to(read_model(model), device)
             modelcopy.sweep(modelcopy.files(self.folder), self._store.state.model_file)  # an interrupted move's too
-            self._project(compact_only=False, kind=kind)
+            self._project(compact_only=False, kind=kind, coverage=coverage)
             self._scrub()
         return lost
 
@@ -277,16 +296,16 @@ class Gallery:
 
     # files
 
-    def _project(self, compact_only: bool, kind: str | None = None) -> None:
+    def _project(self, compact_only: bool, kind: str | None = None, coverage: float | None = None) -> None:
         """Write the projection anew; with `compact_only` just when the newer faces have become many."""
         state = self._store.state
         head_id = self.model.head_fingerprint
-        if compact_only:
-            current = search.load(self.folder, self._store, state, self.head, head_id)
-            if current is not None and not current.wants_compaction:
-                return
+        if compact_only and not search.wants_compaction(self.folder, state):
+            return
+        coverage = coverage or search.stored_coverage(self.folder)
+        old = None if kind else search.read(self.folder, state, head_id)
         kind = kind or search.stored_kind(self.folder)
-        projection, data = search.build(self._store, state, self.head, head_id, kind)
+        projection, data = search.build(self._store, state, self.head, head_id, kind, coverage, old)
         try:
             search.save(self.folder, projection, data)
         except OSError as error:

@@ -1,6 +1,6 @@
 """Looking up: a probe embedding to the most similar enrolled people, at the gallery's present state.
 
-The projection gives a shortlist of distinct people; the head decides, on the exact vectors.
+The projection gives a shortlist of distinct people; the head decides, on the exact vectors of all their photos.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import numpy as np
 
 from facedex import search
 from facedex.calibrate import CONTENDERS, Calibration
-from facedex.errors import GalleryMismatch
+from facedex.errors import GalleryDamaged, GalleryMismatch
 from facedex.fusion import fuse_people
 from facedex.head import Head
 from facedex.modelfile import ModelFile
-from facedex.store import Store
+from facedex.store import State, Store, StoredFaces
+
+Ranking = tuple[np.ndarray, np.ndarray, np.ndarray]  # people, fused logits, numbers of photos, best first
 
 
 @dataclass(frozen=True)
@@ -45,102 +47,124 @@ class Lookup:
         self.folder, self._store, self.model, self.head = folder, store, model, head
         self._keep = keep
         self._projection: search.Projection | None = None
-        self._revision = -1
-        self._threshold: tuple[Calibration, float, float] | None = None
+        self._state: State | None = None
+        self._photos: tuple[State, np.ndarray] | None = None
+        self._threshold: tuple[State, Calibration, float, float] | None = None
 
     def __len__(self) -> int:
         """How many faces are enrolled."""
-        self._refresh()
-        return len(self._owners[0])
+        return self._store.state.faces
 
     def match(
         self, vector: np.ndarray, calibration: Calibration, top: int, prior: float, exhaustive: bool, shortlist: int
     ) -> list[Candidate]:
         """See Gallery.match."""
-        self._refresh()
-        if not len(self._owners[0]):
-            return []
-        wanted = min(max(top, CONTENDERS), len(self._photos))
-        near = min(max(shortlist, wanted), len(self._photos))
+        probe = np.asarray(vector, np.float32)
         while True:
-            if exhaustive:
-                ids, vectors = self._store.vectors()
-                known = np.isin(ids, self._owners[0])  # another process may have added some since
-                ids, vectors = ids[known], vectors[known]
-            else:
-                listed = self._shortlist(vector, near)
-                ids, vectors = self._store.vectors(np.sort(self._all_photos(listed)).tolist())
-            logits = self.head.logits(np.asarray(vector, np.float32)[None], vectors)
-            owners = self._owners[1][np.searchsorted(self._owners[0], ids)]
-            persons, scores, photos = fuse_people(logits, owners)
-            # Whoever is not on the list has no photo better than the worst that is, so no better fused score either.
-            if exhaustive or near == len(self._photos) or scores[wanted - 1] >= logits[np.isin(ids, listed)].min():
+            projection, state = self._refreshed()
+            with self._store.snapshot():
+                if self._store.state != state:  # somebody wrote this moment
+                    continue
+                if not state.faces:
+                    return []
+                wanted = min(max(top, CONTENDERS), state.people)
+                if exhaustive:
+                    persons, scores, photos = self._everybody(probe)
+                else:
+                    near = min(max(shortlist, wanted), state.people)
+                    persons, scores, photos = self._nearest(projection, state, probe, near, wanted)
+                best = self._store.faces_of(persons[:top].tolist())
                 break
-            near = min(2 * near, len(self._photos))
-        probabilities = calibration.posterior(scores, photos, len(self._photos), prior)
+        names = dict(zip(best.people.tolist(), best.names, strict=True))
+        probabilities = calibration.posterior(scores, photos, state.people, prior)
         similarities = calibration.similarity(scores)
         return [
-            Candidate(self._names[int(person)], float(s), float(p), float(score))
+            Candidate(names[int(person)], float(s), float(p), float(score))
             for person, s, p, score in zip(persons[:top], similarities, probabilities, scores, strict=False)
         ]
 
     @property
     def photos(self) -> np.ndarray:
-        """How many photos each person is enrolled from, (people,)."""
-        self._refresh()
-        return self._photos
+        """How many photos each person is enrolled from, (people,); counted once for each state of the gallery."""
+        state = self._store.state
+        if self._photos is None or self._photos[0] != state:
+            single = state.people == state.faces  # people without a photo there are none
+            self._photos = state, np.ones(state.people, np.int64) if single else self._store.photos_each()
+        return self._photos[1]
 
     def threshold(self, calibration: Calibration, fpir: float) -> float:
         """See Gallery.threshold; worked out once for each state of the gallery."""
-        photos = self.photos
-        if self._threshold is None or self._threshold[0] is not calibration or self._threshold[1] != fpir:
-            self._threshold = calibration, fpir, calibration.threshold(photos, fpir)
-        return self._threshold[2]
+        state = self._store.state
+        if self._threshold is None or self._threshold[:3] != (state, calibration, fpir):
+            self._threshold = state, calibration, fpir, calibration.threshold(self.photos, fpir)
+        return self._threshold[3]
 
     def forget(self) -> None:
         """Read the gallery's files anew at the next question."""
-        self._revision = -1
+        self._projection, self._state = None, None
 
-    def _shortlist(self, vector: np.ndarray, people: int) -> np.ndarray:
-        """Face ids that hold the nearest `people` distinct persons, or everybody when there are fewer."""
-        assert self._projection is not None
-        z = self.head.project(np.asarray(vector, np.float32)[None])[0]
-        total = len(self._projection)
-        people = min(people, len(self._names))
-        k = min(total, 2 * people)
+    def _nearest(
+        self, projection: search.Projection, state: State, probe: np.ndarray, near: int, wanted: int
+    ) -> Ranking:
+        """The ranking of at least the nearest `near` people, by all their photos.
+
+        The `wanted` best are proven to be the head's own choice: a fused score is never above that of the best photo,
+        and no photo that was left out, of those the index considered, is nearer than its lower bound says.
+        """
+        z = self.head.project(probe[None])[0]
+        k = near + near // 8
         while True:
-            _, ids = self._projection.search(z, k)
-            owners = self._owners[1][np.searchsorted(self._owners[0], ids)]
-            if k >= total or len(np.unique(owners)) >= people:
-                return ids
-            k = min(total, 2 * k)
+            found = projection.search(z, k)
+            faces, ranking = self._ranked(self._read(found.rows[:k]), state, probe)
+            limit = self.head.beta - float(ranking[1][wanted - 1]) if len(ranking[0]) >= wanted else float("inf")
+            needed = int(np.searchsorted(found.bounds, limit, "right"))
+            missing = np.setdiff1d(found.rows[k:needed], faces.ids)
+            if len(missing):
+                faces, ranking = self._ranked(faces.joined(self._read(missing)), state, probe)
+            if k >= len(projection) or (len(ranking[0]) >= near and limit <= found.horizon):
+                return ranking
+            k = min(len(projection), 4 * k)
 
-    def _all_photos(self, ids: np.ndarray) -> np.ndarray:
-        """These faces, and all others of the same people: a score is fused from all of somebody's photos."""
-        if len(self._photos) == len(self._owners[0]):
-            return ids
-        owners = self._owners[1][np.searchsorted(self._owners[0], ids)]
-        return self._owners[0][np.isin(self._owners[1], owners)]
+    def _ranked(self, faces: StoredFaces, state: State, probe: np.ndarray) -> tuple[StoredFaces, Ranking]:
+        """These faces and all others of the same people, by whom a score is fused; and the people ranked by them."""
+        if state.faces != state.people:
+            faces = self._store.faces_of(np.unique(faces.people).tolist())
+        order = np.argsort(faces.ids)
+        return faces, fuse_people(self.head.logits(probe[None], faces.vectors[order]), faces.people[order])
 
-    def _refresh(self) -> None:
-        """Bring this reader to the gallery's present state: one row is read when nothing changed."""
+    def _read(self, ids: np.ndarray) -> StoredFaces:
+        faces = self._store.faces(ids.tolist())
+        if len(faces.ids) != len(ids):
+            raise GalleryDamaged(
+                f"{self._store.path} has lost faces that were enrolled; restore a copy, or run `facedex reindex`"
+            )
+        return faces
+
+    def _everybody(self, probe: np.ndarray) -> Ranking:
+        """Everybody ranked by the head."""
+        parts = [(block.people, self.head.logits(probe[None], block.vectors)) for block in self._store.blocks()]
+        people, logits = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return fuse_people(logits, people)
+
+    def _refreshed(self) -> tuple[search.Projection, State]:
+        """A projection of the gallery's present state: one row is read when nothing changed."""
         state = self._store.state
-        if state.revision == self._revision:
-            return
+        if self._projection is not None and state == self._state:
+            return self._projection, state
         with self._store.snapshot():
             state = self._store.state
             if state.model_file != (self.model.path.name if self.model.path else None):
                 raise GalleryMismatch(f"The gallery {self.folder} was given another model meanwhile; open it again")
-            self._owners = self._store.owners()
-            self._photos = np.unique(self._owners[1], return_counts=True)[1]
-            self._threshold = None
-            self._names = self._store.names()
-            head_id = self.model.head_fingerprint
-            projection = search.load(self.folder, self._store, state, self.head, head_id)
-            data = None
-            if projection is None:
-                kind = search.stored_kind(self.folder)
-                projection, data = search.build(self._store, state, self.head, head_id, kind)
-        self._projection, self._revision = projection, state.revision
+            head_id, data = self.model.head_fingerprint, None
+            projection = self._projection
+            if projection is None or not projection.follow(self._store, state, self.head):
+                stale = search.read(self.folder, state, head_id)
+                if stale is not None and stale.follow(self._store, state, self.head):
+                    projection = stale
+                else:
+                    kind, coverage = search.stored_kind(self.folder), search.stored_coverage(self.folder)
+                    projection, data = search.build(self._store, state, self.head, head_id, kind, coverage, stale)
+        self._projection, self._state = projection, state
         if data is not None:
             self._keep(projection, data)
+        return projection, state

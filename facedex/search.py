@@ -1,139 +1,199 @@
-"""The FAISS projection of a gallery: derived from gallery.db, thrown away and built again at any doubt.
+"""The projection of a gallery for searching: derived from gallery.db, thrown away and built again at any doubt.
 
-It holds z = w * f(x) under L1, so the index's order is the head's (see head.py), and face ids. `faces.faiss` is
-bound by `manifest.json` to the revision, the model and its own hash. Faces enrolled since are searched flat beside
-it until the next compaction, so one more photo never rewrites a large file.
+It holds z = w * f(x) under L1, so the index's order is the head's (see head.py), in the form that suits its size (see
+codes.py). `faces.faiss` is bound by `manifest.json` to the faces it is of, to model and head, and to its own hash, and
+is read whole, never mapped: what was checked is what is used, and a file can be replaced while others read it. Faces
+enrolled since are searched beside it until the next compaction, so one more photo never rewrites a large file.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+import os
+import time
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 
+from facedex.codes import INDEXES, Bytes, Flat, Found
 from facedex.head import Head
 from facedex.modelfile import replace_file
+from facedex.schema import MODULUS
 from facedex.store import State, Store
 
 INDEX_FILE = "faces.faiss"
 MANIFEST_FILE = "manifest.json"
-FORMAT = "facedex-projection/1"
-KINDS = ("flat", "ivf")
+FORMAT = "facedex-projection/2"
+KINDS = ("auto", *INDEXES)
+COVERAGE = 0.999  # of the nearest five, where the index is approximate
 
-_COMPACT_FACES = 1000  # or a tenth of the index, whichever is more
+_SIZES = ((20_000, "flat"), (300_000, "bytes"))  # faces up to which a kind is the best; beyond, half-bytes
+_TAIL = 5000  # faces beside the index, or a tenth of it where that is less, but not below a thousand
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a projection file was made from."""
+    """What a projection file was made from, and where its arrays lie in it: name, dtype, shape, one after another."""
 
     format: str
     kind: str
-    parameters: dict[str, int]
+    automatic: bool  # whether the kind follows the size
+    parameters: dict[str, Any]
+    arrays: list[list[Any]]
     model: str
     head: str
     revision: int
     last_id: int
     count: int
-    faces: str  # Store.digest of these: another gallery's, or another copy's, are not taken for them
+    digest: int  # of these faces, as Store keeps it: another gallery's, or another copy's, are not taken for them
     sha256: str
+    seal: str = ""  # SHA-256 of all of the above
+
+    def sealed(self) -> Manifest:
+        return replace(self, seal=hashlib.sha256(json.dumps(asdict(replace(self, seal=""))).encode()).hexdigest())
 
 
 class Projection:
-    """A searchable projection of one revision of a gallery."""
+    """A searchable projection of one state of a gallery: `ids` and `marks` (n,) of the faces in `index`, and a tail."""
 
-    def __init__(self, index: Any, manifest: Manifest, tail: Any) -> None:
-        self._index = index
-        self.manifest = manifest
-        self._tail = tail
+    def __init__(self, index: Any, ids: np.ndarray, marks: np.ndarray, manifest: Manifest) -> None:
+        self.index, self.ids, self.marks, self.manifest = index, ids, marks, manifest
+        self._tail = Flat(np.empty((0, index_dim(index)), np.float32))
+        self._tail_ids, self._tail_marks = np.empty(0, np.int64), np.empty(0, np.int64)
 
     def __len__(self) -> int:
-        return self._index.ntotal + self._tail.ntotal
+        return len(self.ids) + len(self._tail_ids)
 
     @property
     def exact(self) -> bool:
-        """Whether the shortlist is the head's own, or an approximation of it."""
-        return self.manifest.kind == "flat"
+        """Whether the shortlist is provably the head's own, or an approximation of it."""
+        return self.index.exact
 
     @property
-    def wants_compaction(self) -> bool:
-        return self._tail.ntotal > max(_COMPACT_FACES, self._index.ntotal // 10)
+    def last_id(self) -> int:
+        """The newest face in it."""
+        for ids in (self._tail_ids, self.ids):
+            if len(ids):
+                return int(ids[-1])
+        return 0
 
-    def search(self, z: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The k nearest faces of one projected probe (dim,): L1 distances and face ids, nearest first.
+    @property
+    def digest(self) -> int:
+        """Of its faces, as Store keeps it."""
+        return (_sum(self.marks) + _sum(self._tail_marks)) % MODULUS
 
-        Ties go to the face enrolled first.
-        """
-        query = np.ascontiguousarray(z, np.float32).reshape(1, -1)
-        distances, ids = [], []
-        for index in (self._index, self._tail):
-            if index.ntotal:
-                d, i = index.search(query, min(k, index.ntotal))
-                distances.append(d[0])
-                ids.append(i[0])
-        if not ids:
-            return np.empty(0, np.float32), np.empty(0, np.int64)
-        d, i = np.concatenate(distances), np.concatenate(ids)
-        found = i >= 0
-        d, i = d[found], i[found]
-        order = np.lexsort((i, d))[:k]
-        return d[order], i[order]
+    def follow(self, store: Store, state: State, head: Head) -> bool:
+        """Take in the faces enrolled since; False when that does not make it the gallery's present state."""
+        for block in store.blocks(after=self.last_id):
+            self._tail = self._tail.extended(_projected(head, block.vectors))
+            self._tail_ids = np.concatenate([self._tail_ids, block.ids])
+            self._tail_marks = np.concatenate([self._tail_marks, block.marks])
+        return len(self) == state.faces and self.digest == state.digest
+
+    def search(self, z: np.ndarray, k: int) -> Found:
+        """The faces nearest to one projected probe (dim,), with ids for rows: see codes.Found."""
+        query = np.ascontiguousarray(z, np.float32)
+        a, b = self.index.search(query, k), self._tail.search(query, k)
+        bounds = np.concatenate([a.bounds, b.bounds])
+        ids = np.concatenate([self.ids[a.rows], self._tail_ids[b.rows]])
+        order = np.lexsort((ids, bounds))
+        return Found(bounds[order], ids[order], min(a.horizon, b.horizon))
 
 
 def build(
-    store: Store, state: State, head: Head, head_fingerprint: str, kind: str = "flat"
+    store: Store,
+    state: State,
+    head: Head,
+    head_fingerprint: str,
+    kind: str = "auto",
+    coverage: float = COVERAGE,
+    old: Projection | None = None,
 ) -> tuple[Projection, bytes]:
-    """A projection of all faces, and the bytes of its index. Raises GalleryDamaged for a broken record."""
-    ids, vectors = store.vectors()
-    last_id = int(ids[-1]) if len(ids) else 0
-    index, parameters = _make_index(kind, state.dim, len(ids))
-    if len(ids):
-        z = head.project(vectors)
-        if not np.isfinite(z).all() or len(np.unique(ids)) != len(ids):
-            raise ValueError("faces to index must be finite and have ids of their own")  # FAISS would not notice
-        if not index.is_trained:
-            index.train(z)
-        index.add_with_ids(z, ids)
-    data = faiss.serialize_index(index).tobytes()
+    """A projection of all faces, and the bytes of its file. Raises GalleryDamaged for a broken record.
+
+    From an `old` projection of this model and head the faces that are still there are taken as they are, where the
+    kind stays; without one, all are read.
+    """
+    automatic = kind == "auto"
+    chosen = next((name for size, name in _SIZES if state.faces <= size), "halfbytes") if automatic else kind
+    made = _reused(store, state, head, old, chosen) if old is not None else None
+    if made is None:
+        blocks = list(store.blocks())
+        ids, marks = (_joined([getattr(block, name) for block in blocks]) for name in ("ids", "marks"))
+        z = np.concatenate([_projected(head, b.vectors) for b in blocks] or [np.empty((0, state.dim), np.float32)])
+        if chosen == "halfbytes" and len(z) < 1000:
+            chosen = "bytes"  # too few to learn a code book from
+        if chosen == "bytes" and not len(z):
+            chosen = "flat"
+        made = INDEXES[chosen].build(z, coverage), ids, marks
+    index, ids, marks = made
+    arrays = {"ids": ids.astype("<i8"), "marks": marks.astype("<i8"), **index.arrays()}
+    layout = [[name, array.dtype.str, list(array.shape)] for name, array in arrays.items()]
+    data = b"".join(np.ascontiguousarray(array).data.cast("B") if array.size else b"" for array in arrays.values())
     manifest = Manifest(
-        FORMAT, kind, parameters, state.model, head_fingerprint, state.revision,
-        last_id, len(ids), store.digest(last_id), hashlib.sha256(data).hexdigest(),
+        FORMAT, index.kind, automatic, index.parameters, layout, state.model, head_fingerprint, state.revision,
+        int(ids[-1]) if len(ids) else 0, len(ids), _sum(marks), hashlib.sha256(data).hexdigest(),
     )  # fmt: skip
-    return Projection(index, manifest, _flat(state.dim)), data
+    return Projection(index, ids, marks, manifest.sealed()), data
 
 
 def save(folder: Path, projection: Projection, data: bytes) -> None:
     """Write both files, each whole: the manifest last, because it is what makes the index count."""
-    replace_file(folder / INDEX_FILE, data)
-    text = json.dumps(asdict(projection.manifest), indent=1, sort_keys=True)
-    replace_file(folder / MANIFEST_FILE, text.encode())
-    for name in (INDEX_FILE, MANIFEST_FILE):
+    for name, content in (
+        (INDEX_FILE, data),
+        (MANIFEST_FILE, json.dumps(asdict(projection.manifest), indent=1).encode()),
+    ):
+        for attempt in range(20):
+            try:
+                replace_file(folder / name, content)
+                break
+            except PermissionError:  # Windows: somebody reads it this moment
+                if os.name != "nt" or attempt == 19:
+                    raise
+                time.sleep(0.1)
         (folder / name).chmod(0o600)
 
 
 def load(folder: Path, store: Store, state: State, head: Head, head_fingerprint: str) -> Projection | None:
     """The stored projection with the newer faces beside it; None when it is missing, stale or altered."""
+    stored = read(folder, state, head_fingerprint)
+    return stored if stored is not None and stored.follow(store, state, head) else None
+
+
+def read(folder: Path, state: State, head_fingerprint: str) -> Projection | None:
+    """The stored projection of this model and head, whole, of whatever state; None when there is none."""
+    for _ in range(3):  # the two files may be exchanged between the reading of one and the other
+        manifest = read_manifest(folder)
+        if manifest is None or (manifest.model, manifest.head) != (state.model, head_fingerprint):
+            return None
+        try:
+            data = (folder / INDEX_FILE).read_bytes()
+            if hashlib.sha256(data).hexdigest() == manifest.sha256:
+                return _restored(data, manifest, state.dim)
+        except (OSError, ValueError, TypeError, KeyError, IndexError, OverflowError, RuntimeError):
+            pass  # what is not as the manifest says; RuntimeError: FAISS's
+        if read_manifest(folder) == manifest:
+            return None
+    return None
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest, if it is whole and of this format."""
     try:
         manifest = Manifest(**json.loads((folder / MANIFEST_FILE).read_text("utf-8")))
-        data = (folder / INDEX_FILE).read_bytes()
-        if (
-            (manifest.format, manifest.model, manifest.head) != (FORMAT, state.model, head_fingerprint)
-            or not state.rewritten <= manifest.revision <= state.revision
-            or hashlib.sha256(data).hexdigest() != manifest.sha256
-            or manifest.faces != store.digest(int(manifest.last_id))
-        ):
-            return None
-        index: Any = faiss.deserialize_index(np.frombuffer(data, np.uint8))
-    except (OSError, ValueError, TypeError, OverflowError, RuntimeError):  # RuntimeError: an index of a newer FAISS
+        return manifest if manifest.format == FORMAT and manifest.sealed() == manifest else None
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
-    if index.ntotal != manifest.count or index.d != state.dim:
-        return None
-    return Projection(index, manifest, _tail(store, state.dim, head, manifest.last_id))
+
+
+def wants_compaction(folder: Path, state: State) -> bool:
+    """Whether so many faces are not in the stored index yet that it should be written anew; does not read it."""
+    manifest = read_manifest(folder)
+    count = manifest.count if manifest else 0
+    return state.faces - count > min(_TAIL, max(1000, count // 10)) or manifest is None
 
 
 def discard(folder: Path) -> None:
@@ -143,34 +203,73 @@ def discard(folder: Path) -> None:
 
 
 def stored_kind(folder: Path) -> str:
-    """The kind of index a gallery was given, whether or not that still counts; "flat" where nothing says so."""
-    try:
-        kind = json.loads((folder / MANIFEST_FILE).read_text("utf-8"))["kind"]
-    except (OSError, ValueError, TypeError, KeyError):
-        return "flat"
-    return kind if kind in KINDS else "flat"
+    """The kind of index a gallery was given by name; "auto" where it follows the size."""
+    manifest = read_manifest(folder)
+    return "auto" if manifest is None or manifest.automatic else manifest.kind
 
 
-def _tail(store: Store, dim: int, head: Head, last_id: int) -> Any:
-    tail = _flat(dim)
-    ids, vectors = store.vectors(after=last_id)
-    if len(ids):
-        tail.add_with_ids(head.project(vectors), ids)
-    return tail
+def stored_coverage(folder: Path) -> float:
+    """The coverage an approximate index was asked for."""
+    manifest = read_manifest(folder)
+    return float(manifest.parameters.get("coverage", COVERAGE)) if manifest else COVERAGE
 
 
-def _flat(dim: int) -> Any:
-    return faiss.IndexIDMap2(faiss.IndexFlat(dim, faiss.METRIC_L1))
+def index_dim(index: Any) -> int:
+    """How many numbers a row of an index stands for."""
+    return (index.codes if isinstance(index, Bytes) else index.z).shape[1]
 
 
-def _make_index(kind: str, dim: int, count: int) -> tuple[Any, dict[str, int]]:
-    if kind == "ivf" and count >= 256:
-        lists = max(1, int(np.sqrt(count)))
-        quantizer: Any = faiss.IndexFlat(dim, faiss.METRIC_L1)
-        index: Any = faiss.IndexIVFFlat(quantizer, dim, lists, faiss.METRIC_L1)
-        index.own_fields = True
-        quantizer.this.disown()
-        index.nprobe = max(1, lists // 8)
-        index.cp.min_points_per_centroid = 5
-        return index, {"nlist": lists, "nprobe": int(index.nprobe)}
-    return _flat(dim), {}
+def _reused(
+    store: Store, state: State, head: Head, old: Projection, kind: str
+) -> tuple[Any, np.ndarray, np.ndarray] | None:
+    """An index of the present faces from an older one: those that went left out, those that came put in."""
+    tuned = old.manifest.parameters.get("faces", state.faces)
+    if old.index.kind != kind or not len(old.ids) or not state.faces < 2 * tuned or not tuned < 2 * max(state.faces, 1):
+        return None
+    present = store.ids()
+    kept = np.isin(old.ids, present, assume_unique=True)
+    index, ids, marks = old.index, old.ids, old.marks
+    if not kept.all():
+        index, ids, marks = index.kept(kept), ids[kept], marks[kept]
+    if not len(ids):
+        return None
+    blocks = list(store.blocks(after=int(old.ids[-1])))
+    if blocks:
+        index = index.extended(np.concatenate([_projected(head, block.vectors) for block in blocks]))
+        ids, marks = (
+            np.concatenate([have, *(getattr(block, name) for block in blocks)])
+            for have, name in ((ids, "ids"), (marks, "marks"))
+        )
+    if len(ids) != state.faces or _sum(marks) != state.digest:
+        return None
+    return index, ids, marks
+
+
+def _restored(data: bytes, manifest: Manifest, dim: int) -> Projection | None:
+    arrays, at = {}, 0
+    for name, dtype, shape in manifest.arrays:
+        kind = np.dtype(dtype)
+        size = int(np.prod(shape))
+        arrays[name] = np.frombuffer(data, kind, size, at).reshape(shape)
+        at += size * kind.itemsize
+    ids, marks = arrays.pop("ids"), arrays.pop("marks")
+    index = INDEXES[manifest.kind].restore(arrays, manifest.parameters)
+    if len(index) != len(ids) or index_dim(index) != dim:
+        return None
+    return Projection(index, ids, marks, manifest)
+
+
+def _projected(head: Head, vectors: np.ndarray) -> np.ndarray:
+    z = head.project(vectors)
+    if not np.isfinite(z).all():
+        raise ValueError("faces to index must be finite")  # FAISS would not notice
+    return z
+
+
+def _sum(marks: np.ndarray) -> int:
+    """Modulo 2^48; that 64 bits run over does not matter."""
+    return int(marks.astype(np.uint64).sum(dtype=np.uint64)) % MODULUS
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.empty(0, np.int64)

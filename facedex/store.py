@@ -6,7 +6,6 @@ on disk before it is acknowledged. Every face carries a checksum of what it mean
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sqlite3
 import struct
@@ -19,43 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
+from facedex import schema
 from facedex.database import connect, stamp
 from facedex.database import translated as _translated
 from facedex.errors import GalleryBusy, GalleryDamaged, GalleryError, GalleryMismatch, PersonNotFound
 
-SCHEMA_VERSION = 1
 FILE = "gallery.db"
 BUSY_SECONDS = 10.0
-
-_SCHEMA = """
-CREATE TABLE gallery (
-    id INTEGER PRIMARY KEY CHECK (id = 1),
-    schema_version INTEGER NOT NULL,
-    model TEXT NOT NULL,             -- fingerprint of the encoder
-    model_file TEXT NOT NULL,        -- the copy of the model that lies beside this file
-    dim INTEGER NOT NULL,
-    revision INTEGER NOT NULL,       -- grows with every change
-    rewritten INTEGER NOT NULL       -- the last revision that removed or replaced a vector
-);
-CREATE TABLE person (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    name TEXT NOT NULL UNIQUE
-);
-CREATE TABLE face (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used twice, so a stale projection cannot name somebody else
-    person INTEGER NOT NULL REFERENCES person (id) ON DELETE CASCADE,
-    vector BLOB NOT NULL,            -- dim little-endian float32, unit length
-    box_left REAL NOT NULL, box_top REAL NOT NULL, box_width REAL NOT NULL, box_height REAL NOT NULL,
-    score REAL NOT NULL,             -- the detector's
-    quality REAL NOT NULL,           -- the embedding's length before normalisation
-    source TEXT NOT NULL,            -- path of the photo when it was enrolled
-    photo BLOB NOT NULL,             -- SHA-256 of the photo's bytes
-    enrolled TEXT NOT NULL,          -- ISO 8601, UTC
-    checksum BLOB NOT NULL           -- over all of these and the person's name
-);
-CREATE INDEX face_person ON face (person);
-CREATE UNIQUE INDEX face_photo ON face (photo, person);
-"""
 
 
 @dataclass(frozen=True)
@@ -92,13 +61,35 @@ class StoredPhoto:
 
 @dataclass(frozen=True)
 class State:
-    """The one row that binds a gallery to its model."""
+    """The one row that binds a gallery to its model, and sums up whom it holds."""
 
     model: str
     model_file: str
     dim: int
     revision: int
     rewritten: int
+    people: int
+    faces: int
+    digest: int
+
+
+@dataclass(frozen=True)
+class StoredFaces:
+    """Faces as they are looked up: `ids`, `people`, `marks` (n,) int64, `names`, `vectors` (n, dim) float32."""
+
+    ids: np.ndarray
+    people: np.ndarray
+    names: list[str]
+    vectors: np.ndarray
+    marks: np.ndarray
+
+    def joined(self, other: StoredFaces) -> StoredFaces:
+        """These and the others."""
+        arrays = {
+            name: np.concatenate([getattr(self, name), getattr(other, name)])
+            for name in ("ids", "people", "vectors", "marks")
+        }
+        return StoredFaces(names=self.names + other.names, **arrays)
 
 
 def is_unfinished(folder: Path) -> bool:
@@ -122,6 +113,7 @@ class Store:
                 os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))
             self._db, self._frozen = connect(self.path, BUSY_SECONDS)
             try:
+                self._db.execute("PRAGMA cache_size = -16384")  # kB; the index of photos is visited at random
                 if create_for is not None:
                     self._create(*create_for)
                 self._check_version()
@@ -145,7 +137,7 @@ class Store:
         with _translated(self.path):
             if self._frozen is not None and stamp(self.path) != self._frozen:
                 raise GalleryBusy(f"{self.path} was changed by another user meanwhile; open the gallery again")
-            row = self._db.execute("SELECT model, model_file, dim, revision, rewritten FROM gallery").fetchone()
+            row = self._db.execute(f"SELECT {_STATE} FROM gallery").fetchone()
         if row is None:
             raise GalleryDamaged(f"{self.path} has lost its description; restore a copy or enroll again")
         return State(*row)
@@ -189,25 +181,39 @@ class Store:
             if record.vector.shape != (dim,) or not np.isfinite(record.vector).all():
                 raise GalleryError(f"The embedding of {record.source} is not {dim} finite numbers; check the model")
         with self._change(rewrites=False):
-            return [self._insert(record, now) for record in records]
+            people = self._add_people(dict.fromkeys(record.name for record in records))
+            row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'face'").fetchone()
+            first = int(row[0]) + 1 if row else 1
+            rows = [_row(first + i, people[record.name], record, now) for i, record in enumerate(records)]
+            self._db.executemany(
+                "INSERT INTO face (id, person, vector, box_left, box_top, box_width, box_height, score, quality, source, "
+                "photo, enrolled, checksum, mark) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                rows,
+            )
+            self._db.execute(
+                f"UPDATE gallery SET faces = faces + ?, digest = (digest + ?) % {schema.MODULUS}",
+                (len(rows), sum(row[-1] for row in rows) % schema.MODULUS),
+            )
+            return list(range(first, first + len(records)))
 
-    def _insert(self, record: FaceRecord, enrolled: str) -> int:
-        self._db.execute("INSERT OR IGNORE INTO person (name) VALUES (?)", (record.name,))
-        (person,) = self._db.execute("SELECT id FROM person WHERE name = ?", (record.name,)).fetchone()
-        vector, photo = np.asarray(record.vector, "<f4").tobytes(), bytes.fromhex(record.photo)
-        cursor = self._db.execute(
-            "INSERT INTO face (person, vector, box_left, box_top, box_width, box_height, score, quality, source, "
-            "photo, enrolled, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (person, vector, *record.box, record.score, record.quality, record.source, photo, enrolled, b""),
-        )
-        face = int(cursor.lastrowid or 0)
-        self._seal(face)
-        return face
+    def _add_people(self, names: Iterable[str]) -> dict[str, int]:
+        """Ids of people by name, those who are new among them made."""
+        found: dict[str, int] = {}
+        wanted = list(names)
+        self._db.executemany("INSERT OR IGNORE INTO person (name) VALUES (?)", ((name,) for name in wanted))
+        for start in range(0, len(wanted), 500):
+            part = wanted[start : start + 500]
+            marks = ",".join("?" * len(part))
+            found.update(self._db.execute(f"SELECT name, id FROM person WHERE name IN ({marks})", part).fetchall())
+        return found
 
     def _seal(self, face: int) -> None:
-        """Write a face's checksum, as it is now."""
+        """Write a face's checksum and mark, as it is now."""
         row = self._db.execute(f"{_SELECT} WHERE face.id = ?", (face,)).fetchone()
-        self._db.execute("UPDATE face SET checksum = ? WHERE id = ?", (_checksum(*row[:-1]), face))
+        self._db.execute(
+            "UPDATE face SET checksum = ?, mark = ? WHERE id = ?",
+            (schema.checksum(*row[:-2]), schema.mark(face, row[2]), face),
+        )
 
     def rename(self, old: str, new: str) -> None:
         """Give a person another name. Raises PersonNotFound, GalleryError when the new name is taken."""
@@ -313,9 +319,8 @@ class Store:
 
     def count(self) -> tuple[int, int]:
         """(people, faces)."""
-        with _translated(self.path):
-            people = self._db.execute("SELECT COUNT(*) FROM person").fetchone()[0]
-            return people, self._db.execute("SELECT COUNT(*) FROM face").fetchone()[0]
+        state = self.state
+        return state.people, state.faces
 
     def owners(self) -> tuple[np.ndarray, np.ndarray]:
         """Ids of all faces in ascending order and the person of each, two (n,) int64 arrays."""
@@ -358,43 +363,82 @@ class Store:
             ).fetchall()
         return [(face, source, photo.hex(), (a, b, c, d)) for face, source, photo, a, b, c, d in rows]
 
+    def ids(self) -> np.ndarray:
+        """Ids of all faces (n,) int64, ascending."""
+        with _translated(self.path):
+            rows = self._db.execute("SELECT id FROM face ORDER BY id").fetchall()
+        return np.array(rows, np.int64).reshape(-1)
+
     def vectors(self, ids: Sequence[int] | None = None, after: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Ids (n,) int64 and vectors (n, dim) float32, checksums verified: those of `ids`, or all above `after`.
 
         Raises GalleryDamaged for a record that no longer means what was written.
         """
+        if ids is not None:
+            found = self.faces(ids)
+            return found.ids, found.vectors
+        parts = list(self.blocks(after))
+        if not parts:
+            return np.empty(0, np.int64), np.empty((0, self.state.dim), np.float32)
+        return np.concatenate([part.ids for part in parts]), np.concatenate([part.vectors for part in parts])
+
+    def faces(self, ids: Sequence[int]) -> StoredFaces:
+        """These faces, as far as they are there, checksums verified. Raises GalleryDamaged as `vectors` does."""
+        return self._chosen("face.id", ids)
+
+    def faces_of(self, people: Sequence[int]) -> StoredFaces:
+        """All faces of these people (ids), checksums verified. Raises GalleryDamaged as `vectors` does."""
+        return self._chosen("face.person", people)
+
+    def _chosen(self, column: str, values: Sequence[int]) -> StoredFaces:
+        rows: list[tuple] = []
         with _translated(self.path):
-            if ids is None:
-                rows = self._db.execute(f"{_SELECT} WHERE face.id > ? ORDER BY face.id", (after,)).fetchall()
-            else:
-                rows = []
-                for start in range(0, len(ids), 500):
-                    part = [int(i) for i in ids[start : start + 500]]
-                    marks = ",".join("?" * len(part))
-                    rows += self._db.execute(f"{_SELECT} WHERE face.id IN ({marks})", part).fetchall()
+            for start in range(0, len(values), 500):
+                part = [int(value) for value in values[start : start + 500]]
+                marks = ",".join("?" * len(part))
+                rows += self._db.execute(f"{_SELECT} WHERE {column} IN ({marks})", part).fetchall()
+        return self._verified(rows)
+
+    def photos_each(self) -> np.ndarray:
+        """How many faces each person has (people,) int64, in no particular order; counted by SQLite."""
+        with _translated(self.path):
+            table = self._db.execute(
+                "SELECT n, COUNT(*) FROM (SELECT COUNT(*) AS n FROM face GROUP BY person) GROUP BY n"
+            ).fetchall()
+        counts = np.array(table, np.int64).reshape(-1, 2)
+        return np.repeat(counts[:, 0], counts[:, 1])
+
+    def blocks(self, after: int = 0, size: int = 20_000) -> Iterator[StoredFaces]:
+        """All faces above an id in its order, `size` at a time, checksums verified. Raises GalleryDamaged."""
+        while True:
+            with _translated(self.path):
+                rows = self._db.execute(
+                    f"{_SELECT} WHERE face.id > ? ORDER BY face.id LIMIT ?", (after, size)
+                ).fetchall()
+            if not rows:
+                return
+            yield self._verified(rows)
+            after = rows[-1][0]
+
+    def _verified(self, rows: list[tuple]) -> StoredFaces:
         dim = self.state.dim
-        found = np.empty(len(rows), np.int64)
-        out = np.empty((len(rows), dim), np.float32)
-        for i, row in enumerate(rows):
+        for row in rows:
             try:
-                whole = _checksum(*row[:-1]) == row[-1] and len(row[2]) == 4 * dim
-            except (AttributeError, TypeError, struct.error):  # a value of another type than was written
+                whole = (
+                    len(row[2]) == 4 * dim
+                    and schema.checksum(*row[:-2]) == row[-2]
+                    and schema.mark(row[0], row[2]) == row[-1]
+                )
+            except (AttributeError, TypeError, ValueError, OverflowError, struct.error):  # not of the type written
                 whole = False
             if not whole:
                 raise GalleryDamaged(
                     f"Face {row[0]} in {self.path} is damaged; `facedex doctor` names its photo and what to do"
                 )
-            found[i] = row[0]
-            out[i] = np.frombuffer(row[2], "<f4")
-        return found, out
-
-    def digest(self, last_id: int) -> str:
-        """SHA-256 over which photos the faces up to an id are of, hex: other faces never have the same one."""
-        digest = hashlib.sha256()
-        with _translated(self.path):
-            for row in self._db.execute("SELECT id, photo FROM face WHERE id <= ? ORDER BY id", (last_id,)):
-                digest.update(repr(row).encode())
-        return digest.hexdigest()
+        columns = list(zip(*rows, strict=True)) if rows else [()] * 15
+        vectors = np.frombuffer(b"".join(columns[2]), "<f4").reshape(-1, dim)
+        ids, people, marks = (np.array(columns[i], np.int64) for i in (0, 1, 14))
+        return StoredFaces(ids, people, list(columns[12]), vectors.astype(np.float32, copy=False), marks)
 
     def stored_name(self, name: str) -> str:
         """A person's name as it is kept, in NFC. Raises PersonNotFound."""
@@ -417,11 +461,9 @@ class Store:
         self._db.execute("BEGIN IMMEDIATE")
         # Two processes may create at once: the second finds the table there.
         if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'gallery'").fetchone():
-            for statement in _SCHEMA.split(";\n"):
-                if statement.strip():
-                    self._db.execute(statement)
+            schema.create(self._db)
             self._db.execute(
-                "INSERT INTO gallery VALUES (1, ?, ?, ?, ?, 0, 0)", (SCHEMA_VERSION, model, model_file, dim)
+                "INSERT INTO gallery VALUES (1, ?, ?, ?, ?, 0, 0, 0, 0, 0)", (schema.VERSION, model, model_file, dim)
             )
         self._db.execute("COMMIT")
 
@@ -429,25 +471,25 @@ class Store:
         if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'gallery'").fetchone():
             raise GalleryDamaged(f"{self.path} is no facedex gallery; name another folder, or remove that file")
         (version,) = self._db.execute("SELECT schema_version FROM gallery").fetchone() or (None,)
-        if version != SCHEMA_VERSION:
+        if version == 1:
+            schema.migrate(self._db)
+        elif version != schema.VERSION:
             raise GalleryMismatch(
-                f"{self.path} has version {version} of the format, this facedex reads {SCHEMA_VERSION}; upgrade facedex"
+                f"{self.path} has version {version} of the format, this facedex reads {schema.VERSION}; upgrade facedex"
             )
 
 
+_STATE = "model, model_file, dim, revision, rewritten, people, faces, digest"
 _SELECT = (
     "SELECT face.id, person, vector, box_left, box_top, box_width, box_height, score, quality, source, photo, "
-    "enrolled, name, checksum FROM face LEFT JOIN person ON person.id = face.person"
+    "enrolled, name, checksum, mark FROM face LEFT JOIN person ON person.id = face.person"
 )
 
 
-def _checksum(
-    face: int, person: int, vector: bytes, left: float, top: float, width: float, height: float,
-    score: float, quality: float, source: str, photo: bytes, enrolled: str, name: str,
-) -> bytes:  # fmt: skip
-    """Sixteen bytes of SHA-256 over a face's every field and its person's name, each with its length."""
-    digest = hashlib.sha256(struct.pack("<qq6d", face, person, left, top, width, height, score, quality))
-    for part in (vector, source.encode("utf-8", "surrogateescape"), photo, enrolled.encode(), name.encode()):
-        digest.update(struct.pack("<q", len(part)))
-        digest.update(part)
-    return digest.digest()[:16]
+def _row(face: int, person: int, record: FaceRecord, enrolled: str) -> tuple:
+    """A new face's columns."""
+    vector, photo = np.asarray(record.vector, "<f4").tobytes(), bytes.fromhex(record.photo)
+    left, top, width, height = (float(side) for side in record.box)
+    facts = (left, top, width, height, float(record.score), float(record.quality), record.source, photo, enrolled)
+    checks = schema.checksum(face, person, vector, *facts, record.name), schema.mark(face, vector)
+    return (face, person, vector, *facts, *checks)

@@ -53,6 +53,17 @@ def _most_alike(codes, numbers):
     return float(np.abs(product / spread).max())
 
 
+def stored_rows(opened, row):
+    """What the index keeps of one face, as bytes: floats, or codes of which no search for the vector would know."""
+    index = opened._lookup._refreshed()[0].index
+    return [array[row].tobytes() for array in index.arrays().values() if len(array) == len(index)]
+
+
+def files_with(folder, part):
+    """Names of the files in which these bytes stand."""
+    return {path.name for path in folder.iterdir() if part in path.read_bytes()}
+
+
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory):
     """A gallery of three hundred with a model of one byte's weight, to be copied."""
@@ -97,11 +108,14 @@ def test_nothing_is_left_after_remove_nor_found_by_open_readers(opened):
         reader.match(gone)
         with Store(folder) as store:
             store.add([record("late", late)])
-        before = {name for name, _ in traces(folder, opened.head, gone)}
-        assert "gallery.db" in before and len(before) >= 2, "a living face is in the database and the index"
+        rows = stored_rows(opened, 8)
+        assert "gallery.db" in {name for name, _ in traces(folder, opened.head, gone)}
+        assert rows and all(files_with(folder, row) == {search.INDEX_FILE} for row in rows), "a living face is in both"
         assert opened.remove("person0008", "late") == 2
         assert traces(folder, opened.head, gone, late) == set()
-        assert {name for name, _ in traces(folder, opened.head, vectors[7])} == before
+        assert all(files_with(folder, row[at : at + 16]) == set() for row in rows for at in range(0, len(row), 16))
+        assert "gallery.db" in {name for name, _ in traces(folder, opened.head, vectors[7])}
+        assert all(files_with(folder, row) == {search.INDEX_FILE} for row in stored_rows(opened, 7))
         for probe in (gone, late):
             for exhaustive in (False, True):
                 names = [one.name for one in reader.match(probe, top=400, exhaustive=exhaustive)]

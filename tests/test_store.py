@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from helpers import flip, kill_after_line, people, python, record, sha, unit, unwritable
 
+from facedex import schema
 from facedex import store as store_module
 from facedex.errors import FacedexError, GalleryBusy, GalleryDamaged, GalleryError, GalleryMismatch, PersonNotFound
 from facedex.store import FILE, Store, is_unfinished
@@ -186,19 +187,17 @@ from pathlib import Path
 from helpers import people, unit
 from facedex.store import Store
 
-class Deadly(list):
-    rounds = 0
-    def __iter__(self):
-        Deadly.rounds += 1
-        for number, item in enumerate(list.__iter__(self)):
-            if Deadly.rounds == 2 and number == 1500:  # once to be checked, once to be written
-                print("half", os.path.getsize(sys.argv[1] + "/gallery.db-wal"), flush=True)
-                os.kill(os.getpid(), signal.SIGKILL)
-            yield item
+def die():
+    size = os.path.getsize(sys.argv[1] + "/gallery.db-wal")
+    if size > 500_000:
+        print("half", size, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 store = Store(Path(sys.argv[1]))
 store._db.execute("PRAGMA cache_size = 10")  # so that much of the unfinished transaction is in the log
-store.add(Deadly(people(unit(2000, seed=1), "late")))
+store._db.set_progress_handler(die, 1000)  # after every thousand of SQLite's own instructions
+store.add(people(unit(2000, seed=1), "late"))
+print("done", 0)
 """
 
 
@@ -230,7 +229,7 @@ def test_a_creation_cut_short_is_told_from_a_gallery(tmp_path):
 CHANGES = {
     "person": 1, "vector": b"\0" * 512, "box_left": 10.25, "box_top": 20.5, "box_width": 61.0, "box_height": 81.0,
     "score": 0.94, "quality": 21.25, "source": "/photos/Bob.jpg", "photo": b"\1" * 32,
-    "enrolled": "2001-01-01T00:00:00+00:00", "checksum": b"\0" * 16,
+    "enrolled": "2001-01-01T00:00:00+00:00", "checksum": b"\0" * 16, "mark": 7,
 }  # fmt: skip
 
 
@@ -345,8 +344,8 @@ def test_another_programs_database_is_refused_and_left_alone(tmp_path):
 
 
 def test_a_newer_format_is_refused_with_the_remedy(store):
-    raw(store, "UPDATE gallery SET schema_version = 2")
-    with pytest.raises(GalleryMismatch, match=r"version 2 .* upgrade facedex"):
+    raw(store, "UPDATE gallery SET schema_version = 3")
+    with pytest.raises(GalleryMismatch, match=r"version 3 .* upgrade facedex"):
         Store(store.path.parent)
 
 
@@ -547,14 +546,130 @@ def test_another_head_of_the_same_encoder_leaves_the_vectors(store):
     assert store.state.model_file == "newer.safetensors" and np.array_equal(store.vectors()[1], unit(3))
 
 
-def test_the_digest_is_of_these_faces_and_of_no_others(store, tmp_path):
-    ids = store.add(people(unit(4)))
-    first = store.digest(ids[2])
-    store.rename("person0000", "Ada")
-    store.add(people(unit(2, seed=1), "late"))
-    assert store.digest(ids[2]) == first
-    assert store.digest(ids[3]) != first
+# what the gallery's one row sums up
+
+
+def truth(store):
+    """The same counted from the records."""
+    ids, vectors = store.vectors()
+    digest = sum(schema.mark(int(i), v.tobytes()) for i, v in zip(ids, vectors, strict=True)) % schema.MODULUS
+    return len(store.names()), len(ids), digest
+
+
+def test_counts_and_digest_follow_every_change(store, tmp_path):
+    def summed():
+        state = store.state
+        assert (state.people, state.faces) == store.count()
+        return state.people, state.faces, state.digest
+
+    seen = {summed()}
+    assert summed() == truth(store) == (0, 0, 0)
+    common = sha("common")
+    ids = store.add([*people(unit(40)), record("A", unit(1)[0], common), record("B", unit(1)[0], common)])
+    for change in (
+        lambda: store.add(people(unit(3, seed=1), "late")),
+        lambda: store.merge("person0000", "person0001"),
+        lambda: store.merge("A", "B"),
+        lambda: store.remove(["person0002", "late0001"]),
+        lambda: store.replace_vectors(
+            MODEL[0], MODEL[1], 128, {int(i): (v, 1.0) for i, v in zip(ids[5:], unit(50, seed=2), strict=False)}
+        ),
+        lambda: store.remove([person.name for person in store.people()]),
+    ):
+        change()
+        assert summed() == truth(store)
+        seen.add(summed())
+    assert summed() == (0, 0, 0) and len(seen) == 6
+
+
+def test_a_rename_leaves_the_digest(store):
+    store.add(people(unit(3)))
+    before = store.state.digest
+    store.rename("person0001", "Ada")
+    assert store.state.digest == before != 0
+
+
+def test_a_change_that_is_undone_leaves_counts_and_digest(store):
+    store.add(people(unit(3)))
+    before = store.state
+    with pytest.raises(GalleryError, match="already"):
+        store.add([*people(unit(2, seed=1), "late"), *people(unit(1))])
+    with pytest.raises(PersonNotFound):
+        store.remove(["person0001", "nobody"])
+    assert store.state == before and truth(store) == (before.people, before.faces, before.digest)
+
+
+def test_the_same_vectors_under_other_ids_have_another_digest(store, tmp_path):
+    store.add(people(unit(2)))
     (tmp_path / "other").mkdir()
     with Store(tmp_path / "other", MODEL) as other:
-        other.add(people(unit(4, seed=1)))
-        assert other.digest(ids[2]) != first
+        other.add(people(unit(2)[::-1]))
+        assert other.state.faces == 2 and other.state.digest != store.state.digest
+
+
+def test_in_bulk_or_one_by_one_is_the_same(tmp_path):
+    digests = []
+    for size in (1, 7, 100):
+        (tmp_path / str(size)).mkdir()
+        with Store(tmp_path / str(size), MODEL) as store:
+            records = people(unit(100))
+            ids = [i for at in range(0, 100, size) for i in store.add(records[at : at + size])]
+            assert ids == list(range(1, 101)) and store.count() == (100, 100)
+            assert np.array_equal(store.vectors()[1], unit(100))
+            digests.append(store.state.digest)
+    assert len(set(digests)) == 1
+
+
+# schema 1
+
+TO_SCHEMA_1 = """
+DROP TRIGGER person_came; DROP TRIGGER person_went; DROP TRIGGER face_went; DROP TRIGGER face_moved;
+ALTER TABLE gallery DROP COLUMN people; ALTER TABLE gallery DROP COLUMN faces; ALTER TABLE gallery DROP COLUMN digest;
+ALTER TABLE face DROP COLUMN mark;
+UPDATE gallery SET schema_version = 1;
+"""
+
+
+@pytest.fixture
+def old_gallery(store, tmp_path):
+    """A folder with a gallery.db as facedex 0.1's first schema had it, and its state now."""
+    store.add(people(unit(30)))
+    state = store.state
+    store.close()
+    with closing(sqlite3.connect(tmp_path / FILE)) as db:
+        db.executescript(TO_SCHEMA_1)
+    return tmp_path, state
+
+
+def test_a_gallery_of_schema_1_is_brought_forward(old_gallery):
+    folder, before = old_gallery
+    for _ in range(2):
+        with Store(folder) as store:
+            assert store.state == before and truth(store) == (30, 30, before.digest)
+    with Store(folder) as store:
+        store.remove(["person0003"])
+        store.add(people(unit(1, seed=1), "late"))
+        assert (store.state.people, store.state.faces, store.state.digest) == truth(store)
+
+
+def test_a_damaged_face_of_schema_1_does_not_lock_the_others_out(old_gallery):
+    folder, _ = old_gallery
+    with closing(sqlite3.connect(folder / FILE)) as db:
+        db.execute("UPDATE face SET quality = 0 WHERE id = 7")
+        db.commit()
+    with Store(folder) as store:
+        assert store.vectors([6, 8])[0].tolist() == [6, 8]
+        with pytest.raises(GalleryDamaged, match="Face 7 "):
+            store.vectors([7])
+
+
+def test_a_migration_that_is_cut_short_leaves_schema_1(old_gallery, monkeypatch):
+    folder, before = old_gallery
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "_TRIGGERS", "CREATE TRIGGER broken AFTER\n")
+        with pytest.raises(GalleryError):
+            Store(folder)
+    with closing(sqlite3.connect(folder / FILE)) as db:
+        assert db.execute("SELECT schema_version FROM gallery").fetchone() == (1,)
+    with Store(folder) as store:
+        assert store.state == before

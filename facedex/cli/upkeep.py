@@ -14,7 +14,10 @@ from facedex.errors import DataError
 def reindex(
     gallery: GalleryOption = INDEX,
     model: Annotated[Path | None, typer.Option("--model", "-m", help="Encode all photos anew with this model.")] = None,
-    kind: Annotated[str, typer.Option(help="flat (exact) or ivf (partitioned, approximate).")] = "flat",
+    kind: Annotated[str, typer.Option(help="auto (by size), flat or bytes (exact), halfbytes (approximate).")] = "auto",
+    coverage: Annotated[
+        float | None, typer.Option(help="Share of the nearest five that an approximate index must find; .999.")
+    ] = None,
     device: DeviceOption = "cpu",
 ) -> None:
     """Build the search index anew; with --model move the gallery to another model."""
@@ -23,8 +26,10 @@ def reindex(
 
     if kind not in KINDS:
         raise DataError(f"There is no index kind {kind!r}; choose one of: {', '.join(KINDS)}")
+    if coverage is not None and not 0 < coverage <= 1:
+        raise DataError(f"--coverage must lie between 0 and 1, not {coverage}; .999 is the default")
     with Gallery(gallery, model, rebind=True) as known:
-        lost = known.reindex(model, kind, device)
+        lost = known.reindex(model, kind, device, coverage)
         faces = known.faces
     for photo in lost:
         say(f"dropped, the photo is gone or has changed: {photo}")

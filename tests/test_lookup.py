@@ -1,0 +1,184 @@
+"""Looking up: exactly the head's own choice with every exact index, by proof; nothing stale, nothing growing."""
+
+import json
+import os
+import resource
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from helpers import gallery, make_model, near, people, record, unit
+
+from facedex import codes, search
+from facedex.errors import GalleryDamaged
+from facedex.gallery import Gallery
+from facedex.store import Store
+
+
+def uneven(rng, dim=128):
+    return rng.normal(0, 2, dim)
+
+
+@pytest.fixture(scope="module", params=["flat", "bytes"])
+def exact(request, tmp_path_factory):
+    """4,000 faces of 3,000 people behind an exact index, with a head of uneven weights, and 300 faces beside it."""
+    rng = np.random.default_rng(1)
+    folder = tmp_path_factory.mktemp(request.param)
+    vectors = unit(4000, seed=2)
+    records = [record(f"p{i % 3000:04d}", vector) for i, vector in enumerate(vectors)]
+    opened = gallery(folder / "g", records[:3700], make_model(folder / "m.safetensors", v=uneven(rng)))
+    opened.reindex(kind=request.param)
+    with Store(folder / "g") as store:
+        store.add(records[3700:])
+    yield opened, vectors
+    opened.close()
+
+
+@pytest.mark.parametrize("top", [1, 5, 200])
+def test_an_exact_index_answers_as_the_head_does(exact, top):
+    opened, vectors = exact
+    for number in range(0, 4000, 200):
+        for probe in (near(vectors[number], number), unit(1, seed=number)[0]):
+            found = opened.match(probe, top=top)
+            truth = opened.match(probe, top=top, exhaustive=True)
+            assert [(one.name, one.logit) for one in found] == [(one.name, one.logit) for one in truth]
+
+
+@pytest.mark.parametrize("bits", [8, 5, 3])
+def test_the_bound_of_bytes_is_never_above_the_distance(bits):
+    """However coarse the codes, and for probes outside the range that the codes were made for."""
+    rng = np.random.default_rng(bits)
+    z = rng.laplace(0, 1, (2000, 32)).astype(np.float32)
+    index = codes.Bytes.build(z, 1.0)
+    coarse = codes.Bytes(index.codes[:0], index.low, index.step * 2 ** (8 - bits), 0.0).extended(z)
+    for probe in rng.laplace(0, 2, (20, 32)).astype(np.float32):
+        found = coarse.search(probe, 2000)
+        distances = np.abs(z.astype(np.float64) - probe).sum(1)
+        assert sorted(found.rows.tolist()) == list(range(2000)) and found.horizon == np.inf
+        assert np.all(found.bounds <= distances[found.rows])
+        part = coarse.search(probe, 300)
+        left_out = np.setdiff1d(np.arange(2000), part.rows)
+        assert len(left_out) == 1700 and distances[left_out].min() >= part.horizon
+
+
+def test_coarse_codes_cost_work_never_the_answer(tmp_path, monkeypatch):
+    """With codes so rough that bounds prove little, more faces are read until the proof stands."""
+    vectors = unit(1500, seed=3)
+    with gallery(tmp_path / "g", people(vectors)) as opened:
+        opened.reindex(kind="bytes")
+        projection, _ = opened._lookup._refreshed()
+        index = projection.index
+        projection.index = codes.Bytes(index.codes[:0], index.low, index.step * 32, 0.0).extended(
+            opened.head.project(vectors)
+        )
+        for number in range(0, 1500, 150):
+            probe = near(vectors[number], number, 1.5)
+            found = [one.name for one in opened.match(probe, top=5)]
+            assert found == [one.name for one in opened.match(probe, top=5, exhaustive=True)]
+
+
+def test_a_query_whose_numbers_are_one_at_a_time_or_many_in_a_row_is_the_same(exact):
+    opened, vectors = exact
+    probes = [near(vectors[i], i) for i in range(64)]
+    alone = []
+    for probe in probes:
+        with Gallery(opened.folder) as fresh:
+            alone.append(fresh.match(probe, top=3))
+        if len(alone) == 4:
+            break
+    assert [opened.match(probe, top=3) for probe in probes][:4] == alone
+
+
+@pytest.mark.parametrize("kind", ["flat", "bytes", "halfbytes"])
+def test_incremental_enrolment_equals_bulk(tmp_path, kind):
+    vectors = unit(2600, seed=4)
+    records = people(vectors)
+    answers = []
+    for name, blocks in (("bulk", [2600]), ("steps", [1100, 1, 1400, 99])):
+        with Gallery(tmp_path / name, create=True) as opened:
+            added = 0
+            for size in blocks:
+                added += opened.add_faces(records[added : added + size])
+                if added in (1100, 2600):
+                    opened.reindex(kind=kind)
+            answers.append([opened.match(near(v, i), top=5) for i, v in enumerate(vectors[::100])])
+            assert opened.faces == len(opened) == 2600
+    assert answers[0] == answers[1]
+
+
+def test_one_more_photo_rewrites_nothing_large(tmp_path):
+    with Gallery(tmp_path / "g", create=True) as opened:
+        opened.add_faces(people(unit(1500)))
+        opened.match(unit(1)[0])
+        written = (tmp_path / "g" / search.INDEX_FILE).stat().st_mtime_ns
+        for number, vector in enumerate(unit(20, seed=9)):
+            opened.add_faces([record(f"late{number}", vector)])
+            assert opened.match(vector, top=1)[0].name == f"late{number}"
+        assert (tmp_path / "g" / search.INDEX_FILE).stat().st_mtime_ns == written
+        opened.add_faces(people(unit(1000, seed=10), "many"))
+        assert (tmp_path / "g" / search.INDEX_FILE).stat().st_mtime_ns > written
+        assert search.read_manifest(tmp_path / "g").count == 2520
+
+
+def test_an_open_reader_takes_in_new_faces_without_reading_the_index_again(tmp_path, monkeypatch):
+    with gallery(tmp_path / "g", people(unit(50))) as reader:
+        reader.match(unit(1)[0])
+        monkeypatch.setattr(search, "read", lambda *a: pytest.fail("the index was read again"))
+        with Store(tmp_path / "g") as store:
+            store.add([record("new", unit(1, seed=5)[0])])
+            store.rename("person0001", "Ada")
+            store.merge("person0002", "Ada")
+        assert reader.match(unit(1, seed=5)[0], top=1)[0].name == "new"
+        assert reader.match(unit(50)[2], top=1)[0].name == "Ada"
+
+
+def test_a_face_deleted_behind_our_back_is_noticed(tmp_path):
+    with gallery(tmp_path / "g", people(unit(50))) as opened:
+        opened.match(unit(1)[0])
+        with Store(tmp_path / "g") as store:  # without its triggers, as damage would
+            store._db.execute("DROP TRIGGER face_went")
+            store._db.execute("DELETE FROM face WHERE id = 7")
+        with pytest.raises(GalleryDamaged, match="lost faces"):
+            opened.match(unit(50)[6])
+
+
+def test_a_removal_by_another_process_is_seen_although_the_index_was_not_rewritten(tmp_path):
+    vectors = unit(2000, seed=6)
+    with gallery(tmp_path / "g", people(vectors)) as opened:
+        opened.reindex(kind="halfbytes")
+        opened.match(vectors[3])
+        with Store(tmp_path / "g") as store:
+            store.remove([f"person{i:04d}" for i in range(0, 2000, 3)])
+        assert opened.match(vectors[3], top=1)[0].name != "person0003"
+        assert opened.match(vectors[4], top=1)[0].name == "person0004"
+        told = search.read_manifest(tmp_path / "g")
+        assert told.kind == "halfbytes" and told.count == opened.faces == 1333
+
+
+def test_a_gallery_that_cannot_be_written_is_searched_all_the_same(tmp_path):
+    with gallery(tmp_path / "g", people(unit(50))) as opened:
+        opened.match(unit(1)[0])
+    shutil.copytree(tmp_path / "g", tmp_path / "copy")
+    (tmp_path / "copy" / search.MANIFEST_FILE).write_text("{}")
+    with Gallery(tmp_path / "copy") as opened:
+        assert opened.match(unit(50)[8], top=1)[0].name == "person0008"
+        assert json.loads((tmp_path / "copy" / search.MANIFEST_FILE).read_text())["count"] == 50
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("kind", ["flat", "bytes", "halfbytes"])
+def test_many_look_ups_leave_no_memory_behind(tmp_path, kind):
+    def resident():
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+
+    vectors = unit(2000, seed=7)
+    with gallery(tmp_path / "g", people(vectors)) as opened:
+        opened.reindex(kind=kind)
+        for number in range(200):
+            opened.match(vectors[number])
+        before = resident()
+        for number in range(int(os.environ.get("FACEDEX_LOOKUPS", "1500"))):
+            opened.match(vectors[number % 2000])
+        assert resident() < before * 1.05
