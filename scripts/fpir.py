@@ -71,13 +71,16 @@ def main() -> None:
         threshold = calibration.threshold(enrolled, options.fpir)
         low, high = calibration.interval(threshold, enrolled)
         alarms, missed = realised(matrix, people, size, options.photos, threshold, options.draws, rng)
-        table.add_row(
-            f"{size:,}", f"{threshold:.2f}", f"{options.fpir:.2%}", f"{low:.2%} to {high:.2%}", alarms, missed
-        )
+        table.add_row(f"{size:,}", f"{threshold:.2f}", f"{options.fpir:.2%}", error(low, high), alarms, missed)
     console = Console(width=150)
     console.print(table)
     reliability(console, matrix, people, calibration, rng)
     generated(console, head, vectors, people, options)
+
+
+def error(low: float, high: float) -> str:
+    """An interval in words; calibrations of the first version state none."""
+    return f"{low:.2%} to {high:.2%}" if np.isfinite(low) else "not stated"
 
 
 def realised(
@@ -155,6 +158,8 @@ def reliability(
             stated, right, weight = [], [], []
             for _ in range(40 if size == 10 else 6):
                 _, gallery, probes, outside = draw(people, size, 1, rng)
+                if not len(probes):
+                    continue  # nobody enrolled has a second photo: the prior could not be kept
                 both = np.concatenate([probes, outside])
                 each = np.concatenate([shares(people, probes), shares(people, outside)])
                 each[: len(probes)] *= prior / each[: len(probes)].sum()
@@ -221,7 +226,7 @@ def generated(
         alarms = (top > threshold).mean(1)
         again_alarms = alarms[rng.integers(0, len(alarms), (400, len(alarms)))].mean(1)
         missed = ((mates <= threshold) | (mates <= other[:, 0])).mean()
-        table.add_row(f"{size:,}", f"{threshold:.2f}", f"{options.fpir:.2%}", f"{low:.2%} to {high:.2%}",
+        table.add_row(f"{size:,}", f"{threshold:.2f}", f"{options.fpir:.2%}", error(low, high),
                       f"{alarms.mean():.2%} ({np.quantile(again_alarms, 0.025):.2%} to {np.quantile(again_alarms, 0.975):.2%})",
                       f"{missed:.2%}")  # fmt: skip
     console.print(table)
