@@ -120,7 +120,7 @@ def test_the_split_network_agrees_with_the_unsplit_one_on_every_pair(tmp_path, c
 
 
 def test_and_through_an_approximate_index_on_every_pair_that_it_returns(tmp_path, crops, unsplit):
-    found = split(tmp_path / "g", crops, "ivf")
+    found = split(tmp_path / "g", crops, "halfbytes")
     there = ~np.isnan(found)
     assert there.diagonal().all() and there.sum() > 12
     np.testing.assert_allclose(found[there], unsplit[there], atol=1e-3)
