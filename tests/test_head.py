@@ -102,7 +102,7 @@ def unsplit(crops):
 def split(folder, crops, kind="flat", model=None):
     """The same by graph, gallery, index and numpy; NaN for pairs that the index did not return."""
     vectors, _ = GraphEncoder(read_model(shipped_model())).encode(crops)
-    fillers = people(unit(300, seed=7), "filler") if kind == "ivf" else []
+    fillers = people(unit(1200, seed=7), "filler") if kind == "halfbytes" else []
     out = np.full((len(crops), len(crops)), np.nan)
     with gallery(folder, [record(f"{i}", vector) for i, vector in enumerate(vectors)] + fillers, model) as opened:
         opened.reindex(kind=kind)
