@@ -29,10 +29,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from fetching.lfw import KINDS, fetch_lfw
-from fetching.linklist import Link, Rect, read_links
-from fetching.polite import in_parallel, persist
-from fetching.transfer import DiskError, Failure, Limits, forget, get
 from filelock import FileLock, Timeout
 from PIL import Image
 
@@ -41,6 +37,10 @@ from facedex.cli.console import progress_bar, say
 from facedex.detect import Face, FaceDetector
 from facedex.errors import DataError, FacedexError, PhotoError, PhotoTooLarge, PhotoUnsupported
 from facedex.modelfile import replace_file
+from fetching.lfw import KINDS, fetch_lfw
+from fetching.linklist import Link, Rect, read_links
+from fetching.polite import in_parallel, persist
+from fetching.transfer import DiskError, Failure, Limits, forget, get
 
 PUBFIG = "https://www.cs.columbia.edu/CAVE/databases/pubfig/download/"
 PUBFIG_LISTS = {"dev": "dev_urls.txt", "eval": "eval_urls.txt"}  # no checksum of these is published

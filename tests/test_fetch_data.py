@@ -23,14 +23,14 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 import fetch_data  # noqa: E402
-from fetching import lfw  # noqa: E402
-from fetching.linklist import file_name, read_links  # noqa: E402
-from fetching.polite import in_parallel, persist  # noqa: E402
-from fetching.transfer import DiskError, Failure, Limits, get  # noqa: E402
 
 from facedex.data import load_faces  # noqa: E402
 from facedex.errors import DataError  # noqa: E402
 from facedex.people import open_people  # noqa: E402
+from fetching import lfw  # noqa: E402
+from fetching.linklist import file_name, read_links  # noqa: E402
+from fetching.polite import in_parallel, persist  # noqa: E402
+from fetching.transfer import DiskError, Failure, Limits, get  # noqa: E402
 
 QUICK = Limits(workers=8, pause=0, connect=2, read=0.4, total=1.2, tries=3, backoff=0.02, longest_wait=2)
 FLAGS = [*("--pause", "0", "--connect", "2", "--read", "0.4"), *("--total", "1.2", "--tries", "2")]

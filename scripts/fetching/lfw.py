@@ -8,11 +8,10 @@ import tarfile
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from fetching.polite import persist
-from fetching.transfer import DiskError, Failure, Limits, get
-
 from facedex.cli.console import err, say
 from facedex.errors import DataError
+from fetching.polite import persist
+from fetching.transfer import DiskError, Failure, Limits, get
 
 OFFICIAL = "http://vis-www.cs.umass.edu/lfw/"
 FIGSHARE = "https://ndownloader.figshare.com/files/"  # scikit-learn's copies
