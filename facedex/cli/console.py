@@ -30,6 +30,13 @@ DeviceOption = Annotated[str, typer.Option(help="cpu; cuda or mps with the extra
 INDEX = Path("index")
 
 
+def a_number(value: float | None) -> float | None:
+    """Refuse NaN, which lies in no range and which not every typer refuses by itself."""
+    if value is not None and value != value:
+        raise typer.BadParameter("nan is not a number")
+    return value
+
+
 def one_format(as_json: bool, as_csv: bool) -> None:
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other; choose one")

@@ -17,6 +17,7 @@ from facedex.cli.console import (
     GalleryOption,
     JsonOption,
     ModelOption,
+    a_number,
     one_format,
     progress_bar,
     say,
@@ -30,14 +31,17 @@ def identify(
     gallery: GalleryOption = INDEX,
     top: Annotated[int, typer.Option(min=1, help="How many candidates to list for every face.")] = 1,
     fpir: Annotated[
-        float, typer.Option(min=1e-9, max=0.999, help="Share of strangers who may be given a name.")
+        float, typer.Option(min=1e-9, max=0.999, callback=a_number, help="Share of strangers who may be given a name.")
     ] = 0.01,
     threshold: Annotated[
         float | None,
         typer.Option(help="Logit that a name must reach, in place of --fpir; the FPIR it stands for is told."),
     ] = None,
     prior: Annotated[
-        float, typer.Option(min=1e-9, max=1 - 1e-9, help="Chance that whoever is in the photo is enrolled.")
+        float,
+        typer.Option(
+            min=1e-9, max=1 - 1e-9, callback=a_number, help="Chance that whoever is in the photo is enrolled."
+        ),
     ] = 0.5,
     allow_repeat: Annotated[
         bool, typer.Option("--allow-repeat", help="Let two faces of one photo have the same name.")
@@ -110,9 +114,12 @@ def identify(
 def verify(
     a: Annotated[Path, typer.Argument(help="A photo.")],
     b: Annotated[Path, typer.Argument(help="Another.")],
-    fmr: Annotated[float, typer.Option(min=1e-9, max=0.999, help="Share of different pairs called the same.")] = 1e-3,
+    fmr: Annotated[
+        float, typer.Option(min=1e-9, max=0.999, callback=a_number, help="Share of different pairs called the same.")
+    ] = 1e-3,
     prior: Annotated[
-        float, typer.Option(min=1e-9, max=1 - 1e-9, help="Share of such pairs that are the same person's.")
+        float,
+        typer.Option(min=1e-9, max=1 - 1e-9, callback=a_number, help="Share of such pairs that are the same person's."),
     ] = 0.5,
     model: ModelOption = None,
     device: DeviceOption = "cpu",

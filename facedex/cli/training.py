@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facedex.cli.console import err
+from facedex.cli.console import a_number, err
 from facedex.errors import DataError, MissingExtra
 
 if TYPE_CHECKING:
@@ -53,10 +53,16 @@ def train(
     init: Annotated[Path | None, typer.Option(help="Start from this model instead.")] = None,
     minutes: Annotated[
         float | None,
-        typer.Option(min=0.05, help="Steps are set so that training takes about this long; 60, from a model 10."),
+        typer.Option(
+            min=0.05,
+            callback=a_number,
+            help="Steps are set so that training takes about this long; 60, from a model 10.",
+        ),
     ] = None,
     steps: Annotated[int, typer.Option(min=0, help="Train exactly this many steps instead.")] = 0,
-    rate: Annotated[float, typer.Option(min=1e-6, max=100, help="Factor on the learning rates.")] = 1.0,
+    rate: Annotated[
+        float, typer.Option(min=1e-6, max=100, callback=a_number, help="Factor on the learning rates.")
+    ] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, data and machine: same weights.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run of this output.")] = False,
