@@ -118,8 +118,8 @@ class Lookup:
             faces, ranking = self._ranked(self._read(found.rows[:k]), state, probe)
             limit = self.head.beta - float(ranking[1][wanted - 1]) if len(ranking[0]) >= wanted else float("inf")
             needed = int(np.searchsorted(found.bounds, limit, "right"))
-            missing = np.setdiff1d(found.rows[k:needed], faces.ids)
-            if len(missing):
+            further = found.rows[k:needed]
+            if len(further) and len(missing := np.setdiff1d(further, faces.ids)):
                 faces, ranking = self._ranked(faces.joined(self._read(missing)), state, probe)
             if k >= len(projection) or (len(ranking[0]) >= near and limit <= found.horizon):
                 return ranking

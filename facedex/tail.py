@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 
 _BINS = 2000
+_BLOCK = 16  # scores a turn, each for all probes
 SHARE = 0.05  # of a probe's impostor scores lie in what is fitted as its tail
 
 # Standard normal pairs on a grid, which integrates smooth functions of them to better than 1e-6 (trapezoid rule).
@@ -56,11 +57,13 @@ class Tail:
         """S of one score for a grid of probes, (probes,); `over_probes` averages."""
         return self._curve(stretch(score, self.top))[0]
 
-    def density(self, score: float) -> float:
-        """The density of a stranger's score, over all probes."""
-        y = stretch(score, self.top)
-        slope = 1.0 if math.isinf(self.top) else math.exp(float(y))
-        return slope * float(_WEIGHT @ (self._curve(y)[1] / self._probes[1]))
+    def density(self, scores: np.ndarray | float) -> np.ndarray:
+        """The density of strangers' scores, of any shape, over all probes."""
+        y = stretch(scores, self.top)
+        slope = np.ones_like(y) if math.isinf(self.top) else np.exp(y)
+        weight = _WEIGHT / self._probes[1]
+        blocks = np.array_split(y.reshape(-1, 1), y.size // _BLOCK + 1)  # all at once would leave the cache
+        return slope * np.concatenate([self._curve(block)[1] @ weight for block in blocks]).reshape(y.shape)
 
     @property
     def centre(self) -> float:
@@ -73,17 +76,17 @@ class Tail:
         return self.scale if math.isinf(self.top) else self.scale * math.exp(-self.location)
 
     def _curve(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """S and -dS/de."""
+        """S and -dS/de of y, () or (n, 1), for the grid of probes."""
         location, scale = self._probes
         x = (y - location) / scale - self.start
-        up = np.maximum(x, 0)
-        above = self.share * np.exp(-np.minimum(self.rate * up + self.bend * up**2, 700))
+        tail, up = x > 0, np.maximum(x, 0)
         steep = self.rate / (1 - self.share)
-        odds = self.share / (1 - self.share) * np.exp(np.minimum(-steep * np.minimum(x, 0), 500))
-        below = odds / (1 + odds)
-        tail = x > 0
+        fall = np.exp(np.where(tail, -np.minimum((self.rate + self.bend * up) * up, 700), np.minimum(-steep * x, 500)))
+        above = self.share * fall
+        no = 1 / (1 + above / (1 - self.share))  # the logistic curve's complement
+        below = above * (no / (1 - self.share))
         return np.where(tail, above, below), np.where(
-            tail, above * (self.rate + 2 * self.bend * up), steep * below / (1 + odds)
+            tail, above * (self.rate + 2 * self.bend * up), steep * below * no
         )
 
     @cached_property

@@ -318,6 +318,14 @@ def test_density_is_that_of_the_survival():
         assert TAIL.density(score) == pytest.approx(slope, rel=1e-3)
 
 
+@pytest.mark.parametrize("top", [math.inf, 30.0])
+def test_densities_of_many_scores_are_those_of_each(top):
+    tail, scores = replace(TAIL, top=top, bend=0.3), np.linspace(-40, 29, 60).reshape(3, 20)
+    found = tail.density(scores)
+    assert found.shape == (3, 20) and np.isfinite(found).all() and (found >= 0).all()
+    assert found.ravel() == pytest.approx([float(tail.density(float(score))) for score in scores.ravel()])
+
+
 def test_posterior_is_honest():
     """Strangers and enrolled people drawn as the calibration says: of names with probability p, about p are right."""
     rng = np.random.default_rng(20)
