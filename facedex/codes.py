@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import cv2
-import faiss
 import numpy as np
 
+_FEW = 4096  # rows whose distances numpy has added up before FAISS is even loaded
 _LEAST = 256  # rows found by their codes, at least: a proof nearly always needs no more
 _SAMPLE = 60_000  # rows that a coder is made from
 _PROBES = 400  # rows by which coverage is measured
@@ -31,15 +31,16 @@ class Found:
 
 
 class Flat:
-    """z as it is, float32, in FAISS IndexFlat with METRIC_L1: exact."""
+    """z as it is, float32, in FAISS IndexFlat with METRIC_L1: exact. A few rows need no FAISS, which takes longer to
+    load than a photo to be read.
+    """
 
     kind = "flat"
     exact = True
 
     def __init__(self, z: np.ndarray) -> None:
-        self.z = z
-        self._index = faiss.IndexFlat(z.shape[1], faiss.METRIC_L1)
-        self._index.add(np.ascontiguousarray(z, np.float32))
+        self.z = np.ascontiguousarray(z, np.float32)
+        self._index: Any = None
 
     @classmethod
     def build(cls, z: np.ndarray, coverage: float) -> Flat:
@@ -69,9 +70,23 @@ class Flat:
 
     def search(self, z: np.ndarray, k: int) -> Found:
         k = min(k, len(self))
-        distances, rows = self._index.search(z[None], k) if k else (np.empty((1, 0)), np.empty((1, 0), np.int64))
-        bounds = _below(distances[0].astype(np.float64))
-        return Found(bounds, rows[0], float(bounds[-1]) if 0 < k < len(self) else float("inf"))
+        if len(self) <= _FEW:
+            every = np.abs(self.z - z).sum(1)
+            rows = np.argsort(every, kind="stable")[:k]
+            distances = every[rows]
+        else:
+            (distances,), (rows,) = self._searched(z[None], k)
+        bounds = _below(distances.astype(np.float64))
+        return Found(bounds, rows, float(bounds[-1]) if 0 < k < len(self) else float("inf"))
+
+    def _searched(self, z: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        import faiss
+
+        if self._index is None:
+            index = faiss.IndexFlat(self.z.shape[1], faiss.METRIC_L1)
+            index.add(self.z)
+            self._index = index  # whole, for other threads
+        return self._index.search(z, k)
 
 
 class Bytes:
@@ -159,11 +174,15 @@ class HalfBytes(Bytes):
         book: np.ndarray, halves: np.ndarray, tuned: dict[str, Any],
     ) -> None:  # fmt: skip
         super().__init__(codes, low, step, error)
+        import faiss
+
         self.book, self.halves, self.tuned = book, halves, tuned
         self._index = faiss.IndexPQFastScan(self._quantizer(halves)) if len(halves) else None
 
     @classmethod
     def build(cls, z: np.ndarray, coverage: float) -> HalfBytes:
+        import faiss
+
         base = Bytes.build(z, coverage)
         sample = z[np.linspace(0, len(z) - 1, min(len(z), _SAMPLE)).astype(np.int64)]
         dim = z.shape[1]
@@ -210,6 +229,8 @@ class HalfBytes(Bytes):
         return self._index.search(z[None], min(count, len(self)))[1][0]
 
     def _quantizer(self, halves: np.ndarray) -> Any:
+        import faiss
+
         dim = self.codes.shape[1]
         index = faiss.IndexPQ(dim, dim // 2 if dim % 2 == 0 else dim, 4)
         faiss.copy_array_to_vector(self.book.ravel(), index.pq.centroids)

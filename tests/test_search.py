@@ -162,6 +162,16 @@ def test_an_index_much_smaller_or_larger_than_it_was_tuned_for_is_tuned_anew(sto
     assert (old.manifest.parameters["faces"], anew.manifest.parameters["faces"]) == (1000, 2100)
 
 
+def test_few_faces_are_found_without_faiss_as_with_it(monkeypatch):
+    z, probe = unit(300, seed=3), unit(1, seed=4)[0]
+    few = codes.Flat(z).search(probe, 40)
+    monkeypatch.setattr(codes, "_FEW", 0)
+    by_faiss = codes.Flat(z).search(probe, 40)
+    assert few.rows.tolist() == by_faiss.rows.tolist()
+    np.testing.assert_allclose(few.bounds, by_faiss.bounds, rtol=1e-5)
+    assert few.horizon == pytest.approx(by_faiss.horizon, rel=1e-5)
+
+
 def test_the_kind_follows_the_size(store, monkeypatch):
     monkeypatch.setattr(search, "_SIZES", ((10, "flat"), (1500, "bytes")))
     kinds = []
