@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -26,8 +25,8 @@ class EncodedFace:
 class FaceReader:
     """Photos to encoded faces with one model."""
 
-    def __init__(self, model: ModelFile, device: str = "cpu", detector_weights: str | Path | None = None) -> None:
-        self.detector = FaceDetector(detector_weights)
+    def __init__(self, model: ModelFile, device: str = "cpu", detector: FaceDetector | None = None) -> None:
+        self.detector = detector or FaceDetector()
         self.encoder: Encoder = open_encoder(model, device)
 
     def read(self, pixels: np.ndarray) -> list[EncodedFace]:

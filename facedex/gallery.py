@@ -14,6 +14,7 @@ import numpy as np
 from facedex import modelcopy, search
 from facedex.batch import Enrolled, enroll_batch, vanished
 from facedex.calibrate import Calibration
+from facedex.detect import FaceDetector
 from facedex.errors import GalleryBusy, GalleryError, GalleryMismatch, GalleryNotFound, ModelError
 from facedex.faces import FaceReader
 from facedex.head import Head
@@ -98,10 +99,10 @@ class Gallery:
         """How many faces are enrolled."""
         return self._store.count()[1]
 
-    def reader(self, device: str = "cpu") -> FaceReader:
-        """What encodes photos for this gallery, made on first use."""
+    def reader(self, device: str = "cpu", detector: FaceDetector | None = None) -> FaceReader:
+        """What encodes photos for this gallery, made on first use, with a `detector` that there is already."""
         if self._reader is None:
-            self._reader = FaceReader(self.model, device)
+            self._reader = FaceReader(self.model, device, detector)
         return self._reader
 
     # people

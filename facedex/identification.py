@@ -16,7 +16,7 @@ import numpy as np
 from facedex import align, images
 from facedex.assignment import assign
 from facedex.calibrate import CONTENDERS, Calibration
-from facedex.detect import Face
+from facedex.detect import Face, FaceDetector
 from facedex.errors import FacedexError, NoFace, PhotoNotFound
 from facedex.faces import EncodedFace, FaceReader
 from facedex.gallery import Gallery
@@ -112,14 +112,15 @@ def identify(
     the threshold by most, and a face that is left with no candidate above it is unknown. `exhaustive` scores
     everybody with the head, without the index. Raises ValueError for a rate outside 0..1.
     """
-    reader = gallery.reader(device)
     if not 0 < fpir < 1:
         raise ValueError(f"fpir must lie between 0 and 1, not {fpir}")
+
+    detector = FaceDetector()
 
     def find(photo: str) -> tuple[np.ndarray, list[Face], list[np.ndarray]] | FacedexError:
         try:
             pixels = images.decode(images.read_bytes(photo), photo)
-            faces = reader.detector.detect(pixels)
+            faces = detector.detect(pixels)
             if not faces:
                 raise NoFace(f"{photo} shows no face that could be found; use a clearer photo")
             return pixels, faces, [align.align(pixels, face.landmarks) for face in faces]
@@ -128,7 +129,8 @@ def identify(
 
     decision: Decision | None = None
     names = (os.fspath(photo) for photo in photos)
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(3) as pool:
+        loading = pool.submit(gallery.reader, device, detector)  # the network, while the first photos are read
         while batch := list(islice(names, _BATCH)):
             for photo, found in zip(batch, pool.map(find, batch), strict=True):
                 if isinstance(found, FacedexError):
@@ -136,7 +138,7 @@ def identify(
                     continue
                 pixels, faces, crops = found
                 unclear = gallery.calibration.unclear
-                encoded = reader.encode_crops(crops, faces)
+                encoded = loading.result().encode_crops(crops, faces)
                 matches = [gallery.match(one.vector, max(top, CONTENDERS), prior, exhaustive) for one in encoded]
                 # After the look-up, so that a gallery that another process enlarges meanwhile is counted whole.
                 least = gallery.threshold(fpir) if threshold is None else threshold

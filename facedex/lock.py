@@ -9,8 +9,6 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from facedex.errors import GalleryBusy, GalleryError
 
 LOCK_FILE = "writer.lock"
@@ -23,6 +21,8 @@ def writing(folder: Path, wait: float) -> Iterator[None]:
 
     Raises GalleryBusy, naming the holder, when it is not free within `wait` seconds.
     """
+    from filelock import FileLock, Timeout  # not where a gallery is only read
+
     lock = FileLock(str(folder / LOCK_FILE), mode=0o600)
     try:
         lock.acquire(timeout=wait)

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +109,7 @@ def read_graph(model: ModelFile) -> bytes:
 
 def shipped_model() -> Path:
     """The model that comes with facedex. Raises ModelError when this copy has none."""
-    path = Path(str(resources.files("facedex.weights").joinpath(SHIPPED)))
+    path = Path(__file__).with_name("weights") / SHIPPED
     if not path.is_file():
         raise ModelError("This copy of facedex ships no model; train one with `facedex train` and name it by --model")
     return path

@@ -1,4 +1,4 @@
-"""Results for people (tables, pictures) and for programs (JSON lines, CSV)."""
+"""Results for people (tables, pictures) and for programs (JSON lines, CSV). What only one of these needs is loaded there."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
-from rich.table import Column, Table
-from rich.text import Text
 
 from facedex.gallery import Enrolled
 from facedex.identification import Decision, IdentifiedPhoto, Verification
 from facedex.people import UNKNOWN
 from facedex.quality import Quality
 from facedex.store import PersonRecord
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from rich.table import Table
+    from rich.text import Text
 
 _KNOWN, _STRANGER = (46, 160, 67), (208, 108, 20)
 
@@ -132,6 +134,9 @@ def write_row(out: TextIO, row: dict[str, Any], columns: list[str] | None = None
 
 def identified_table(photos: Iterable[IdentifiedPhoto], top: int) -> Table:
     """The table of `identify`."""
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(show_lines=False)
     for heading in ("photo", "face at", "person", "probability", "similarity"):
         table.add_column(
@@ -158,6 +163,8 @@ def identified_table(photos: Iterable[IdentifiedPhoto], top: int) -> Table:
 
 def people_table(people: list[PersonRecord]) -> Table:
     """The table of `list`."""
+    from rich.table import Column, Table
+
     table = Table(Column("person", overflow="fold"), "photos", "enrolled (UTC)")
     for record in people:
         table.add_row(_plain(record.name), str(record.photos), record.enrolled.replace("T", " ")[:16])
@@ -166,6 +173,8 @@ def people_table(people: list[PersonRecord]) -> Table:
 
 def annotated(photo: IdentifiedPhoto) -> Image.Image:
     """The photo with a box and a name on every face, legible on any background and at any size."""
+    from PIL import Image, ImageDraw, ImageFont
+
     if photo.pixels is None:
         raise ValueError("the photo was identified without keep_pixels")
     picture = Image.fromarray(photo.pixels)
@@ -229,4 +238,6 @@ def _number(value: float) -> float:
 
 def _plain(text: str) -> Text:
     """Text that rich prints as it is, without markup, and that no odd byte of a path can break."""
+    from rich.text import Text
+
     return Text(text.encode("utf-8", "backslashreplace").decode())

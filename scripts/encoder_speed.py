@@ -6,7 +6,8 @@ Milliseconds a face at batch 1 and 64 with one and two threads: the model's grap
 runs, the same network in torch where that is installed, and any other encoder given as ONNX. They take turns within one
 run, so that whatever else the machine does slows all of them alike: compare the ratios (medians over rounds of each
 round's ratio to the first), not the milliseconds of two runs. --sweep tries more batch sizes on the first. With --photo
-(of a face), the wall time of whole processes `facedex identify PHOTO` against made-up people, and what their imports cost.
+(of a face), the wall and processor time of whole processes `facedex identify PHOTO` against made-up people, and what
+their imports cost; --beside PYTHON times another installation's in turns with them. --seconds 0 leaves the encoders out.
 """
 
 from __future__ import annotations
@@ -129,29 +130,36 @@ def made_up_gallery(folder: Path, model: str | None, people: int) -> None:
 
 
 def identify_processes(
-    photo: Path, people: int, processes: int, model: str | None = None
-) -> tuple[list[float], dict[str, float]]:
-    """Seconds of whole `facedex identify` processes, and the milliseconds that one spends on imports, by package.
+    photo: Path, people: int, processes: int, model: str | None = None, pythons: Sequence[str] = (sys.executable,)
+) -> tuple[dict[str, list[tuple[float, float]]], dict[str, float]]:
+    """Wall and processor seconds of whole `facedex identify` processes by each of `pythons`, in turns; and the
+    milliseconds that one of the first spends on imports, by package.
 
-    Raises FacedexError when the command fails.
+    Processor seconds are 0 on Windows. Raises FacedexError when the command fails.
     """
     with tempfile.TemporaryDirectory() as folder:
         made_up_gallery(Path(folder), model, people)
-        command = ["-m", "facedex", "identify", str(photo), "--gallery", folder, "--json"]
+        command = ["-m", "facedex", "identify", str(photo), "--gallery", folder]
         # Compiled once, as an installation is, whatever this shell says.
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-        seconds = []
+        seconds: dict[str, list[tuple[float, float]]] = {python: [] for python in pythons}
         for turn in range(processes + 1):  # the first compiles, and builds the index
-            began = time.perf_counter()
-            done = subprocess.run(
-                [sys.executable, *command], capture_output=True, text=True, env=environment, check=False
-            )
-            if turn:
-                seconds.append(time.perf_counter() - began)
-            if done.returncode not in (0, 1) or json.loads(done.stdout)["error"]:
-                raise FacedexError(f"facedex identify {photo} failed ({done.stderr.strip()}); give a photo of a face")
+            for python in pythons if turn % 2 else pythons[::-1]:
+                began, before = time.perf_counter(), os.times()
+                done = subprocess.run(
+                    [python, *command, *([] if turn else ["--json"])],
+                    capture_output=True, text=True, env=environment, check=False,
+                )  # fmt: skip
+                wall, after = time.perf_counter() - began, os.times()
+                spent = after.children_user + after.children_system - before.children_user - before.children_system
+                if turn:
+                    seconds[python].append((wall, spent))
+                if done.returncode not in (0, 1) or (not turn and json.loads(done.stdout)["error"]):
+                    raise FacedexError(
+                        f"facedex identify {photo} failed ({done.stderr.strip()}); give a photo of a face"
+                    )
         traced = subprocess.run(
-            [sys.executable, "-X", "importtime", *command], capture_output=True, text=True, env=environment, check=False
+            [pythons[0], "-X", "importtime", *command], capture_output=True, text=True, env=environment, check=False
         )
     return seconds, import_times(traced.stderr)
 
@@ -166,7 +174,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sweep", action="store_true", help="batch sizes 1 to 64 of the model's graph")
     parser.add_argument("--photo", type=Path, help="a photo of a face, to time whole processes with")
     parser.add_argument("--people", type=int, default=963, help="made-up people it is compared with")
-    parser.add_argument("--processes", type=int, default=7)
+    parser.add_argument("--processes", type=int, default=9)
+    parser.add_argument(
+        "--beside", action="append", default=[], metavar="PYTHON", help="of another installation, to time too"
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     try:
@@ -181,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result: dict = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "encoders": []}
         for threads in (1, 2):
             set_threads(threads)
-            for batch in (1, 64):
+            for batch in (1, 64) if options.seconds else ():
                 found = summary(take_turns(runs, batch, options.seconds))
                 result["encoders"] += [
                     {"encoder": name, "threads": threads, "batch": batch, **row} for name, row in found.items()
@@ -189,8 +200,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.sweep:
                 result.setdefault("sweep", []).extend(_sweep(runs["facedex"], threads, options.seconds))
         if options.photo:
-            seconds, imports = identify_processes(options.photo, options.people, options.processes, options.model)
-            result["identify"] = {"seconds": float(np.median(seconds)), "least": min(seconds), "people": options.people}
+            pythons = [sys.executable, *options.beside]
+            times, imports = identify_processes(
+                options.photo, options.people, options.processes, options.model, pythons
+            )
+            result["people"] = options.people
+            result["identify"] = [
+                {"python": python, "wall_s": round(float(np.median(wall)), 3), "least_s": round(min(wall), 3),
+                 "processor_s": round(float(np.median(spent)), 3)}
+                for python in pythons for wall, spent in [zip(*times[python], strict=True)]
+            ]  # fmt: skip
             result["import_ms"] = {name: round(ms, 1) for name, ms in imports.items() if ms >= 3}
             result["import_ms_total"] = round(sum(imports.values()), 1)
     except (FacedexError, OSError, cv2.error) as error:
@@ -222,8 +241,12 @@ def _show(result: dict) -> None:
                 table.add_row(*(f"{value}" for value in row.values()))
             console.print(table)
     if found := result.get("identify"):
-        print(f"facedex identify, one photo against {found['people']} people: {found['seconds']:.2f} s a process "
-              f"(median; least {found['least']:.2f})")  # fmt: skip
+        table = Table(
+            *found[0], title=f"facedex identify, one photo against {result['people']} people, a process (medians)"
+        )
+        for row in found:
+            table.add_row(*(f"{value}" for value in row.values()))
+        console.print(table)
         table = Table("imports of", "ms", title=f"of these, imports: {result['import_ms_total']:.0f} ms while traced")
         for name, ms in result["import_ms"].items():
             table.add_row(name, f"{ms:.1f}")

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from facedex.cli import app
+from facedex.cli import application
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS = get_command(application()).commands  # type: ignore[attr-defined]
 
 
 def options(command: str) -> set[str]:
@@ -71,3 +71,10 @@ def test_both_commands_of_the_readme_are_scripts_that_parse():
 def test_modules_stay_small():
     for module in (ROOT / "facedex").rglob("*.py"):
         assert len(module.read_text("utf-8").splitlines()) <= 500, module.name
+
+
+def test_a_command_asked_for_by_name_is_the_same_as_among_all():
+    (alone,) = get_command(application("identify")).commands.values()  # type: ignore[attr-defined]
+    assert [one.opts for one in alone.params] == [one.opts for one in COMMANDS["identify"].params]
+    for asked in (None, "--help", "identity"):
+        assert set(get_command(application(asked)).commands) == set(COMMANDS)  # type: ignore[attr-defined]

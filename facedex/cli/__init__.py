@@ -5,6 +5,7 @@ Imports that take time are inside the commands, so that --help answers at once.
 
 from __future__ import annotations
 
+import gc
 import io
 import sys
 from typing import Annotated
@@ -16,14 +17,21 @@ from facedex.cli import evaluation, identification, people, training, upkeep
 from facedex.cli.console import err
 from facedex.errors import FacedexError
 
-app = typer.Typer(
-    name="facedex",
-    help="One-shot face recognition: one photo of each person you know, new photos to name.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+COMMANDS = {
+    "train": training.train,
+    "enroll": people.enroll,
+    "identify": identification.identify,
+    "verify": identification.verify,
+    "evaluate": evaluation.evaluate,
+    "list": people.list_people,
+    "rename": people.rename,
+    "merge": people.merge,
+    "remove": people.remove,
+    "reindex": upkeep.reindex,
+    "doctor": upkeep.doctor,
+    "backup": upkeep.backup,
+    "restore": upkeep.restore,
+}
 
 
 def _version(value: bool) -> None:
@@ -32,7 +40,6 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _main(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
@@ -41,22 +48,20 @@ def _main(
     pass
 
 
-for command in (
-    training.train,
-    people.enroll,
-    identification.identify,
-    identification.verify,
-    evaluation.evaluate,
-    people.rename,
-    people.merge,
-    people.remove,
-    upkeep.reindex,
-    upkeep.doctor,
-    upkeep.backup,
-    upkeep.restore,
-):
-    app.command()(command)
-app.command("list")(people.list_people)
+def application(asked: str | None = None) -> typer.Typer:
+    """All commands; where one of them is `asked` for by its name, only that: typer takes some time over each."""
+    app = typer.Typer(
+        name="facedex",
+        help="One-shot face recognition: one photo of each person you know, new photos to name.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(_main)
+    for name in [asked] if asked in COMMANDS else COMMANDS:
+        app.command(name)(COMMANDS[name])
+    return app
 
 
 def main() -> None:
@@ -64,13 +69,15 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # an odd byte in a path, or a narrow code page, is no reason to stop
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        app()
+        application(sys.argv[1] if len(sys.argv) > 1 else None)()
     except FacedexError as error:
-        err.print(f"facedex: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        err().print(f"facedex: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        err.print("facedex: interrupted")
+        err().print("facedex: interrupted")
         sys.exit(130)
+    finally:
+        gc.freeze()  # to look through everything once more before the process ends takes longer than to find a face
 
 
 if __name__ == "__main__":

@@ -1,19 +1,21 @@
-"""What all commands share: the two streams, the options that mean the same everywhere, the progress bar."""
+"""What all commands share: the two streams, the options that mean the same everywhere, the progress bar.
+
+rich is loaded only where something is shown with it: a table, a notice, a bar.
+"""
 
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress, Task
     from rich.text import Text
-
-err = Console(stderr=True, emoji=False)
 
 GalleryOption = Annotated[
     Path, typer.Option("--gallery", "-g", envvar="FACEDEX_GALLERY", help="Folder of the gallery.")
@@ -30,6 +32,14 @@ DeviceOption = Annotated[str, typer.Option(help="cpu; cuda or mps with the extra
 INDEX = Path("index")
 
 
+@cache
+def err() -> Console:
+    """The console on stderr; one for all, so that notices and a bar do not overwrite each other."""
+    from rich.console import Console
+
+    return Console(stderr=True, emoji=False)
+
+
 def a_number(value: float | None) -> float | None:
     """Refuse NaN, which lies in no range and which not every typer refuses by itself."""
     if value is not None and value != value:
@@ -44,6 +54,8 @@ def one_format(as_json: bool, as_csv: bool) -> None:
 
 def show(table: object) -> None:
     """A rich table on stdout, wide enough to be grepped when it goes to a file."""
+    from rich.console import Console
+
     console = Console(emoji=False)  # a file may well be called :smile:.jpg
     if not console.is_terminal:
         console = Console(emoji=False, width=160)
@@ -52,17 +64,38 @@ def show(table: object) -> None:
 
 def say(text: str) -> None:
     """A notice on stderr."""
-    err.print(text, highlight=False, markup=False, soft_wrap=True)
+    err().print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def ask(question: str) -> bool:
     """A question on stderr, so that stdout stays a program's to read; no answer is a no."""
-    err.print(f"{question} [y/N] ", end="", highlight=False, markup=False, soft_wrap=True)
+    err().print(f"{question} [y/N] ", end="", highlight=False, markup=False, soft_wrap=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def progress_bar(total: int | None) -> Progress:
+class NoBar:
+    """Stands for a bar where none is shown."""
+
+    def __enter__(self) -> NoBar:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def add_task(self, description: str, **facts: Any) -> Any:
+        return None
+
+    def advance(self, task: Any, advance: float = 1) -> None:
+        pass
+
+    def update(self, task: Any, **facts: Any) -> None:
+        pass
+
+
+def progress_bar(total: int | None) -> Progress | NoBar:
     """A bar on stderr with speed and time left; nothing where stderr is no terminal or there is no total."""
+    if total is None or not sys.stderr.isatty():
+        return NoBar()
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     class Speed(TextColumn):
@@ -73,5 +106,5 @@ def progress_bar(total: int | None) -> Progress:
 
     return Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Speed(""), TimeRemainingColumn(),
-        console=err, disable=not err.is_terminal or total is None, transient=True,
+        console=err(), disable=not err().is_terminal, transient=True,
     )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facedex.cli.console import DeviceOption, JsonOption, progress_bar, say, show
+from facedex.cli.console import DeviceOption, JsonOption, NoBar, progress_bar, say, show
 from facedex.errors import DataError
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _numbers(text: str, what: str) -> list[float]:
     return numbers
 
 
-def _bar(progress: Progress, name: str) -> Callable[[int, int | None], None]:
+def _bar(progress: Progress | NoBar, name: str) -> Callable[[int, int | None], None]:
     """A bar of its own; returns what moves it."""
     task = progress.add_task(name, total=None)
 

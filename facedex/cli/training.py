@@ -149,7 +149,7 @@ class Reader:
 
         parts, before = [], self._left_out
         for source in sources:
-            with err.status(f"reading {source}") as status:
+            with err().status(f"reading {source}") as status:
                 seen = 0
 
                 def count(more: int, source: Path = source) -> None:
@@ -160,13 +160,13 @@ class Reader:
                 part = faces_of.load_faces(source, self._cache, self._aligned, progress=count, notice=self._notice)
             parts.append(faces_of.correct(part, self._corrections) if self._corrections else part)
         if self._left_out > max(before, 20):
-            err.print(f"… and {self._left_out - max(before, 20)} more photos left out", style="yellow")
+            err().print(f"… and {self._left_out - max(before, 20)} more photos left out", style="yellow")
         return faces_of.join(parts)
 
     def _notice(self, text: str) -> None:
         self._left_out += 1
         if self._left_out <= 20:
-            err.print(f"left out: {text}", style="yellow", highlight=False, markup=False)
+            err().print(f"left out: {text}", style="yellow", highlight=False, markup=False)
 
 
 @contextmanager
@@ -179,7 +179,7 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
         if interrupted:
             raise KeyboardInterrupt
         interrupted = True
-        err.print("saving the state after this step …")
+        err().print("saving the state after this step …")
 
     before = signal.signal(signal.SIGINT, interrupt)
     try:
@@ -202,7 +202,7 @@ def _from_scratch(
     others = job.reader.load(unlabelled) if unlabelled else None
     recipe = training.recipe_for(arch, teachers is not None, pick_device(job.device).type)
     recipe = replace(recipe, seed=job.seed, steps=job.steps, rate=job.rate)
-    display = Display(err)
+    display = Display(err())
     with _interruptible() as stop, display.progress:
         result = training.train(
             recipe, known, (choosing, calibrating), job.output, work=job.work, minutes=minutes,
@@ -210,10 +210,10 @@ def _from_scratch(
             resume=job.resume, on_event=display.on_event, stop=stop,
         )  # fmt: skip
     if result.model is None:
-        err.print(f"stopped at step {result.step} and saved; the same command with --resume goes on", highlight=False)
+        err().print(f"stopped at step {result.step} and saved; the same command with --resume goes on", highlight=False)
         return 130
     best = result.best
-    err.print(
+    err().print(
         f"{job.output}: accuracy {best['accuracy']:.1%}, TAR@FAR=1e-3 {best['tar_at_1e-3']:.1%} on "
         f"{len(choosing.names)} people never trained on (step {best['step']} of {result.step}, {result.seconds / 60:.1f} min); "
         f"calibrated on {len(calibrating.names)} others. Metrics and their plot: {job.work}",
@@ -229,7 +229,7 @@ def _tune(job: Job, init: Path | None, minutes: float, force: bool) -> int:
 
     start = read_model(init or shipped_model())
     known, held = job.people()
-    display = Display(err)
+    display = Display(err())
     with _interruptible() as stop, display.progress:
         tuned = tuning.tune(
             start, known, job.output, work=job.work, held=held, seed=job.seed, steps=job.steps, minutes=minutes,
@@ -237,24 +237,26 @@ def _tune(job: Job, init: Path | None, minutes: float, force: bool) -> int:
         )  # fmt: skip
     found = tuned.comparison
     if found is None:
-        err.print("stopped and saved; the same command with --resume goes on")
+        err().print("stopped and saved; the same command with --resume goes on")
         return 130
     if tuned.kind == "calibration":
-        err.print(
+        err().print(
             f"fewer than {tuning.LEAST_PEOPLE} people have {tuning.LEAST_PHOTOS} photos or more, too few to teach the "
             "network without overfitting: only the calibration was fitted", highlight=False,
         )  # fmt: skip
     spread = (
         "" if found.low != found.low else f" (95 % interval of the difference {found.low:+.3f} to {found.high:+.3f})"
     )
-    err.print(
+    err().print(
         f"{found.figure} on {found.people} people kept out: {found.before:.3f} before, {found.after:.3f} after{spread}",
         highlight=False,
     )
     if tuned.model is None:
-        err.print(f"{job.output} was not written, because it got worse; --force writes it all the same", style="yellow")
+        err().print(
+            f"{job.output} was not written, because it got worse; --force writes it all the same", style="yellow"
+        )
         return 1
-    err.print(f"{job.output}: started from {start.path}", highlight=False)
+    err().print(f"{job.output}: started from {start.path}", highlight=False)
     return 0
 
 
@@ -272,7 +274,7 @@ def _head_only(job: Job, encoder: Path, size: int, mean: str, scale: str, rgb: b
             foreign, known, (choosing, calibrating), job.output, seed=job.seed,
             progress=lambda done, total: bar.update(task, completed=done), **({"steps": job.steps} if job.steps else {}),
         )  # fmt: skip
-    err.print(
+    err().print(
         f"{job.output}: TAR@FAR=1e-3 {found.tar_head:.1%} by the head, {found.tar_cosine:.1%} by cosine, on "
         f"{len(choosing.names)} people never trained on; calibrated on {len(calibrating.names)} others. Keep "
         f"{job.output.with_suffix('.onnx')} beside it",

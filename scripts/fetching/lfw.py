@@ -82,7 +82,7 @@ def fetch_published(file: Published, target: Path, mirror: str | None, limits: L
     for address in addresses:
         with Progress(
             TextColumn(file.name), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
-            console=err, disable=not err.is_terminal, transient=True,
+            console=err(), disable=not err().is_terminal, transient=True,
         ) as bar:  # fmt: skip
             task = bar.add_task(file.name, total=None)
 
