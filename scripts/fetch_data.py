@@ -296,6 +296,7 @@ def _parser() -> argparse.ArgumentParser:
                 raise argparse.ArgumentTypeError(f"{text} is not between {least:g} and a million")
             return value
 
+        parse.__name__ = "whole number" if kind is int else "number"  # argparse says: invalid ... value
         return parse
 
     whole, seconds, any_size = number(int, 1), number(float, 0.01), number(float, 0)
@@ -305,9 +306,9 @@ def _parser() -> argparse.ArgumentParser:
         ("--pause", any_size, default.pause, "seconds between two of these"),
         ("--connect", seconds, default.connect, "seconds to wait for a connection"),
         ("--read", seconds, default.read, "seconds to wait for the next byte"),
-        ("--total", seconds, default.total, "seconds for one photo"),
+        ("--total", seconds, default.total, "seconds for one photo; LFW's archive may take hours"),
         ("--tries", whole, default.tries, "tries at a link that times out or answers 5xx or 429"),
-        ("--max-mib", seconds, default.max_bytes / 2**20, "largest file"),
+        ("--max-mib", seconds, default.max_bytes / 2**20, "largest photo in MiB"),
     ):
         polite.add_argument(flag, type=kind, default=value, metavar="N", help=f"{text} (default {value:g})")
     cut = argparse.ArgumentParser(add_help=False)
@@ -316,10 +317,13 @@ def _parser() -> argparse.ArgumentParser:
     cut.add_argument("--again", action="store_true", help="try links anew that failed for good")
     lfw = commands.add_parser("lfw", parents=[polite], help="Labeled Faces in the Wild, whole photos and pairs")
     pubfig = commands.add_parser("pubfig", parents=[cut, polite], help="PubFig, by its lists of links")
-    pubfig.add_argument("--part", choices=[*PUBFIG_LISTS, "both"], default="both")
+    pubfig.add_argument("--part", choices=[*PUBFIG_LISTS, "both"], default="both",
+                        help="development list (60 people), evaluation list (140) or both (the default)")  # fmt: skip
     links = commands.add_parser("list", parents=[cut, polite], help="any list of links")
-    links.add_argument("file", type=Path)
-    lfw.add_argument("--kind", choices=KINDS, default="deepfunneled", help="how the faces were aligned")
+    links.add_argument("file", type=Path, help="tab-separated lines: person, number, url, rectangle, MD5")
+    lfw.add_argument(
+        "--kind", choices=KINDS, default="deepfunneled", help="how the faces were aligned (default deepfunneled)"
+    )
     for command in (lfw, pubfig):
         command.add_argument("--mirror", help="an address to try first, that of the folder the files are in")
     for command in (lfw, pubfig, links):
