@@ -87,14 +87,16 @@ def tune(
     device: str = "auto",
     resume: bool = False,
     force: bool = False,
+    least: int = LEAST_PEOPLE,
     on_event: Callable[[Event], None] = lambda event: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Tuned:
     """Adapt `start` to `faces` and write `output`, unless people kept apart say that it got worse (`force` writes
-    all the same). Kept apart are `held`, or else some of `faces`. Raises DataError, ModelError.
+    all the same). Kept apart are `held`, or else some of `faces`. With fewer than `least` people of LEAST_PHOTOS
+    photos only the calibration is fitted. Raises DataError, ModelError.
     """
     enough = np.bincount(faces.people, minlength=len(faces.names)) >= LEAST_PHOTOS
-    if enough.sum() < LEAST_PEOPLE:
+    if enough.sum() < least:
         return _calibrate_only(start, faces, output, seed, force)
     known = faces
     if held is None:

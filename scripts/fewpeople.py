@@ -1,0 +1,149 @@
+"""From how many people on fine-tuning pays: what `facedex train ./people` gains on others, by the number of people.
+
+    python scripts/fewpeople.py PEOPLE --out DIR [--aligned] [--corrections FILE] [--people 5,10,20,40,80]
+                                [--draws 3] [--rates 1] [--minutes 2] [--model FILE]
+
+Of PEOPLE (a folder or pack) 24 are kept to choose and to calibrate by, as with `facedex train --validation`. For each
+number of people and each draw, so many others are drawn, with three to six photos each, the model is tuned to them,
+and judged on everybody else: TAR at FAR 1e-3 over all pairs, before and after, with the 95 % interval of the
+difference (bootstrap over people). `--rates` are factors on the recipe's. What is done is in DIR/results.jsonl and not
+done again, so that the experiment can be climbed in several goes. Prints a table in Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from facedex.cli.console import say
+from facedex.data import Faces, correct, load_faces
+from facedex.errors import FacedexError
+from facedex.modelfile import ModelFile, read_model, shipped_model
+from facedex.training.tuning import compare, tune
+
+HELD = 24  # people to choose the checkpoint and to calibrate by
+PHOTOS = (3, 6)  # of each person that is learnt from
+JUDGED = 1200  # photos at most that a model is judged on
+
+
+def apart(faces: Faces, seed: int = 0) -> tuple[Faces, np.ndarray]:
+    """The people to choose and calibrate by, and the numbers of all others, in a random order."""
+    order = np.random.default_rng([seed, 0xFE3]).permutation(len(faces.names))
+    return faces.select(np.flatnonzero(np.isin(faces.people, order[:HELD]))), order[HELD:]
+
+
+def draw(faces: Faces, others: np.ndarray, people: int, number: int) -> tuple[Faces, Faces]:
+    """So many people with three to six photos each, and everybody else of `others`. Raises FacedexError."""
+    rng = np.random.default_rng([people, number])
+    count = np.bincount(faces.people, minlength=len(faces.names))
+    enough = others[count[others] >= PHOTOS[0]]
+    if len(enough) < people + 4:
+        raise FacedexError(f"Only {len(enough)} people have {PHOTOS[0]} photos; {people + 4} are needed; add people")
+    learnt = rng.choice(enough, people, replace=False)
+    photos = [
+        rng.permutation(np.flatnonzero(faces.people == person))[: rng.integers(PHOTOS[0], PHOTOS[1] + 1)]
+        for person in learnt
+    ]
+    rest, judged = np.setdiff1d(others, learnt), np.empty(0, np.int64)
+    for person in np.random.default_rng(0).permutation(rest):  # the same ones first, whatever was drawn
+        judged = np.concatenate([judged, np.flatnonzero(faces.people == person)])
+        if len(judged) >= JUDGED:
+            break
+    return faces.select(np.sort(np.concatenate(photos))), faces.select(np.sort(judged))
+
+
+def measure(start: ModelFile, faces: Faces, people: int, number: int, rate: float, minutes: float, work: Path) -> dict:
+    """One row: `start` tuned to one draw and judged on the others."""
+    held, others = apart(faces)
+    learnt, judged = draw(faces, others, people, number)
+    began = time.perf_counter()
+    tuned = tune(
+        start, learnt, work / "tuned.safetensors", work=work, held=held, seed=number, minutes=minutes, rate=rate,
+        device="cpu", force=True, least=0,
+    )  # fmt: skip
+    assert tuned.model is not None
+    seconds, found = time.perf_counter() - began, compare(start, tuned.model, judged)
+    return {
+        "people": people, "draw": number, "rate": rate, "photos": len(learnt), "figure": found.figure,
+        "judged_people": found.people, "before": found.before, "after": found.after, "low": found.low,
+        "high": found.high, "seconds": round(seconds, 1),
+    }  # fmt: skip
+
+
+def done(path: Path) -> dict[tuple[int, int, float], dict]:
+    """The rows there are, by people, draw and rate; a line torn by a crash is none."""
+
+    def rows() -> Iterator[dict]:
+        for line in path.read_text("utf-8").splitlines() if path.exists() else ():
+            try:
+                yield json.loads(line)
+            except ValueError:
+                continue
+
+    return {(row["people"], row["draw"], row["rate"]): row for row in rows()}
+
+
+def table(rows: Sequence[dict]) -> str:
+    """In Markdown, the draws of each number of people and rate together."""
+    lines = ["| people | rate | draws | photos | before | after | change, each draw | worse |", "|" + "---|" * 8]
+    for people, rate in sorted({(row["people"], row["rate"]) for row in rows}):
+        some = [row for row in rows if (row["people"], row["rate"]) == (people, rate)]
+        mean = {key: float(np.mean([row[key] for row in some])) for key in ("photos", "before", "after")}
+        changes = ", ".join(f"{100 * (row['after'] - row['before']):+.2f}" for row in some)
+        worse = sum(row["after"] < row["before"] for row in some)
+        lines.append(
+            f"| {people} | {rate:g} | {len(some)} | {mean['photos']:.0f} | {mean['before']:.2%} | {mean['after']:.2%} "
+            f"| {changes} | {worse} of {len(some)} |"
+        )
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what is not measured yet, and print all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, metavar="PEOPLE")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--aligned", action="store_true")
+    parser.add_argument("--corrections", type=Path)
+    parser.add_argument("--cache", type=Path, help="of decoded faces; else in DIR")
+    parser.add_argument("--model", help="else the one that ships")
+    parser.add_argument("--people", default="5,10,20,40,80")
+    parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument("--rates", default="1")
+    parser.add_argument("--minutes", type=float, default=2.0, help="of training at most, each")
+    options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / "results.jsonl"
+    try:
+        start = read_model(options.model or shipped_model())
+        faces = load_faces(options.source, options.cache or options.out / "cache", options.aligned)
+        if options.corrections:
+            faces = correct(faces, options.corrections)
+        for number in range(options.draws):  # every number of people once before any is drawn again
+            for people in map(int, options.people.split(",")):
+                for rate in map(float, options.rates.split(",")):
+                    if (people, number, rate) in done(path):
+                        continue
+                    work = options.out / "work"
+                    shutil.rmtree(work, ignore_errors=True)
+                    row = measure(start, faces, people, number, rate, options.minutes, work)
+                    with open(path, "a", encoding="utf-8") as file:
+                        file.write(json.dumps(row) + "\n")
+                    say(f"{people} people, draw {number}, rate {rate:g}: {row['figure']} {row['before']:.4f} to "
+                        f"{row['after']:.4f} in {row['seconds']:.0f} s")  # fmt: skip
+    except FacedexError as error:
+        say(f"fewpeople.py: {error}")
+        return 2
+    print(table(list(done(path).values())))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""The experiment draws whom it says, judges on others, and goes on where it stopped."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synthetic import write_pack
+
+pytest.importorskip("torch", reason="needs the extra train")
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+
+import fewpeople
+
+from facedex.data import load_faces
+from facedex.errors import FacedexError
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("people")
+    return load_faces(write_pack(folder / "people.tar", 44, 4), folder / "cache", aligned=True)
+
+
+def test_nobody_is_learnt_from_chosen_by_and_judged_on(faces):
+    held, others = fewpeople.apart(faces)
+    learnt, judged = fewpeople.draw(faces, others, 8, 0)
+    sets = [set(held.names), set(learnt.names), set(judged.names)]
+    assert [len(one) for one in sets] == [24, 8, 12] and len(set.union(*sets)) == 44
+    assert set(np.bincount(learnt.people)) <= {3, 4} and len(judged) == 48
+    again, other = fewpeople.draw(faces, others, 8, 0)[0], fewpeople.draw(faces, others, 8, 1)[0]
+    assert again.keys == learnt.keys != other.keys
+    with pytest.raises(FacedexError, match="add people"):
+        fewpeople.draw(faces, others, 17, 0)
+
+
+def test_what_is_measured_is_kept_and_not_measured_again(tmp_path, monkeypatch, capsys):
+    pack, calls = write_pack(tmp_path / "people.tar", 6, 3), []
+
+    def measured(start, faces, people, number, rate, minutes, work):
+        calls.append((people, number, rate))
+        if len(calls) == 4:
+            raise FacedexError("cut off")
+        return {"people": people, "draw": number, "rate": rate, "photos": 9, "figure": "TAR", "judged_people": 3,
+                "before": 0.5, "after": 0.51 - 0.02 * number, "low": 0, "high": 0, "seconds": 1.0}  # fmt: skip
+
+    monkeypatch.setattr(fewpeople, "measure", measured)
+    command = [str(pack), "--out", str(tmp_path / "out"), "--aligned", "--people", "5,10", "--draws", "2"]
+    assert fewpeople.main(command) == 2 and calls == [(5, 0, 1), (10, 0, 1), (5, 1, 1), (10, 1, 1)]
+    results = tmp_path / "out" / "results.jsonl"
+    assert len(results.read_text().splitlines()) == 3
+    with open(results, "a") as file:
+        file.write('{"people": 10, "dr\n')
+    assert fewpeople.main(command) == 0 and calls[4:] == [(10, 1, 1)]
+    assert [json.loads(line)["draw"] for line in results.read_text().splitlines()[4:]] == [1]
+    printed = capsys.readouterr().out
+    assert "| 5 | 1 | 2 | 9 | 50.00% | 50.00% | +1.00, -1.00 | 1 of 2 |" in printed
