@@ -109,5 +109,5 @@ CHANGES: dict[str, dict[str, Change]] = {
     "jpeg": {f"quality {quality}": recompressed(quality) for quality in (40, 15, 5)},
     "grey": {"no colour": in_place(grey)},
     "cover": {"sunglasses": in_place(sunglasses), "mask": in_place(mask)},
-    "turn": {f"{degrees} degrees": turned(degrees) for degrees in (15, 45, 90, 180)},
+    "turn": {f"{degrees} degrees": turned(degrees) for degrees in (15, 30, 45, 60, 90, 135, 180)},
 }  # fmt: skip

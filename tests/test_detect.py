@@ -4,6 +4,7 @@ import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import numpy as np
 import pytest
 from helpers import drawn_face
@@ -153,6 +154,63 @@ def test_faces_come_largest_first(detector):
     assert len(faces) == 3
     assert [face.area for face in faces] == sorted((face.area for face in faces), reverse=True)
     assert [int(centre) // 300 for centre in centres(faces)[:, 0]] == [1, 2, 0]
+
+
+def askew(pixels, face, degrees):
+    """A photo turned about a face's middle, and where its landmarks went."""
+    left, top, wide, high = face.box
+    matrix = cv2.getRotationMatrix2D((left + wide / 2, top + high / 2), degrees, 1.0)
+    turned = cv2.warpAffine(pixels, matrix, pixels.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
+    return turned, face.landmarks @ matrix[:, :2].T + matrix[:, 2]
+
+
+def off(face, marks):
+    """How far landmarks lie from where they should, on average, in distances between the eyes."""
+    return np.hypot(*(face.landmarks - marks).T).mean() / np.hypot(*(marks[1] - marks[0]))
+
+
+@pytest.mark.parametrize("degrees", [-45, 15, 30, 45, 60, 120, 135])
+def test_landmarks_of_a_tilted_drawing_are_where_it_has_them(detector, degrees):
+    pixels = np.full((480, 480, 3), 140, np.uint8)
+    pixels[120:360, 120:360] = drawn_face(3)
+    (face,) = detector.detect(pixels)
+    turned, marks = askew(pixels, face, degrees)
+    (found,) = detector.detect(turned)
+    assert off(found, marks) < 0.2
+    assert abs(detect.tilt(found.landmarks) - detect.tilt(face.landmarks) - degrees) < 15
+    assert found.box[2] == pytest.approx(face.box[2], rel=0.3) and found.box[3] == pytest.approx(face.box[3], rel=0.3)
+
+
+@pytest.mark.parametrize("degrees", [30, 45, 60])
+def test_landmarks_of_a_tilted_portrait_are_where_it_has_them(portrait, detector, degrees):
+    (face,) = detector.detect(portrait)
+    turned, marks = askew(portrait, face, degrees)
+    assert min(off(found, marks) for found in detector.detect(turned)) < 0.2
+
+
+@pytest.mark.parametrize("degrees", [0, 30, -120, 179])
+def test_the_tilt_is_what_the_landmarks_were_turned_by(degrees):
+    matrix = cv2.getRotationMatrix2D((50, 60), degrees, 1.7)
+    assert detect.tilt(TEMPLATE @ matrix[:, :2].T + matrix[:, 2]) == pytest.approx(degrees, abs=1e-3)
+
+
+def test_an_upright_face_is_looked_at_once(detector, monkeypatch):
+    face, looks, run = drawn_face(3), [], FaceDetector._run
+    monkeypatch.setattr(FaceDetector, "_run", lambda self, *given: looks.append(1) or run(self, *given))
+    (found,) = detector.detect(face)
+    assert found.score >= detect._SURE and abs(detect.tilt(found.landmarks)) <= detect._TILTED
+    assert len(looks) == 1
+
+
+@pytest.mark.parametrize("side", [240, 1000])
+def test_a_face_that_only_shows_half_way_between_quarter_turns_is_found(detector, monkeypatch, side):
+    pixels = np.full((2 * side, 3 * side, 3), 140, np.uint8)
+    pixels[side // 2 : side // 2 + side, side : 2 * side] = drawn_face(3, side)
+    (face,) = detector.detect(pixels)
+    turned, marks = askew(pixels, face, 45)
+    monkeypatch.setattr(FaceDetector, "_as_it_stands", lambda self, pixels: [])
+    (found,) = detector.detect(turned)
+    assert off(found, marks) < 0.2
 
 
 def test_detection_is_the_same_twice_and_in_threads(detector):
