@@ -56,7 +56,7 @@ class Recipe:
         return cls(**{**stored, "sizes": tuple((float(share), int(side)) for share, side in stored["sizes"])})
 
 
-NAMES = Recipe(sizes=((0.0, 64), (0.4, 80), (0.8, align.SIZE)))
+NAMES = Recipe(sizes=((0.0, 64), (0.6, 80), (0.85, align.SIZE)))
 
 RECIPES = {
     "compact": NAMES,
