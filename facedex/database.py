@@ -35,6 +35,7 @@ def _open(where: Path | str, busy_seconds: float) -> sqlite3.Connection:
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("PRAGMA secure_delete = ON")
         db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA fullfsync = ON")  # macOS: through the drive's own cache, which fsync leaves as it is
         db.execute("SELECT 1 FROM sqlite_master").fetchone()  # opens the file, which `connect` alone does not
     except BaseException:
         db.close()
@@ -84,6 +85,6 @@ def translated(path: Path) -> Iterator[None]:
             f"{path} holds one of these photos of the same person already; nothing was changed"
         ) from None
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # SQLite quotes a broken schema byte by byte
-        raise GalleryDamaged(f"{path} is damaged ({error}); restore a copy, or enroll again") from None
+        raise GalleryDamaged(f"{path} is damaged ({error}); run `facedex doctor`, or restore a copy") from None
     except OSError as error:
         raise GalleryError(f"{path} cannot be used ({error.strerror}); check the folder's permissions") from None
