@@ -79,7 +79,7 @@ def translated(path: Path) -> Iterator[None]:
             raise GalleryError(
                 f"{path} could not be written, the disk is full; free some space, nothing was changed"
             ) from None
-        raise GalleryError(f"{path} cannot be used ({text}); check the folder's permissions") from None
+        raise GalleryError(f"{path} cannot be used ({text}); check the folder's permissions and space") from None
     except sqlite3.IntegrityError:
         raise GalleryError(
             f"{path} holds one of these photos of the same person already; nothing was changed"

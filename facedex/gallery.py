@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -33,6 +34,12 @@ from facedex.store import (
 )
 
 _BATCH = 32  # photos decoded, encoded and committed together
+
+
+def _named(record: FaceRecord) -> FaceRecord:
+    """A record under the name as it is kept, by which alone it is found again. Raises NameInvalid."""
+    name = person_name(record.name)
+    return record if name == record.name else replace(record, name=name)
 
 
 def make_private(folder: Path) -> None:
@@ -168,9 +175,9 @@ class Gallery:
         """Put faces in that were encoded elsewhere, `block` in a transaction; returns how many.
 
         Each vector (dim,) must be this gallery's model's. Raises GalleryError for one that is not, or a photo that
-        the same person has already: the blocks before it stay.
+        the same person has already, NameInvalid for what is no name: the blocks before it stay.
         """
-        records, added = iter(records), 0
+        records, added = map(_named, records), 0
         with self._changing():
             while part := list(islice(records, block)):
                 added += len(self._store.add(part))

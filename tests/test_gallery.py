@@ -466,6 +466,17 @@ def test_names_are_kept_in_one_form_and_unknown_is_none(tmp_path):
                 opened.rename("person0001", bad)
 
 
+def test_faces_from_elsewhere_come_under_names_by_which_they_are_found(tmp_path):
+    a, b, c = unit(3)
+    with gallery(tmp_path / "g") as opened:
+        opened.add_faces([record(" Jose\u0301 ", a), record("Ada", b)])
+        assert names(opened) == ["Ada", "José"] and opened.remove("Jose\u0301") == 1
+        for bad in ("", "a\nb", "Unknown", "\udc80"):
+            with pytest.raises(NameInvalid):
+                opened.add_faces([record(bad, c, photo="0" * 64)])
+        assert names(opened) == ["Ada"]
+
+
 def test_renaming_and_merging_who_is_not_there(tmp_path):
     with gallery(tmp_path / "g", people(unit(2))) as opened:
         with pytest.raises(PersonNotFound):
