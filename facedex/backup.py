@@ -16,22 +16,25 @@ import sqlite3
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from facedex import modelcopy, search
 from facedex._version import __version__
 from facedex.errors import DataError, FacedexError, GalleryBusy, GalleryDamaged, GalleryError, GalleryNotFound
-from facedex.gallery import Gallery
+from facedex.gallery import Gallery, make_private
 from facedex.lock import writing
-from facedex.modelfile import read_graph
-from facedex.store import BUSY_SECONDS, FILE, Store
+from facedex.modelfile import flush_folder, make_folder, read_graph
+from facedex.store import BUSY_SECONDS, FILE, State, Store, is_there
 
 FORMAT = "facedex-backup/1"
 LIST = "backup.json"
 
+_WORK = ".facedex-"  # begins the name of a folder where a backup is made or checked
 _MEMBER = re.compile(r"gallery\.db|model-[0-9a-f]{16}\.(safetensors|onnx)")
 
 
@@ -41,25 +44,21 @@ def backup(folder: str | os.PathLike[str], file: str | os.PathLike[str], force: 
     Raises GalleryError and its kinds; DataError when the file is there (unless `force`) or cannot be written.
     """
     folder, target = Path(folder), Path(file)
-    if target.exists() and not force:
+    if os.path.exists(target) and not force:
         raise DataError(f"{target} is there already; name another file, or add --force to replace it")
-    if not (folder / FILE).is_file():
+    if not is_there(folder):
         raise GalleryNotFound(f"There is no gallery in {folder}; name its folder by --gallery")
+    if target.resolve().is_relative_to(folder.resolve()):
+        raise DataError(
+            f"{target} is in the gallery itself, of which it would replace or keep a part; name another file"
+        )
     with _saved(target, target.parent) as work:
-        _snapshot(folder / FILE, work / FILE)
-        with Store(work) as copy:
-            copy.vectors()  # a damaged record is told now, not when the backup is needed
-            people, faces = copy.count()
-            state = copy.state
+        state = _snapshot(folder, work)
         _single_file(work / FILE)
-        model = modelcopy.read(folder, state)
-        read_graph(model)
-        for path in (folder / state.model_file, (folder / state.model_file).with_suffix(".onnx")):
-            shutil.copyfile(path, work / path.name)
         names = sorted(path.name for path in work.iterdir())
         facts = {
             "format": FORMAT, "facedex": __version__, "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "people": people, "faces": faces, "model": state.model,
+            "people": state.people, "faces": state.faces, "model": state.model,
             "files": {name: {"bytes": (work / name).stat().st_size, "sha256": _sha256(work / name)} for name in names},
         }  # fmt: skip
         partial = work / "backup.tar"
@@ -76,6 +75,7 @@ def backup(folder: str | os.PathLike[str], file: str | os.PathLike[str], force: 
         partial.chmod(0o600)
         _flush(partial)
         os.replace(partial, target)
+        flush_folder(target.parent)
     return target.stat().st_size
 
 
@@ -86,36 +86,35 @@ def restore(file: str | os.PathLike[str], folder: str | os.PathLike[str], force:
     GalleryError and its kinds when the gallery is there, is being written, or cannot be.
     """
     source, folder = Path(file), Path(folder)
-    there = (folder / FILE).exists()
-    if there and not force:
+    if is_there(folder) and not force:
         raise GalleryError(f"There is a gallery in {folder} already; name another folder, or add --force to replace it")
     with _saved(folder, folder.parent) as work:
         _unpack(source, work)
         try:
             with Gallery(work) as found:
                 read_graph(found.model)
-                found._store.vectors()
+                _read_all(found._store)
                 counts = len(found), found.faces
         except FacedexError as error:
             raise DataError(f"{source} holds no whole gallery ({error}); use another backup") from None
         for path in work.iterdir():
             if not _MEMBER.fullmatch(path.name):
                 path.unlink()
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.name == "posix":
-            folder.chmod(0o700)
+        make_private(folder)
         with writing(folder, BUSY_SECONDS):
-            if (folder / FILE).exists() and not force:  # made while this one was checked
+            if is_there(folder) and not force:  # made while this one was checked
                 raise GalleryBusy(f"Somebody made a gallery in {folder} meanwhile; add --force to replace it")
             for path in modelcopy.files(work):
+                _flush(path)
                 os.replace(path, folder / path.name)
+            flush_folder(folder)
             _replace_database(work / FILE, folder)
             with Store(folder) as store:
                 modelcopy.sweep(modelcopy.files(folder), store.state.model_file)
                 if not store.scrub():
                     raise GalleryBusy(
                         f"Restored, but another process still reads the older gallery in {folder}, which is on disk "
-                        "until then; run `facedex reindex` when it is done"
+                        "until then; the next change or `facedex reindex` clears it"
                     )
     return counts
 
@@ -138,10 +137,13 @@ def _replace_database(new: Path, folder: Path) -> None:
             raise GalleryBusy(f"{folder / FILE} cannot be replaced now ({error}); try again") from None
         # None is there, or it is damaged: there are no readers to keep in step.
         search.discard(folder)
+        with suppress(sqlite3.Error), closing(sqlite3.connect(folder / FILE)) as old:
+            old.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # if this is cut short, the log was not needed
         for end in ("-wal", "-shm"):
             (folder / f"{FILE}{end}").unlink(missing_ok=True)
         _flush(new)
         os.replace(new, folder / FILE)
+        flush_folder(folder)
 
 
 def _unpack(source: Path, work: Path) -> None:
@@ -172,12 +174,36 @@ def _unpack(source: Path, work: Path) -> None:
         raise DataError(f"{source} is damaged or no backup ({error}); use another") from None
 
 
-def _snapshot(source: Path, target: Path) -> None:
+def _snapshot(folder: Path, work: Path) -> State:
+    """Copy the database, every record read, and the model that belongs to it."""
     try:
-        with Store(source.parent) as store, closing(sqlite3.connect(target)) as out:
+        with Store(folder) as store, closing(sqlite3.connect(work / FILE)) as out:
             store.copy_to(out)
     except sqlite3.Error as error:
-        raise GalleryDamaged(f"{source} cannot be copied ({error}); run `facedex doctor`") from None
+        raise GalleryDamaged(f"{folder / FILE} cannot be copied ({error}); run `facedex doctor`") from None
+    with Store(work) as copy:
+        _read_all(copy)  # a damaged record is told now, not when the backup is needed
+        state = copy.state
+        if copy.unscrubbed:
+            copy.scrub()
+    try:
+        read_graph(modelcopy.read(folder, state))
+        for path in (folder / state.model_file, (folder / state.model_file).with_suffix(".onnx")):
+            shutil.copyfile(path, work / path.name)
+    except (FacedexError, FileNotFoundError):
+        with Store(folder) as store:
+            if store.state.model_file == state.model_file:
+                raise
+        for path in (work / FILE, *modelcopy.files(work)):  # it was moved to another model this moment
+            path.unlink(missing_ok=True)
+        return _snapshot(folder, work)
+    return state
+
+
+def _read_all(store: Store) -> None:
+    """Raise GalleryDamaged for any record that is not as it was written."""
+    for _ in store.blocks():
+        pass
 
 
 def _single_file(path: Path) -> None:
@@ -192,13 +218,27 @@ def _single_file(path: Path) -> None:
 def _saved(about: Path, beside: Path) -> Iterator[Path]:
     """A private folder to work in, on the disk where the result will be; the system's errors as ours."""
     try:
-        beside.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".facedex-", dir=beside) as work:
-            yield Path(work)
+        make_folder(beside)
+        _sweep(beside)
+        with tempfile.TemporaryDirectory(prefix=_WORK, dir=beside) as top, FileLock(str(Path(top) / "lock")):
+            work = Path(top) / "files"
+            work.mkdir()
+            yield work
     except sqlite3.Error as error:
         raise GalleryError(f"{about} cannot be written ({error}); check space and permissions") from None
     except OSError as error:
         raise DataError(f"{about} cannot be read or written ({error.strerror or error}); check it") from None
+
+
+def _sweep(beside: Path) -> None:
+    """Delete what killed processes left: their copies of a gallery, whose locks nobody holds."""
+    for left in beside.glob(f"{_WORK}*"):
+        with suppress(OSError):  # among them Timeout: somebody works there
+            if any(left.iterdir()):
+                with FileLock(str(left / "lock"), timeout=0):
+                    shutil.rmtree(left / "files", ignore_errors=True)
+                (left / "lock").unlink(missing_ok=True)
+            left.rmdir()
 
 
 def _sha256(path: Path) -> str:

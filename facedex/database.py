@@ -35,6 +35,7 @@ def _open(where: Path | str, busy_seconds: float) -> sqlite3.Connection:
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("PRAGMA secure_delete = ON")
         db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA fullfsync = ON")  # macOS: through the drive's own cache, which fsync leaves as it is
         db.execute("SELECT 1 FROM sqlite_master").fetchone()  # opens the file, which `connect` alone does not
     except BaseException:
         db.close()
@@ -78,12 +79,12 @@ def translated(path: Path) -> Iterator[None]:
             raise GalleryError(
                 f"{path} could not be written, the disk is full; free some space, nothing was changed"
             ) from None
-        raise GalleryError(f"{path} cannot be used ({text}); check the folder's permissions") from None
+        raise GalleryError(f"{path} cannot be used ({text}); check the folder's permissions and space") from None
     except sqlite3.IntegrityError:
         raise GalleryError(
             f"{path} holds one of these photos of the same person already; nothing was changed"
         ) from None
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # SQLite quotes a broken schema byte by byte
-        raise GalleryDamaged(f"{path} is damaged ({error}); restore a copy, or enroll again") from None
+        raise GalleryDamaged(f"{path} is damaged ({error}); run `facedex doctor`, or restore a copy") from None
     except OSError as error:
         raise GalleryError(f"{path} cannot be used ({error.strerror}); check the folder's permissions") from None

@@ -22,7 +22,7 @@ from facedex.gallery import Gallery
 from facedex.lock import writing
 from facedex.modelfile import read_graph, read_model, shipped_model
 from facedex.people import source_path
-from facedex.store import BUSY_SECONDS, FILE, Store
+from facedex.store import BUSY_SECONDS, FILE, Store, is_there
 
 _PROBES = 100  # faces that are looked up through the index and exhaustively, at most
 _SCORED = 2_000_000  # pairs that this may cost
@@ -46,7 +46,7 @@ def examine(
     `drop` deletes faces whose records are damaged. Raises GalleryNotFound, and GalleryBusy while another writes.
     """
     folder = Path(folder)
-    if not (folder / FILE).is_file():
+    if not is_there(folder):
         raise GalleryNotFound(f"There is no gallery in {folder}; make one with `facedex enroll`")
     writable = True
     try:
@@ -130,14 +130,21 @@ def _records(folder: Path, means: _Means) -> Finding:
         if not damaged and store.count()[1] != len(ids):
             raise GalleryDamaged(f"{folder / FILE} holds {len(ids):,} faces and says {store.count()[1]:,}")
         if not damaged:
-            return Finding(
-                "records", "sound", f"{len(ids):,} faces of {store.count()[0]:,} people, every checksum right"
-            )
+            found = f"{len(ids):,} faces of {store.counted()[0]:,} people, every checksum right"
+            state = store.state
+            if store.counted() == (state.people, state.faces, state.digest):
+                return Finding("records", "sound", found)
+            if not means.write:
+                return Finding("records", "warning", f"{found}, but summed up wrongly; run this where it can write")
+            with writing(folder, BUSY_SECONDS):
+                store.recount()
+            return Finding("records", "repaired", f"{found}, but summed up wrongly; counted anew")
         photos = {photo.face: f"{source_path(photo.source)} ({photo.name})" for photo in store.photos()}
         if means.drop and means.write:
             with writing(folder, BUSY_SECONDS):
                 search.discard(folder)
                 store.remove_faces(damaged)
+                store.recount()
                 store.scrub()
             return Finding("records", "repaired", "damaged faces deleted, enroll again: " + _some(damaged, photos))
     return Finding(
@@ -220,6 +227,11 @@ def _index(folder: Path, means: _Means) -> Finding:
             if not _agrees(gallery, probes):
                 return Finding("index", "broken", "built anew, it still misses the nearest; please report this")
             mended = True
+        with Store(folder) as store:
+            cut_short = means.write and store.unscrubbed
+        if cut_short:
+            gallery.reindex(kind=search.stored_kind(folder))
+            return Finding("index", "repaired", "a deletion was cut short: what it had left is gone from every file")
     if mended:
         return Finding("index", "repaired", "missing, stale or altered; built anew")
     if not exact:

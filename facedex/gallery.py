@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -20,12 +21,33 @@ from facedex.faces import FaceReader
 from facedex.head import Head
 from facedex.lock import writing
 from facedex.lookup import Candidate, Lookup
-from facedex.modelfile import ModelFile, read_model, shipped_model
+from facedex.modelfile import ModelFile, make_folder, read_model, shipped_model
 from facedex.people import NamedPhoto, person_name
 from facedex.reencoding import encode_anew
-from facedex.store import BUSY_SECONDS, FILE, FaceRecord, PersonRecord, Store, StoredPhoto, is_unfinished
+from facedex.store import (
+    BUSY_SECONDS,
+    FaceRecord,
+    PersonRecord,
+    Store,
+    StoredPhoto,
+    is_there,
+    is_unfinished,
+)
 
 _BATCH = 32  # photos decoded, encoded and committed together
+
+
+def _named(record: FaceRecord) -> FaceRecord:
+    """A record under the name as it is kept, by which alone it is found again. Raises NameInvalid."""
+    name = person_name(record.name)
+    return record if name == record.name else replace(record, name=name)
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder that is its owner's alone. Raises OSError."""
+    make_folder(folder)
+    if os.name == "posix":
+        folder.chmod(0o700)
 
 
 class Gallery:
@@ -49,7 +71,7 @@ class Gallery:
         """
         self.folder = Path(folder)
         self._reader: FaceReader | None = None
-        fresh = not (self.folder / FILE).exists()
+        fresh = not is_there(self.folder)
         if fresh and not create:
             raise GalleryNotFound(f"There is no gallery in {self.folder}; make one with `facedex enroll`")
         if fresh or (create and is_unfinished(self.folder)):
@@ -127,7 +149,7 @@ class Gallery:
         Raises GalleryBusy when another process is writing.
         """
         photos = iter(photos)
-        with self._writing():
+        with self._changing():
             with ThreadPoolExecutor(2) as pool:
                 while batch := list(islice(photos, _BATCH)):
                     yield from enroll_batch(
@@ -145,7 +167,7 @@ class Gallery:
 
     def remove_photos(self, photos: Iterable[StoredPhoto]) -> int:
         """Delete single faces as `remove` does, and people who have none left; returns how many went."""
-        with self._writing():
+        with self._changing():
             gone = self._store.remove_faces([photo.face for photo in photos])
             self._forget()
         return gone
@@ -154,10 +176,10 @@ class Gallery:
         """Put faces in that were encoded elsewhere, `block` in a transaction; returns how many.
 
         Each vector (dim,) must be this gallery's model's. Raises GalleryError for one that is not, or a photo that
-        the same person has already: the blocks before it stay.
+        the same person has already, NameInvalid for what is no name: the blocks before it stay.
         """
-        records, added = iter(records), 0
-        with self._writing():
+        records, added = map(_named, records), 0
+        with self._changing():
             while part := list(islice(records, block)):
                 added += len(self._store.add(part))
             self._project(compact_only=True)
@@ -165,12 +187,12 @@ class Gallery:
 
     def rename(self, old: str, new: str) -> None:
         """Give a person another name. Raises PersonNotFound, NameInvalid, GalleryError when it is taken."""
-        with self._writing():
+        with self._changing():
             self._store.rename(old, person_name(new))
 
     def merge(self, source: str, into: str) -> int:
         """Make two people one, named `into`; returns how many faces moved. Raises PersonNotFound."""
-        with self._writing():
+        with self._changing():
             moved = self._store.merge(source, into)
             self._forget()
         return moved
@@ -179,9 +201,9 @@ class Gallery:
         """Delete people: nothing of their faces is left in any file of the gallery. Returns how many faces went.
 
         Raises PersonNotFound (nothing is deleted then), and GalleryBusy when a reader in the middle of a query
-        still keeps the old pages: the deletion is done, but run it again to clear them.
+        still keeps the old pages: the deletion is done, and whoever writes next clears them.
         """
-        with self._writing():
+        with self._changing():
             gone = self._store.remove(names)
             self._forget()
         return gone
@@ -191,7 +213,13 @@ class Gallery:
         try:
             self._project(compact_only=False)
         except GalleryError as error:
-            search.discard(self.folder)  # rather none than one that holds what was deleted
+            try:
+                search.discard(self.folder)  # rather none than one that holds what was deleted
+            except OSError as left:
+                raise GalleryError(
+                    f"Deleted; but the older index in {self.folder} cannot be ({left.strerror}); check its permissions, "
+                    "the next change clears it"
+                ) from None
             self._scrub()
             raise GalleryError(f"Deleted; but the index will be built anew at the next query: {error}") from None
         self._scrub()
@@ -209,7 +237,7 @@ class Gallery:
             ) from None
         raise GalleryBusy(
             f"Done, but another process still reads an older state of {self.folder}, which is on disk until then; "
-            "run `facedex reindex` when it is done, which clears what is left"
+            "the next change or `facedex reindex` clears what is left"
         )
 
     def reindex(
@@ -320,15 +348,22 @@ class Gallery:
         Head.from_file(model)  # refuses models that no gallery can use, before anything is written
         Calibration.from_meta(model.meta)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if os.name == "posix":
-                self.folder.chmod(0o700)
+            make_private(self.folder)
         except OSError as error:
             raise GalleryError(f"{self.folder} cannot be made ({error.strerror}); choose another folder") from None
         with self._writing():
             copy = modelcopy.keep(self.folder, model)
             assert copy.path is not None
             Store(self.folder, (copy.fingerprint, copy.path.name, int(copy.meta["dim"]))).close()
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """The writer's place, where a deletion that a crash cut short or a reader held up is ended first."""
+        with self._writing():
+            if self._store.unscrubbed:
+                with suppress(GalleryError):  # as well as it can be; it stays noted
+                    self._forget()
+            yield
 
     @contextmanager
     def _writing(self, wait: float = BUSY_SECONDS) -> Iterator[None]:

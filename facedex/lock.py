@@ -32,7 +32,8 @@ def writing(folder: Path, wait: float) -> Iterator[None]:
         raise GalleryError(f"{folder} cannot be written ({error.strerror}); check its permissions") from None
     try:
         for left in folder.glob(".*.new"):  # of writers that were killed
-            left.unlink(missing_ok=True)
+            with suppress(OSError):  # a folder, or on Windows somebody's open file, stops nobody
+                left.unlink()
         with suppress(OSError):  # only a courtesy: a full disk stops nobody here
             _sign(folder / HOLDER_FILE)
         yield

@@ -76,6 +76,8 @@ class Lookup:
                 best = self._store.faces_of(persons[:top].tolist())
                 break
         names = dict(zip(best.people.tolist(), best.names, strict=True))
+        if len(names) < len(persons[:top]):
+            raise self._store.misled()
         probabilities = calibration.posterior(scores, photos, state.people, prior)
         similarities = calibration.similarity(scores)
         return [
@@ -128,7 +130,9 @@ class Lookup:
     def _ranked(self, faces: StoredFaces, state: State, probe: np.ndarray) -> tuple[StoredFaces, Ranking]:
         """These faces and all others of the same people, by whom a score is fused; and the people ranked by them."""
         if state.faces != state.people:
-            faces = self._store.faces_of(np.unique(faces.people).tolist())
+            near, faces = faces.ids, self._store.faces_of(np.unique(faces.people).tolist())
+            if not np.isin(near, faces.ids).all():
+                raise self._store.misled()
         order = np.argsort(faces.ids)
         return faces, fuse_people(self.head.logits(probe[None], faces.vectors[order]), faces.people[order])
 

@@ -74,7 +74,7 @@ class ModelFile:
 def read_model(path: str | os.PathLike[str]) -> ModelFile:
     """Read a model file. Raises ModelError when it is missing, broken, or not facedex's."""
     source = Path(path)
-    if not source.is_file():
+    if not os.path.isfile(source):  # which raises nothing where a folder may not be entered
         raise ModelError(f"There is no model {source}; train one with `facedex train`, or leave out --model")
     try:
         with safe_open(source, framework="numpy") as file:
@@ -120,7 +120,7 @@ def replace_file(path: Path, data: bytes) -> None:
 
     Raises OSError.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         with open(temporary, "wb") as file:
@@ -130,12 +130,26 @@ def replace_file(path: Path, data: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    flush_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, as far as they are missing, for certain. Raises OSError."""
+    missing = [one for one in (folder, *folder.parents) if not os.path.exists(one)]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in missing:
+        flush_folder(one.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Bring a folder's list of names to disk: a new or replaced name is not there for certain before. Raises OSError."""
+    if os.name != "posix":  # Windows opens no folders; its file systems keep a log of names
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _digest(tensors: dict[str, np.ndarray], salt: str) -> str:

@@ -93,7 +93,7 @@ def read_source(source: str) -> bytes:
 def person_name(text: str) -> str:
     """A name as it is kept: Unicode NFC, without surrounding space. Raises NameInvalid."""
     name = unicodedata.normalize("NFC", text).strip()
-    if not name or any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+    if not name or (not name.isprintable() and any(unicodedata.category(one) in ("Cc", "Cs") for one in name)):
         raise NameInvalid(f"{text!r} cannot be a person's name: it is empty or holds control characters; rename it")
     if name.casefold() == UNKNOWN:
         raise NameInvalid(f"{text!r} cannot be a person's name: it is the answer for strangers; choose another")

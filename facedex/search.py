@@ -12,7 +12,9 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,14 +148,7 @@ def save(folder: Path, projection: Projection, data: bytes) -> None:
         (INDEX_FILE, data),
         (MANIFEST_FILE, json.dumps(asdict(projection.manifest), indent=1).encode()),
     ):
-        for attempt in range(20):
-            try:
-                replace_file(folder / name, content)
-                break
-            except PermissionError:  # Windows: somebody reads it this moment
-                if os.name != "nt" or attempt == 19:
-                    raise
-                time.sleep(0.1)
+        _patiently(partial(replace_file, folder / name, content))
         (folder / name).chmod(0o600)
 
 
@@ -197,9 +192,20 @@ def wants_compaction(folder: Path, state: State) -> bool:
 
 
 def discard(folder: Path) -> None:
-    """Delete the projection's files; the next reader builds them anew."""
+    """Delete the projection's files; the next reader builds them anew. Raises OSError."""
     for name in (MANIFEST_FILE, INDEX_FILE):
-        (folder / name).unlink(missing_ok=True)
+        _patiently(partial((folder / name).unlink, missing_ok=True))
+
+
+def _patiently(change: Callable[[], None]) -> None:
+    """Change a file, on Windows again while somebody reads it."""
+    for attempt in range(20):
+        try:
+            return change()
+        except PermissionError:
+            if os.name != "nt" or attempt == 19:
+                raise
+            time.sleep(0.1)
 
 
 def stored_kind(folder: Path) -> str:

@@ -92,6 +92,17 @@ class StoredFaces:
         return StoredFaces(names=self.names + other.names, **arrays)
 
 
+def is_there(folder: Path) -> bool:
+    """Whether a folder holds a gallery's database. Raises GalleryError where that cannot be seen."""
+    try:
+        (folder / FILE).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise GalleryError(f"{folder} cannot be read ({error.strerror}); check its permissions") from None
+    return True
+
+
 def is_unfinished(folder: Path) -> bool:
     """Whether a process was killed while it made the database in `folder`, which holds nothing yet then."""
     path = folder / FILE
@@ -105,7 +116,7 @@ class Store:
     def __init__(self, folder: Path, create_for: tuple[str, str, int] | None = None) -> None:
         """Open the database in `folder`; `create_for` (model fingerprint, its file, dim) makes it when there is none."""
         self.path = folder / FILE
-        fresh = not self.path.exists()
+        fresh = not is_there(folder)
         if fresh and create_for is None:
             raise GalleryError(f"{self.path} does not exist; enroll somebody first")
         with _translated(self.path):
@@ -207,8 +218,12 @@ class Store:
             found.update(self._db.execute(f"SELECT name, id FROM person WHERE name IN ({marks})", part).fetchall())
         return found
 
+    def _sound(self, column: str, value: int) -> None:
+        """Raise GalleryDamaged for damage in these faces, which a new seal would hide for good."""
+        self._chosen(column, [value])
+
     def _seal(self, face: int) -> None:
-        """Write a face's checksum and mark, as it is now."""
+        """Write a face's checksum and mark, as it is now; `_sound` is to be asked before it is changed."""
         row = self._db.execute(f"{_SELECT} WHERE face.id = ?", (face,)).fetchone()
         self._db.execute(
             "UPDATE face SET checksum = ?, mark = ? WHERE id = ?",
@@ -222,6 +237,7 @@ class Store:
             taken = self._db.execute("SELECT id FROM person WHERE name = ?", (new,)).fetchone()
             if taken and taken[0] != person:
                 raise GalleryError(f"{new!r} is enrolled already; use merge to make the two one person")
+            self._sound("face.person", person)
             self._db.execute("UPDATE person SET name = ? WHERE id = ?", (new, person))
             for (face,) in self._db.execute("SELECT id FROM face WHERE person = ?", (person,)).fetchall():
                 self._seal(face)
@@ -232,6 +248,7 @@ class Store:
             giver, taker = self._person(source), self._person(into)
             if giver == taker:
                 raise GalleryError(f"{source!r} cannot be merged into itself; name two people")
+            self._sound("face.person", giver)
             rows = self._db.execute("SELECT id, photo FROM face WHERE person = ?", (giver,)).fetchall()
             moved = 0
             for face, photo in rows:
@@ -261,7 +278,8 @@ class Store:
 
     def relocate(self, photo: StoredPhoto, name: str, source: str) -> None:
         """Note that a photo lies elsewhere now, and whose it is by its new place."""
-        with self._change(rewrites=name != photo.name):
+        with self._change(rewrites=False):
+            self._sound("face.id", photo.face)
             self._db.execute("INSERT OR IGNORE INTO person (name) VALUES (?)", (name,))
             self._db.execute(
                 "UPDATE face SET source = ?, person = (SELECT id FROM person WHERE name = ?) WHERE id = ?",
@@ -270,13 +288,24 @@ class Store:
             self._seal(photo.face)
             self._db.execute("DELETE FROM person WHERE id NOT IN (SELECT person FROM face)")
 
+    @property
+    def unscrubbed(self) -> bool:
+        """Whether deleted or replaced vectors may still be in the log or in free pages: `scrub` did not end since."""
+        with _translated(self.path):
+            (done,) = self._db.execute("PRAGMA user_version").fetchone()
+        return self.state.rewritten > done
+
     def scrub(self) -> bool:
         """Take what was deleted out of the log and the free pages too; False while a reader holds a snapshot."""
         with _translated(self.path):
+            rewritten = self.state.rewritten
             busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             if not busy:
                 self._db.execute("VACUUM")
                 busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            if not busy:  # noted only now, so that whoever writes next ends what was cut short
+                self._db.execute(f"PRAGMA user_version = {rewritten}")
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return not busy
 
     def bind_model(self, model: str, model_file: str) -> None:
@@ -294,6 +323,7 @@ class Store:
                 if face not in vectors:
                     self._db.execute("DELETE FROM face WHERE id = ?", (face,))
                     continue
+                self._sound("face.id", face)
                 vector, quality = vectors[face]
                 blob = np.asarray(vector, "<f4").tobytes()
                 self._db.execute("UPDATE face SET vector = ?, quality = ? WHERE id = ?", (blob, quality, face))
@@ -301,7 +331,21 @@ class Store:
             self._db.execute("DELETE FROM person WHERE id NOT IN (SELECT person FROM face)")
             self._db.execute("UPDATE gallery SET model = ?, model_file = ?, dim = ?", (model, model_file, dim))
 
+    def recount(self) -> None:
+        """Sum up anew whom the gallery holds, after damage."""
+        with self._change(rewrites=False):
+            self._db.execute("UPDATE gallery SET people = ?, faces = ?, digest = ?", self.counted())
+
     # reading
+
+    def counted(self) -> tuple[int, int, int]:
+        """(people, faces, digest) as the tables have them; `state` has them as they were summed up change by change."""
+        with _translated(self.path):
+            (people,) = self._db.execute("SELECT COUNT(*) FROM person").fetchone()
+            faces, low, high = self._db.execute(  # in halves: a sum of a million marks is beyond SQLite's numbers
+                "SELECT COUNT(*), COALESCE(SUM(mark & 16777215), 0), COALESCE(SUM(mark >> 24), 0) FROM face"
+            ).fetchone()
+        return people, faces, (low + (high << 24)) % schema.MODULUS
 
     def copy_to(self, target: sqlite3.Connection) -> None:
         """Copy the whole database as it is now, while others read and write (SQLite's backup API)."""
@@ -397,7 +441,16 @@ class Store:
                 part = [int(value) for value in values[start : start + 500]]
                 marks = ",".join("?" * len(part))
                 rows += self._db.execute(f"{_SELECT} WHERE {column} IN ({marks})", part).fetchall()
+        at, asked = ("face.id", "face.person").index(column), set(values)
+        if any(row[at] not in asked for row in rows):
+            raise self.misled()
         return self._verified(rows)
+
+    def misled(self) -> GalleryDamaged:
+        """The error for an index of SQLite's, which has no checksum, that leads elsewhere than its table."""
+        return GalleryDamaged(
+            f"{self.path} is damaged, its own index at least; run `facedex doctor`, which repairs that"
+        )
 
     def photos_each(self) -> np.ndarray:
         """How many faces each person has (people,) int64, in no particular order; counted by SQLite."""

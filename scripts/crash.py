@@ -2,12 +2,13 @@
 
     python scripts/crash.py [--runs 1000] [--seed 0] [--only enroll,remove]
 
-A first, undisturbed run of each verb notes its steps (each SQL statement, fsync, rename, unlink, half and whole write),
-the states of the gallery after each commit, and after which one every acknowledgement came. Then each step is the last
-one once, and other runs end at random moments. After each: the gallery opens; it is in one of the noted states, and not
-before what was acknowledged; the index's answers are the exhaustive ones and, to the bit, those of an index built anew;
-the verb can be run again; then no file of a killed writer is left and no trace of deleted vectors. POSIX only. Made-up
-people and drawn faces; the steps are noted and killed from outside the package.
+A first, undisturbed run of each verb notes its steps (each SQL statement, copied page, fsync, rename, unlink, half and
+whole write), the states of the gallery after each commit, and after which one every acknowledgement came. Then each step
+is the last one once, and other runs end at random moments. After each: the gallery opens; it is in one of the noted
+states, and not before what was acknowledged; the index's answers are the exhaustive ones and, to the bit, those of an
+index built anew; the file of a backup is the old one or the new one, whole; the verb can be run again; then no file of a
+killed writer is left and no trace of deleted vectors. POSIX only. Made-up people and drawn faces; the steps are noted and
+killed from outside the package.
 """
 
 from __future__ import annotations
@@ -33,18 +34,23 @@ from typing import Any
 import cv2
 import faiss
 import numpy as np
+import numpy.ma
+from onnx import TensorProto, helper, numpy_helper
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from helpers import make_model, save_face, unit
 
 from facedex import gallery as gallery_module
+from facedex.backup import backup, restore
 from facedex.enrolment import named_photos
+from facedex.errors import PersonNotFound
 from facedex.gallery import Gallery
-from facedex.modelfile import ModelFile, read_graph, read_model, shipped_model
+from facedex.modelfile import ModelFile, read_model
 from facedex.store import Store
 
 SECONDS = 60  # that a child may take
-PROBES = unit(4, seed=77)
+RUIN = b"no database " * 1000
+PROBES = unit(2, seed=77)
 
 
 # the verbs, each on a copy of the same gallery; `ack` is called as a user would be told
@@ -82,6 +88,14 @@ def on_gallery(act: Callable[[Gallery, Path], object]) -> Callable[[Path, Callab
     return run
 
 
+def on_file(act: Callable[[Path], object]) -> Callable[[Path, Callable[[str], None]], None]:
+    def run(work: Path, ack: Callable[[str], None]) -> None:
+        act(work)
+        ack("done")
+
+    return run
+
+
 VERBS: dict[str, Callable[[Path, Callable[[str], None]], None]] = {
     "create": enroll,
     "enroll": enroll,
@@ -92,8 +106,38 @@ VERBS: dict[str, Callable[[Path, Callable[[str], None]], None]] = {
     "reindex": on_gallery(lambda opened, work: opened.reindex()),
     "reindex, another head": on_gallery(lambda opened, work: opened.reindex(work / "b.safetensors")),
     "reindex, another encoder": on_gallery(lambda opened, work: opened.reindex(work / "c.safetensors")),
+    "migrate": on_gallery(lambda opened, work: opened.rename("p1", "renamed")),
+    "backup": on_file(lambda work: backup(work / "g", work / SAVED, force=True)),
+    "restore": on_file(lambda work: restore(work / SAVED, work / "g", force=True)),
+    "restore, nothing there": on_file(lambda work: restore(work / SAVED, work / "g", force=True)),
+    "restore, over a ruin": on_file(lambda work: restore(work / SAVED, work / "g", force=True)),
 }
-DELETED = {"remove": ("p1", "p3"), "update": ("p0",)}  # whose vectors are to be nowhere in the end
+SAVED = "saved.backup"  # of another gallery, with another model
+EMPTY = ("create", "restore, nothing there", "restore, over a ruin")  # begin without a gallery that can be used
+DELETED = {  # whose vectors are to be nowhere in the end
+    "remove": ("p1", "p3"), "update": ("p0",), "restore": tuple(f"p{i}" for i in range(6)),
+}  # fmt: skip
+
+
+def tiny_model(path: Path, beta: float = 12.0, encoder: float = 0.0) -> None:
+    """A model that is read in a moment: its encoder averages over an 8 x 8 grid and multiplies by a matrix."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 112, 112])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 128])
+    nodes = [
+        helper.make_node("AveragePool", ["x"], ["p"], kernel_shape=[14, 14], strides=[14, 14]),
+        helper.make_node("Flatten", ["p"], ["f"], axis=1),
+        helper.make_node("Gemm", ["f", "w"], ["y"], transB=1),
+    ]
+    weight = numpy_helper.from_array(unit(128, 192, seed=5), "w")
+    graph = helper.make_model(
+        helper.make_graph(nodes, "g", [x], [y], [weight]), opset_imports=[helper.make_opsetid("", 13)]
+    )
+    graph.ir_version = 8
+    made = read_model(make_model(path, beta=beta))
+    heads = {name: tensor for name, tensor in made.tensors.items() if name.startswith("head.")}
+    ModelFile({**heads, "encoder.weight": np.full(4, encoder, np.float32)}, dict(made.meta)).save(
+        path, graph.SerializeToString()
+    )
 
 
 def prepare(work: Path) -> None:
@@ -101,15 +145,14 @@ def prepare(work: Path) -> None:
     for i in range(6):
         save_face(work / "old" / f"p{i}.png", i, side=120)
         save_face(work / "new" / f"n{i}.png", 100 + i, side=120)
-    make_model(work / "a.safetensors")
-    make_model(work / "b.safetensors", beta=10.0)
-    shipped = read_model(shipped_model())
-    moved = {name: tensor.copy() for name, tensor in shipped.tensors.items()}
-    some = next(name for name in moved if name.startswith("encoder.") and moved[name].dtype.kind == "f")
-    moved[some] = moved[some] + np.ones(
-        (), moved[some].dtype
-    )  # another fingerprint; the graph, and so every vector, stays
-    ModelFile(moved, dict(shipped.meta)).save(work / "c.safetensors", read_graph(shipped))
+    tiny_model(work / "a.safetensors")
+    tiny_model(work / "b.safetensors", beta=10.0)
+    tiny_model(work / "c.safetensors", encoder=1.0)  # another fingerprint; the graph, and so every vector, stays
+    with named_photos([work / "new"]) as (found, _), Gallery(work / "h", work / "b.safetensors", create=True) as opened:
+        list(opened.enroll(found))
+    backup(work / "h", work / SAVED)
+    (work / "saved.json").write_text(json.dumps(state(work / "h")))
+    shutil.rmtree(work / "h")
     enroll(work, lambda text: None, "old")
     with Gallery(work / "g") as opened:
         opened.reindex()
@@ -123,7 +166,7 @@ def state(folder: Path) -> list[Any]:
         with Store(folder) as store:
             return [[[p.name, p.photos] for p in store.people()], store.state.model, store.state.model_file]
     except Exception:
-        if folder.name == "g" and (folder / "gallery.db").stat().st_size <= 4096:
+        if (folder / "gallery.db").stat().st_size <= 4096 or (folder / "gallery.db").read_bytes() == RUIN:
             return []  # its making was cut short
         raise
 
@@ -149,7 +192,7 @@ class Steps:
         if self.note is not None:
             self.noting = True
             self.note("step", key)
-            if name == "after COMMIT":
+            if name in ("after COMMIT", "after copying", "after replace db"):
                 self.note("state", state(Path(self.folder)))
             self.noting = False
 
@@ -179,6 +222,11 @@ class Steps:
                 if words[0] != "SELECT":
                     steps.step(f"after {name}")
                 return result
+
+            def backup(self, target: sqlite3.Connection, **options: Any) -> None:
+                steps.step("before copying")
+                super().backup(target, pages=2, progress=lambda *left: steps.step("while copying"))
+                steps.step("after copying")
 
         connect, opened = sqlite3.connect, builtins.open
         sqlite3.connect = lambda *a, **k: connect(*a, **{"factory": Connection, **k})  # type: ignore[assignment]
@@ -257,16 +305,50 @@ def fork(
     return status, data.decode().splitlines(), time.perf_counter() - began
 
 
+def copied(source: Path, target: Path) -> Path:
+    """A copy of a folder; models, which nobody changes in place, are linked."""
+
+    def copy(one: str, other: str) -> None:
+        (os.link if one.endswith((".safetensors", ".onnx")) else shutil.copy2)(one, other)
+
+    return Path(shutil.copytree(source, target, copy_function=copy))
+
+
 def setting(verb: str, template: Path, work: Path) -> None:
-    shutil.copytree(template, work)
-    if verb == "create":
+    """What a verb begins with."""
+    copied(template, work)
+    if verb in EMPTY:
         shutil.rmtree(work / "g")
+    if verb == "restore, over a ruin":
+        (work / "g").mkdir()
+        (work / "g" / "gallery.db").write_bytes(RUIN)
+    if verb == "migrate":
+        with contextlib.closing(sqlite3.connect(work / "g" / "gallery.db", isolation_level=None)) as db:
+            age(db)
+
+
+def age(db: sqlite3.Connection) -> None:
+    """Bring a gallery back to schema 1."""
+    for trigger in ("person_came", "person_went", "face_went", "face_moved"):
+        db.execute(f"DROP TRIGGER {trigger}")
+    for column in ("people", "faces", "digest"):
+        db.execute(f"ALTER TABLE gallery DROP COLUMN {column}")
+    db.execute("ALTER TABLE face DROP COLUMN mark")
+    db.execute("UPDATE gallery SET schema_version = 1")
 
 
 def act(verb: str, work: Path, target: str | None, say: Callable[[str], None], note: bool) -> None:
     gallery_module._BATCH = 2  # more commits in less time
     Steps(work / "g", target, (lambda kind, what: say(json.dumps([kind, what]))) if note else None).install()
     VERBS[verb](work, lambda text: say(json.dumps(["ack", text])))
+
+
+def answers(opened: Gallery) -> list[Any]:
+    """What the gallery says to a few probes: through the index, which must be the truth."""
+    found = [opened.match(probe, top=99) for probe in PROBES]
+    assert found == [opened.match(probe, top=99, exhaustive=True) for probe in PROBES], "index and truth differ"
+    assert all(len(one) == len(opened) for one in found), "people are missing in the answers"
+    return found
 
 
 def check(verb: str, work: Path, legal: list[Any], acked: list[str], vectors: dict[str, np.ndarray]) -> None:
@@ -280,31 +362,32 @@ def check(verb: str, work: Path, legal: list[Any], acked: list[str], vectors: di
         elif status != "skipped":
             assert now and name in dict(now[0]), f"{name} was acknowledged and is lost"
     if now:
+        anew = copied(folder, work / "anew")
         with Gallery(folder) as opened:
-            answers = [opened.match(probe, top=99) for probe in PROBES]
-            assert answers == [opened.match(probe, top=99, exhaustive=True) for probe in PROBES], (
-                "index and truth differ"
-            )
-            assert sum(len(found) for found in answers) == len(PROBES) * len(now[0]), (
-                "people are missing in the answers"
-            )
+            incremental = answers(opened)
+        with Gallery(anew) as opened:
             opened.reindex()
-            assert answers == [opened.match(probe, top=99) for probe in PROBES], (
-                "built anew, the index answers otherwise"
-            )
-    if now != legal[-1]:
+            rebuilt = [opened.match(probe, top=99) for probe in PROBES]
+        assert rebuilt == incremental, "built anew, the index answers otherwise"
+    if verb == "backup":
+        restore(work / SAVED, work / "back")
+        older = json.loads((work / "saved.json").read_text())
+        assert state(work / "back") in (now, older), "the backup is neither the old one nor the new one"
+        assert state(work / "back") == now or not acked, "the backup was acknowledged and is the old one"
+    with contextlib.suppress(PersonNotFound):  # those who are gone, or called otherwise, already
         VERBS[verb](work, lambda text: None)
-    with Gallery(folder) as opened:
-        opened.reindex()
-        assert [opened.match(p, top=99) for p in PROBES] == [opened.match(p, top=99, exhaustive=True) for p in PROBES]
-        left = [path.name for path in folder.iterdir() if path.name.startswith(".")]
-        assert not left, f"left behind: {left}"
-        assert len(list(folder.glob("model-*"))) == 2, "models left behind"
-    for path in folder.iterdir():
+    assert state(folder) == legal[-1], "run again, the verb does not end where it would have"
+    left = [path.name for path in (*folder.iterdir(), *work.iterdir()) if path.name.startswith(".")]
+    assert not left, f"left behind: {left}"
+    for path in (one for one in folder.iterdir() if not one.name.startswith("model-")):
         data = path.read_bytes()
         for name in DELETED.get(verb, ()):
             blob = vectors[name].tobytes()
             assert not any(blob[at : at + 16] in data for at in range(0, len(blob), 16)), f"{name} is in {path.name}"
+    with Gallery(folder) as opened:
+        answers(opened)
+        opened.reindex()
+    assert len(list(folder.glob("model-*"))) == 2, "models left behind"
 
 
 def main() -> None:
@@ -328,8 +411,8 @@ def main() -> None:
             vectors = {f"p{i}": vector for i, vector in enumerate(store.vectors()[1])}
         plans: dict[str, tuple[list[str], list[Any], dict[str, int], float]] = {}
         for verb in chosen:
+            first = [] if verb in EMPTY else state(template / "g")
             setting(verb, template, work)
-            first = state(work / "g")
             status, said, _ = fork(lambda say, verb=verb: act(verb, work, None, say, True))  # type: ignore[misc]
             assert status == 0, (verb, said)
             steps, states, acks = [], [first], {}
@@ -347,7 +430,8 @@ def main() -> None:
             plans[verb] = (steps, states, acks, seconds)
         every = [(verb, step) for verb in chosen for step in plans[verb][0]]
         rng.shuffle(every)
-        plan: list[tuple[str, str | None]] = list(every[: options.runs * 2 // 3])
+        # Every step once, where the runs suffice; the others, a quarter at least, at random moments.
+        plan: list[tuple[str, str | None]] = list(every[: options.runs * 3 // 4])
         plan += [(rng.choice(chosen), None) for _ in range(options.runs - len(plan))]
         counts: dict[str, Counter[str]] = {verb: Counter() for verb in chosen}
         began = time.perf_counter()

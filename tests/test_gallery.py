@@ -33,7 +33,9 @@ from PIL import Image
 
 from facedex import search
 from facedex import store as store_module
+from facedex.backup import backup, restore
 from facedex.calibrate import Calibration, Scores
+from facedex.doctor import examine
 from facedex.enrolment import named_photos
 from facedex.errors import (
     DataError,
@@ -204,8 +206,10 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path):
     gallery(tmp_path / "g", people(unit(3))).close()
     with unwritable(tmp_path / "g") as copy, pytest.raises(GalleryError, match="permissions"), Gallery(copy) as opened:
         opened.rename("person0000", "Ada")
-    with unwritable(tmp_path / "g") as copy, pytest.raises(GalleryError):
-        Gallery(copy / "new", create=True)
+    with unwritable(tmp_path / "g") as copy:
+        (model,) = copy.glob("model-*.safetensors")  # the one that ships may lie where only root may go
+        with pytest.raises(GalleryError, match="cannot be made"):
+            Gallery(copy / "new", model, create=True)
 
 
 # enrolment
@@ -462,6 +466,17 @@ def test_names_are_kept_in_one_form_and_unknown_is_none(tmp_path):
                 opened.rename("person0001", bad)
 
 
+def test_faces_from_elsewhere_come_under_names_by_which_they_are_found(tmp_path):
+    a, b, c = unit(3)
+    with gallery(tmp_path / "g") as opened:
+        opened.add_faces([record(" Jose\u0301 ", a), record("Ada", b)])
+        assert names(opened) == ["Ada", "José"] and opened.remove("Jose\u0301") == 1
+        for bad in ("", "a\nb", "Unknown", "\udc80"):
+            with pytest.raises(NameInvalid):
+                opened.add_faces([record(bad, c, photo="0" * 64)])
+        assert names(opened) == ["Ada"]
+
+
 def test_renaming_and_merging_who_is_not_there(tmp_path):
     with gallery(tmp_path / "g", people(unit(2))) as opened:
         with pytest.raises(PersonNotFound):
@@ -541,6 +556,101 @@ def test_removal_says_when_a_reader_keeps_the_past_and_reindex_clears_it(tmp_pat
             assert "person0003" not in names(opened)
         opened.reindex()
         assert traces(tmp_path / "g", unit(20)[3]) == set()
+
+    with gallery(tmp_path / "h", people(unit(20))) as opened:
+        opened.match(unit(1)[0])
+        with Store(tmp_path / "h") as reader, reader.snapshot():
+            reader.count()
+            with pytest.raises(GalleryBusy, match="the next change"):
+                opened.remove("person0003")
+        opened.rename("person0004", "Ada")
+        assert traces(tmp_path / "h", unit(20)[3]) == set()
+
+
+@pytest.mark.parametrize("next_change", ["again", "rename", "enroll"])
+def test_a_deletion_cut_short_is_ended_by_the_next_change(tmp_path, next_change, database):
+    """As a writer killed after the commit leaves it; to run `remove` again finds nobody, but leaves nothing either."""
+    gone = unit(20)[3]
+    with gallery(tmp_path / "g", people(unit(20))) as opened:
+        opened.match(unit(1)[0])
+        with Store(tmp_path / "g") as store:
+            store.remove(["person0003"])
+        assert traces(tmp_path / "g", gone)
+        if next_change == "again":
+            with pytest.raises(PersonNotFound):
+                opened.remove("person0003")
+        elif next_change == "rename":
+            opened.rename("person0004", "Ada")
+        else:
+            enroll(opened, database)
+        assert traces(tmp_path / "g", gone) == set()
+        assert opened.match(unit(20)[8], top=1)[0].name == "person0008"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows opens no folders")
+def test_names_of_files_are_on_disk_before_anything_is_acknowledged(tmp_path, database, monkeypatch):
+    """A file that was renamed, or a folder made, is lost with the power unless the folder above it is flushed."""
+    waiting, fsync, replace, mkdir = set(), os.fsync, os.replace, os.mkdir
+
+    def noted(act, which):
+        def run(*arguments, **options):
+            act(*arguments, **options)
+            path = os.path.abspath(arguments[which])
+            if ".facedex-" not in path:  # what only serves to work in may be lost
+                waiting.add(os.path.dirname(path))
+
+        return run
+
+    def flush(file):
+        fsync(file)
+        status = os.fstat(file)
+        waiting.difference_update(
+            {one for one in waiting if os.path.exists(one) and os.path.samestat(os.stat(one), status)}
+        )
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(os, "replace", noted(replace, 1))
+    monkeypatch.setattr(os, "mkdir", noted(mkdir, 0))
+    top = tmp_path / "deep" / "deeper"
+    with Gallery(top / "g", create=True) as opened:
+        assert not waiting
+        with named_photos([database]) as (photos, _):
+            for _ in opened.enroll(photos):
+                assert not waiting
+        opened.reindex()
+        assert not waiting
+    for act in (
+        lambda: backup(top / "g", top / "saved" / "b"),
+        lambda: restore(top / "saved" / "b", top / "new" / "g"),
+        lambda: restore(top / "saved" / "b", top / "g", force=True),
+    ):
+        act()
+        assert not waiting
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+def test_a_folder_that_cannot_be_entered_is_said(tmp_path):
+    gallery(tmp_path / "g", people(unit(3))).close()
+    with unwritable(tmp_path / "g") as copy:
+        copy.chmod(0)
+        for act in (
+            lambda: Gallery(copy),
+            lambda: Gallery(copy / "deeper", create=True),
+            lambda: list(examine(copy)),
+            lambda: backup(copy, tmp_path / "b"),
+            lambda: restore(tmp_path / "b", copy),
+        ):
+            with pytest.raises(GalleryError, match=r"cannot be read .* check its permissions"):
+                act()
+        with pytest.raises(ModelError):
+            read_model(copy / "m.safetensors")
+
+
+def test_a_folder_in_a_leftovers_place_stops_nobody(tmp_path):
+    with gallery(tmp_path / "g", people(unit(3))) as opened:
+        (tmp_path / "g" / ".x.new").mkdir()
+        opened.rename("person0000", "Ada")
+        assert "Ada" in names(opened)
 
 
 def test_the_last_person_can_go(tmp_path):

@@ -76,6 +76,54 @@ def test_the_revision_grows_with_every_change_and_says_when_vectors_went(store):
     assert (store.state.revision, store.state.rewritten) == (3, 3)
 
 
+@pytest.mark.parametrize("what", ["vector = zeroblob(512)", "person = 2", "source = 'elsewhere'", "mark = 7"])
+def test_damage_is_not_sealed_over_by_a_later_change(store, what):
+    """Whoever writes a face's checksum anew looks first whether the old one was right."""
+    store.add([*people(unit(3)), record("person0000", unit(1, seed=9)[0])])
+    store._db.execute(f"UPDATE face SET {what} WHERE id = 4")
+    damaged = next(photo for photo in store.photos() if photo.face == 4)
+    before = store.state.revision
+    for change in (
+        lambda: store.rename(damaged.name, "Ada"),
+        lambda: store.merge(damaged.name, "person0002"),
+        lambda: store.relocate(damaged, damaged.name, "/here"),
+        lambda: store.replace_vectors("m", "f", 128, {4: (unit(1)[0], 20.0)}),
+    ):
+        with pytest.raises(GalleryDamaged, match="facedex doctor"):
+            change()
+    assert store.state.revision == before and store.count() == (3, 4)
+    with pytest.raises(GalleryDamaged):
+        store.vectors()
+
+
+def test_until_it_is_scrubbed_a_deletion_is_remembered(store):
+    store.add([*people(unit(6)), record("person0000", unit(1, seed=9)[0], sha("both"))])
+    store.add([record("person0001", unit(1, seed=8)[0], sha("both"))])
+    assert not store.unscrubbed
+    for change in (
+        lambda: store.remove(["person0005"]),
+        lambda: store.merge("person0000", "person0001"),
+        lambda: store.remove_faces([3]),
+        lambda: store.replace_vectors("m", "f", 128, {2: (unit(1)[0], 20.0)}),
+    ):
+        change()
+        assert store.unscrubbed
+        assert store.scrub() and not store.unscrubbed
+    store.rename("person0001", "Ada")
+    store.add(people(unit(2, seed=4), "late"))
+    assert not store.unscrubbed
+
+
+def test_what_is_summed_up_can_be_counted_anew(store):
+    store.add(people(unit(40)))
+    before = store.counted()
+    assert before == (store.state.people, store.state.faces, store.state.digest) and before[2] > 2**24
+    store._db.execute("UPDATE gallery SET people = 1, faces = 2, digest = 3")
+    assert store.counted() == before
+    store.recount()
+    assert before == (store.state.people, store.state.faces, store.state.digest)
+
+
 def test_adding_nothing_changes_nothing(store):
     assert store.add([]) == [] and store.state.revision == 0
 

@@ -13,13 +13,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from helpers import flip, gallery, make_model, near, people, record, save_blank, save_face, unit
 
+from facedex import backup as backup_module
 from facedex import doctor as doctor_module
 from facedex.backup import backup, restore
 from facedex.doctor import examine
 from facedex.enrolment import named_photos
-from facedex.errors import DataError, GalleryBusy, GalleryError, GalleryMismatch, GalleryNotFound, ModelError
+from facedex.errors import (
+    DataError,
+    GalleryBusy,
+    GalleryDamaged,
+    GalleryError,
+    GalleryMismatch,
+    GalleryNotFound,
+    ModelError,
+)
 from facedex.gallery import Gallery
 from facedex.modelfile import ModelFile, read_graph, read_model, shipped_model
 from facedex.store import FILE, Store
@@ -359,6 +369,70 @@ def test_an_entry_missing_from_a_database_index_is_repaired(crowd):
         assert answers(opened) == truth
 
 
+def test_a_lookup_is_not_misled_by_a_database_index(crowd):
+    folder, _ = crowd
+    with Store(folder) as store:  # several photos a person, which are looked up by the person
+        store.add([record(f"person{i:04d}", near(vector, i)) for i, vector in enumerate(unit(40))])
+    with Gallery(folder) as opened:
+        truth = answers(opened)
+    with contextlib.closing(sqlite3.connect(folder / FILE)) as db:
+        (page,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'face_person'").fetchone()
+        (size,) = db.execute("PRAGMA page_size").fetchone()
+    at, whole = (page - 1) * size, (folder / FILE).read_bytes()
+    counts = {"misled": 0, "right": 0}
+    for change in [("cells", n) for n in (1, 40)] + [("byte", n) for n in range(1, 400, 23)]:
+        data = bytearray(whole)
+        if change[0] == "cells":  # the leaf page's count of cells, bytes 3 and 4: the last entries are lost
+            data[at + 3 : at + 5] = (int.from_bytes(data[at + 3 : at + 5], "big") - change[1]).to_bytes(2, "big")
+        else:
+            data[at + size - change[1]] ^= 3
+        (folder / FILE).write_bytes(data)
+        try:
+            with Gallery(folder) as opened:
+                assert answers(opened) == truth, change
+            counts["right"] += 1
+        except GalleryDamaged as error:
+            assert "facedex doctor" in str(error)
+            counts["misled"] += 1
+        assert states(folder)["database"] == "repaired"
+        with Gallery(folder) as opened:
+            assert answers(opened) == truth
+    assert counts["misled"] >= 5, counts
+
+
+def test_sums_that_do_not_fit_are_counted_anew(crowd):
+    folder, truth = crowd
+    for what in ("digest = digest + 1", "people = people - 1", "digest = 0, people = 0"):
+        alter(folder, f"UPDATE gallery SET {what}")
+        assert states(folder)["records"] == "repaired", what
+        assert set(states(folder).values()) == {"sound"}, what
+        with Gallery(folder) as opened:
+            assert answers(opened) == truth
+    alter(folder, "UPDATE gallery SET faces = faces + 1")  # then one was lost
+    assert states(folder)["records"] == "broken"
+
+
+def test_a_damaged_mark_is_dropped_without_a_trace_in_the_sums(crowd):
+    folder, _ = crowd
+    with contextlib.closing(sqlite3.connect(folder / FILE)) as db:
+        (trigger,) = db.execute("SELECT sql FROM sqlite_master WHERE name = 'face_moved'").fetchone()
+    alter(folder, "DROP TRIGGER face_moved", "UPDATE face SET mark = 5 WHERE id = 7", trigger)
+    assert states(folder, drop=True)["records"] == "repaired"
+    assert set(states(folder).values()) == {"sound"}
+
+
+def test_doctor_ends_a_deletion_that_was_cut_short(crowd):
+    folder, _ = crowd
+    gone = unit(40)[3].tobytes()
+    with Gallery(folder) as opened:
+        opened.match(PROBES[0])
+    with Store(folder) as store:
+        store.remove(["person0003"])
+    assert states(folder)["index"] == "repaired"
+    assert not any(gone[:16] in path.read_bytes() for path in folder.iterdir())
+    assert set(states(folder).values()) == {"sound"}
+
+
 def test_a_cut_database_is_beyond_repair_and_the_remedy_said(crowd):
     folder, _ = crowd
     data = (folder / FILE).read_bytes()
@@ -444,6 +518,63 @@ def test_a_restore_takes_the_place_of_a_ruin_and_of_another_models_gallery(crowd
         with Gallery(where) as opened:
             assert answers(opened) == truth
         assert len(list(where.glob("model-*"))) == 2
+
+
+def test_a_backup_never_takes_the_place_of_a_part_of_its_gallery(crowd, tmp_path):
+    folder, truth = crowd
+    (tmp_path / "link").symlink_to(folder)
+    for target in (folder / FILE, folder / "manifest.json", folder / "new.backup", folder, tmp_path / "link" / FILE):
+        with pytest.raises(DataError, match="in the gallery itself"):
+            backup(folder, target, force=True)
+    with Gallery(folder) as opened:
+        assert answers(opened) == truth
+
+
+def test_what_a_killed_backup_left_goes_with_the_next_and_a_living_ones_stays(crowd, tmp_path):
+    folder, _ = crowd
+    (tmp_path / "out").mkdir()
+    for name in ("killed", "early", "living"):
+        (tmp_path / "out" / f".facedex-{name}").mkdir()
+    for name in ("killed", "living"):
+        (tmp_path / "out" / f".facedex-{name}" / "files").mkdir()
+        (tmp_path / "out" / f".facedex-{name}" / "files" / FILE).write_bytes(b"faces")
+        (tmp_path / "out" / f".facedex-{name}" / "lock").touch()
+    with FileLock(str(tmp_path / "out" / ".facedex-living" / "lock")):
+        backup(folder, tmp_path / "out" / "b")
+        assert sorted(os.listdir(tmp_path / "out")) == [".facedex-living", "b"]
+        assert (tmp_path / "out" / ".facedex-living" / "files" / FILE).read_bytes() == b"faces"
+    restore(tmp_path / "out" / "b", tmp_path / "out" / "g")
+    assert sorted(os.listdir(tmp_path / "out")) == ["b", "g"]
+
+
+def test_a_backup_while_the_gallery_moves_to_another_model_is_of_one_state(tmp_path, enrolled, monkeypatch):
+    other, moved = other_encoder(tmp_path / "m.safetensors"), []
+
+    def late(folder, state):
+        if not moved:
+            moved.append(True)
+            with Gallery(enrolled) as opened:
+                opened.reindex(other)
+        return read(folder, state)
+
+    read = backup_module.modelcopy.read
+    monkeypatch.setattr(backup_module.modelcopy, "read", late)
+    backup(enrolled, tmp_path / "b")
+    monkeypatch.undo()
+    assert restore(tmp_path / "b", tmp_path / "h") == (3, 4)
+    with Gallery(tmp_path / "h") as opened:
+        assert opened.model.fingerprint == read_model(other).fingerprint
+        assert len(list((tmp_path / "h").glob("model-*"))) == 2
+
+
+def test_nothing_that_was_removed_is_in_a_backup(crowd, tmp_path):
+    folder, _ = crowd
+    with Store(folder) as store:
+        store.remove(["person0003"])  # and nothing cleared: killed
+    backup(folder, tmp_path / "b")
+    gone = unit(40)[3].tobytes()
+    data = (tmp_path / "b").read_bytes()
+    assert not any(gone[at : at + 16] in data for at in range(0, len(gone), 16))
 
 
 def test_a_backup_is_consistent_while_somebody_writes(crowd, tmp_path):
