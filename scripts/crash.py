@@ -68,15 +68,17 @@ def enroll(work: Path, ack: Callable[[str], None], photos: str = "new", update: 
 
 
 def update(work: Path, ack: Callable[[str], None]) -> None:
-    """The folder that was enrolled first, with photos gone, moved, renamed to another person, and new."""
-    folder = work / "old"
-    if (folder / "p0.png").exists():
-        (folder / "p0.png").unlink()
-        (folder / "p1.png").rename(folder / "q1.png")
-        (folder / "two").mkdir()
-        (folder / "p2.png").rename(folder / "two" / "p2.png")
-        shutil.copy(work / "new" / "n0.png", folder / "n0.png")
+    """The folder that was enrolled first, as `rearranged` left it."""
     enroll(work, ack, "old", update=True)
+
+
+def rearranged(folder: Path) -> None:
+    """Photos gone, moved, renamed to another person, and new; the user's doing, so nobody is killed in it."""
+    (folder / "p0.png").unlink()
+    (folder / "p1.png").rename(folder / "q1.png")
+    (folder / "two").mkdir()
+    (folder / "p2.png").rename(folder / "two" / "p2.png")
+    shutil.copy(folder.parent / "new" / "n0.png", folder / "n0.png")
 
 
 def on_gallery(act: Callable[[Gallery, Path], object]) -> Callable[[Path, Callable[[str], None]], None]:
@@ -319,6 +321,8 @@ def setting(verb: str, template: Path, work: Path) -> None:
     copied(template, work)
     if verb in EMPTY:
         shutil.rmtree(work / "g")
+    if verb == "update":
+        rearranged(work / "old")
     if verb == "restore, over a ruin":
         (work / "g").mkdir()
         (work / "g" / "gallery.db").write_bytes(RUIN)
