@@ -13,7 +13,7 @@ import numpy as np
 
 from facedex import modelcopy, search
 from facedex.batch import Enrolled, enroll_batch, vanished
-from facedex.calibrate import Calibration
+from facedex.calibrate import CONTENDERS, Calibration
 from facedex.errors import GalleryBusy, GalleryError, GalleryMismatch, GalleryNotFound, ModelError
 from facedex.faces import FaceReader
 from facedex.head import Head
@@ -259,7 +259,12 @@ class Gallery:
     # looking up
 
     def match(
-        self, vector: np.ndarray, top: int = 5, prior: float = 0.5, exhaustive: bool = False, shortlist: int = 50
+        self,
+        vector: np.ndarray,
+        top: int = 5,
+        prior: float = 0.5,
+        exhaustive: bool = False,
+        shortlist: int = CONTENDERS,
     ) -> list[Candidate]:
         """The people most like a probe embedding (dim,), best first, one entry a person.
 
