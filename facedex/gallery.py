@@ -14,7 +14,7 @@ import numpy as np
 
 from facedex import modelcopy, search
 from facedex.batch import Enrolled, enroll_batch, vanished
-from facedex.calibrate import Calibration
+from facedex.calibrate import CONTENDERS, Calibration
 from facedex.detect import FaceDetector
 from facedex.errors import GalleryBusy, GalleryError, GalleryMismatch, GalleryNotFound, ModelError
 from facedex.faces import FaceReader
@@ -288,7 +288,12 @@ class Gallery:
     # looking up
 
     def match(
-        self, vector: np.ndarray, top: int = 5, prior: float = 0.5, exhaustive: bool = False, shortlist: int = 50
+        self,
+        vector: np.ndarray,
+        top: int = 5,
+        prior: float = 0.5,
+        exhaustive: bool = False,
+        shortlist: int = CONTENDERS,
     ) -> list[Candidate]:
         """The people most like a probe embedding (dim,), best first, one entry a person.
 

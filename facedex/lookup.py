@@ -70,13 +70,13 @@ class Lookup:
                 wanted = min(max(top, CONTENDERS), state.people)
                 if exhaustive:
                     persons, scores, photos = self._everybody(probe)
+                    faces = self._store.faces_of(persons[:top].tolist())
                 else:
                     near = min(max(shortlist, wanted), state.people)
-                    persons, scores, photos = self._nearest(projection, state, probe, near, wanted)
-                best = self._store.faces_of(persons[:top].tolist())
+                    faces, (persons, scores, photos) = self._nearest(projection, state, probe, near, wanted)
                 break
-        names = dict(zip(best.people.tolist(), best.names, strict=True))
-        if len(names) < len(persons[:top]):
+        names = dict(zip(faces.people.tolist(), faces.names, strict=True))
+        if not names.keys() >= set(persons[:top].tolist()):
             raise self._store.misled()
         probabilities = calibration.posterior(scores, photos, state.people, prior)
         similarities = calibration.similarity(scores)
@@ -107,8 +107,8 @@ class Lookup:
 
     def _nearest(
         self, projection: search.Projection, state: State, probe: np.ndarray, near: int, wanted: int
-    ) -> Ranking:
-        """The ranking of at least the nearest `near` people, by all their photos.
+    ) -> tuple[StoredFaces, Ranking]:
+        """At least the nearest `near` people: all their faces, and their ranking by these.
 
         The `wanted` best are proven to be the head's own choice: a fused score is never above that of the best photo,
         and no photo that was left out, of those the index considered, is nearer than its lower bound says.
@@ -124,7 +124,7 @@ class Lookup:
             if len(further) and len(missing := np.setdiff1d(further, faces.ids)):
                 faces, ranking = self._ranked(faces.joined(self._read(missing)), state, probe)
             if k >= len(projection) or (len(ranking[0]) >= near and limit <= found.horizon):
-                return ranking
+                return faces, ranking
             k = min(len(projection), 4 * k)
 
     def _ranked(self, faces: StoredFaces, state: State, probe: np.ndarray) -> tuple[StoredFaces, Ranking]:

@@ -26,6 +26,9 @@ from facedex.errors import GalleryBusy, GalleryDamaged, GalleryError, GalleryMis
 FILE = "gallery.db"
 BUSY_SECONDS = 10.0
 
+_CACHE = 16_384  # kB of pages that SQLite keeps
+_MANY, _LARGE_CACHE = 5_000, 131_072  # faces added at once, for which it may keep more: photos' index is hit at random
+
 
 @dataclass(frozen=True)
 class FaceRecord:
@@ -124,7 +127,7 @@ class Store:
                 os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))
             self._db, self._frozen = connect(self.path, BUSY_SECONDS)
             try:
-                self._db.execute("PRAGMA cache_size = -16384")  # kB; the index of photos is visited at random
+                self._db.execute(f"PRAGMA cache_size = -{_CACHE}")
                 if create_for is not None:
                     self._create(*create_for)
                 self._check_version()
@@ -181,21 +184,33 @@ class Store:
                     self._db.execute("ROLLBACK")
                 raise
 
+    @contextmanager
+    def _roomy(self, faces: int) -> Iterator[None]:
+        """Let SQLite keep more pages while many faces are added."""
+        (before,) = self._db.execute("PRAGMA cache_size").fetchone()
+        if faces >= _MANY:
+            self._db.execute(f"PRAGMA cache_size = -{_LARGE_CACHE}")
+        try:
+            yield
+        finally:
+            self._db.execute(f"PRAGMA cache_size = {before}")
+
     # writing
 
     def add(self, records: Sequence[FaceRecord]) -> list[int]:
         """Add faces in one transaction; returns their ids. On disk when this returns."""
         if not records:
             return []
-        dim, now = self.state.dim, datetime.now(timezone.utc).isoformat(timespec="seconds")
-        for record in records:
-            if record.vector.shape != (dim,) or not np.isfinite(record.vector).all():
-                raise GalleryError(f"The embedding of {record.source} is not {dim} finite numbers; check the model")
-        with self._change(rewrites=False):
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        vectors = _vectors(records, self.state.dim)
+        with self._change(rewrites=False), self._roomy(len(records)):
             people = self._add_people(dict.fromkeys(record.name for record in records))
             row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'face'").fetchone()
             first = int(row[0]) + 1 if row else 1
-            rows = [_row(first + i, people[record.name], record, now) for i, record in enumerate(records)]
+            rows = [
+                _row(face, people[record.name], vector, record, now)
+                for face, (vector, record) in enumerate(zip(vectors, records, strict=True), first)
+            ]
             self._db.executemany(
                 "INSERT INTO face (id, person, vector, box_left, box_top, box_width, box_height, score, quality, source, "
                 "photo, enrolled, checksum, mark) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -539,10 +554,22 @@ _SELECT = (
 )
 
 
-def _row(face: int, person: int, record: FaceRecord, enrolled: str) -> tuple:
+def _vectors(records: Sequence[FaceRecord], dim: int) -> list[bytes]:
+    """The vectors of new faces as they are stored. Raises GalleryError for one that is not `dim` finite numbers."""
+    sound = [record.vector.shape == (dim,) for record in records]
+    if all(sound):
+        matrix = np.array([record.vector for record in records], "<f4")
+        sound = np.isfinite(matrix).all(1).tolist()
+    if not all(sound):
+        source = records[sound.index(False)].source
+        raise GalleryError(f"The embedding of {source} is not {dim} finite numbers; check the model")
+    whole, size = matrix.tobytes(), 4 * dim
+    return [whole[at : at + size] for at in range(0, len(whole), size)]
+
+
+def _row(face: int, person: int, vector: bytes, record: FaceRecord, enrolled: str) -> tuple:
     """A new face's columns."""
-    vector, photo = np.asarray(record.vector, "<f4").tobytes(), bytes.fromhex(record.photo)
-    left, top, width, height = (float(side) for side in record.box)
+    photo, (left, top, width, height) = bytes.fromhex(record.photo), map(float, record.box)
     facts = (left, top, width, height, float(record.score), float(record.quality), record.source, photo, enrolled)
     checks = schema.checksum(face, person, vector, *facts, record.name), schema.mark(face, vector)
     return (face, person, vector, *facts, *checks)

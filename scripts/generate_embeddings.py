@@ -32,8 +32,8 @@ from facedex.encoder import open_encoder
 from facedex.head import Head
 from facedex.modelfile import ModelFile, read_model, shipped_model
 
-GROUPS = ((8, 0.2), (64, 0.2), (512, 0.3))  # how many, and their share of the variance between people
-DISTINCT = 0.3  # standard deviation of log r_p
+GROUPS = ((8, 0.36), (64, 0.25), (512, 0.15))  # how many, and their share of the variance between people
+DISTINCT = 0.35  # standard deviation of log r_p
 LEVELS = 256  # quantiles kept
 QUANTILES = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 

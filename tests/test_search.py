@@ -485,6 +485,34 @@ def test_a_small_gallery_asked_for_an_approximate_index_still_answers(tmp_path):
         assert opened.match(near(vectors[4]), top=1)[0].name == "person0004"
 
 
+def test_axes_are_paired_so_that_every_four_bits_are_worth_the_same():
+    rng = np.random.default_rng(0)
+    mixed = np.linalg.qr(rng.normal(size=(64, 64)))[0]
+    z = (rng.normal(size=(4000, 64)) * np.geomspace(1, 0.05, 64) @ mixed).astype(np.float32)
+    turn = codes._axes_in_pairs(z)
+    assert turn.shape == (64, 48) and np.allclose(turn.T @ turn, np.eye(48), atol=1e-5)
+    spread = (z @ turn).var(0)
+    assert spread.sum() > 0.97 * z.var(0).sum()  # the narrowest sixteen axes are left out
+    assert np.ptp(np.log(spread.reshape(-1, 2).prod(1))) < 1 < np.ptp(np.log(np.sort(spread).reshape(-1, 2).prod(1)))
+
+
+def test_half_bytes_whose_parts_do_not_fit_are_refused(clustered):
+    """FAISS would read past the end of what is too short."""
+    index = clustered[0]._lookup._refreshed()[0].index
+    arrays, told = index.arrays(), index.parameters
+    assert len(codes.HalfBytes.restore(arrays, told)) == len(index)
+    for name, wrong in (
+        ("turn", arrays["turn"][:, :-2]),
+        ("turn", arrays["turn"][:-1]),
+        ("turn", arrays["turn"][:, :0]),
+        ("book", arrays["book"][:, :-1]),
+        ("halves", arrays["halves"][:-1]),
+        ("halves", arrays["halves"][:, :-1]),
+    ):
+        with pytest.raises(ValueError, match=r"fit|codes"):
+            codes.HalfBytes.restore({**arrays, name: wrong}, told)
+
+
 # people, not faces
 
 
