@@ -5,7 +5,8 @@
 DATA are the folders or packs that `facedex train` was given as --validation. As there, people who are also in --training
 are left out, half of the others chose the checkpoint, and the other half, the same ones for the same --seed, are calibrated
 on; --all takes everybody. MODEL and its graph are written in place, or to --output. Prints the fit, what it says of the
-threshold at several sizes, and Platt scaling and isotonic regression side by side on the half that chose the checkpoint.
+threshold at several sizes; and, on the half that chose the checkpoint, Platt scaling and isotonic regression side by side,
+and whether a name's probability is honest.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from fpir import reliability
 from rich.console import Console
 from rich.table import Table
 
@@ -64,7 +66,9 @@ def main() -> None:
         print(f"{options.output or options.model}: calibrated on {found.faces:,} faces of {found.people:,} people")
         show_thresholds(found)
         if others is not None:
-            show_similarity(found, (fitted, chosen.people), (matrix(others)[0], others.people))
+            other = matrix(others)[0].astype(np.float64)
+            show_similarity(found, (fitted, chosen.people), (other, others.people))
+            reliability(Console(width=150), other, others.people, found, np.random.default_rng(0))
 
 
 def show_thresholds(found: calibrate.Calibration) -> None:
