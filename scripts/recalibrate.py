@@ -22,7 +22,7 @@ from rich.table import Table
 
 from facedex import calibrate, data
 from facedex.encoder import open_encoder
-from facedex.head import Head
+from facedex.evaluation.matchers import model_matcher
 from facedex.modelfile import read_graph, read_model
 from facedex.people import open_people
 
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     model = read_model(options.model)
-    graph = read_graph(model)
+    graph = read_graph(model) if model.meta.get("graph_sha256") else None
     with tempfile.TemporaryDirectory() as folder:
         cache = options.cache or Path(folder)
         held = data.join([_load(path, cache, options) for path in options.data])
@@ -52,11 +52,16 @@ def main() -> None:
         others, chosen = None, held
         if not options.all:
             others, chosen = data.split_people(held, 0.5, options.seed, least=calibrate.LEAST_PEOPLE)
-        head, encoder = Head.from_file(model), open_encoder(model)
+        whole = model_matcher(model)
 
-        def matrix(faces: data.Faces) -> tuple[np.ndarray, np.ndarray]:
-            vectors, lengths = encoder.encode(faces.crops112())
-            return head.pairwise(vectors, vectors), lengths
+        def matrix(faces: data.Faces) -> tuple[np.ndarray, np.ndarray | None]:
+            crops, lengths = faces.crops112(), None
+            if graph is None:  # koch: torch encodes it
+                vectors = whole.encode(crops)
+            else:
+                vectors, lengths = open_encoder(model).encode(crops)
+            points = whole.points(vectors)
+            return whole.block(points, points), lengths
 
         fitted, lengths = matrix(chosen)
         found = calibrate.fit(fitted, chosen.people, lengths)
