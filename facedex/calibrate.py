@@ -7,56 +7,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from facedex.errors import DataError, ModelError
 from facedex.fitting import LEAST_PEOPLE, Enrolled, platt, sample
+from facedex.posterior import CONTENDERS, Scores, posterior
 from facedex.tail import Tail, over_probes
 
 __all__ = ["CONTENDERS", "LEAST_PEOPLE", "Calibration", "Scores", "fit", "platt", "with_tail_of"]
 
 VERSION = 2
-CONTENDERS = 10  # the best people who share the probability of a name; further ones have next to none
 PHOTOS = (1, 2, 4)  # a person: numbers for which scores are fitted; others count as the next lower
 
 _REPLICATES = 24  # of the bootstrap: enough for an interval of 80 %
-_RATIOS = 256
-
-
-@dataclass(frozen=True)
-class Scores:
-    """How people enrolled from `photos` photos score: against their own faces normally distributed
-    (`genuine_mean`, `genuine_sd`), against strangers' as `impostor` says.
-    """
-
-    photos: int
-    genuine_mean: float
-    genuine_sd: float
-    impostor: Tail
-
-    def likelihood_ratio(self, scores: np.ndarray) -> np.ndarray:
-        """Density of a genuine over that of an impostor score (n,), held monotone: more is never less alike."""
-        grid, logs = self._ratios
-        return np.exp(np.interp(scores, grid, logs))
-
-    def genuine_below(self, score: float) -> float:
-        """The chance that a person's own face scores lower."""
-        return 0.5 * math.erfc((self.genuine_mean - score) / (self.genuine_sd * math.sqrt(2)))
-
-    @cached_property
-    def _ratios(self) -> tuple[np.ndarray, np.ndarray]:
-        tail = self.impostor
-        high = self.genuine_mean + 5 * self.genuine_sd
-        grid = np.linspace(min(tail.centre - 3 * tail.spread, high - 1), high, _RATIOS)
-        genuine = -((grid - self.genuine_mean) ** 2) / (2 * self.genuine_sd**2)
-        genuine -= math.log(self.genuine_sd * math.sqrt(2 * math.pi))
-        logs = genuine - np.log(np.maximum(tail.density(grid), 1e-300))
-        lowest = int(np.argmin(logs))
-        logs[:lowest] = logs[lowest]
-        return grid, np.maximum.accumulate(logs)
 
 
 @dataclass(frozen=True)
@@ -147,30 +112,8 @@ class Calibration:
         return float(low), float(high)
 
     def posterior(self, scores: np.ndarray, photos: np.ndarray, people: int, prior: float) -> np.ndarray:
-        """Probability of each of the best people (n,) that the name is right, given the gallery.
-
-        `scores` and `photos` (n,), best first; `people` are enrolled, each equally likely, with probability `prior`
-        together. Bayes over "i is the one" for all i and "nobody is", with r the likelihood ratio of a genuine
-        score over an impostor's and K the best CONTENDERS:
-
-            P_i = (prior / N) r_i / (1 - prior + prior F(s_K) + (prior / N) sum_{j <= K} r_j)
-
-        Whoever is not among the K may be the one too: then the genuine score lies below s_K, the last of them,
-        which has probability F(s_K); so K, and how many are shown, does not matter. With K = 1 and large N this
-        is the ratio of a genuine score to the best of N impostors.
-        """
-        if not len(scores):
-            return np.empty(0)
-        scores = np.asarray(scores, np.float64)
-        level = self._level(photos)
-        ratio = np.empty(len(scores))
-        for at in np.flatnonzero(np.bincount(level)).tolist():  # a level's ratios are worked out at its first use
-            ratio[level == at] = self.scores[at].likelihood_ratio(scores[level == at])
-        last = min(CONTENDERS, len(scores)) - 1
-        missed = self.scores[0].genuine_below(float(scores[last])) if people > last + 1 else 0.0
-        shares = prior / people * ratio
-        further = np.where(np.arange(len(shares)) > last, shares, 0.0)
-        return shares / (1 - prior + prior * missed + shares[: last + 1].sum() + further)
+        """See posterior.posterior; `photos` (n,) are the candidates' numbers of photos."""
+        return posterior(self.scores, scores, self._level(photos), people, prior)
 
     def pair_posterior(self, logit: float, prior: float) -> float:
         """Probability that two photos show one person, if `prior` of such pairs did: Bayes on `similarity`."""
@@ -203,8 +146,7 @@ def fit(matrix: np.ndarray, people: np.ndarray, lengths: np.ndarray | None = Non
     pairs = matrix[i, j]
     slope, offset = platt(pairs[same], pairs[~same])
 
-    top = max(float(np.diag(matrix).max()), float(np.quantile(pairs, 1 - 1e-9)) + 1e-3)  # a head of free signs has none
-    sets = [found for photos in PHOTOS if (found := Enrolled.of(matrix, people, photos, top)) is not None]
+    sets = [found for photos in PHOTOS if (found := Enrolled.of(matrix, people, photos)) is not None]
     once = np.ones(people.max() + 1)
     scores = tuple(Scores(one.photos, *one.genuine(), one.tail(once)) for one in sets)
     rng = np.random.default_rng(0xB007)

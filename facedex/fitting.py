@@ -31,23 +31,21 @@ def sample(people: np.ndarray) -> np.ndarray:
 @dataclass(frozen=True)
 class Enrolled:
     """Fused scores `against` (n, sets) of n faces, of `people` (n,), with people enrolled from `photos` photos each;
-    `owner` (sets,) says whose each set is. NaN where a face is in the set itself. `top`: the score of a face against
-    itself.
+    `owner` (sets,) says whose each set is. NaN where a face is in the set itself.
     """
 
     photos: int
     people: np.ndarray
     against: np.ndarray
     owner: np.ndarray
-    top: float
 
     @classmethod
-    def of(cls, matrix: np.ndarray, people: np.ndarray, photos: int, top: float) -> Enrolled | None:
+    def of(cls, matrix: np.ndarray, people: np.ndarray, photos: int) -> Enrolled | None:
         """From the logits of all faces; None where too few people have photos to spare."""
         if photos == 1:
             against = matrix.copy()
             np.fill_diagonal(against, np.nan)
-            return cls(1, people, against, people, top)
+            return cls(1, people, against, people)
         rng = np.random.default_rng([0x5E75, photos])
         sets: list[np.ndarray] = []
         for person in range(people.max() + 1):
@@ -59,7 +57,7 @@ class Enrolled:
         against = np.stack([fuse(matrix[:, chosen]) for chosen in sets], 1)
         for column, chosen in enumerate(sets):
             against[chosen, column] = np.nan
-        return cls(photos, people, against, people[[chosen[0] for chosen in sets]], top)
+        return cls(photos, people, against, people[[chosen[0] for chosen in sets]])
 
     def genuine(self) -> tuple[float, float]:
         """Mean and standard deviation of scores against the own person, everybody counting the same."""
@@ -78,7 +76,7 @@ class Enrolled:
 
     @cached_property
     def _impostors(self) -> Impostors:
-        return Impostors(np.nan_to_num(self.against), self.people[:, None] != self.owner[None], self.top)
+        return Impostors(np.nan_to_num(self.against), self.people[:, None] != self.owner[None])
 
 
 def platt(genuine: np.ndarray, impostor: np.ndarray) -> tuple[float, float]:

@@ -14,7 +14,6 @@ from functools import cached_property
 import numpy as np
 
 _BINS = 2000
-_BLOCK = 16  # scores a turn, each for all probes
 SHARE = 0.05  # of a probe's impostor scores lie in what is fitted as its tail
 
 # Standard normal pairs on a grid, which integrates smooth functions of them to better than 1e-6 (trapezoid rule).
@@ -23,23 +22,26 @@ _U, _V = (grid.ravel() for grid in np.meshgrid(_AXIS, _AXIS))
 _WEIGHT = np.exp(-(_U**2 + _V**2) / 2)
 _WEIGHT /= _WEIGHT.sum()
 
+# The same, coarser, for what is asked of every probe: scales differ little.
+_FEW_U, _FEW_V = (grid.ravel() for grid in np.meshgrid(_AXIS, np.linspace(-4, 4, 9)))
+PROBE_WEIGHT = np.exp(-(_FEW_U**2 + _FEW_V**2) / 2)
+PROBE_WEIGHT /= PROBE_WEIGHT.sum()
+
 
 @dataclass(frozen=True)
 class Tail:
     """The distribution of impostor scores, probe by probe.
 
-    Scores are looked at as y = -log(top - score), where `top` is the score of a face against itself: top - score is a
-    distance, and how many strangers are nearer than a small distance r follows a power of r, which is an exponential
-    in y (extreme-value theory's bounded case; Coles 2001, chapter 3). With `top` infinite, y is the score.
-
-    A probe's y against a random stranger is m + s e. Over probes, m is normal (`location`, `location_sd`) and log s
-    too (log of `scale`, `scale_sd`), with `correlation` between the two. The standard score e, the same for all
+    A probe's score y against a random stranger is m + s e. Over probes, m is normal (`location`, `location_sd`) and
+    log s too (log of `scale`, `scale_sd`), with `correlation` between the two. The standard score e, the same for all
     probes, exceeds `start` with probability `share`; further out
 
         S(e) = share * exp(-rate x - bend x^2),    x = e - start >= 0,
 
-    whose hazard may rise, as that of a sum of many small differences does before the power law is reached. Below the
-    start S is the logistic curve that continues it with the same slope.
+    whose hazard may rise, as that of a sum of many small differences does. Below the start S is the logistic curve
+    that continues it with the same slope. Chosen among other forms on people kept apart (scripts/tailform.py).
+
+    With a finite `top`, y is not the score but -log(top - score), as earlier fits had it.
     """
 
     location: float
@@ -55,15 +57,14 @@ class Tail:
 
     def survival(self, score: float) -> np.ndarray:
         """S of one score for a grid of probes, (probes,); `over_probes` averages."""
-        return self._curve(stretch(score, self.top))[0]
+        return self._curve(stretch(score, self.top), *self._probes)[0]
 
-    def density(self, scores: np.ndarray | float) -> np.ndarray:
-        """The density of strangers' scores, of any shape, over all probes."""
-        y = stretch(scores, self.top)
-        slope = np.ones_like(y) if math.isinf(self.top) else np.exp(y)
-        weight = _WEIGHT / self._probes[1]
-        blocks = np.array_split(y.reshape(-1, 1), y.size // _BLOCK + 1)  # all at once would leave the cache
-        return slope * np.concatenate([self._curve(block)[1] @ weight for block in blocks]).reshape(y.shape)
+    def by_probe(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Density and S of scores (n,) for the kinds of probe that PROBE_WEIGHT weighs, both (n, probes)."""
+        y = stretch(scores, self.top)[:, None]
+        location, scale = self._kinds(_FEW_U, _FEW_V)
+        survival, density = self._curve(y, location, scale)
+        return density / scale * (1.0 if math.isinf(self.top) else np.exp(y)), survival
 
     @property
     def centre(self) -> float:
@@ -75,9 +76,8 @@ class Tail:
         """How far strangers' scores lie from it, about."""
         return self.scale if math.isinf(self.top) else self.scale * math.exp(-self.location)
 
-    def _curve(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """S and -dS/de of y, () or (n, 1), for the grid of probes."""
-        location, scale = self._probes
+    def _curve(self, y: np.ndarray, location: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """S and -dS/de of y, () or (n, 1), for probes of these locations and scales."""
         x = (y - location) / scale - self.start
         tail, up = x > 0, np.maximum(x, 0)
         steep = self.rate / (1 - self.share)
@@ -91,24 +91,25 @@ class Tail:
 
     @cached_property
     def _probes(self) -> tuple[np.ndarray, np.ndarray]:
-        along = self.correlation * _U + np.sqrt(max(1 - self.correlation**2, 0.0)) * _V
-        return self.location + self.location_sd * _U, self.scale * np.exp(self.scale_sd * along)
+        return self._kinds(_U, _V)
+
+    def _kinds(self, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Location and scale of probes by their two standard normal numbers."""
+        along = self.correlation * u + np.sqrt(max(1 - self.correlation**2, 0.0)) * v
+        return self.location + self.location_sd * u, self.scale * np.exp(self.scale_sd * along)
 
     def to_meta(self) -> list[float]:
-        """The ten numbers, in order."""
-        return [round(value, 6) for value in astuple(self)]
+        """The nine numbers in order, and `top` where it is finite."""
+        return [round(value, 6) for value in astuple(self) if math.isfinite(value)]
 
 
 class Impostors:
     """Scores of probes against strangers, to which a Tail is fitted, once or for many weightings of the people."""
 
-    def __init__(self, scores: np.ndarray, strangers: np.ndarray, top: float) -> None:
-        """`scores` (p, g) of probes against enrolled people; only those count where `strangers` (p, g) is true. `top`
-        is the score of a face against itself.
-        """
-        self._top = top
+    def __init__(self, scores: np.ndarray, strangers: np.ndarray) -> None:
+        """`scores` (p, g) of probes against enrolled people; only those count where `strangers` (p, g) is true."""
         self._strangers = strangers.astype(np.float64)
-        self._scores = np.where(strangers, stretch(scores, top), 0.0)
+        self._scores = np.where(strangers, scores, 0.0)
         self._squares = self._scores**2
         self._high: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
@@ -136,8 +137,7 @@ class Impostors:
         far = e > start
         share = float(np.clip(weight[far].sum(), 1e-6, 0.5))
         rate, bend = fit_excess(e[far] - start, weight[far])
-        return Tail(location, location_sd, scale, scale_sd, float(np.clip(together, -1, 1)), start, share, rate, bend,
-                    self._top)  # fmt: skip
+        return Tail(location, location_sd, scale, scale_sd, float(np.clip(together, -1, 1)), start, share, rate, bend)
 
     def _above(self, mean: np.ndarray, sd: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(probes, enrolled, scores) of what can be in the tail, found at the first fit; the rest never is."""

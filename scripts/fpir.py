@@ -156,7 +156,7 @@ def reliability(
             continue
         for prior in (0.5, 0.1):
             stated, right, weight = [], [], []
-            for _ in range(40 if size == 10 else 6):
+            for _ in range(10 if size == 10 else 5):
                 _, gallery, probes, outside = draw(people, size, 1, rng)
                 if not len(probes):
                     continue  # nobody enrolled has a second photo: the prior could not be kept

@@ -5,7 +5,8 @@
 DATA are the folders or packs that `facedex train` was given as --validation. As there, people who are also in --training
 are left out, half of the others chose the checkpoint, and the other half, the same ones for the same --seed, are calibrated
 on; --all takes everybody. MODEL and its graph are written in place, or to --output. Prints the fit, what it says of the
-threshold at several sizes, and Platt scaling and isotonic regression side by side on the half that chose the checkpoint.
+threshold at several sizes; and, on the half that chose the checkpoint, Platt scaling and isotonic regression side by side,
+and whether a name's probability is honest.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from fpir import reliability
 from rich.console import Console
 from rich.table import Table
 
 from facedex import calibrate, data
 from facedex.encoder import open_encoder
-from facedex.head import Head
+from facedex.evaluation.matchers import model_matcher
 from facedex.modelfile import read_graph, read_model
 from facedex.people import open_people
 
@@ -41,7 +43,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     model = read_model(options.model)
-    graph = read_graph(model)
+    graph = read_graph(model) if model.meta.get("graph_sha256") else None
     with tempfile.TemporaryDirectory() as folder:
         cache = options.cache or Path(folder)
         held = data.join([_load(path, cache, options) for path in options.data])
@@ -50,11 +52,16 @@ def main() -> None:
         others, chosen = None, held
         if not options.all:
             others, chosen = data.split_people(held, 0.5, options.seed, least=calibrate.LEAST_PEOPLE)
-        head, encoder = Head.from_file(model), open_encoder(model)
+        whole = model_matcher(model)
 
-        def matrix(faces: data.Faces) -> tuple[np.ndarray, np.ndarray]:
-            vectors, lengths = encoder.encode(faces.crops112())
-            return head.pairwise(vectors, vectors), lengths
+        def matrix(faces: data.Faces) -> tuple[np.ndarray, np.ndarray | None]:
+            crops, lengths = faces.crops112(), None
+            if graph is None:  # koch: torch encodes it
+                vectors = whole.encode(crops)
+            else:
+                vectors, lengths = open_encoder(model).encode(crops)
+            points = whole.points(vectors)
+            return whole.block(points, points), lengths
 
         fitted, lengths = matrix(chosen)
         found = calibrate.fit(fitted, chosen.people, lengths)
@@ -64,7 +71,9 @@ def main() -> None:
         print(f"{options.output or options.model}: calibrated on {found.faces:,} faces of {found.people:,} people")
         show_thresholds(found)
         if others is not None:
-            show_similarity(found, (fitted, chosen.people), (matrix(others)[0], others.people))
+            other = matrix(others)[0].astype(np.float64)
+            show_similarity(found, (fitted, chosen.people), (other, others.people))
+            reliability(Console(width=150), other, others.people, found, np.random.default_rng(0))
 
 
 def show_thresholds(found: calibrate.Calibration) -> None:

@@ -111,5 +111,7 @@ def test_names_tell_files_apart(tmp_path):
     from pathlib import Path
 
     assert distinct_names([Path("a/x.onnx"), Path("b/y.safetensors")]) == ["x", "y"]
-    assert [Path(name) for name in distinct_names([Path("a/x.onnx"), Path("b/x.onnx")])] == [Path("a/x"), Path("b/x")]
+    both = [Path("a/x.onnx"), Path("b/x.onnx")]
+    assert distinct_names([*both, Path("y.onnx")]) == [*map(str, both), "y"]
+    assert distinct_names([Path("a/x.onnx"), Path("a/x.safetensors")]) == ["x.onnx", "x.safetensors"]
     assert len(set(distinct_names([Path("x.onnx"), Path("x.onnx")]))) == 2

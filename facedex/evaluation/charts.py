@@ -40,7 +40,7 @@ def roc(reports: Sequence[PeopleReport]) -> str:
             _line(plot.axes, _measured(one), SERIES[at % len(SERIES)], one.model)
         plot.axes.set(xscale="log", ylim=(0, 1.01))
         _percent(plot.axes, "xy")
-        return plot.svg(len(reports) > 1, "lower right")
+        return plot.svg(len(reports) > 1, "best")
 
 
 def det(reports: Sequence[PeopleReport]) -> str:
@@ -61,7 +61,7 @@ def det(reports: Sequence[PeopleReport]) -> str:
         plot.axes.plot([1e-9, 1], [1e-9, 1], color=_MUTED, linewidth=1, linestyle=(0, (2, 3)))
         plot.axes.set(xscale="log", yscale="log", xlim=(low * 0.8, 1.1), ylim=(bottom, 1.1))
         _percent(plot.axes, "xy")
-        return plot.svg(len(reports) > 1, "lower left")
+        return plot.svg(len(reports) > 1, "best")
 
 
 def scores(report: PeopleReport) -> str:
@@ -108,7 +108,7 @@ def cmc(reports: Sequence[PeopleReport]) -> str:
         plot.axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         plot.axes.xaxis.set_minor_formatter(lambda value, _: "")
         _percent(plot.axes, "y")
-        return plot.svg(len(reports) > 1, "lower right")
+        return plot.svg(len(reports) > 1, "best")
 
 
 def reliability(reports: Sequence[PeopleReport]) -> str:
@@ -143,11 +143,9 @@ def realised(reports: Sequence[PeopleReport]) -> str:
                 if np.isnan(row.fpir.value):
                     continue
                 low, high = row.fpir.interval
-                shift = 0.14 * (at - (len(reports) - 1) / 2) + 0.07 * (1 if row.target == targets[0] else -1)
-                x, shade = sizes.index(row.enrolled) + shift, 1.0
-                plot.axes.plot(
-                    [x, x], [max(low, lowest), max(high, lowest)], color=SERIES[at % len(SERIES)], alpha=shade
-                )
+                place = at * len(targets) + targets.index(row.target)  # of so many beside each other
+                x = sizes.index(row.enrolled) + 0.12 * (place - (len(reports) * len(targets) - 1) / 2)
+                plot.axes.plot([x, x], [max(low, lowest), max(high, lowest)], color=SERIES[at % len(SERIES)])
                 marker = "o" if row.target == targets[-1] else "D"
                 plot.axes.plot(x, max(row.fpir.value, lowest), marker, color=SERIES[at % len(SERIES)], markersize=6)
         plot.axes.set(yscale="log", xlim=(-0.5, len(sizes) - 0.5), ylim=(lowest * 0.8, None))

@@ -109,9 +109,14 @@ def onnx_matcher(encoder: OnnxEncoder, name: str = "") -> Matcher:
 
 
 def distinct_names(paths: list[Path]) -> list[str]:
-    """What to call each file in a table: its stem, or as much of its path as tells it from the others."""
-    for parts in range(1, 1 + max((len(path.parts) for path in paths), default=1)):
-        names = [str(Path(*path.with_suffix("").parts[-parts:])) for path in paths]
-        if len(set(names)) == len(names):
-            return names
-    return [f"{path} ({number})" for number, path in enumerate(paths, 1)]
+    """What to call each file in a table: its stem, or its name, or as much of its path as tells it from the others."""
+
+    def ways(path: Path) -> list[str]:
+        longer = [str(Path(*path.parts[-parts:])) for parts in range(1, len(path.parts) + 1)]
+        return [path.stem, *longer]
+
+    names = []
+    for number, path in enumerate(paths, 1):
+        taken = {way for at, other in enumerate(paths, 1) if at != number for way in ways(other)}
+        names.append(next((way for way in ways(path) if way not in taken), f"{path} ({number})"))
+    return names

@@ -107,7 +107,7 @@ def evaluate_pairs(
     i, j = (np.array([at[getattr(pairs[number], side)] for number in usable]) for side in "ab")
     same, folds = np.array([pair.same for pair in pairs]), np.array([pair.fold for pair in pairs])
     try:
-        every: list[PeopleReport] | list[None] = evaluate_people(matchers, photos, seed, False, progress)
+        every: list[PeopleReport] | list[None] = evaluate_people(matchers, photos, seed, True, progress)
     except DataError:  # too many photos without a face; the listed pairs count as they are
         every = [None] * len(matchers)
     reports = []

@@ -1,0 +1,117 @@
+"""The probability of a name: how people's own faces and strangers' score, and what candidates' scores say together."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from facedex.tail import PROBE_WEIGHT, Tail
+
+CONTENDERS = 10  # the best people who share the probability of a name; further ones have next to none
+
+_POINTS = 256
+_LEAST = 1e-300
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How people enrolled from `photos` photos score: against their own faces normally distributed
+    (`genuine_mean`, `genuine_sd`), against strangers' as `impostor` says.
+    """
+
+    photos: int
+    genuine_mean: float
+    genuine_sd: float
+    impostor: Tail
+
+    def genuine_below(self, score: float) -> float:
+        """The chance that a person's own face scores lower."""
+        return 0.5 * math.erfc((self.genuine_mean - score) / (self.genuine_sd * math.sqrt(2)))
+
+    def at(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Logarithms of strangers' density and of their share below, at scores (n,), for each kind of probe: both
+        (n, probes).
+        """
+        grid, _, _, density, below = self._table
+        place = np.interp(scores, grid, np.arange(_POINTS))
+        low = np.minimum(place.astype(int), _POINTS - 2)
+        part = (place - low)[:, None]
+        logs = [(1 - part) * table[low] + part * table[low + 1] for table in (density, below)]
+        return logs[0], logs[1]
+
+    def ratios(self, scores: np.ndarray, probes: np.ndarray) -> np.ndarray:
+        """Density of a genuine over that of an impostor score (n,), each for a mixture of probes (probes, n); held
+        monotone, as more is never less alike.
+        """
+        grid, genuine, density, _, _ = self._table
+        logs = genuine[:, None] - np.log(density @ probes)
+        lowest = logs.argmin(0)
+        logs = np.where(np.arange(_POINTS)[:, None] < lowest, logs.min(0), logs)
+        logs = np.maximum.accumulate(logs)
+        return np.exp([np.interp(score, grid, column) for score, column in zip(scores, logs.T, strict=True)])
+
+    @cached_property
+    def _table(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Scores (points,), the logarithm of the genuine density (points,); of strangers', by probe, the density, its
+        logarithm and that of the share below, (points, probes).
+        """
+        tail = self.impostor
+        high = self.genuine_mean + 5 * self.genuine_sd
+        grid = np.linspace(min(tail.centre - 3 * tail.spread, high - 1), high, _POINTS)
+        genuine = -((grid - self.genuine_mean) ** 2) / (2 * self.genuine_sd**2)
+        genuine -= math.log(self.genuine_sd * math.sqrt(2 * math.pi))
+        density, survival = tail.by_probe(grid)
+        density = np.maximum(density, _LEAST)
+        return grid, genuine, density, np.log(density), np.log1p(-np.minimum(survival, 1 - 1e-12))
+
+
+def posterior(
+    levels: tuple[Scores, ...], scores: np.ndarray, level: np.ndarray, people: int, prior: float
+) -> np.ndarray:
+    """Probability of each of the best people (n,) that the name is right, given the gallery.
+
+    `scores` (n,), best first, and `level` (n,), which of `levels` each is of; `people` are enrolled, each equally
+    likely, with probability `prior` together. Bayes over "i is the one" for all i and "nobody is", with K the best
+    CONTENDERS:
+
+        P_i = (prior / N) r_i / (1 - prior + prior F(s_K) + (prior / N) sum_{j <= K} r_j),    r_i = g(s_i) / f_i(s_i)
+
+    where g is the density of genuine scores and f_i that of this probe's scores against strangers. A blurred face
+    resembles everybody a little more, so the other candidates tell what f_i is: each kind of probe p (tail.py) weighs
+    in it by W_p prod_{j <= K, j != i} f_p(s_j) F_p(s_K)^(N - K), its prior weight times the likelihood of these being
+    the K best. Without that f would be the mean over all probes, in which the few that resemble everybody have most of
+    the tail, and probabilities would be too modest for the others. People who are not listed are taken to be enrolled
+    from as many photos as those who are.
+
+    Whoever is not among the K may be the one too: then the genuine score lies below s_K, the last of them,
+    which has probability F(s_K). How many are listed beyond K does not matter.
+    """
+    if not len(scores):
+        return np.empty(0)
+    scores = np.asarray(scores, np.float64)
+    best = min(CONTENDERS, len(scores))
+    last, unlisted = scores[best - 1 : best], max(people - best, 0)
+    density = np.zeros((len(scores), len(PROBE_WEIGHT)))
+    logs, missed = np.log(PROBE_WEIGHT), 0.0
+    for number, one in enumerate(levels):
+        mine = level == number
+        if mine.any():
+            density[mine] = one.at(scores[mine])[0]
+            share = float(mine[:best].mean())
+            logs = logs + unlisted * share * one.at(last)[1][0]
+            missed += share * one.genuine_below(float(last[0]))
+    logs = logs + density[:best].sum(0)
+    others = logs - np.where(np.arange(len(scores))[:, None] < best, density, 0.0)
+    probes = np.exp(others - others.max(1, keepdims=True))
+    probes /= probes.sum(1, keepdims=True)
+    ratio = np.empty(len(scores))
+    for number, one in enumerate(levels):
+        mine = level == number
+        if mine.any():
+            ratio[mine] = one.ratios(scores[mine], probes[mine].T)
+    shares = prior / people * ratio
+    further = np.where(np.arange(len(shares)) >= best, shares, 0.0)
+    return shares / (1 - prior + prior * missed * (unlisted > 0) + shares[:best].sum() + further)
