@@ -70,7 +70,7 @@ class Flat:
     def search(self, z: np.ndarray, k: int) -> Found:
         k = min(k, len(self))
         distances, rows = self._index.search(z[None], k) if k else (np.empty((1, 0)), np.empty((1, 0), np.int64))
-        bounds = _below(distances[0].astype(np.float64))
+        bounds = below(distances[0].astype(np.float64))
         return Found(bounds, rows[0], float(bounds[-1]) if 0 < k < len(self) else float("inf"))
 
 
@@ -141,7 +141,7 @@ class Bytes:
             return Found(np.empty(0), np.empty(0, np.int64), float("inf"))
         code, error = self.encode(z[None])
         sums, rows = cv2.batchDistance(code, codes, cv2.CV_32S, normType=cv2.NORM_L1, K=k)
-        bounds = _below(sums[0] * self.step - self.error - float(error[0]))
+        bounds = below(sums[0] * self.step - self.error - float(error[0]))
         return Found(bounds, rows[0].astype(np.int64), float(bounds[-1]) if k < len(codes) else float("inf"))
 
 
@@ -245,6 +245,6 @@ class HalfBytes(Bytes):
 INDEXES: dict[str, type[Flat] | type[Bytes]] = {index.kind: index for index in (Flat, Bytes, HalfBytes)}
 
 
-def _below(distances: np.ndarray) -> np.ndarray:
+def below(distances: np.ndarray) -> np.ndarray:
     """What floating point cannot have made too large: the head's own sums are rounded to float32."""
     return distances - 1e-5 * np.abs(distances) - 1e-5
