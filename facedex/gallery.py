@@ -197,7 +197,7 @@ class Gallery:
         except EngineError as error:
             self._scrub()
             raise type(error)(
-                f"Done, and nobody is named by what went; but its rows are left in the engine: {error}"
+                f"Nobody is named by what went, but its rows wait in the engine for the next use of it. {error}"
             ) from None
         except GalleryError as error:
             search.discard(self.folder)  # rather none than one that holds what was deleted
@@ -251,8 +251,8 @@ class Gallery:
                 self._project(compact_only=False, kind=kind, coverage=coverage)
             else:
                 relocation.move(self.folder, self._lookup, index, coverage, lambda: self._write_files(kind, coverage))
-            relocation.sweep(self.folder)
             self._scrub()
+            relocation.sweep(self.folder)
         return lost
 
     def _move_to(self, model: ModelFile, device: str) -> list[str]:
@@ -323,8 +323,14 @@ class Gallery:
         become many; `kind` or a new model has it built from nothing.
         """
         if (remote := self._lookup.remote()) is not None:
-            remote.rebuild(coverage) if kind else remote.update()
-            self._lookup.forget()
+            try:
+                remote.rebuild(coverage) if kind else remote.update(grow=True)
+            except EngineError as error:
+                raise type(error)(
+                    f"What was done is safe in {self.folder}, only the index is behind: {error}"
+                ) from None
+            finally:
+                self._lookup.forget()
         elif not compact_only or search.wants_compaction(self.folder, self._store.state):
             self._write_files(kind, coverage)
 

@@ -104,9 +104,11 @@ class PostgresEngine:
 
         def work(db: psycopg.Connection) -> Hits:
             if effort != self._effort:
-                db.execute(sql.SQL("SET enable_indexscan = {}").format(sql.Literal("on" if effort else "off")))
+                # What was measured is what is used: the planner does not choose.
+                db.execute(f"SET enable_indexscan = {'on' if effort else 'off'}")
+                db.execute(f"SET enable_seqscan = {'off' if effort else 'on'}")
                 if effort:
-                    db.execute(sql.SQL("SET hnsw.ef_search = {}").format(sql.Literal(effort)))
+                    db.execute(f"SET hnsw.ef_search = {int(effort)}")
                 self._effort = effort
             rows = db.execute(statement, (Vector(z), k), binary=True).fetchall()
             if not rows:

@@ -29,6 +29,10 @@ from facedex.store import State, Store
 COVERAGE = 0.999  # of the nearest five
 PROBES = 200  # faces that are kept out of the graph while its coverage is measured
 
+_EXACT = 2000  # faces up to which every row is looked at, which is as quick as a graph
+_GROWING = (
+    1_000_000  # faces up to which a graph is built and tuned anew when they have doubled; beyond, `reindex` does it
+)
 _NEAR = 56  # rows that a look-up asks for at least, as Lookup does for 50 people
 _BESIDE = 50_000  # faces that a reader searches beside the engine, or sends to it, without being asked
 
@@ -124,15 +128,16 @@ class Remote:
                 raise Outdated
         return RemoteProjection(self._engine, summary, self._store, self._head, state), state
 
-    def update(self) -> None:
+    def update(self, grow: bool = False) -> None:
         """Make the engine hold the gallery's present faces; whoever calls holds the writer's place.
 
-        Raises EngineError, EngineAway; what was done until then stays, and the next call goes on from there.
+        With `grow` all is built and tuned anew where the faces have doubled since, as the index in files is. Raises EngineError, EngineAway; what was done until then stays, and the next call goes on from there.
         """
         for _ in range(3):  # rows may be replaced meanwhile by somebody who has a copy of the gallery
             try:
                 summary, state = self._looked()
-                if summary is None:
+                tuned = summary.tuned.get("faces", 0) if summary else 0
+                if summary is None or (grow and 2 * tuned <= state.faces and _EXACT < state.faces <= _GROWING):
                     self.rebuild(None)
                     return
                 if (summary.faces, summary.digest) == (state.faces, state.digest):
@@ -163,7 +168,7 @@ class Remote:
             for block in self._store.blocks():
                 rows = ~np.isin(block.ids, kept_out)
                 fresh.add(block.ids[rows], block.marks[rows], self._head.project(block.vectors[rows]), state.revision)
-            tuned = self._tuned(fresh, kept_out, coverage)
+            tuned = self._tuned(fresh, ids, kept_out, coverage)
             out = self._store.faces(kept_out.tolist())
             fresh.add(out.ids, out.marks, self._head.project(out.vectors), state.revision)
             tuned = {**tuned, "faces": state.faces, "coverage": coverage}
@@ -239,7 +244,7 @@ class Remote:
         if len(stale):
             self._engine.remove(stale, state.revision)
 
-    def _tuned(self, engine: Engine, kept_out: np.ndarray, coverage: float) -> dict[str, Any]:
+    def _tuned(self, engine: Engine, ids: np.ndarray, kept_out: np.ndarray, coverage: float) -> dict[str, Any]:
         """Build a graph, and look as little far as finds a share `coverage` of the five nearest to faces that are not
         in it, as real probes are not: with the first kind of graph that can; else every row is looked at.
         """
@@ -249,7 +254,7 @@ class Remote:
             for block in self._store.blocks()
             for rows in [~np.isin(block.ids, kept_out)]
         ))  # fmt: skip
-        for graph in range(engine.graphs):
+        for graph in range(engine.graphs if len(ids) > _EXACT else 0):
             engine.finish(graph)
             for effort in engine.efforts:
                 found = [
@@ -258,7 +263,7 @@ class Remote:
                 measured = float(np.mean(found)) if found else 1.0
                 if measured >= coverage:
                     return {"effort": effort, "graph": graph, "measured": measured, "probes": len(probes)}
-        return {"effort": 0, "graph": engine.graphs - 1, "measured": 1.0, "probes": len(probes)}
+        return {"effort": 0, "measured": 1.0, "probes": len(probes)}
 
 
 def _nearest(probes: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
