@@ -162,8 +162,9 @@ class PostgresEngine:
                 self._count(db, -gone, -minus, 0, revision)
 
             self._changed(work)
-        # Takes the rows out of table and graph: pgvector overwrites the vectors of deleted elements then.
-        self._tried("write", lambda db: db.execute(sql.SQL("VACUUM {}").format(self._rows)), seconds=0)
+        # Takes the rows out of table and graph, however few they are: pgvector overwrites the vectors of elements then.
+        vacuum = sql.SQL("VACUUM (INDEX_CLEANUP ON) {}").format(self._rows)
+        self._tried("write", lambda db: db.execute(vacuum), seconds=0)
 
     def renewed(self) -> PostgresEngine:
         def work(db: psycopg.Connection) -> int:

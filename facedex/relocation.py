@@ -44,6 +44,8 @@ def sweep(folder: Path) -> None:
     Raises EngineAway where one does not answer, EngineError where it refuses: what is noted stays noted.
     """
     binding, failed = read_binding(folder), None
+    if not binding.left:
+        return
     for place in binding.left:
         engine = open_engine(place[0], Key(place[1], "", "", 0))
         try:

@@ -20,16 +20,17 @@ import numpy as np
 
 from facedex import schema
 from facedex.codes import Flat, Found, below
+from facedex.database import translated
 from facedex.engine import RANGE, Binding, Engine, Key, Outdated, Summary, open_engine
 from facedex.errors import EngineError, GalleryBusy, GalleryError
 from facedex.head import Head
 from facedex.lock import writing
-from facedex.store import State, Store
+from facedex.store import BUSY_SECONDS, State, Store
 
 COVERAGE = 0.999  # of the nearest five
 PROBES = 200  # faces that are kept out of the graph while its coverage is measured
 
-_EXACT = 2000  # faces up to which every row is looked at, which is as quick as a graph
+_EXACT = 1000  # faces up to which every row is looked at, which is as quick as a graph
 _GROWING = (
     1_000_000  # faces up to which a graph is built and tuned anew when they have doubled; beyond, `reindex` does it
 )
@@ -114,10 +115,11 @@ class Remote:
                     f"{self.binding.url} lacks {missing:,} faces of {self.folder}; run `facedex reindex`, which sends them"
                 )
             try:
-                with writing(self.folder, 0):
+                with writing(self.folder, 0 if summary else BUSY_SECONDS):
                     self.update()
-            except GalleryBusy:
-                pass  # whoever writes will do it
+            except GalleryBusy:  # whoever writes will do it
+                if summary is None:
+                    raise
             except GalleryError as error:
                 if type(error) is not GalleryError and not isinstance(error, EngineError):
                     raise
@@ -182,7 +184,7 @@ class Remote:
         """Whether the engine's rows, not only its own account of them, are the gallery's faces."""
         try:
             with self._store.snapshot():
-                return self._engine.digests() == schema.digests(self._store._db, RANGE)
+                return self._engine.digests() == self._digests()
         except Outdated:
             return False
 
@@ -216,13 +218,17 @@ class Remote:
         summary = self._engine.summary()
         return summary is None or (summary.faces, summary.digest) != (state.faces, state.digest)
 
+    def _digests(self) -> dict[int, tuple[int, int]]:
+        with translated(self._store.path):
+            return schema.digests(self._store._db, RANGE)
+
     def _send(self, after: int, state: State) -> None:
         for block in self._store.blocks(after):
             self._engine.add(block.ids, block.marks, self._head.project(block.vectors), state.revision)
 
     def _compare(self, state: State) -> None:
         """Delete and send again what differs, found by the digests of ranges of ids."""
-        theirs, ours = self._engine.digests(), schema.digests(self._store._db, RANGE)
+        theirs, ours = self._engine.digests(), self._digests()
         gone: list[np.ndarray] = []
         for part in sorted(theirs.keys() | ours.keys()):
             if theirs.get(part) == ours.get(part):

@@ -19,7 +19,7 @@ from facedex.gallery import Gallery
 from facedex.search import INDEX_FILE, MANIFEST_FILE
 from facedex.store import FaceRecord, Store
 
-FACES = face_like(2600)
+FACES = face_like(1300)
 
 
 @pytest.fixture(scope="session")
@@ -69,10 +69,10 @@ def small(tmp_path, server):
 
 def test_every_index_answers_as_the_head_does_with_everybody(tmp_path, where):
     with Gallery(tmp_path / "g", create=True) as opened:
-        opened.add_faces(people(FACES[:2300, 0]))
+        opened.add_faces(people(FACES[:1200, 0]))
         where(opened)
-        opened.add_faces(people(FACES[2300:, 0], "late"))
-        probes = [*FACES[:25, 1], *FACES[2300:2305, 1], *face_like(10, seed=9)[:, 0]]
+        opened.add_faces(people(FACES[1200:, 0], "late"))
+        probes = [*FACES[:25, 1], *FACES[1200:1205, 1], *face_like(10, seed=9)[:, 0]]
         found, truth = answers(opened, probes), answers(opened, probes, exhaustive=True)
         assert [a[0] for a in found] == [b[0] for b in truth]
         assert np.mean([a == b for a, b in zip(found, truth, strict=True)]) >= 0.95
@@ -80,13 +80,13 @@ def test_every_index_answers_as_the_head_does_with_everybody(tmp_path, where):
 
 def test_what_an_index_finds_is_bounded_from_below_and_ascending(tmp_path, where):
     with Gallery(tmp_path / "g", create=True) as opened:
-        opened.add_faces(people(FACES[:2300, 0]))
+        opened.add_faces(people(FACES[:1200, 0]))
         where(opened)
-        opened.add_faces(people(FACES[2300:2310, 0], "late"))
+        opened.add_faces(people(FACES[1200:1210, 0], "late"))
         projection, state = opened._lookup._refreshed()
-        assert len(projection) == state.faces == 2310
-        z = opened.head.project(FACES[:2310, 0])
-        for number in (0, 700, 2305):
+        assert len(projection) == state.faces == 1210
+        z = opened.head.project(FACES[:1210, 0])
+        for number in (0, 700, 1205):
             with opened._store.snapshot():
                 found = projection.search(opened.head.project(FACES[number, 1][None])[0], 56)
             true = np.abs(z[found.rows - 1].astype(np.float64) - opened.head.project(FACES[number, 1])).sum(1)
@@ -359,14 +359,14 @@ def test_connections_that_break_while_rows_are_sent_lose_and_double_nothing(smal
     thread = threading.Thread(target=break_connections)
     thread.start()
     try:
-        small.add_faces(people(FACES[300:1800, 0], "late"), block=500)
+        small.add_faces(people(FACES[300:, 0], "late"), block=500)
     except EngineAway:  # it may be that none of its attempts got through
         pass
     finally:
         stop.set()
         thread.join()
-    assert small.match(FACES[1500, 0])[0].name == "late1200"
-    assert rows(server, small) == list(range(1, 1801)) and small._lookup.remote().audit()
+    assert small.match(FACES[1200, 0])[0].name == "late0900"
+    assert rows(server, small) == list(range(1, 1301)) and small._lookup.remote().audit()
 
 
 def test_a_server_that_says_nothing_is_given_up_in_time(tmp_path):
@@ -486,15 +486,15 @@ def test_a_copy_of_a_gallery_does_not_take_the_rows_of_the_first(small, server, 
 
 
 def test_the_search_is_tuned_until_it_reaches_the_coverage_it_was_asked_for(tmp_path, server):
-    faces = face_like(5000, seed=5)
+    faces = face_like(2500, seed=5)
     with Gallery(tmp_path / "g", create=True) as opened:
         opened.add_faces(people(faces[:, 0]))
         tuned = []
-        for coverage in (0.8, 0.995):
+        for coverage in (0.9, 0.995):
             opened.reindex(index=server.url(), coverage=coverage)
             tuned.append(opened._lookup.remote()._engine.summary().tuned)
             assert tuned[-1]["coverage"] == coverage and coverage <= tuned[-1]["measured"] <= 1
-            assert tuned[-1]["probes"] == 200 and tuned[-1]["faces"] == 5000
+            assert tuned[-1]["probes"] == 200 and tuned[-1]["faces"] == 2500
         assert 0 < tuned[0]["effort"] < tuned[1]["effort"]
         # On other photos of people enrolled, which had no part in the tuning.
         z, engine = opened.head.project(faces[:, 0]), opened._lookup.remote()._engine
@@ -509,12 +509,12 @@ def test_the_search_is_tuned_until_it_reaches_the_coverage_it_was_asked_for(tmp_
 
 def test_a_gallery_that_doubled_is_tuned_anew(tmp_path, server):
     with Gallery(tmp_path / "g", create=True) as opened:
-        opened.add_faces(people(FACES[:1200, 0]))
+        opened.add_faces(people(FACES[:600, 0]))
         opened.reindex(index=server.url())
         assert opened._lookup.remote()._engine.summary().tuned["effort"] == 0  # so few are all looked at
-        opened.add_faces(people(FACES[1200:, 0], "late"))
+        opened.add_faces(people(FACES[600:, 0], "late"))
         tuned = opened._lookup.remote()._engine.summary().tuned
-        assert tuned["faces"] == 2600 and tuned["effort"] > 0
+        assert tuned["faces"] == 1300 and tuned["effort"] > 0
 
 
 def test_a_deleted_face_is_out_of_the_table_and_out_of_the_graph(tmp_path, server):
