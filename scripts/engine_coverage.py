@@ -16,6 +16,7 @@ from pathlib import Path
 
 import faiss
 import numpy as np
+import psycopg
 from generate_embeddings import Faces, Generator
 from rich.console import Console
 from rich.table import Table
@@ -33,6 +34,17 @@ def records(vectors: np.ndarray):
         yield FaceRecord(
             f"p{number}", vector, (0.0, 0.0, 100.0, 100.0), 0.9, 20.0, f"/p/{number}.jpg", f"{number + 1:064x}"
         )
+
+
+def sizes(engine: PostgresEngine, faces: int) -> dict[str, float]:
+    """Bytes a face of the table of rows and of the graph."""
+    names = {"rows": engine._rows.as_string(), "graph": f'"{engine._name}_{engine._projection}_z"'}
+
+    def ask(db: psycopg.Connection) -> dict[str, float]:
+        rows = ((label, db.execute("SELECT pg_relation_size(%s)", (name,)).fetchone()) for label, name in names.items())
+        return {label: row[0] / faces for label, row in rows if row is not None}
+
+    return engine._tried("search", ask)
 
 
 def main() -> None:
@@ -101,12 +113,8 @@ def main() -> None:
                 f"{first[n:].mean():.2%} of strangers; all five {same[:n].mean():.2%} and {same[n:].mean():.2%}; "
                 f"{1000 * took / len(z):.1f} ms, of them {1000 * client / len(z):.1f} of the client's processor time"
             )
-            for label, what in (
-                ("rows", engine._rows.as_string()),
-                ("graph", f'"{engine._name}_{engine._projection}_z"'),
-            ):
-                size = engine._tried("search", lambda db, what=what: db.execute("SELECT pg_relation_size(%s)", (what,)).fetchone())  # fmt: skip
-                console.print(f"{label}: {size[0] / options.people:.0f} bytes a face")
+            for label, bytes_a_face in sizes(engine, options.people).items():
+                console.print(f"{label}: {bytes_a_face:.0f} bytes a face")
             database = sum(p.stat().st_size for p in (Path(folder) / "g").glob("gallery.db*"))
             console.print(f"gallery.db: {database / options.people:.0f} bytes a face")
             gallery.reindex(index="files")
