@@ -191,8 +191,9 @@ class Lookup:
     def _refreshed(self) -> tuple[search.Projection | RemoteProjection, State]:
         """A projection of the gallery's present state: one row is read when nothing changed."""
         state = self._store.state
-        if self._projection is not None and state == self._state:
-            return self._projection, state
+        known = self._projection
+        if known is not None and state == self._state and not (isinstance(known, RemoteProjection) and known.expired):
+            return known, state
         self._own_state()
         outdated = 0
         while (remote := self.remote()) is not None:

@@ -11,6 +11,7 @@ Whatever was missed, and for whatever reason, is put right by the next who write
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -28,13 +29,14 @@ from facedex.lock import writing
 from facedex.store import BUSY_SECONDS, State, Store
 
 COVERAGE = 0.999  # of the nearest five
-PROBES = 200  # faces that are kept out of the graph while its coverage is measured
+PROBES = 400  # faces that are kept out of the graph while its coverage is measured
 
 _EXACT = 1000  # faces up to which every row is looked at, which is as quick as a graph
 _GROWING = (
     1_000_000  # faces up to which a graph is built and tuned anew when they have doubled; beyond, `reindex` does it
 )
 _NEAR = 56  # rows that a look-up asks for at least, as Lookup does for 50 people
+_RETRY = 1.0  # seconds after which an engine that was behind is looked at again
 _BESIDE = 50_000  # faces that a reader searches beside the engine, or sends to it, without being asked
 
 
@@ -51,6 +53,7 @@ class RemoteProjection:
         self._ids = np.empty(0, np.int64)
         self._tail = Flat(np.empty((0, state.dim), np.float32))
         self.behind = (summary.faces, summary.digest) != (state.faces, state.digest)
+        self._made = time.monotonic()
         if self.behind:
             for block in store.blocks(after=summary.last_id):
                 self._ids = np.concatenate([self._ids, block.ids])
@@ -60,6 +63,11 @@ class RemoteProjection:
 
     def __len__(self) -> int:
         return self.summary.faces + len(self._ids)
+
+    @property
+    def expired(self) -> bool:
+        """Whether the engine should be looked at again, because it was behind: not at every query."""
+        return self.behind and time.monotonic() - self._made > _RETRY
 
     def search(self, z: np.ndarray, k: int) -> Found:
         """As search.Projection.search, within a snapshot of the store. Raises EngineError for rows that are not the
