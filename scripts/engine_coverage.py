@@ -92,9 +92,12 @@ def main() -> None:
             nearest = index.search(z, 5)[1] + 1  # ids
             flat = (time.perf_counter() - start) / len(z)
             table = Table("ef_search", "nearest found", "five nearest found", "ms", title="the engine alone")
-            for effort in (*engine.efforts, 0):
+            for effort in (40, *engine.efforts, 0):  # 40: pgvector's own
                 start = time.perf_counter()
-                found = [np.isin(near, engine.search(one, K, effort).ids) for one, near in zip(z, nearest, strict=True)]
+                found = [
+                    np.isin(near, engine.search(one, min(K, effort or K), effort).ids)
+                    for one, near in zip(z, nearest, strict=True)
+                ]
                 took = (time.perf_counter() - start) / len(z)
                 hit = np.array(found)
                 name = str(effort) if effort else "every row"
