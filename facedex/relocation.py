@@ -31,7 +31,11 @@ def move(folder: Path, lookup: Lookup, index: str, coverage: float | None, write
             remote.rebuild(coverage)
         finally:
             remote.close()
-    left = [one for one in (*former.left, former.place) if one != place and one[0] != FILES]
+    left = [
+        one
+        for one in (*former.left, former.place)
+        if one != place and one[0] != FILES and not _is_anothers(lookup, one)
+    ]
     _note(folder, Binding(*place, left=tuple(dict.fromkeys(left))))
     lookup.forget()
     if index != FILES:
@@ -76,6 +80,17 @@ def _place(lookup: Lookup, former: Binding, index: str) -> tuple[str, str]:
             finally:
                 remote.close()
     return new_place(index)
+
+
+def _is_anothers(lookup: Lookup, place: tuple[str, str]) -> bool:
+    """Whether a copy of this gallery has gone on in a place, whose rows are that one's then."""
+    remote = lookup.remote_at(Binding(*place))
+    try:
+        return remote.is_ahead()
+    except EngineError:
+        return False
+    finally:
+        remote.close()
 
 
 def _note(folder: Path, binding: Binding) -> None:
