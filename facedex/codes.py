@@ -76,7 +76,7 @@ class Flat:
             distances = every[rows]
         else:
             (distances,), (rows,) = self._searched(z[None], k)
-        bounds = _below(distances.astype(np.float64))
+        bounds = below(distances.astype(np.float64))
         return Found(bounds, rows, float(bounds[-1]) if 0 < k < len(self) else float("inf"))
 
     def _searched(self, z: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -162,10 +162,10 @@ class Bytes:
         code, error = self.encode(z[None])
         sums, nearest = cv2.batchDistance(code, codes, cv2.CV_32S, normType=cv2.NORM_L1, K=k)
         rows = nearest[0].astype(np.int64)
-        horizon = _below(sums[0, -1] * self.step - self.error - float(error[0])) if k < len(codes) else float("inf")
+        horizon = below(sums[0, -1] * self.step - self.error - float(error[0])) if k < len(codes) else float("inf")
         distances = np.abs(z - self.decode(codes[rows])).sum(1, dtype=np.float64)
         order = np.argsort(distances, kind="stable")
-        return Found(_below(distances[order] - self.error), rows[order], float(horizon))
+        return Found(below(distances[order] - self.error), rows[order], float(horizon))
 
 
 class HalfBytes(Bytes):
@@ -302,6 +302,6 @@ def _halves(quantizer: Any, z: np.ndarray, turn: np.ndarray, block: int = 50_000
     return np.concatenate(parts) if parts else np.empty((0, quantizer.code_size), np.uint8)
 
 
-def _below(distances: Any) -> Any:
+def below(distances: Any) -> Any:
     """What floating point cannot have made too large: the head's own sums are rounded to float32."""
     return distances - 1e-5 * np.abs(distances) - 1e-5

@@ -17,7 +17,16 @@ from pathlib import Path
 import numpy as np
 
 from facedex import modelcopy, search
-from facedex.errors import FacedexError, GalleryDamaged, GalleryError, GalleryMismatch, GalleryNotFound, ModelError
+from facedex.errors import (
+    EngineAway,
+    EngineError,
+    FacedexError,
+    GalleryDamaged,
+    GalleryError,
+    GalleryMismatch,
+    GalleryNotFound,
+    ModelError,
+)  # fmt: skip
 from facedex.gallery import Gallery
 from facedex.lock import writing
 from facedex.modelfile import read_graph, read_model, shipped_model
@@ -216,12 +225,24 @@ def _index(folder: Path, means: _Means) -> Finding:
     """The projection: of this truth, and answering as the truth does."""
     before = _contents(folder)
     with Gallery(folder) as gallery:
+        remote = gallery._lookup.remote()
+        mended = remote is not None and not remote.audit()
+        if remote is not None and mended:
+            if not means.write:
+                return Finding("index", "warning", f"{remote.binding.url} does not hold what the database does")
+            with writing(folder, BUSY_SECONDS):
+                remote.mend()
         with Store(folder) as store:
             ids = store.owners()[0]
             chosen = np.random.default_rng(0).permutation(ids)[: min(_PROBES, 1 + _SCORED // max(1, len(ids)))]
             probes = store.vectors([int(i) for i in chosen])[1]
-        exact = _agrees(gallery, probes)
-        mended = _contents(folder) != before
+        try:
+            exact = _agrees(gallery, probes)
+        except EngineAway:
+            raise
+        except EngineError:  # rows there that are not what was sent
+            exact = False
+        mended = mended or _contents(folder) != before
         if not exact and means.write:
             gallery.reindex(kind=search.stored_kind(folder))
             if not _agrees(gallery, probes):
@@ -236,14 +257,17 @@ def _index(folder: Path, means: _Means) -> Finding:
         return Finding("index", "repaired", "missing, stale or altered; built anew")
     if not exact:
         return Finding("index", "warning", "it does not answer as the database does; run `facedex reindex`")
-    return Finding("index", "sound", f"{len(probes)} faces looked up, each the nearest to itself")
+    where = "" if remote is None else f" in {remote.binding.url}"
+    return Finding("index", "sound", f"{len(probes)} faces looked up{where}, each the nearest to itself")
 
 
 def _agrees(gallery: Gallery, probes: np.ndarray) -> bool:
     def best(probe: np.ndarray, exhaustive: bool) -> float:
         return gallery.match(probe, top=1, exhaustive=exhaustive)[0].logit
 
-    return all(abs(best(probe, False) - best(probe, True)) < 1e-4 for probe in probes)
+    missed = sum(abs(best(probe, False) - best(probe, True)) >= 1e-4 for probe in probes)
+    # A graph may fail to reach a face now and then, which is what its coverage says.
+    return missed <= (0 if gallery._lookup.remote() is None else len(probes) // 50)
 
 
 def _contents(folder: Path) -> dict[str, tuple[int, int]]:

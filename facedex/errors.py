@@ -15,6 +15,8 @@
     │   ├── GalleryBusy       another writer holds it
     │   ├── GalleryDamaged
     │   ├── GalleryMismatch   made with another model
+    │   ├── EngineError       the engine that holds the index refuses, or holds something else
+    │   │   └── EngineAway    it does not answer
     │   └── PersonNotFound
     ├── NameInvalid
     └── MissingExtra          an optional package is not installed
@@ -83,6 +85,14 @@ class GalleryDamaged(GalleryError):
 
 class GalleryMismatch(GalleryError):
     """The gallery was made with another model or a newer facedex."""
+
+
+class EngineError(GalleryError):
+    """The search engine that holds the gallery's index refuses, or holds another index."""
+
+
+class EngineAway(EngineError):
+    """The search engine that holds the gallery's index does not answer."""
 
 
 class PersonNotFound(GalleryError):

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from facedex import modelcopy, search
+from facedex import modelcopy, relocation, search
 from facedex.batch import Enrolled, enroll_batch, vanished
 from facedex.calibrate import CONTENDERS, Calibration
 from facedex.detect import FaceDetector
-from facedex.errors import GalleryBusy, GalleryError, GalleryMismatch, GalleryNotFound, ModelError
+from facedex.engine import FILES, check_url
+from facedex.errors import EngineError, GalleryBusy, GalleryError, GalleryMismatch, GalleryNotFound, ModelError
 from facedex.faces import FaceReader
 from facedex.head import Head
 from facedex.lock import writing
@@ -110,6 +111,7 @@ class Gallery:
 
     def close(self) -> None:
         """Close the files; safe to call twice."""
+        self._lookup.close()
         self._store.close()
 
     def __len__(self) -> int:
@@ -151,10 +153,12 @@ class Gallery:
         photos = iter(photos)
         with self._changing():
             with ThreadPoolExecutor(2) as pool:
+                reached = True
                 while batch := list(islice(photos, _BATCH)):
                     yield from enroll_batch(
                         self._store, self.reader(device), batch, strict, update, pool, self.calibration.unclear
                     )
+                    reached = reached and self._send()
             self._project(compact_only=True)
 
     def vanished(self, sources: Iterable[str | os.PathLike[str]]) -> list[StoredPhoto]:
@@ -178,10 +182,11 @@ class Gallery:
         Each vector (dim,) must be this gallery's model's. Raises GalleryError for one that is not, or a photo that
         the same person has already, NameInvalid for what is no name: the blocks before it stay.
         """
-        records, added = map(_named, records), 0
+        records, added, reached = map(_named, records), 0, True
         with self._changing():
             while part := list(islice(records, block)):
                 added += len(self._store.add(part))
+                reached = reached and self._send()
             self._project(compact_only=True)
         return added
 
@@ -212,6 +217,11 @@ class Gallery:
         """Rewrite every file that could still hold what was deleted."""
         try:
             self._project(compact_only=False)
+        except EngineError as error:
+            self._scrub()
+            raise type(error)(
+                f"Nobody is named by what went, but its rows wait in the engine for the next use of it. {error}"
+            ) from None
         except GalleryError as error:
             try:
                 search.discard(self.folder)  # rather none than one that holds what was deleted
@@ -246,21 +256,32 @@ class Gallery:
         kind: str = "auto",
         device: str = "cpu",
         coverage: float | None = None,
+        index: str | None = None,
     ) -> list[str]:
         """Build the projection anew; with another `model` encode all photos anew first.
+
+        `index` moves it to a search engine, given by its URL, or back by "files" (see engine.py); what was left there
+        by a move that was interrupted goes.
 
         `kind` is one of search.KINDS; "auto" follows the gallery's size. `coverage`: the share of the nearest five
         that an approximate index must find, as measured (search.COVERAGE unless one was asked for before).
         Returns the photos that could not be encoded again (gone, or changed): their faces are dropped, but only
-        when that is not all of them. Raises GalleryError, ModelError; GalleryBusy as `remove` does.
+        when that is not all of them. Raises GalleryError, ModelError; GalleryBusy as `remove` does. DataError,
+        MissingExtra, EngineError for an engine.
         """
         lost: list[str] = []
+        if index not in (None, FILES):
+            check_url(str(index))
         with self._writing():
             if model is not None:
                 lost = self._move_to(read_model(model), device)
             modelcopy.sweep(modelcopy.files(self.folder), self._store.state.model_file)  # an interrupted move's too
-            self._project(compact_only=False, kind=kind, coverage=coverage)
+            if index is None:
+                self._project(compact_only=False, kind=kind, coverage=coverage)
+            else:
+                relocation.move(self.folder, self._lookup, index, coverage, lambda: self._write_files(kind, coverage))
             self._scrub()
+            relocation.sweep(self.folder)
         return lost
 
     def _move_to(self, model: ModelFile, device: str) -> list[str]:
@@ -282,6 +303,7 @@ class Gallery:
             modelcopy.sweep(modelcopy.files(self.folder) - copies, before.model_file)
             raise
         self.model, self.head, self.calibration = copy, head, calibration
+        self._lookup.close()
         self._lookup = Lookup(self.folder, self._store, copy, head, self._keep)
         return lost
 
@@ -331,11 +353,36 @@ class Gallery:
     # files
 
     def _project(self, compact_only: bool, kind: str | None = None, coverage: float | None = None) -> None:
-        """Write the projection anew; with `compact_only` just when the newer faces have become many."""
+        """Bring the projection up to date, wherever it is. In files with `compact_only` just when the newer faces have
+        become many; `kind` or a new model has it built from nothing.
+        """
+        if (remote := self._lookup.remote()) is not None:
+            try:
+                remote.rebuild(coverage) if kind else remote.update(grow=True)
+            except EngineError as error:
+                raise type(error)(
+                    f"What was done is safe in {self.folder}, only the index is behind: {error}"
+                ) from None
+            finally:
+                self._lookup.forget()
+        elif not compact_only or search.wants_compaction(self.folder, self._store.state):
+            self._write_files(kind, coverage)
+
+    def _send(self) -> bool:
+        """Send what is new to the engine while more is to come, so that other readers find it there; False when it
+        does not take it, which the end of the work will say.
+        """
+        try:
+            if (remote := self._lookup.remote()) is not None:
+                remote.update()
+        except EngineError:
+            return False
+        return True
+
+    def _write_files(self, kind: str | None = None, coverage: float | None = None) -> None:
+        """Write the projection into the gallery's folder."""
         state = self._store.state
         head_id = self.model.head_fingerprint
-        if compact_only and not search.wants_compaction(self.folder, state):
-            return
         coverage = coverage or search.stored_coverage(self.folder)
         old = None if kind else search.read(self.folder, state, head_id)
         kind = kind or search.stored_kind(self.folder)

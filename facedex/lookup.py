@@ -13,10 +13,12 @@ import numpy as np
 
 from facedex import search
 from facedex.calibrate import CONTENDERS, Calibration
-from facedex.errors import GalleryDamaged, GalleryMismatch
+from facedex.engine import FILES, Binding, Outdated, read_binding
+from facedex.errors import EngineError, GalleryDamaged, GalleryMismatch
 from facedex.fusion import fuse_people
 from facedex.head import Head
 from facedex.modelfile import ModelFile
+from facedex.remote import Remote, RemoteProjection
 from facedex.store import State, Store, StoredFaces
 
 Ranking = tuple[np.ndarray, np.ndarray, np.ndarray]  # people, fused logits, numbers of photos, best first
@@ -46,7 +48,8 @@ class Lookup:
         """`keep` is given a projection that had to be built here, and its bytes, to save it for the next reader."""
         self.folder, self._store, self.model, self.head = folder, store, model, head
         self._keep = keep
-        self._projection: search.Projection | None = None
+        self._projection: search.Projection | RemoteProjection | None = None
+        self._remote: Remote | None = None
         self._state: State | None = None
         self._photos: tuple[State, np.ndarray] | None = None
         self._threshold: tuple[State, Calibration, float, float] | None = None
@@ -60,20 +63,25 @@ class Lookup:
     ) -> list[Candidate]:
         """See Gallery.match."""
         probe = np.asarray(vector, np.float32)
+        outdated = 0
         while True:
-            projection, state = self._refreshed()
+            projection, state = (None, self._own_state()) if exhaustive else self._refreshed()
             with self._store.snapshot():
                 if self._store.state != state:  # somebody wrote this moment
                     continue
                 if not state.faces:
                     return []
                 wanted = min(max(top, CONTENDERS), state.people)
-                if exhaustive:
+                if projection is None:
                     persons, scores, photos = self._everybody(probe)
                     faces = self._store.faces_of(persons[:top].tolist())
                 else:
                     near = min(max(shortlist, wanted), state.people)
-                    faces, (persons, scores, photos) = self._nearest(projection, state, probe, near, wanted)
+                    try:
+                        faces, (persons, scores, photos) = self._nearest(projection, state, probe, near, wanted)
+                    except Outdated:
+                        outdated = self._again(outdated)
+                        continue
                 break
         names = dict(zip(faces.people.tolist(), faces.names, strict=True))
         if not names.keys() >= set(persons[:top].tolist()):
@@ -105,8 +113,35 @@ class Lookup:
         """Read the gallery's files anew at the next question."""
         self._projection, self._state = None, None
 
+    def remote(self) -> Remote | None:
+        """The engine that holds the gallery's index; None where it is in the gallery's folder. Raises EngineError."""
+        binding = read_binding(self.folder)
+        if binding.url == FILES:
+            self.close()
+        elif self._remote is None or self._remote.binding != binding:
+            self.close()
+            self._remote = self.remote_at(binding)
+        return self._remote
+
+    def remote_at(self, binding: Binding) -> Remote:
+        """The gallery's index in another engine than it is bound to, perhaps."""
+        return Remote(self.folder, binding, self._store, self.head, self.model.head_fingerprint)
+
+    def close(self) -> None:
+        """Leave the engine; safe to call twice."""
+        if self._remote is not None:
+            self._remote.close()
+        self._remote = None
+
+    def _again(self, times: int) -> int:
+        """Look anew at an engine whose rows were exchanged; how often that was."""
+        if times == 10:
+            raise EngineError(f"The engine that holds {self.folder}'s index is rewritten all the time; try again later")
+        self.forget()
+        return times + 1
+
     def _nearest(
-        self, projection: search.Projection, state: State, probe: np.ndarray, near: int, wanted: int
+        self, projection: search.Projection | RemoteProjection, state: State, probe: np.ndarray, near: int, wanted: int
     ) -> tuple[StoredFaces, Ranking]:
         """At least the nearest `near` people: all their faces, and their ranking by these.
 
@@ -150,17 +185,31 @@ class Lookup:
         people, logits = (np.concatenate(column) for column in zip(*parts, strict=True))
         return fuse_people(logits, people)
 
-    def _refreshed(self) -> tuple[search.Projection, State]:
+    def _own_state(self) -> State:
+        """The gallery's present state. Raises GalleryMismatch when it was given another model than this reader's."""
+        state = self._store.state
+        if state.model_file != (self.model.path.name if self.model.path else None):
+            raise GalleryMismatch(f"The gallery {self.folder} was given another model meanwhile; open it again")
+        return state
+
+    def _refreshed(self) -> tuple[search.Projection | RemoteProjection, State]:
         """A projection of the gallery's present state: one row is read when nothing changed."""
         state = self._store.state
-        if self._projection is not None and state == self._state:
-            return self._projection, state
+        known = self._projection
+        if known is not None and state == self._state and not (isinstance(known, RemoteProjection) and known.expired):
+            return known, state
+        self._own_state()
+        outdated = 0
+        while (remote := self.remote()) is not None:
+            try:
+                self._projection, self._state = remote.projection()
+                return self._projection, self._state
+            except Outdated:
+                outdated = self._again(outdated)
         with self._store.snapshot():
-            state = self._store.state
-            if state.model_file != (self.model.path.name if self.model.path else None):
-                raise GalleryMismatch(f"The gallery {self.folder} was given another model meanwhile; open it again")
+            state = self._own_state()
             head_id, data = self.model.head_fingerprint, None
-            projection = self._projection
+            projection = self._projection if isinstance(self._projection, search.Projection) else None
             if projection is None or not projection.follow(self._store, state, self.head):
                 stale = search.read(self.folder, state, head_id)
                 if stale is not None and stale.follow(self._store, state, self.head):

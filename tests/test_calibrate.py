@@ -327,7 +327,6 @@ def test_density_is_that_of_the_survival():
         assert PROBE_WEIGHT @ survival[0] == pytest.approx(over_probes(TAIL.survival(score)), rel=1e-3)
 
 
-@pytest.mark.parametrize("top", [math.inf, 30.0])
 def test_posterior_is_honest():
     """Strangers and enrolled people drawn as the calibration says: of names with probability p, about p are right."""
     rng = np.random.default_rng(20)

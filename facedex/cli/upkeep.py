@@ -18,9 +18,15 @@ def reindex(
     coverage: Annotated[
         float | None, typer.Option(help="Share of the nearest five that an approximate index must find; .999.")
     ] = None,
+    index: Annotated[
+        str | None,
+        typer.Option(
+            help="Move the index to PostgreSQL: postgresql://USER@HOST/DATABASE?table=NAME; files brings it back."
+        ),
+    ] = None,
     device: DeviceOption = "cpu",
 ) -> None:
-    """Build the search index anew; with --model move the gallery to another model."""
+    """Build the search index anew; with --model move the gallery to another model, with --index its index elsewhere."""
     from facedex.gallery import Gallery
     from facedex.search import KINDS
 
@@ -29,7 +35,7 @@ def reindex(
     if coverage is not None and not 0 < coverage <= 1:
         raise DataError(f"--coverage must lie between 0 and 1, not {coverage}; .999 is the default")
     with Gallery(gallery, model, rebind=True) as known:
-        lost = known.reindex(model, kind, device, coverage)
+        lost = known.reindex(model, kind, device, coverage, index)
         faces = known.faces
     for photo in lost:
         say(f"dropped, the photo is gone or has changed: {photo}")

@@ -1,0 +1,405 @@
+"""PostgreSQL with pgvector (0.7 or newer) as a gallery's search engine: HNSW (Malkov and Yashunin 2016) under L1.
+
+Under one name (`?table=NAME` in the URL, else "facedex") there is a table of projections, one row for each gallery and
+model, and for each of these a table of its own, NAME_7 for the seventh: an HNSW graph is searched whole, and a filter on
+a graph that several galleries share would throw away what it found and lose coverage.
+
+Everything else in the URL is libpq's (several hosts, sslmode, connect_timeout, options ...). Passwords come from
+PGPASSWORD or ~/.pgpass. Settings are the session's, so a pooler must pool sessions, not transactions.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import numpy as np
+import psycopg
+from pgvector import Vector
+from pgvector.psycopg import register_vector
+from psycopg import errors, sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.types.json import Jsonb
+
+from facedex.engine import RANGE, Hits, Key, Summary
+from facedex.engine import Outdated as _Outdated
+from facedex.errors import DataError, EngineAway, EngineError
+from facedex.schema import MODULUS
+
+TABLE = "facedex"
+FORMAT = 1
+BATCH = 5000  # rows in a transaction
+LIMIT = 1000  # pgvector's greatest ef_search
+
+_GRAPHS = ((16, 64), (32, 128))  # m and ef_construction: pgvector's own, and a finer one
+_CONNECT_SECONDS = 5
+_SEARCH_SECONDS = 15
+_WRITE_SECONDS = 120
+_PATIENCE = {"search": 3.0, "write": 20.0}  # seconds after which no further attempt is made
+_PAUSE = 0.1  # before the second attempt, and twice as long before each further one
+
+T = TypeVar("T")
+
+
+class PostgresEngine:
+    """See engine.Engine. May be used by several threads, one at a time."""
+
+    efforts: tuple[int, ...] = (60, 100, 160, 250, 400, 640, LIMIT)
+    graphs: int = len(_GRAPHS)
+
+    def __init__(self, url: str, key: Key, _projection: int | None = None) -> None:
+        """Raises DataError for a URL that libpq does not take."""
+        self._key, self._url = key, url
+        self._parameters, self._name = _parsed(url)
+        self._registry = sql.Identifier(self._name)
+        self._db: psycopg.Connection | None = None
+        self._lock = threading.RLock()
+        self._projection = _projection
+        self._own = _projection is not None  # not published yet: the number is known, not looked up
+        self._effort = -1
+
+    def close(self) -> None:
+        with self._lock:
+            if self._db is not None:
+                self._db.close()
+            self._db = None
+
+    # reading
+
+    def summary(self) -> Summary | None:
+        def work(db: psycopg.Connection) -> Summary | None:
+            if not self._exists(db):
+                return None
+            where = sql.SQL("id = %s") if self._own else sql.SQL(
+                "published AND gallery = %s AND model = %s AND head = %s AND dim = %s"
+            )  # fmt: skip
+            row = db.execute(
+                sql.SQL("SELECT id, format, faces, digest, last_id, revision, tuned FROM {} WHERE {}").format(
+                    self._registry, where
+                ),
+                (self._projection,) if self._own else self._whose,
+            ).fetchone()
+            if row is None:
+                return None
+            if row[1] != FORMAT:
+                raise EngineError(f"{self._url} was written by another facedex (format {row[1]}); upgrade this one")
+            self._projection = row[0]
+            return Summary(*row[2:])
+
+        return self._tried("search", work)
+
+    def search(self, z: np.ndarray, k: int, effort: int) -> Hits:
+        # A search never returns more rows than ef_search; beyond its limit, every row is looked at.
+        effort = 0 if not effort or k > LIMIT else min(max(effort, k), LIMIT)
+        rows_of = self._rows  # looks the number up, where it is not known yet
+        statement = sql.SQL(
+            "SELECT digest, near.id, near.z FROM (SELECT digest FROM {} WHERE id = {}) about LEFT JOIN "
+            "(SELECT id, z FROM {} ORDER BY z <+> %s LIMIT %s) near ON true"
+        ).format(self._registry, sql.Literal(self._projection), rows_of)
+
+        def work(db: psycopg.Connection) -> Hits:
+            if effort != self._effort:
+                # What was measured is what is used: the planner does not choose.
+                db.execute(f"SET enable_indexscan = {'on' if effort else 'off'}")
+                db.execute(f"SET enable_seqscan = {'off' if effort else 'on'}")
+                if effort:
+                    db.execute(f"SET hnsw.ef_search = {int(effort)}")
+                self._effort = effort
+            rows = db.execute(statement, (Vector(z), k), binary=True).fetchall()
+            if not rows:
+                raise _Outdated
+            found = [(i, vector.to_numpy()) for _, i, vector in rows if i is not None]
+            return Hits(
+                np.array([i for i, _ in found], np.int64),
+                np.array([vector for _, vector in found], np.float32).reshape(-1, self._key.dim), rows[0][0],
+            )  # fmt: skip
+
+        return self._tried("search", work)
+
+    def digests(self) -> dict[int, tuple[int, int]]:
+        statement = sql.SQL("SELECT id / {}, count(*), sum(mark)::bigint FROM {} GROUP BY 1").format(
+            sql.Literal(RANGE), self._rows
+        )
+        rows = self._tried("write", lambda db: db.execute(statement).fetchall(), seconds=0)
+        return {part: (count, total) for part, count, total in rows}
+
+    def marks(self, part: int) -> tuple[np.ndarray, np.ndarray]:
+        statement = sql.SQL("SELECT id, mark FROM {} WHERE id >= %s AND id < %s ORDER BY id").format(self._rows)
+        bounds = (part * RANGE, (part + 1) * RANGE)
+        rows = np.array(self._tried("write", lambda db: db.execute(statement, bounds).fetchall()), np.int64)
+        return rows.reshape(-1, 2)[:, 0], rows.reshape(-1, 2)[:, 1]
+
+    # writing
+
+    def add(self, ids: np.ndarray, marks: np.ndarray, z: np.ndarray, revision: int) -> None:
+        copy = sql.SQL("COPY {} (id, mark, z) FROM STDIN (FORMAT BINARY)").format(self._rows)
+        for at in range(0, len(ids), BATCH):
+            part = slice(at, at + BATCH)
+            rows = list(zip(ids[part].tolist(), marks[part].tolist(), z[part], strict=True))
+
+            def work(db: psycopg.Connection, rows: list[tuple[int, int, np.ndarray]] = rows) -> None:
+                # What an attempt whose end was not heard of has put in goes first, so that nothing counts twice.
+                gone, minus = self._deleted(db, [row[0] for row in rows])
+                with db.cursor().copy(copy) as into:
+                    into.set_types(["int8", "int8", "vector"])
+                    for row in rows:
+                        into.write_row(row)
+                plus = sum(row[1] for row in rows)
+                self._count(db, len(rows) - gone, plus - minus, rows[-1][0], revision)
+
+            self._changed(work)
+
+    def remove(self, ids: np.ndarray, revision: int) -> None:
+        for at in range(0, len(ids), BATCH):
+
+            def work(db: psycopg.Connection, part: list[int] = ids[at : at + BATCH].tolist()) -> None:
+                gone, minus = self._deleted(db, part)
+                self._count(db, -gone, -minus, 0, revision)
+
+            self._changed(work)
+        # Takes the rows out of table and graph, however few they are: pgvector overwrites the vectors of elements then.
+        vacuum = sql.SQL("VACUUM (INDEX_CLEANUP ON) {}").format(self._rows)
+        self._tried("write", lambda db: db.execute(vacuum), seconds=0)
+
+    def renewed(self) -> PostgresEngine:
+        def work(db: psycopg.Connection) -> int:
+            with db.transaction():
+                self._prepare(db)
+                for old in self._others(db, "AND NOT published"):  # of moves that were interrupted
+                    self._forget(db, old)
+                row = db.execute(
+                    sql.SQL(
+                        "INSERT INTO {} (gallery, model, head, dim, format) VALUES (%s, %s, %s, %s, %s) RETURNING id"
+                    ).format(self._registry),
+                    (*self._whose, FORMAT),
+                ).fetchone()
+                assert row is not None
+                # The column keeps its vectors in the row; an index of ids and marks alone serves comparisons.
+                db.execute(
+                    sql.SQL(
+                        "CREATE TABLE {} (id bigint NOT NULL, mark bigint NOT NULL, z vector({}) STORAGE PLAIN NOT NULL, "
+                        "PRIMARY KEY (id) INCLUDE (mark))"
+                    ).format(self._table(row[0]), sql.Literal(self._key.dim))
+                )
+            return row[0]
+
+        return PostgresEngine(self._url, self._key, self._tried("write", work))
+
+    def finish(self, graph: int) -> None:
+        m, ef = _GRAPHS[graph]
+        index = sql.Identifier(f"{self._name}_{self._projection}_z")
+
+        def work(db: psycopg.Connection) -> None:
+            db.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(index))
+            # The graph is built in memory as long as it fits (about the vectors and 600 bytes a face).
+            db.execute(
+                "SELECT set_config('maintenance_work_mem', greatest(pg_size_bytes(current_setting("
+                "'maintenance_work_mem')), least(%s, 2^30)::bigint) / 1024 || 'kB', false)",
+                ((self.summary() or Summary(0, 0, 0, 0, {})).faces * (4 * self._key.dim + 600),),
+            )
+            build = sql.SQL("CREATE INDEX {} ON {} USING hnsw (z vector_l1_ops) WITH (m = {}, ef_construction = {})")
+            statement = build.format(index, self._rows, sql.Literal(m), sql.Literal(ef))
+            try:
+                db.execute(statement)
+            except errors.DiskFull:  # shared memory, which containers have little of and parallel workers need
+                db.execute("SET max_parallel_maintenance_workers = 0")
+                db.execute(statement)
+            db.execute(sql.SQL("ANALYZE {}").format(self._rows))
+
+        self._tried("write", work, seconds=0)
+
+    def publish(self, revision: int, tuned: dict[str, Any]) -> None:
+        def work(db: psycopg.Connection) -> None:
+            with db.transaction():
+                for old in self._others(db, "AND id <> {}", self._projection):
+                    self._forget(db, old)
+                db.execute(
+                    sql.SQL("UPDATE {} SET published = true, revision = %s, tuned = %s WHERE id = %s").format(
+                        self._registry
+                    ),
+                    (revision, Jsonb(tuned), self._projection),
+                )
+
+        self._tried("write", work)
+
+    def drop(self) -> None:
+        def work(db: psycopg.Connection) -> None:
+            if self._exists(db):
+                with db.transaction():
+                    for old in self._others(db, ""):
+                        self._forget(db, old)
+
+        self._tried("write", work)
+
+    # parts
+
+    @property
+    def _whose(self) -> tuple[str, str, str, int]:
+        return self._key.gallery, self._key.model, self._key.head, self._key.dim
+
+    @property
+    def _rows(self) -> sql.Identifier:
+        if self._projection is None and self.summary() is None:
+            raise _Outdated
+        return self._table(self._projection)
+
+    def _table(self, projection: int | None) -> sql.Identifier:
+        return sql.Identifier(f"{self._name}_{projection}")
+
+    def _exists(self, db: psycopg.Connection) -> bool:
+        row = db.execute("SELECT to_regclass(%s)", (self._registry.as_string(db),)).fetchone()
+        return row is not None and row[0] is not None
+
+    def _prepare(self, db: psycopg.Connection) -> None:
+        """Make the table of projections where it is not there yet, one process at a time."""
+        db.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"facedex {self._name}",))
+        db.execute(
+            sql.SQL(
+                "CREATE TABLE IF NOT EXISTS {} (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, gallery uuid NOT NULL, "
+                "model text NOT NULL, head text NOT NULL, dim integer NOT NULL, format integer NOT NULL, "
+                "published boolean NOT NULL DEFAULT false, faces bigint NOT NULL DEFAULT 0, "
+                "digest bigint NOT NULL DEFAULT 0, last_id bigint NOT NULL DEFAULT 0, "
+                "revision bigint NOT NULL DEFAULT 0, tuned jsonb NOT NULL DEFAULT '{{}}')"
+            ).format(self._registry)
+        )
+
+    def _others(self, db: psycopg.Connection, which: str, *values: object) -> list[int]:
+        condition = sql.SQL(which).format(*map(sql.Literal, values))  # type: ignore[arg-type]
+        rows = db.execute(
+            sql.SQL("SELECT id FROM {} WHERE gallery = %s {} FOR UPDATE").format(self._registry, condition),
+            (self._key.gallery,),
+        ).fetchall()
+        return [row[0] for row in rows]
+
+    def _forget(self, db: psycopg.Connection, projection: int) -> None:
+        db.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(self._table(projection)))
+        db.execute(sql.SQL("DELETE FROM {} WHERE id = %s").format(self._registry), (projection,))
+
+    def _changed(self, work: Callable[[psycopg.Connection], None]) -> None:
+        """One change of the rows, and of the row that sums them up, in one transaction."""
+
+        def whole(db: psycopg.Connection) -> None:
+            rows = self._rows  # looks the number up, outside of the transaction
+            with db.transaction():
+                db.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(rows))
+                work(db)
+
+        self._tried("write", whole)
+
+    def _deleted(self, db: psycopg.Connection, ids: list[int]) -> tuple[int, int]:
+        """Delete rows; how many there were, and the sum of their marks."""
+        row = db.execute(
+            sql.SQL(
+                "WITH gone AS (DELETE FROM {} WHERE id = ANY(%s) RETURNING mark) "
+                "SELECT count(*), coalesce(sum(mark), 0)::bigint FROM gone"
+            ).format(self._rows),
+            (ids,),
+        ).fetchone()
+        assert row is not None
+        return row
+
+    def _count(self, db: psycopg.Connection, faces: int, digest: int, last_id: int, revision: int) -> None:
+        done = db.execute(
+            sql.SQL(
+                "UPDATE {} SET faces = faces + %s, digest = (digest + %s) %% {}, last_id = greatest(last_id, %s), "
+                "revision = greatest(revision, %s) WHERE id = %s"
+            ).format(self._registry, sql.Literal(MODULUS)),
+            (faces, digest % MODULUS, last_id, revision, self._projection),
+        )
+        if not done.rowcount:
+            raise _Outdated
+
+    # connecting
+
+    def _tried(self, kind: str, work: Callable[[psycopg.Connection], T], seconds: int | None = None) -> T:
+        """Do something, again after a pause when the connection breaks, as long as patience lasts."""
+        if seconds is None:
+            seconds = _SEARCH_SECONDS if kind == "search" else _WRITE_SECONDS
+        until, pause = time.monotonic() + _PATIENCE[kind], _PAUSE
+        with self._lock:
+            while True:
+                try:
+                    return self._timed(work, seconds)
+                except (errors.UndefinedTable, errors.InvalidSchemaName):
+                    self._projection = self._projection if self._own else None
+                    raise _Outdated from None
+                except errors.QueryCanceled:
+                    raise EngineAway(
+                        f"{self._url} did not answer within {seconds} seconds; try again when it has less to do"
+                    ) from None
+                except (errors.DiskFull, errors.ReadOnlySqlTransaction, errors.OutOfMemory) as error:
+                    raise EngineError(f"{self._url} cannot take this ({_said(error)}); what is in the gallery is safe, "
+                                      "try again when that is mended") from None  # fmt: skip
+                except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                    self.close()
+                    if time.monotonic() + pause > until:
+                        raise EngineAway(
+                            f"{self._url} does not answer ({_said(error)}); start it, or bring the index back into the "
+                            "gallery's folder by `facedex reindex --index files`"
+                        ) from None
+                    time.sleep(pause)
+                    pause *= 2
+                except psycopg.Error as error:
+                    raise EngineError(f"{self._url} refuses ({_said(error)}); see to that, or bring the index back by "
+                                      "`facedex reindex --index files`") from None  # fmt: skip
+
+    def _timed(self, work: Callable[[psycopg.Connection], T], seconds: int) -> T:
+        db = self._connected()
+        outer = db.info.transaction_status == psycopg.pq.TransactionStatus.IDLE and seconds != _SEARCH_SECONDS
+        if outer:
+            db.execute(f"SET statement_timeout = {1000 * seconds}")
+        try:
+            return work(db)
+        finally:
+            if outer:
+                with suppress(psycopg.Error):
+                    db.execute(f"SET statement_timeout = {1000 * _SEARCH_SECONDS}")
+
+    def _connected(self) -> psycopg.Connection:
+        if self._db is None or self._db.closed:
+            db = psycopg.connect(self._parameters, autocommit=True)
+            try:
+                db.execute(f"SET statement_timeout = {1000 * _SEARCH_SECONDS}")
+                with suppress(errors.InsufficientPrivilege, errors.UndefinedFile, errors.FeatureNotSupported,
+                              errors.UniqueViolation, errors.ReadOnlySqlTransaction):  # fmt: skip
+                    db.execute("CREATE EXTENSION IF NOT EXISTS vector")
+                row = db.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
+                if row is None or tuple(int(part) for part in re.findall(r"\d+", row[0])[:2]) < (0, 7):
+                    raise EngineError(
+                        f"{self._url} has no pgvector 0.7 or newer; have its owner install it and run CREATE EXTENSION vector"
+                    )
+                register_vector(db)
+                db.execute("SELECT '[1]'::vector")  # loads the library, so that hnsw.ef_search is known
+            except BaseException:
+                db.close()
+                raise
+            self._db, self._effort = db, -1
+        return self._db
+
+
+def _parsed(url: str) -> tuple[str, str]:
+    """What libpq is given, and the table's name. Raises DataError."""
+    parts = urlsplit(url)
+    query = parse_qsl(parts.query)
+    name = dict(query).get("table", TABLE)
+    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,39}", name):
+        raise DataError(f"{name!r} cannot be a table's name; take small letters, digits and _, forty at most")
+    rest = urlunsplit(parts._replace(query=urlencode([pair for pair in query if pair[0] != "table"])))
+    try:
+        given = conninfo_to_dict(rest)
+    except psycopg.Error as error:
+        raise DataError(f"{url} cannot be used ({_said(error)}); check the URL") from None
+    # A host that vanished is noticed within seconds, not when TCP gives up.
+    ours: dict[str, Any] = {"connect_timeout": _CONNECT_SECONDS, "application_name": "facedex", "tcp_user_timeout": 10_000,
+            "keepalives_idle": 30, "keepalives_interval": 5, "keepalives_count": 3}  # fmt: skip
+    return make_conninfo("", **{**ours, **given}), name
+
+
+def _said(error: Exception) -> str:
+    """An engine's message on one line."""
+    return re.sub(r"\s+", " ", str(error)).strip().rstrip(".;") or type(error).__name__

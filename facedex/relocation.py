@@ -1,0 +1,100 @@
+"""Where a gallery's index is kept, changed: into a search engine, to another one, or back into the gallery's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from facedex import search
+from facedex.engine import FILES, Binding, Key, new_place, open_engine, read_binding, write_binding
+from facedex.errors import EngineAway, EngineError, GalleryError
+from facedex.lookup import Lookup
+
+
+def move(folder: Path, lookup: Lookup, index: str, coverage: float | None, write_files: Callable[[], None]) -> None:
+    """Build the index in another place (a URL, or FILES by `write_files`), and only then give up the former one, which
+    `sweep` clears; whoever calls holds the writer's place. Raises as Remote.rebuild; nothing has moved then.
+    """
+    try:
+        former = read_binding(folder)
+    except EngineError:
+        former = Binding()
+    place = _place(lookup, former, index)
+    if index == FILES:
+        write_files()
+    else:
+        if place != former.place:
+            _note(folder, replace(former, left=(*(one for one in former.left if one != place), place)))
+        remote = lookup.remote_at(Binding(*place))
+        try:
+            remote.rebuild(coverage)
+        finally:
+            remote.close()
+    left = [
+        one
+        for one in (*former.left, former.place)
+        if one != place and one[0] != FILES and not _is_anothers(lookup, one)
+    ]
+    _note(folder, Binding(*place, left=tuple(dict.fromkeys(left))))
+    lookup.forget()
+    if index != FILES:
+        search.discard(folder)
+
+
+def sweep(folder: Path) -> None:
+    """Delete the rows that a move left in other engines; whoever calls holds the writer's place.
+
+    Raises EngineAway where one does not answer, EngineError where it refuses: what is noted stays noted.
+    """
+    binding, failed = read_binding(folder), None
+    if not binding.left:
+        return
+    for place in binding.left:
+        engine = open_engine(place[0], Key(place[1], "", "", 0))
+        try:
+            engine.drop()
+            binding = replace(binding, left=tuple(one for one in binding.left if one != place))
+        except EngineError as error:
+            failed = error
+        finally:
+            engine.close()
+    _note(folder, binding)
+    if failed is not None:
+        kind = EngineAway if isinstance(failed, EngineAway) else EngineError
+        raise kind(
+            f"Done; but the former engine still holds rows of {folder}: run `facedex reindex` again to clear them ({failed})"
+        )
+
+
+def _place(lookup: Lookup, former: Binding, index: str) -> tuple[str, str]:
+    """The place to move to: one that is known already, unless a copy of this gallery has gone on there."""
+    if index == FILES:
+        return Binding().place
+    for place in (former.place, *former.left):
+        if place[0] == index:
+            remote = lookup.remote_at(Binding(*place))
+            try:
+                if not remote.is_ahead():
+                    return place
+            finally:
+                remote.close()
+    return new_place(index)
+
+
+def _is_anothers(lookup: Lookup, place: tuple[str, str]) -> bool:
+    """Whether a copy of this gallery has gone on in a place, whose rows are that one's then."""
+    remote = lookup.remote_at(Binding(*place))
+    try:
+        return remote.is_ahead()
+    except EngineError:
+        return False
+    finally:
+        remote.close()
+
+
+def _note(folder: Path, binding: Binding) -> None:
+    try:
+        write_binding(folder, binding)
+    except OSError as error:
+        raise GalleryError(f"{folder} cannot be written ({error.strerror}); check space and permissions") from None

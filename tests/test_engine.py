@@ -1,0 +1,566 @@
+"""A gallery's index wherever it is: one contract for the index in files and a real PostgreSQL; and what only an engine does."""
+
+import json
+import shutil
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from engines import face_like, silent_port, start_server
+from helpers import make_model, near, people, record, sha
+
+from facedex import cli, doctor
+from facedex.backup import backup, restore
+from facedex.engine import BINDING_FILE, FILES, Key, Outdated, open_engine, read_binding
+from facedex.errors import DataError, EngineAway, EngineError, MissingExtra, PersonNotFound
+from facedex.gallery import Gallery
+from facedex.search import INDEX_FILE, MANIFEST_FILE
+from facedex.store import FaceRecord, Store
+
+FACES = face_like(1300)
+
+
+@pytest.fixture(scope="session")
+def server():
+    started = start_server()
+    yield started
+    started.close()
+
+
+@pytest.fixture(params=["flat", "bytes", "halfbytes", "postgresql"])
+def where(request):
+    """Moves a gallery's index to one place or another."""
+    if request.param != "postgresql":
+        return lambda opened, **more: opened.reindex(kind=request.param, **more)
+    server = request.getfixturevalue("server")
+    return lambda opened, **more: opened.reindex(index=server.url(), **more)
+
+
+def answers(opened, probes, **options):
+    return [[(one.name, one.logit) for one in opened.match(probe, **options)] for probe in probes]
+
+
+def rows(server, opened):
+    """Of a gallery's table in the engine: ids, as they are there."""
+    remote = opened._lookup.remote()
+    remote._engine.summary()
+    return [i for (i,) in server.sql(f"SELECT id FROM {table(opened)} ORDER BY id")]
+
+
+def table(opened):
+    engine = opened._lookup.remote()._engine
+    engine.summary()
+    return f"{engine._name}_{engine._projection}"
+
+
+@pytest.fixture
+def small(tmp_path, server):
+    """300 people, whose index is in the engine."""
+    with Gallery(tmp_path / "g", create=True) as opened:
+        opened.add_faces(people(FACES[:300, 0]))
+        opened.reindex(index=server.url())
+        yield opened
+
+
+# the contract
+
+
+def test_every_index_answers_as_the_head_does_with_everybody(tmp_path, where):
+    with Gallery(tmp_path / "g", create=True) as opened:
+        opened.add_faces(people(FACES[:1200, 0]))
+        where(opened)
+        opened.add_faces(people(FACES[1200:, 0], "late"))
+        probes = [*FACES[:25, 1], *FACES[1200:1205, 1], *face_like(10, seed=9)[:, 0]]
+        found, truth = answers(opened, probes), answers(opened, probes, exhaustive=True)
+        assert [a[0] for a in found] == [b[0] for b in truth]
+        assert np.mean([a == b for a, b in zip(found, truth, strict=True)]) >= 0.95
+
+
+def test_what_an_index_finds_is_bounded_from_below_and_ascending(tmp_path, where):
+    with Gallery(tmp_path / "g", create=True) as opened:
+        opened.add_faces(people(FACES[:1200, 0]))
+        where(opened)
+        opened.add_faces(people(FACES[1200:1210, 0], "late"))
+        projection, state = opened._lookup._refreshed()
+        assert len(projection) == state.faces == 1210
+        z = opened.head.project(FACES[:1210, 0])
+        for number in (0, 700, 1205):
+            with opened._store.snapshot():
+                found = projection.search(opened.head.project(FACES[number, 1][None])[0], 56)
+            true = np.abs(z[found.rows - 1].astype(np.float64) - opened.head.project(FACES[number, 1])).sum(1)
+            assert len(set(found.rows.tolist())) == len(found.rows) >= 56
+            assert np.all(np.diff(found.bounds) >= 0) and np.all(found.bounds <= true)
+            assert 0 < found.horizon < np.inf and number + 1 in found.rows
+
+
+def test_candidates_are_people_not_photos(tmp_path, where):
+    """Somebody with ninety photos does not push the others out."""
+    crowd = [record("many", near(FACES[0, 0], i, 0.1)) for i in range(90)]
+    with Gallery(tmp_path / "g", create=True) as opened:
+        opened.add_faces([*people(FACES[:1200, 0]), *crowd])
+        where(opened)
+        found = answers(opened, [FACES[0, 1]], top=30)
+        assert found == answers(opened, [FACES[0, 1]], top=30, exhaustive=True)
+        assert len({name for name, _ in found[0]}) == 30
+
+
+def test_incremental_enrolment_equals_bulk(tmp_path, where, request):
+    approximate = request.node.callspec.params["where"] in ("halfbytes", "postgresql")
+    probes, kept = FACES[:40, 1], []
+    for name, blocks in (("bulk", [1300]), ("steps", [1100, 1, 199])):
+        with Gallery(tmp_path / name, create=True) as opened:
+            records = people(FACES[:1300, 0])
+            for number, size in enumerate(blocks):
+                opened.add_faces(records[:size])
+                records = records[size:]
+                if number == 0:
+                    where(opened)
+            kept.append(answers(opened, probes))
+    assert [found[0] for found in kept[0]] == [found[0] for found in kept[1]]
+    # An approximate index may miss one of the five nearest, now and then, by what it was built of.
+    assert np.mean([a == b for a, b in zip(*kept, strict=True)]) >= (0.95 if approximate else 1)
+
+
+def test_nobody_who_was_removed_is_named_by_any_reader(tmp_path, where):
+    with Gallery(tmp_path / "g", create=True) as opened, Gallery(tmp_path / "g") as reader:
+        opened.add_faces(people(FACES[:1200, 0]))
+        where(opened)
+        assert reader.match(FACES[5, 0])[0].name == "person0005"
+        opened.remove("person0005")
+        for one in (opened, reader):
+            assert "person0005" not in [found.name for found in one.match(FACES[5, 0], top=1199)]
+        with pytest.raises(PersonNotFound):
+            opened.remove("person0005")
+        assert answers(reader, FACES[:20, 1]) == answers(reader, FACES[:20, 1], exhaustive=True)
+
+
+def test_renamed_and_merged_people_are_found_by_their_new_names(tmp_path, where):
+    with Gallery(tmp_path / "g", create=True) as opened, Gallery(tmp_path / "g") as reader:
+        opened.add_faces(people(FACES[:1200, 0]))
+        where(opened)
+        assert reader.match(FACES[7, 0])[0].name == "person0007"
+        opened.rename("person0007", "Ada")
+        opened.merge("person0008", "Ada")
+        assert [reader.match(FACES[i, 0])[0].name for i in (7, 8)] == ["Ada", "Ada"]
+        assert answers(reader, FACES[:20, 1]) == answers(reader, FACES[:20, 1], exhaustive=True)
+
+
+def test_another_head_has_an_index_of_its_own(tmp_path, where):
+    model = make_model(tmp_path / "other.safetensors", v=np.random.default_rng(0).normal(0, 2, 128))
+    with Gallery(tmp_path / "g", create=True) as opened:
+        opened.add_faces(people(FACES[:1200, 0]))
+        where(opened)
+        before = answers(opened, FACES[:10, 1])
+        opened.reindex(model=model)
+        after = answers(opened, FACES[:10, 1])
+        assert after != before and after == answers(opened, FACES[:10, 1], exhaustive=True)
+
+
+def test_an_empty_gallery_names_nobody(tmp_path, where):
+    with Gallery(tmp_path / "g", create=True) as opened:
+        where(opened)
+        assert opened.match(FACES[0, 0]) == []
+        opened.add_faces(people(FACES[:3, 0]))
+        assert opened.match(FACES[1, 0])[0].name == "person0001"
+        opened.remove("person0000", "person0001", "person0002")
+        assert opened.match(FACES[0, 0]) == []
+
+
+# moving
+
+
+def test_a_move_leaves_one_index_and_a_note_without_secrets(tmp_path, server, monkeypatch):
+    monkeypatch.setenv("PGPASSWORD", "opensesame")
+    with Gallery(tmp_path / "g", create=True) as opened:
+        opened.add_faces(people(FACES[:100, 0]))
+        opened.reindex()
+        url = server.url()
+        opened.reindex(index=url)
+        assert not (opened.folder / INDEX_FILE).exists() and not (opened.folder / MANIFEST_FILE).exists()
+        assert "opensesame" not in (opened.folder / BINDING_FILE).read_text()
+        assert read_binding(opened.folder).url == url and rows(server, opened) == list(range(1, 101))
+        name = table(opened).rsplit("_", 1)[0]
+        opened.reindex(index=FILES)
+        assert (opened.folder / INDEX_FILE).exists() and not (opened.folder / BINDING_FILE).exists()
+        assert server.sql(f"SELECT count(*) FROM {name}") == [(0,)]
+        assert server.sql("SELECT to_regclass(%s)", f"{name}_1") == [(None,)]
+        assert opened.match(FACES[3, 0])[0].name == "person0003"
+
+
+def test_from_one_engine_to_another_nothing_is_left_behind(small, server):
+    former = table(small)
+    small.reindex(index=server.url())
+    assert table(small) != former and server.sql("SELECT to_regclass(%s)", former) == [(None,)]
+    assert read_binding(small.folder).left == ()
+    assert small.match(FACES[3, 0])[0].name == "person0003"
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("postgresql://me:secret@host/db", "PGPASSWORD"),
+        ("postgresql://me@host/db?password=secret", "PGPASSWORD"),
+        ("qdrant://host:6333/name", "postgresql://"),
+        ("elsewhere", "postgresql://"),
+        ("postgresql://host/db?table=x;drop", "table"),
+        ("postgresql://host/db?nonsense=1", "check the URL"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_refused_and_nothing_is_kept(tmp_path, url, says):
+    pytest.importorskip("psycopg", reason="needs the extra pgvector")
+    with Gallery(tmp_path / "g", create=True) as opened:
+        opened.add_faces(people(FACES[:5, 0]))
+        with pytest.raises(DataError, match=says):
+            opened.reindex(index=url)
+        assert "secret" not in "".join(p.read_bytes().decode("latin1") for p in opened.folder.glob("*.json"))
+        assert opened.match(FACES[3, 0])[0].name == "person0003"
+
+
+def test_without_the_extra_it_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.delitem(sys.modules, "facedex.postgresql", raising=False)
+    with Gallery(tmp_path / "g", create=True) as opened, pytest.raises(MissingExtra, match=r"facedex\[pgvector\]"):
+        opened.reindex(index="postgresql://host/db")
+
+
+def test_a_move_that_fails_leaves_the_index_where_it_was(tmp_path, server):
+    with Gallery(tmp_path / "g", create=True) as opened:
+        opened.add_faces(people(FACES[:100, 0]))
+        url = server.url()
+        with server.away(), pytest.raises(EngineAway):
+            opened.reindex(index=url)
+        assert opened.match(FACES[3, 0])[0].name == "person0003" and read_binding(opened.folder).url == FILES
+        opened.reindex(index=url)
+        assert read_binding(opened.folder).left == () and opened.match(FACES[3, 0])[0].name == "person0003"
+
+
+def test_rows_of_an_engine_that_is_away_are_not_forgotten(small, server):
+    former = table(small)
+    with server.away(), pytest.raises(EngineAway, match="still holds rows"):
+        small.reindex(index=FILES)
+    assert small.match(FACES[3, 0])[0].name == "person0003"
+    small.reindex()
+    assert server.sql("SELECT to_regclass(%s)", former) == [(None,)] and not (small.folder / BINDING_FILE).exists()
+
+
+def test_an_altered_note_is_refused_and_can_be_replaced(small):
+    path = small.folder / BINDING_FILE
+    path.write_text(json.dumps({**json.loads(path.read_text()), "gallery": "0" * 8}))
+    with Gallery(small.folder) as fresh:
+        with pytest.raises(EngineError, match="--index"):
+            fresh.match(FACES[0, 0])
+        fresh.reindex(index=FILES)
+        assert fresh.match(FACES[3, 0])[0].name == "person0003"
+
+
+def test_a_backup_comes_back_with_its_index_in_files(small, server, tmp_path):
+    backup(small.folder, tmp_path / "b.tar")
+    restore(tmp_path / "b.tar", tmp_path / "back")
+    with Gallery(tmp_path / "back") as again:
+        assert again.match(FACES[3, 0])[0].name == "person0003" and read_binding(again.folder).url == FILES
+        again.remove("person0003")
+    assert 4 in rows(server, small)
+
+
+# an engine that is away
+
+
+def test_away_at_opening(small, server):
+    with server.away(), Gallery(small.folder) as opened:
+        assert len(opened.people()) == 300
+        with pytest.raises(EngineAway, match="does not answer"):
+            opened.match(FACES[0, 0])
+        assert opened.match(FACES[3, 0], exhaustive=True)[0].name == "person0003"
+
+
+def test_what_was_enrolled_while_it_was_away_is_found_when_it_is_back(small, server):
+    with server.away(), pytest.raises(EngineAway, match="safe"):
+        small.add_faces(people(FACES[300:320, 0], "late"))
+    assert small.faces == 320
+    with Gallery(small.folder) as reader:
+        assert reader.match(FACES[305, 0])[0].name == "late0005"
+    assert rows(server, small) == list(range(1, 321))
+
+
+def test_who_was_removed_while_it_was_away_is_never_named_and_goes_when_it_is_back(small, server):
+    with Gallery(small.folder) as reader:
+        assert reader.match(FACES[7, 0])[0].name == "person0007"
+        with server.away(), pytest.raises(EngineAway, match="Nobody is named"):
+            small.remove("person0007", "person0100")
+        with small._writing():  # so that the reader cannot put it right, and has to leave it out itself
+            assert 8 in rows(server, small)
+            found = [one.name for one in reader.match(FACES[7, 0], top=299)]
+            assert not {"person0007", "person0100"} & set(found) and len(found) == 298
+            assert 8 in rows(server, small)
+        time.sleep(1.1)  # a reader does not look at every query whether the engine can be put right
+        assert "person0007" not in [one.name for one in reader.match(FACES[7, 0], top=10)]
+        assert not {8, 101} & set(rows(server, small))
+
+
+def test_a_reader_that_cannot_write_searches_what_is_missing_beside_the_engine(small, server):
+    with server.away(), pytest.raises(EngineAway):
+        small.add_faces(people(FACES[300:320, 0], "late"))
+    with Gallery(small.folder) as reader, small._writing():
+        assert reader.match(FACES[305, 0])[0].name == "late0005"
+        assert answers(reader, FACES[:10, 1]) == answers(reader, FACES[:10, 1], exhaustive=True)
+        assert len(rows(server, small)) == 300
+
+
+def test_a_restart_between_two_queries_is_not_noticed(small, server):
+    assert small.match(FACES[3, 0])[0].name == "person0003"
+    server.stop()
+    server.start()
+    assert small.match(FACES[4, 0])[0].name == "person0004"
+    server.stop()
+    server.start()
+    small.add_faces(people(FACES[300:310, 0], "late"))
+    assert rows(server, small) == list(range(1, 311))
+
+
+def test_searching_while_the_server_goes_and_comes(small, server):
+    """Every answer is right or an error that says so."""
+    seen, stop = [], threading.Event()
+
+    def ask():
+        with Gallery(small.folder) as reader:
+            while not stop.is_set():
+                number = len(seen) % 300
+                try:
+                    seen.append(reader.match(FACES[number, 0])[0].name == f"person{number:04d}")
+                except EngineAway:
+                    seen.append(None)
+                except BaseException as error:
+                    seen.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    for pause in (0.5, 4):
+        time.sleep(0.5)
+        server.stop()
+        time.sleep(pause)
+        server.start()
+        before = len(seen)
+        until = time.monotonic() + 20
+        while len(seen) < before + 5 and time.monotonic() < until:
+            time.sleep(0.05)
+    stop.set()
+    thread.join(30)
+    assert set(seen) <= {True, None} and seen[-1] is True and len(seen) > 5
+
+
+def test_connections_that_break_while_rows_are_sent_lose_and_double_nothing(small, server, monkeypatch):
+    from facedex import postgresql
+
+    monkeypatch.setattr(postgresql, "BATCH", 100)
+    stop = threading.Event()
+
+    def break_connections():
+        while not stop.wait(0.15):
+            server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'facedex'")
+
+    thread = threading.Thread(target=break_connections)
+    thread.start()
+    try:
+        small.add_faces(people(FACES[300:, 0], "late"), block=500)
+    except EngineAway:  # it may be that none of its attempts got through
+        pass
+    finally:
+        stop.set()
+        thread.join()
+    assert small.match(FACES[1200, 0])[0].name == "late0900"
+    assert rows(server, small) == list(range(1, 1301)) and small._lookup.remote().audit()
+
+
+def test_a_server_that_says_nothing_is_given_up_in_time(tmp_path):
+    pytest.importorskip("psycopg", reason="needs the extra pgvector")
+    with Gallery(tmp_path / "g", create=True) as opened, silent_port() as port:
+        opened.add_faces(people(FACES[:5, 0]))
+        start = time.monotonic()
+        with pytest.raises(EngineAway, match="does not answer"):
+            opened.reindex(index=f"postgresql://me@127.0.0.1:{port}/db?connect_timeout=2")
+        assert time.monotonic() - start < 20
+
+
+def test_a_search_that_takes_too_long_is_given_up(small, server, monkeypatch):
+    import psycopg
+
+    from facedex import postgresql
+
+    small._lookup.remote().close()
+    monkeypatch.setattr(postgresql, "_SEARCH_SECONDS", 1)
+    name = table(small)
+    with psycopg.connect(server.address) as other:
+        other.execute(f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(EngineAway, match="within 1 seconds"):
+            small.match(FACES[3, 0])
+    assert small.match(FACES[3, 0])[0].name == "person0003"
+
+
+# an engine that holds something else
+
+
+def test_a_vector_that_was_changed_there_is_noticed_and_mended(small, server):
+    server.sql(f"UPDATE {table(small)} SET z = (SELECT z FROM {table(small)} WHERE id = 9) WHERE id = 4")
+    with pytest.raises(EngineError, match="reindex"):
+        small.match(FACES[8, 0])
+    assert {"index": "repaired"}.items() <= {f.part: f.state for f in doctor.examine(small.folder)}.items()
+    assert small.match(FACES[3, 0])[0].name == "person0003"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM {rows} WHERE id < 50",
+        "UPDATE {rows} SET id = id + 1000 WHERE id > 280",
+        "INSERT INTO {rows} SELECT id + 5000, mark, z FROM {rows}",
+        "UPDATE {rows} SET mark = 7 WHERE id = 30",
+        "DROP TABLE {rows}",
+        "TRUNCATE {rows}",
+    ],
+)
+def test_the_doctor_finds_rows_that_do_not_belong_and_puts_them_right(small, server, damage):
+    server.sql(damage.format(rows=table(small)))
+    found = {finding.part: finding.state for finding in doctor.examine(small.folder)}
+    assert found["index"] == "repaired"
+    assert rows(server, small) == list(range(1, 301)) and small._lookup.remote().audit()
+    assert {f.state for f in doctor.examine(small.folder)} == {"sound"}
+    assert answers(small, FACES[:10, 1]) == answers(small, FACES[:10, 1], exhaustive=True)
+
+
+def test_an_engine_that_lost_everything_is_filled_again(small, server):
+    name = table(small)
+    server.sql(f"DROP TABLE {name}")
+    server.sql(f"DROP TABLE {name.rsplit('_', 1)[0]}")
+    with Gallery(small.folder) as reader:
+        assert reader.match(FACES[3, 0])[0].name == "person0003"
+    assert rows(server, small) == list(range(1, 301))
+
+
+def test_two_galleries_in_one_table_do_not_see_each_other(tmp_path, server):
+    url = server.url()
+    with Gallery(tmp_path / "a", create=True) as a, Gallery(tmp_path / "b", create=True) as b:
+        a.add_faces(people(FACES[:200, 0], "a"))
+        b.add_faces(people(FACES[200:400, 0], "b"))
+        a.reindex(index=url)
+        b.reindex(index=url)
+        assert table(a) != table(b) and table(a).rsplit("_", 1)[0] == table(b).rsplit("_", 1)[0]
+        for opened, initial in ((a, "a"), (b, "b")):
+            assert {one.name[0] for probe in FACES[:400:40, 0] for one in opened.match(probe, top=20)} == {initial}
+        a.remove("a0007")
+        a.reindex(index=FILES)
+        assert len(rows(server, b)) == 200 and b.match(FACES[207, 0])[0].name == "b0007"
+
+
+def test_rows_of_another_model_are_not_found(small, server):
+    binding, state = read_binding(small.folder), small._store.state
+    for key in (
+        Key(binding.gallery, "0" * 64, small.model.head_fingerprint, 128),
+        Key(binding.gallery, state.model, "0" * 64, 128),
+        Key(binding.gallery, state.model, small.model.head_fingerprint, 64),
+        Key("12345678-1234-1234-1234-123456789012", state.model, small.model.head_fingerprint, 128),
+    ):
+        engine = open_engine(binding.url, key)
+        assert engine.summary() is None
+        with pytest.raises(Outdated):
+            engine.search(np.zeros(key.dim, np.float32), 5, 0)
+        engine.close()
+
+
+def test_of_a_gallery_that_moved_to_another_model_one_index_is_left(small, server, tmp_path):
+    former = table(small)
+    small.reindex(model=make_model(tmp_path / "other.safetensors", v=np.linspace(-1, 1, 128)))
+    assert table(small) != former and server.sql("SELECT to_regclass(%s)", former) == [(None,)]
+
+
+def test_a_copy_of_a_gallery_does_not_take_the_rows_of_the_first(small, server, tmp_path):
+    small.close()
+    shutil.copytree(small.folder, tmp_path / "copy")
+    with Gallery(small.folder) as first, Gallery(tmp_path / "copy") as second:
+        first.add_faces(people(FACES[300:310, 0], "late"))
+        with pytest.raises(EngineError, match="--index URL"):
+            second.match(FACES[0, 0])
+        second.reindex(index=read_binding(second.folder).url)
+        assert table(first) != table(second)
+        assert second.match(FACES[3, 0])[0].name == "person0003" and len(rows(server, first)) == 310
+
+
+# tuning, and what a deletion leaves
+
+
+def test_the_search_is_tuned_until_it_reaches_the_coverage_it_was_asked_for(tmp_path, server):
+    faces = face_like(2500, seed=5)
+    with Gallery(tmp_path / "g", create=True) as opened:
+        opened.add_faces(people(faces[:, 0]))
+        tuned = []
+        for coverage in (0.9, 0.995):
+            opened.reindex(index=server.url(), coverage=coverage)
+            tuned.append(opened._lookup.remote()._engine.summary().tuned)
+            assert tuned[-1]["coverage"] == coverage and coverage <= tuned[-1]["measured"] <= 1
+            assert tuned[-1]["probes"] == 250 and tuned[-1]["faces"] == 2500
+        assert 0 < tuned[0]["effort"] < tuned[1]["effort"]
+        # On other photos of people enrolled, which had no part in the tuning.
+        z, engine = opened.head.project(faces[:, 0]), opened._lookup.remote()._engine
+        found = []
+        for probe in opened.head.project(faces[:200, 1]):
+            nearest = np.argsort(np.abs(z - probe).sum(1))[:5] + 1
+            found.append(np.isin(nearest, engine.search(probe, 56, tuned[1]["effort"]).ids))
+        assert np.mean(found) >= 0.98
+        opened.reindex()
+        assert opened._lookup.remote()._engine.summary().tuned["coverage"] == 0.995
+
+
+def test_a_gallery_that_doubled_is_tuned_anew(tmp_path, server):
+    with Gallery(tmp_path / "g", create=True) as opened:
+        opened.add_faces(people(FACES[:600, 0]))
+        opened.reindex(index=server.url())
+        assert opened._lookup.remote()._engine.summary().tuned["effort"] == 0  # so few are all looked at
+        opened.add_faces(people(FACES[600:, 0], "late"))
+        tuned = opened._lookup.remote()._engine.summary().tuned
+        assert tuned["faces"] == 1300 and tuned["effort"] > 0
+
+
+def test_a_deleted_face_is_out_of_the_table_and_out_of_the_graph(tmp_path, server):
+    with Gallery(tmp_path / "g", create=True) as opened:
+        opened.add_faces(people(FACES[:, 0]))
+        opened.reindex(index=server.url())
+        name = table(opened)
+        path = server.folder / "d" / server.sql("SELECT pg_relation_filepath(%s)", f"{name}_z")[0][0]
+        server.sql("CHECKPOINT")
+        floats = opened.head.project(FACES[9, 0]).tobytes()
+        assert floats in path.read_bytes()
+        opened.remove("person0009")
+        server.sql("CHECKPOINT")
+        assert floats not in path.read_bytes()
+        assert server.sql(f"SELECT count(*) FROM {name} WHERE id = 10") == [(0,)]
+
+
+# the command line
+
+
+def test_the_command_line_moves_the_index_and_says_in_a_line_what_is_wrong(tmp_path, server, capsys, monkeypatch):
+    def run(*arguments):
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["facedex", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        return caught.value.code or 0, capsys.readouterr().err
+
+    folder = tmp_path / "g"
+    with Gallery(folder, create=True) as opened:
+        opened.add_faces(
+            [FaceRecord("Ada", FACES[0, 0], (1.0, 2.0, 30.0, 40.0), 0.9, 20.0, "/photos/ada.jpg", sha("ada"))]
+        )
+    assert run("reindex", "-g", folder, "--index", server.url())[0] == 0
+    assert run("doctor", "-g", folder)[0] == 0
+    with server.away():
+        code, said = run("doctor", "-g", folder)
+        assert code == 2
+        code, said = run("reindex", "-g", folder)
+        assert code == 2 and said.count("\n") == 1 and "does not answer" in said
+    code, said = run("reindex", "-g", folder, "--index", "postgresql://a:b@c/d")
+    assert code == 2 and said.count("\n") == 1 and "PGPASSWORD" in said
+    assert run("remove", "Ada", "--yes", "-g", folder)[0] == 0
+    with Store(folder) as store:
+        assert store.count() == (0, 0)
