@@ -1,8 +1,8 @@
 """Turn a trained model's embeddings evenly over their coordinates, and train its head and calibration again.
 
-    python scripts/rehead.py MODEL DATA --validation DATA [--corrections CSV] [--cache DIR] --output MODEL
+    python scripts/rehead.py MODEL DATA --validation DATA [--corrections CSV] [--cache DIR] [--turned] --output MODEL
 
-For models whose targets were not turned so while they were trained. The turn is folded into the encoder's last layer:
+For models whose targets were not turned so while they were trained; with --turned the head alone is trained. The turn is folded into the encoder's last layer:
 no cosine changes, but L1 distances come nearer to it (see training/teachers.py, `evenly`). DATA are aligned faces; the
 split of the validation people is that of `facedex train`. Prints head and cosine side by side.
 """
@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--corrections", type=Path)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--people", type=int, default=2000, help="of DATA, to train the head on")
+    parser.add_argument("--turned", action="store_true", help="the embeddings are turned already")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
@@ -50,16 +51,17 @@ def main() -> None:
     file = read_model(options.model)
     model = from_file(file)
     show("as it was", model, choosing)
-    turn = torch.from_numpy(evenly(model.encoder.dim)).float()
-    with torch.no_grad():
-        model.encoder.project.weight.copy_(turn.T @ model.encoder.project.weight)
-        model.encoder.project.bias.copy_(turn.T @ model.encoder.project.bias)
+    if not options.turned:
+        turn = torch.from_numpy(evenly(model.encoder.dim)).float()
+        with torch.no_grad():
+            model.encoder.project.weight.copy_(turn.T @ model.encoder.project.weight)
+            model.encoder.project.bias.copy_(turn.T @ model.encoder.project.bias)
     head = fit_head(
         model.embed_crops(known.crops112()), known.people, model.embed_crops(choosing.crops112()), choosing.people,
         options.seed,
     )  # fmt: skip
     model.head.load_state_dict(head.state_dict())
-    show("turned, new head", model, choosing)
+    show("new head", model, choosing)
     staged = options.output.with_suffix(".staged.safetensors")
     try:
         to_file(model, {}).save(staged)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import io
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -17,7 +18,7 @@ from facedex.cli import evaluation, identification, people, training, upkeep
 from facedex.cli.console import err
 from facedex.errors import FacedexError
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "train": training.train,
     "enroll": people.enroll,
     "identify": identification.identify,
