@@ -115,6 +115,7 @@ def train(
         validated = step % every == 0 or step == recipe.steps
         if validated:
             side = recipe.size(step - 1)
+            run.settle(step, side)
             measured = validate(run.average.model, validation[0], side)
             found = {"step": step, "loss": float(summed) / count, "side": side, **measured}
             summed, count = torch.zeros_like(summed), 0

@@ -77,12 +77,9 @@ class Run:
         an accelerator may still be at work on.
         """
         recipe = self.recipe
-        drawn = self._pairs(step) if recipe.random_pairs else self.sampler.batch(step)
-        people = self.people[torch.from_numpy(drawn).to(self.device)]
-        places = np.concatenate([drawn, self._others(step)])
-        seed = int(np.random.SeedSequence([recipe.seed, step, 0xA06]).generate_state(1, np.uint64)[0] >> 1)
-        x = augment(self._crops(places), torch.Generator().manual_seed(seed), recipe.size(step), recipe.jitter)
-        x = x.to(memory_format=torch.channels_last)
+        places, named = self._places(step)
+        people = self.people[torch.from_numpy(places[:named]).to(self.device)]
+        x = self._augmented(places, step, recipe.size(step))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             embeddings = self.model.embed(x)
         loss = self._loss(embeddings, people, torch.from_numpy(places).to(self.device))
@@ -104,6 +101,37 @@ class Run:
             self.muon.step()
         self.average.update(self.model, step)
         return loss.detach()
+
+    @torch.no_grad()
+    def settle(self, step: int, side: int, batches: int = 12) -> None:
+        """Measure the statistics of the averaged network's batch norms anew, at `side`, on the latest batches.
+
+        "Precise BN" (Wu & Johnson 2021, section 3): a moving average of them would lag behind, by far where crops have
+        just grown.
+        """
+        norms = [part for part in self.average.model.modules() if isinstance(part, nn.BatchNorm2d)]
+        if not norms:
+            return
+        momentum = norms[0].momentum
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain mean over all batches
+            norm.train()
+        for earlier in range(max(0, step - batches), step):
+            self.average.model.embed(self._augmented(self._places(earlier)[0], earlier, side))
+        for norm in norms:
+            norm.momentum = momentum
+            norm.eval()
+
+    def _places(self, step: int) -> tuple[np.ndarray, int]:
+        """Positions of a step's faces, those with names first; and how many these are."""
+        drawn = self._pairs(step) if self.recipe.random_pairs else self.sampler.batch(step)
+        return np.concatenate([drawn, self._others(step)]), len(drawn)
+
+    def _augmented(self, places: np.ndarray, step: int, side: int) -> torch.Tensor:
+        seed = int(np.random.SeedSequence([self.recipe.seed, step, 0xA06]).generate_state(1, np.uint64)[0] >> 1)
+        x = augment(self._crops(places), torch.Generator().manual_seed(seed), side, self.recipe.jitter)
+        return x.to(memory_format=torch.channels_last)
 
     def _loss(self, embeddings: torch.Tensor, people: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
         recipe, head, named = self.recipe, self.model.head, embeddings[: len(people)]
