@@ -37,6 +37,15 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return matrix
 
 
+def resized(crops: np.ndarray, size: int) -> np.ndarray:
+    """Crops (n, 112, 112, 3) uint8 at the `size` in pixels that a network takes, (n, size, size, 3) uint8."""
+    if size == crops.shape[1]:
+        return crops
+    way = cv2.INTER_AREA if size < crops.shape[1] else cv2.INTER_LINEAR
+    made = [cv2.resize(crop, (size, size), interpolation=way) for crop in crops]
+    return np.stack(made) if made else np.empty((0, size, size, 3), np.uint8)
+
+
 def align(pixels: np.ndarray, landmarks: np.ndarray, margin: int = 0) -> np.ndarray:
     """The face at `landmarks` (5, 2) of an RGB photo, warped to the template.
 

@@ -30,6 +30,7 @@ _SURE = 0.90
 _TILTED = 4.0  # degrees that landmarks show: YuNet draws them nearer upright than they are, 6 of 15 and 8 of 30
 _LEVELLED_SIDE = 192  # of the region that is turned upright, of which a face takes half
 _STEPS = 3
+_LOOKED_AT_AGAIN = 20  # the largest: of a crowd the others would cost more than they are worth
 _GREY = (127, 127, 127)
 
 
@@ -86,10 +87,12 @@ class FaceDetector:
                     best = [_unturn(face, quarter, pixels.shape) for face in faces]
             if not best:
                 best = max((self._diagonally(pixels, degrees) for degrees in (45, -45)), key=_top)
-            best = [self._levelled(pixels, *self._askew(pixels, face)) for face in best]
+            frames = self._askew
         else:
-            best = [self._levelled(pixels, face, _quarter(face)) for face in best]
-        return sorted(best, key=lambda face: -face.area)
+            frames = _as_seen
+        best.sort(key=lambda face: -face.area)
+        levelled = [self._levelled(pixels, *frames(pixels, face)) for face in best[:_LOOKED_AT_AGAIN]]
+        return sorted(levelled + best[_LOOKED_AT_AGAIN:], key=lambda face: -face.area)
 
     def _diagonally(self, pixels: np.ndarray, degrees: float) -> list[Face]:
         """Faces of the whole photo turned back by `degrees`."""
@@ -247,6 +250,11 @@ def tilt(landmarks: np.ndarray) -> float:
     """By how many degrees, -180..180, a face is turned in the picture's plane, to its own right positive."""
     matrix = similarity(landmarks, TEMPLATE)
     return float(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])))
+
+
+def _as_seen(pixels: np.ndarray, face: Face) -> tuple[Face, float]:
+    """A face and by how many degrees the picture was turned back to see it: whole quarters."""
+    return face, _quarter(face)
 
 
 def _quarter(face: Face) -> float:

@@ -8,6 +8,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from facedex.align import resized
 from facedex.errors import MissingExtra, ModelError
 from facedex.modelfile import FOREIGN, ModelFile, read_graph
 from facedex.onnxencoder import OnnxEncoder
@@ -35,7 +36,7 @@ class GraphEncoder:
             self._net = cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))
         except cv2.error:
             raise ModelError(f"{model.graph_path} cannot be read by OpenCV {cv2.__version__}; train it again") from None
-        self.dim = int(model.meta["dim"])
+        self.dim, self._size = int(model.meta["dim"]), model.size
         self._lock = threading.Lock()
 
     def encode(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -46,7 +47,8 @@ class GraphEncoder:
         raw = np.empty((len(crops), self.dim), np.float32)
         with self._lock:
             for start in range(0, len(crops), _BATCH):
-                blob = np.ascontiguousarray(crops[start : start + _BATCH].transpose(0, 3, 1, 2), dtype=np.float32)
+                batch = resized(crops[start : start + _BATCH], self._size)
+                blob = np.ascontiguousarray(batch.transpose(0, 3, 1, 2), dtype=np.float32)
                 self._net.setInput(blob)
                 raw[start : start + len(blob)] = self._net.forward()
         return unit(raw)
@@ -81,13 +83,13 @@ class TorchEncoder:
         self._torch = torch
         self._device = pick_device(device)
         self._encoder = from_file(model).encoder.to(self._device)
-        self.dim = int(model.meta["dim"])
+        self.dim, self._size = int(model.meta["dim"]), model.size
 
     def encode(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See Encoder.encode."""
         with self._torch.no_grad():
             parts = [
-                self._encoder(self._torch.from_numpy(np.ascontiguousarray(crops[i : i + 256]))
+                self._encoder(self._torch.from_numpy(np.ascontiguousarray(resized(crops[i : i + 256], self._size)))
                               .to(self._device).permute(0, 3, 1, 2).float()).float().cpu().numpy()
                 for i in range(0, len(crops), 256)
             ]  # fmt: skip

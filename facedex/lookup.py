@@ -86,8 +86,9 @@ class Lookup:
         names = dict(zip(faces.people.tolist(), faces.names, strict=True))
         if not names.keys() >= set(persons[:top].tolist()):
             raise self._store.misled()
-        probabilities = calibration.posterior(scores, photos, state.people, prior)
-        similarities = calibration.similarity(scores)
+        shown = slice(max(top, CONTENDERS))  # of everybody, where all were scored; the others change nothing
+        probabilities = calibration.posterior(scores[shown], photos[shown], state.people, prior)
+        similarities = calibration.similarity(scores[shown])
         return [
             Candidate(names[int(person)], float(s), float(p), float(score))
             for person, s, p, score in zip(persons[:top], similarities, probabilities, scores, strict=False)

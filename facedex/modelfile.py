@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as save_tensors
 
 from facedex._version import __version__
+from facedex.align import SIZE
 from facedex.errors import ModelError
 
 FORMAT = "facedex-model/1"
@@ -42,6 +43,14 @@ class ModelFile:
         return _digest({k: v for k, v in self.tensors.items() if k.startswith("encoder.")}, self.meta.get("arch", ""))
 
     @property
+    def size(self) -> int:
+        """The side in pixels of the faces that the encoder takes. Raises ModelError for what is none."""
+        size = self.meta.get("size", SIZE)
+        if not isinstance(size, int) or not 16 <= size <= 1024:
+            raise ModelError(f"{self.path} says that it takes faces of {size!r} pixels; train or copy it again")
+        return size
+
+    @property
     def head_fingerprint(self) -> str:
         """SHA-256 over the head's tensors: what a projection of a gallery is made with."""
         return _digest({k: v for k, v in self.tensors.items() if k.startswith("head.")}, "head")
@@ -49,7 +58,10 @@ class ModelFile:
     @property
     def identity(self) -> str:
         """SHA-256 over everything that shapes an answer: both parts' tensors, the calibration and the graph."""
-        rest = json.dumps([self.meta.get("calibration"), self.meta.get("graph_sha256")], sort_keys=True)
+        facts = [self.meta.get("calibration"), self.meta.get("graph_sha256")]
+        if self.size != SIZE and self.meta.get("arch") != FOREIGN:  # whose graph's hash covers it
+            facts.append(self.size)
+        rest = json.dumps(facts, sort_keys=True)
         return hashlib.sha256(f"{self.fingerprint}{self.head_fingerprint}{rest}".encode()).hexdigest()
 
     @property

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from facedex.align import SIZE
+from facedex.align import SIZE, resized
 from facedex.errors import ModelError
 
 _BATCH = 16
@@ -77,10 +77,7 @@ class OnnxEncoder:
         return out
 
     def _forward(self, crops: np.ndarray) -> np.ndarray:
-        if self.size != SIZE:
-            way = cv2.INTER_AREA if self.size < SIZE else cv2.INTER_LINEAR
-            crops = np.stack([cv2.resize(crop, (self.size, self.size), interpolation=way) for crop in crops])
-        pixels = (crops.astype(np.float32) - self._mean) * self._scale
+        pixels = (resized(crops, self.size).astype(np.float32) - self._mean) * self._scale
         if not self.rgb:
             pixels = pixels[..., ::-1]
         with self._lock:

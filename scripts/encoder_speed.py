@@ -182,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         model = read_model(options.model or shipped_model())
-        size = int(model.meta.get("size", 112))
+        size = model.size
         graph = read_graph(model)
         runs = {"facedex": (in_opencv(graph), size)}
         if torch := in_torch(model):

@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=4500, help="at most, drawn at random")
     parser.add_argument("--draws", type=int, default=6, help="of people to calibrate on")
     parser.add_argument("--fpir", type=float, default=0.01)
-    parser.add_argument("--intervals", action="store_true", help="how often the stated 80 % hold the realised rate")
+    parser.add_argument("--intervals", action="store_true", help="how often the stated 80 %% hold the realised rate")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         parts = [data.load_faces(path, options.cache or Path(folder), options.aligned) for path in options.data]

@@ -1,16 +1,18 @@
 """The Siamese network, its file, and its exported graph."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra train")
 
-from facedex.encoder import GraphEncoder  # noqa: E402
+from facedex.encoder import GraphEncoder, open_encoder  # noqa: E402
 from facedex.errors import ModelError  # noqa: E402
 from facedex.head import Head  # noqa: E402
-from facedex.modelfile import read_model, shipped_model  # noqa: E402
+from facedex.modelfile import ModelFile, read_model, shipped_model  # noqa: E402
 from facedex.training.export import export_onnx  # noqa: E402
-from facedex.training.model import ARCHITECTURES, Compact, L1Head, Siamese, from_file, to_file  # noqa: E402
+from facedex.training.model import ARCHITECTURES, Compact, L1Head, Siamese, at_size, from_file, to_file  # noqa: E402
 
 
 def lively(arch="compact", seed=0):
@@ -149,3 +151,28 @@ def test_compact_takes_smaller_crops_in_training_with_the_same_weights():
         small = model.embed(torch.nn.functional.interpolate(smooth, (side, side), mode="bilinear", antialias=True))
         assert small.shape == whole.shape
         assert float((small * whole).sum(1).mean()) > float((small * whole.roll(1, 0)).sum(1).mean())
+
+
+def test_a_network_for_smaller_faces_is_stored_and_run_as_such(tmp_path):
+    model = from_file(to_file(at_size(Siamese("compact"), 80), {}))  # rounded as it is stored
+    path = tmp_path / "small.safetensors"
+    to_file(model, {}).save(path, export_onnx(model.encoder, model.encoder.size))
+    file = read_model(path)
+    assert file.size == 80 and file.tensors["encoder.place.weight"].shape[-1] == 5
+    ours, theirs = from_file(file).embed_crops(crops(5)), open_encoder(file).encode(crops(5))[0]
+    np.testing.assert_allclose(ours, theirs, atol=2e-5)
+    assert file.identity != replace(file, meta={**file.meta, "size": 84}).identity
+
+
+def test_a_network_made_for_another_size_answers_as_one_shown_crops_of_that_size():
+    model = Siamese("compact").eval()
+    np.testing.assert_allclose(
+        at_size(model, 80).embed_crops(crops(3)), model.embed_crops(crops(3), side=80), atol=1e-5
+    )
+    assert at_size(model, 112) is model
+
+
+@pytest.mark.parametrize("size", [0, "80", 4000, 80.5])
+def test_a_size_that_is_none_is_an_error(size):
+    with pytest.raises(ModelError, match="pixels"):
+        _ = ModelFile({}, {"size": size}).size

@@ -261,8 +261,9 @@ def test_every_objective_can_be_asked_for_and_is_kept_in_the_checkpoint(data, tm
 
 
 def test_crops_grow_with_the_steps_and_a_stored_recipe_keeps_their_sizes():
-    recipe = replace(training.RECIPES["compact"], steps=100)
+    recipe = replace(training.RECIPES["compact"], steps=100, sizes=((0.0, 64), (0.4, 80), (0.8, 112)))
     assert [recipe.size(step) for step in (0, 39, 40, 79, 80, 99)] == [64, 64, 80, 80, 112, 112]
+    assert recipe.final_size == 112
     assert training.Recipe.from_json(json.loads(json.dumps(asdict(recipe)))) == recipe
 
 

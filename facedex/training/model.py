@@ -45,26 +45,32 @@ class Place(nn.Conv2d):
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        weight, (own, side) = self.weight, (self.kernel_size[0], x.shape[-1])
-        if side != own:
-            weight = F.interpolate(weight, (side, side), mode="bilinear") * (own / side) ** 2
-        return F.conv2d(x, weight, groups=self.groups)
+        return F.conv2d(x, self.kernel(x.shape[-1]), groups=self.groups)
+
+    def kernel(self, side: int) -> torch.Tensor:
+        """The weights for a map of `side` x `side`, (n, 1, side, side)."""
+        own = self.kernel_size[0]
+        if side == own:
+            return self.weight
+        return F.interpolate(self.weight, (side, side), mode="bilinear") * (own / side) ** 2
 
 
 class Compact(nn.Module):
-    """Our encoder: 112 x 112 RGB to 128 numbers, 1.6 M parameters, plain 3 x 3 convolutions.
+    """Our encoder: RGB faces of `size` x `size` to 128 numbers, 1.6 M parameters, plain 3 x 3 convolutions.
 
     Depthwise-separable layers have fewer multiplications but are slower on CPUs, in training several times so.
     The first layer steps by 4: most of a small net's time goes into its largest maps, where a face needs
     least of it. The last map is weighed by place, because in an aligned face a place is a feature.
     """
 
-    size = align.SIZE
     dim = DIM
     normalised = True  # embeddings are brought to unit length; the length before is kept as a sign of quality
 
-    def __init__(self, widths: tuple[int, ...] = (48, 96, 192), blocks: tuple[int, ...] = (1, 2, 2)) -> None:
+    def __init__(
+        self, size: int = align.SIZE, widths: tuple[int, ...] = (48, 96, 192), blocks: tuple[int, ...] = (1, 2, 2)
+    ) -> None:
         super().__init__()
+        self.size = size
         self.stem = nn.Conv2d(3, widths[0], 7, 4, 2, bias=False)
         self.norm = nn.BatchNorm2d(widths[0])
         self.relu = nn.ReLU()
@@ -83,7 +89,7 @@ class Compact(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(n, 3, 112, 112) float RGB in 0..255 to (n, 128), before normalisation; in training also 64, 80 or 96 px."""
+        """(n, 3, size, size) float RGB in 0..255 to (n, 128), before normalisation; in training also other sizes."""
         x = (x - 127.5) * (1 / 127.5)
         x = self.blocks(self.relu(self.norm(self.stem(x))))
         return self.project(self.place_norm(self.place(x)).flatten(1))
@@ -92,12 +98,13 @@ class Compact(nn.Module):
 class Koch(nn.Module):
     """The network of Koch et al. 2015, figure 4, on grey 100 x 100 faces: the baseline we compare with."""
 
-    size = 100
     dim = 4096
     normalised = False
 
-    def __init__(self) -> None:
+    def __init__(self, size: int = align.SIZE) -> None:
+        """`size` of the faces given, which are brought to 100 x 100 here."""
         super().__init__()
+        self.size = size
         self.features = nn.Sequential(
             nn.Conv2d(1, 64, 10), nn.ReLU(), nn.MaxPool2d(2),
             nn.Conv2d(64, 128, 7), nn.ReLU(), nn.MaxPool2d(2),
@@ -114,7 +121,7 @@ class Koch(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, 3, h, w) float RGB in 0..255 to (n, 4096) in 0..1."""
         grey = (x * x.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True) * (1 / 255)
-        grey = F.interpolate(grey, (self.size, self.size), mode="bilinear", antialias=True)
+        grey = F.interpolate(grey, (100, 100), mode="bilinear", antialias=True)
         return torch.sigmoid(self.dense(self.features(grey).flatten(1)))
 
 
@@ -151,24 +158,24 @@ class L1Head(nn.Module):
         return self.beta - apart
 
 
-ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {"compact": Compact, "koch": Koch}
+ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {"compact": Compact, "koch": Koch}
 
 
 class Siamese(nn.Module):
     """One encoder for both faces and the head between them."""
 
-    def __init__(self, arch: str = "compact") -> None:
-        """Raises ModelError for an architecture that is not in ARCHITECTURES."""
+    def __init__(self, arch: str = "compact", size: int = align.SIZE) -> None:
+        """`size` of the crops in pixels. Raises ModelError for an architecture that is not in ARCHITECTURES."""
         super().__init__()
         if arch not in ARCHITECTURES:
             raise ModelError(f"There is no architecture {arch!r}; choose one of: {', '.join(ARCHITECTURES)}")
         self.arch = arch
-        self.encoder: Any = ARCHITECTURES[arch]()
+        self.encoder: Any = ARCHITECTURES[arch](size)
         encoder: Any = self.encoder
         self.head = L1Head(encoder.dim, encoder.normalised, free=arch == "koch")
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
-        """(n, 3, 112, 112) float RGB in 0..255 to embeddings (n, dim), of unit length where the encoder says so."""
+        """(n, 3, size, size) float RGB in 0..255 to embeddings (n, dim), of unit length where the encoder says so."""
         y = self.encoder(x)
         return F.normalize(y.float(), dim=1) if self.encoder.normalised else y
 
@@ -176,25 +183,37 @@ class Siamese(nn.Module):
         """Logits (n,) of n pairs of faces: the unsplit network."""
         return self.head(self.embed(a), self.embed(b))
 
-    def embed_crops(self, crops: np.ndarray, batch: int = 64, side: int = align.SIZE) -> np.ndarray:
-        """(n, 112, 112, 3) uint8 RGB to (n, dim) float32, on the device the model is on; shrunk to `side` first."""
+    def embed_crops(self, crops: np.ndarray, batch: int = 64, side: int | None = None) -> np.ndarray:
+        """(n, 112, 112, 3) uint8 RGB to (n, dim) float32, on the device the model is on; at `side` pixels, else at the
+        size that is its own.
+        """
         raw = self.raw_crops(crops, batch, side)
         return unit(raw)[0] if self.encoder.normalised else raw
 
     @torch.no_grad()
-    def raw_crops(self, crops: np.ndarray, batch: int = 64, side: int = align.SIZE) -> np.ndarray:
+    def raw_crops(self, crops: np.ndarray, batch: int = 64, side: int | None = None) -> np.ndarray:
         """The same, before embeddings are brought to unit length."""
         device = next(self.parameters()).device
         was_training = self.training
         self.eval()
         out = []
         for i in range(0, len(crops), batch):
-            x = torch.from_numpy(np.ascontiguousarray(crops[i : i + batch])).to(device).permute(0, 3, 1, 2).float()
-            if side != x.shape[-1]:
-                x = F.interpolate(x, (side, side), mode="bilinear", antialias=True)
-            out.append(self.encoder(x).float())
+            seen = np.ascontiguousarray(align.resized(crops[i : i + batch], side or self.encoder.size))
+            out.append(self.encoder(torch.from_numpy(seen).to(device).permute(0, 3, 1, 2).float()).float())
         self.train(was_training)
         return torch.cat(out).cpu().numpy() if out else np.empty((0, self.encoder.dim), np.float32)
+
+
+def at_size(model: Siamese, size: int) -> Siamese:
+    """The same network for crops of another size: its kernel over the last map is resized with that map."""
+    if model.encoder.size == size:
+        return model
+    other = Siamese(model.arch, size)
+    state = model.state_dict()
+    if isinstance(model.encoder, Compact):
+        state["encoder.place.weight"] = model.encoder.place.kernel(other.encoder.place.kernel_size[0])
+    other.load_state_dict(state)
+    return other.train(model.training)
 
 
 def to_file(model: Siamese, meta: dict[str, Any]) -> ModelFile:
@@ -214,7 +233,7 @@ def to_file(model: Siamese, meta: dict[str, Any]) -> ModelFile:
 
 def from_file(file: ModelFile) -> Siamese:
     """The torch network of a stored model, in evaluation mode. Raises ModelError when they do not fit."""
-    model = Siamese(str(file.meta.get("arch")))
+    model = Siamese(str(file.meta.get("arch")), file.size)
     state = {name: torch.from_numpy(tensor.astype(np.float32)) for name, tensor in file.tensors.items()}
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from facedex import align, calibrate
+from facedex import calibrate
 from facedex.data import Faces
 from facedex.encoder import unit
 from facedex.errors import DataError
@@ -98,7 +98,9 @@ def train(
               "bf16": facts["bf16"], "people": len(faces.names), "photos": len(faces)})  # fmt: skip
 
     if init and not facts["step"]:  # what one starts from is a candidate too
-        facts["best"] = {"step": 0, "side": align.SIZE, **validate(run.average.model, validation[0])}
+        facts["best"] = {
+            "step": 0, "side": recipe.final_size, **validate(run.average.model, validation[0], recipe.final_size)
+        }  # fmt: skip
         to_file(run.average.model, {}).save(best_path)
     began = saved = time.monotonic()
     earlier, step, summed, count = float(facts["seconds"]), int(facts["step"]), torch.zeros((), device=where), 0
@@ -156,10 +158,10 @@ def train(
     return Result(model, step, facts["best"], seconds)
 
 
-def validate(model: Siamese, faces: Faces, side: int = align.SIZE, most: int = 1500) -> Event:
+def validate(model: Siamese, faces: Faces, side: int | None = None, most: int = 1500) -> Event:
     """Accuracy at the best threshold, AUC and TAR@FAR over all pairs of at most `most` faces, by the head's logit.
 
-    `side`: of the crops the network sees, in pixels. "score" is what checkpoints are chosen by: TAR@FAR=1e-3, and the AUC as a tie-break.
+    `side`: of the crops the network sees, in pixels, where not its own. "score" is what checkpoints are chosen by: TAR@FAR=1e-3, and the AUC as a tie-break.
     """
     matrix = head_matrix(model, model.embed_crops(faces.crops112(slice(0, most)), side=side))
     genuine, impostor = metrics.pair_scores(matrix, faces.people[:most])

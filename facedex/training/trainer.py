@@ -17,7 +17,7 @@ from facedex.modelfile import read_model
 from facedex.training import losses
 from facedex.training.augment import augment
 from facedex.training.companions import Memory, Proxies
-from facedex.training.model import Siamese, from_file
+from facedex.training.model import Siamese, at_size, from_file
 from facedex.training.optim import Average, Muon, rate
 from facedex.training.recipe import Recipe
 from facedex.training.teachers import Targets
@@ -33,7 +33,9 @@ class Run:
         self.recipe, self.faces, self.unlabelled = recipe, faces, unlabelled
         self.device, self.bf16 = device, bf16
         torch.manual_seed(recipe.seed)
-        model = from_file(read_model(init)) if init else Siamese(recipe.arch)
+        model = (
+            at_size(from_file(read_model(init)), recipe.final_size) if init else Siamese(recipe.arch, recipe.final_size)
+        )
         if model.arch != recipe.arch:
             raise DataError(f"{init} is a {model.arch!r}, not a {recipe.arch!r}; leave out --arch or --init")
         self.model = model.train().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -103,7 +103,7 @@ def tune(
         known, held = split_people(faces, 0.45, seed, least=3 * calibrate.LEAST_PEOPLE, most=600)
     testing, held = split_people(held, 2 / 3, seed + 1, least=2 * calibrate.LEAST_PEOPLE)
     choosing, calibrating = split_people(held, 0.5, seed, least=calibrate.LEAST_PEOPLE)
-    recipe = replace(TUNE, seed=seed, steps=steps, rate=rate)
+    recipe = replace(TUNE, seed=seed, steps=steps, rate=rate, sizes=((0.0, start.size),))
     if not recipe.steps:  # twenty passes and no more: what few people say is soon learnt
         recipe = replace(recipe, most_steps=max(40, 20 * len(known) // (recipe.people * recipe.photos)))
     candidate = work / "tuned.safetensors"
