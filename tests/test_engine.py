@@ -386,10 +386,10 @@ def test_a_server_that_says_nothing_is_given_up_in_time(tmp_path):
 def test_a_search_that_takes_too_long_is_given_up(small, server, monkeypatch):
     import psycopg
 
-    from facedex import postgresql
+    from facedex import pgconnection
 
     small._lookup.remote().close()
-    monkeypatch.setattr(postgresql, "_SEARCH_SECONDS", 1)
+    monkeypatch.setattr(pgconnection, "_SEARCH_SECONDS", 1)
     name = table(small)
     with psycopg.connect(server.address) as other:
         other.execute(f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE")
