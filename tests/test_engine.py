@@ -16,8 +16,9 @@ from facedex.backup import backup, restore
 from facedex.engine import BINDING_FILE, FILES, Key, Outdated, open_engine, read_binding
 from facedex.errors import DataError, EngineAway, EngineError, MissingExtra, PersonNotFound
 from facedex.gallery import Gallery
+from facedex.records import FaceRecord
 from facedex.search import INDEX_FILE, MANIFEST_FILE
-from facedex.store import FaceRecord, Store
+from facedex.store import Store
 
 FACES = face_like(1300)
 
