@@ -29,7 +29,8 @@ from facedex.errors import DataError, FacedexError, GalleryBusy, GalleryDamaged,
 from facedex.gallery import Gallery, make_private
 from facedex.lock import writing
 from facedex.modelfile import flush_folder, make_folder, read_graph
-from facedex.store import BUSY_SECONDS, FILE, State, Store, is_there
+from facedex.records import State
+from facedex.store import BUSY_SECONDS, FILE, Store, is_there
 
 FORMAT = "facedex-backup/1"
 LIST = "backup.json"
@@ -91,9 +92,9 @@ def restore(file: str | os.PathLike[str], folder: str | os.PathLike[str], force:
     with _saved(folder, folder.parent) as work:
         _unpack(source, work)
         try:
-            with Gallery(work) as found:
+            with Gallery(work) as found, Store(work) as store:
                 read_graph(found.model)
-                _read_all(found._store)
+                _read_all(store)
                 counts = len(found), found.faces
         except FacedexError as error:
             raise DataError(f"{source} holds no whole gallery ({error}); use another backup") from None

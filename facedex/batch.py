@@ -15,7 +15,8 @@ from facedex.errors import DataError, NameInvalid, NoFace, PhotoError, PhotoNotF
 from facedex.faces import FaceReader
 from facedex.people import NamedPhoto, is_under, name_from, open_people, read_source, source_path
 from facedex.quality import Quality
-from facedex.store import FaceRecord, Store, StoredPhoto
+from facedex.records import FaceRecord, StoredPhoto
+from facedex.store import Store
 
 
 @dataclass(frozen=True)

@@ -225,7 +225,7 @@ def _index(folder: Path, means: _Means) -> Finding:
     """The projection: of this truth, and answering as the truth does."""
     before = _contents(folder)
     with Gallery(folder) as gallery:
-        remote = gallery._lookup.remote()
+        remote = gallery.remote()
         mended = remote is not None and not remote.audit()
         if remote is not None and mended:
             if not means.write:
@@ -267,7 +267,7 @@ def _agrees(gallery: Gallery, probes: np.ndarray) -> bool:
 
     missed = sum(abs(best(probe, False) - best(probe, True)) >= 1e-4 for probe in probes)
     # A graph may fail to reach a face now and then, which is what its coverage says.
-    return missed <= (0 if gallery._lookup.remote() is None else len(probes) // 50)
+    return missed <= (0 if gallery.remote() is None else len(probes) // 50)
 
 
 def _contents(folder: Path) -> dict[str, tuple[int, int]]:

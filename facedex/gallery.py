@@ -7,33 +7,29 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from facedex import modelcopy, relocation, search
+from facedex import modelcopy, relocation
 from facedex.batch import Enrolled, enroll_batch, vanished
 from facedex.calibrate import CONTENDERS, Calibration
 from facedex.detect import FaceDetector
 from facedex.engine import FILES, check_url
-from facedex.errors import EngineError, GalleryBusy, GalleryError, GalleryMismatch, GalleryNotFound, ModelError
+from facedex.errors import GalleryError, GalleryMismatch, GalleryNotFound, ModelError
 from facedex.faces import FaceReader
 from facedex.head import Head
+from facedex.indexwriter import IndexWriter
 from facedex.lock import writing
 from facedex.lookup import Candidate, Lookup
 from facedex.modelfile import ModelFile, make_folder, read_model, shipped_model
 from facedex.people import NamedPhoto, person_name
+from facedex.records import FaceRecord, PersonRecord, StoredPhoto
 from facedex.reencoding import encode_anew
-from facedex.store import (
-    BUSY_SECONDS,
-    FaceRecord,
-    PersonRecord,
-    Store,
-    StoredPhoto,
-    is_there,
-    is_unfinished,
-)
+from facedex.remote import Remote
+from facedex.store import BUSY_SECONDS, Store, is_there, is_unfinished
 
 _BATCH = 32  # photos decoded, encoded and committed together
 
@@ -85,7 +81,7 @@ class Gallery:
         except BaseException:
             self._store.close()
             raise
-        self._lookup = Lookup(self.folder, self._store, self.model, self.head, self._keep)
+        self._use_index()
 
     def _own_model(self, named: ModelFile | None, rebind: bool) -> ModelFile:
         state = self._store.state
@@ -102,6 +98,11 @@ class Gallery:
             if named is None or not rebind:
                 raise
             return named
+
+    def _use_index(self) -> None:
+        """Read and write the index that belongs to the present model."""
+        self._lookup = Lookup(self.folder, self._store, self.model, self.head)
+        self._index = IndexWriter(self._store, self._lookup)
 
     def __enter__(self) -> Gallery:
         return self
@@ -123,10 +124,15 @@ class Gallery:
         """How many faces are enrolled."""
         return self._store.count()[1]
 
-    def reader(self, device: str = "cpu", detector: FaceDetector | None = None) -> FaceReader:
-        """What encodes photos for this gallery, made on first use, with a `detector` that there is already."""
+    @cached_property
+    def detector(self) -> FaceDetector:
+        """What finds the faces in photos for this gallery, made on first use. Raises ModelError."""
+        return FaceDetector()
+
+    def reader(self, device: str = "cpu") -> FaceReader:
+        """What encodes photos for this gallery, made on first use; it finds the faces by `detector`."""
         if self._reader is None:
-            self._reader = FaceReader(self.model, device, detector)
+            self._reader = FaceReader(self.model, device, self.detector)
         return self._reader
 
     # people
@@ -158,8 +164,8 @@ class Gallery:
                     yield from enroll_batch(
                         self._store, self.reader(device), batch, strict, update, pool, self.calibration.unclear
                     )
-                    reached = reached and self._send()
-            self._project(compact_only=True)
+                    reached = reached and self._index.send()
+            self._index.update()
 
     def vanished(self, sources: Iterable[str | os.PathLike[str]]) -> list[StoredPhoto]:
         """Enrolled photos of these folders or packs that are no longer in them, to be offered to `remove_photos`.
@@ -173,7 +179,7 @@ class Gallery:
         """Delete single faces as `remove` does, and people who have none left; returns how many went."""
         with self._changing():
             gone = self._store.remove_faces([photo.face for photo in photos])
-            self._forget()
+            self._index.clear()
         return gone
 
     def add_faces(self, records: Iterable[FaceRecord], block: int = 10_000) -> int:
@@ -186,8 +192,8 @@ class Gallery:
         with self._changing():
             while part := list(islice(records, block)):
                 added += len(self._store.add(part))
-                reached = reached and self._send()
-            self._project(compact_only=True)
+                reached = reached and self._index.send()
+            self._index.update()
         return added
 
     def rename(self, old: str, new: str) -> None:
@@ -199,7 +205,7 @@ class Gallery:
         """Make two people one, named `into`; returns how many faces moved. Raises PersonNotFound."""
         with self._changing():
             moved = self._store.merge(source, into)
-            self._forget()
+            self._index.clear()
         return moved
 
     def remove(self, *names: str) -> int:
@@ -210,45 +216,8 @@ class Gallery:
         """
         with self._changing():
             gone = self._store.remove(names)
-            self._forget()
+            self._index.clear()
         return gone
-
-    def _forget(self) -> None:
-        """Rewrite every file that could still hold what was deleted."""
-        try:
-            self._project(compact_only=False)
-        except EngineError as error:
-            self._scrub()
-            raise type(error)(
-                f"Nobody is named by what went, but its rows wait in the engine for the next use of it. {error}"
-            ) from None
-        except GalleryError as error:
-            try:
-                search.discard(self.folder)  # rather none than one that holds what was deleted
-            except OSError as left:
-                raise GalleryError(
-                    f"Deleted; but the older index in {self.folder} cannot be ({left.strerror}); check its permissions, "
-                    "the next change clears it"
-                ) from None
-            self._scrub()
-            raise GalleryError(f"Deleted; but the index will be built anew at the next query: {error}") from None
-        self._scrub()
-
-    def _scrub(self) -> None:
-        try:
-            if self._store.scrub():
-                return
-        except GalleryBusy:
-            pass
-        except GalleryError as error:
-            raise GalleryError(
-                f"Done, but {self.folder} still holds overwritten pages ({error}); free some space and run "
-                "`facedex reindex`, which clears them"
-            ) from None
-        raise GalleryBusy(
-            f"Done, but another process still reads an older state of {self.folder}, which is on disk until then; "
-            "the next change or `facedex reindex` clears what is left"
-        )
 
     def reindex(
         self,
@@ -276,11 +245,8 @@ class Gallery:
             if model is not None:
                 lost = self._move_to(read_model(model), device)
             modelcopy.sweep(modelcopy.files(self.folder), self._store.state.model_file)  # an interrupted move's too
-            if index is None:
-                self._project(compact_only=False, kind=kind, coverage=coverage)
-            else:
-                relocation.move(self.folder, self._lookup, index, coverage, lambda: self._write_files(kind, coverage))
-            self._scrub()
+            self._index.rebuild(kind, coverage, index)
+            self._index.scrub()
             relocation.sweep(self.folder)
         return lost
 
@@ -293,7 +259,7 @@ class Gallery:
             assert copy.path is not None
             head, calibration = Head.from_file(copy), Calibration.from_meta(copy.meta)
             if copy.fingerprint != before.model:
-                reader = FaceReader(copy, device)
+                reader = FaceReader(copy, device, self.detector)
                 vectors, lost = encode_anew(self._store, reader)
                 self._store.replace_vectors(copy.fingerprint, copy.path.name, int(copy.meta["dim"]), vectors)
                 self._reader = reader
@@ -304,7 +270,7 @@ class Gallery:
             raise
         self.model, self.head, self.calibration = copy, head, calibration
         self._lookup.close()
-        self._lookup = Lookup(self.folder, self._store, copy, head, self._keep)
+        self._use_index()
         return lost
 
     # looking up
@@ -341,60 +307,11 @@ class Gallery:
             *self.calibration.interval(threshold, photos),
         )
 
-    def _keep(self, projection: search.Projection, data: bytes) -> None:
-        """Keep what a reader had to build for the next one, if it may; it has what it needs either way."""
-        try:
-            with self._writing(wait=0):
-                if self._store.state.revision == projection.manifest.revision:
-                    search.save(self.folder, projection, data)
-        except (GalleryError, OSError):
-            pass
+    def remote(self) -> Remote | None:
+        """The engine that holds the index; None where that is in the gallery's folder. Raises EngineError."""
+        return self._lookup.remote()
 
     # files
-
-    def _project(self, compact_only: bool, kind: str | None = None, coverage: float | None = None) -> None:
-        """Bring the projection up to date, wherever it is. In files with `compact_only` just when the newer faces have
-        become many; `kind` or a new model has it built from nothing.
-        """
-        if (remote := self._lookup.remote()) is not None:
-            try:
-                remote.rebuild(coverage) if kind else remote.update(grow=True)
-            except EngineError as error:
-                raise type(error)(
-                    f"What was done is safe in {self.folder}, only the index is behind: {error}"
-                ) from None
-            finally:
-                self._lookup.forget()
-        elif not compact_only or search.wants_compaction(self.folder, self._store.state):
-            self._write_files(kind, coverage)
-
-    def _send(self) -> bool:
-        """Send what is new to the engine while more is to come, so that other readers find it there; False when it
-        does not take it, which the end of the work will say.
-        """
-        try:
-            if (remote := self._lookup.remote()) is not None:
-                remote.update()
-        except EngineError:
-            return False
-        return True
-
-    def _write_files(self, kind: str | None = None, coverage: float | None = None) -> None:
-        """Write the projection into the gallery's folder."""
-        state = self._store.state
-        head_id = self.model.head_fingerprint
-        coverage = coverage or search.stored_coverage(self.folder)
-        old = None if kind else search.read(self.folder, state, head_id)
-        kind = kind or search.stored_kind(self.folder)
-        projection, data = search.build(self._store, state, self.head, head_id, kind, coverage, old)
-        try:
-            search.save(self.folder, projection, data)
-        except OSError as error:
-            raise GalleryError(
-                f"The index in {self.folder} cannot be written ({error.strerror}); check space and "
-                "permissions, what was enrolled is safe"
-            ) from None
-        self._lookup.forget()
 
     def _create(self, model: ModelFile) -> None:
         Head.from_file(model)  # refuses models that no gallery can use, before anything is written
@@ -414,7 +331,7 @@ class Gallery:
         with self._writing():
             if self._store.unscrubbed:
                 with suppress(GalleryError):  # as well as it can be; it stays noted
-                    self._forget()
+                    self._index.clear()
             yield
 
     @contextmanager

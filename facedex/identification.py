@@ -16,7 +16,7 @@ import numpy as np
 from facedex import align, images
 from facedex.assignment import assign
 from facedex.calibrate import CONTENDERS, Calibration
-from facedex.detect import Face, FaceDetector
+from facedex.detect import Face
 from facedex.errors import FacedexError, NoFace, PhotoNotFound
 from facedex.faces import EncodedFace, FaceReader
 from facedex.gallery import Gallery
@@ -115,7 +115,7 @@ def identify(
     if not 0 < fpir < 1:
         raise ValueError(f"fpir must lie between 0 and 1, not {fpir}")
 
-    detector = FaceDetector()
+    detector = gallery.detector
 
     def find(photo: str) -> tuple[np.ndarray, list[Face], list[np.ndarray]] | FacedexError:
         try:
@@ -130,7 +130,7 @@ def identify(
     decision: Decision | None = None
     names = (os.fspath(photo) for photo in photos)
     with ThreadPoolExecutor(3) as pool:
-        loading = pool.submit(gallery.reader, device, detector)  # the network, while the first photos are read
+        loading = pool.submit(gallery.reader, device)  # the network, while the first photos are read
         while batch := list(islice(names, _BATCH)):
             for photo, found in zip(batch, pool.map(find, batch), strict=True):
                 if isinstance(found, FacedexError):

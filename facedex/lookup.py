@@ -5,7 +5,6 @@ The projection gives a shortlist of distinct people; the head decides, on the ex
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +13,14 @@ import numpy as np
 from facedex import search
 from facedex.calibrate import CONTENDERS, Calibration
 from facedex.engine import FILES, Binding, Outdated, read_binding
-from facedex.errors import EngineError, GalleryDamaged, GalleryMismatch
+from facedex.errors import EngineError, GalleryDamaged, GalleryError, GalleryMismatch
 from facedex.fusion import fuse_people
 from facedex.head import Head
+from facedex.lock import writing
 from facedex.modelfile import ModelFile
+from facedex.records import State, StoredFaces
 from facedex.remote import Remote, RemoteProjection
-from facedex.store import State, Store, StoredFaces
+from facedex.store import Store
 
 Ranking = tuple[np.ndarray, np.ndarray, np.ndarray]  # people, fused logits, numbers of photos, best first
 
@@ -41,13 +42,8 @@ class Candidate:
 class Lookup:
     """One reader of a gallery: follows its revisions, and answers at the newest."""
 
-    def __init__(
-        self, folder: Path, store: Store, model: ModelFile, head: Head,
-        keep: Callable[[search.Projection, bytes], None],
-    ) -> None:  # fmt: skip
-        """`keep` is given a projection that had to be built here, and its bytes, to save it for the next reader."""
+    def __init__(self, folder: Path, store: Store, model: ModelFile, head: Head) -> None:
         self.folder, self._store, self.model, self.head = folder, store, model, head
-        self._keep = keep
         self._projection: search.Projection | RemoteProjection | None = None
         self._remote: Remote | None = None
         self._state: State | None = None
@@ -222,3 +218,12 @@ class Lookup:
         if data is not None:
             self._keep(projection, data)
         return projection, state
+
+    def _keep(self, projection: search.Projection, data: bytes) -> None:
+        """Keep what had to be built here for the next reader, if this one may; it has what it needs either way."""
+        try:
+            with writing(self.folder, 0):
+                if self._store.state.revision == projection.manifest.revision:
+                    search.save(self.folder, projection, data)
+        except (GalleryError, OSError):
+            pass

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from facedex.errors import GalleryError, GalleryMismatch, ModelError
 from facedex.modelfile import ModelFile, read_graph, read_model, replace_file
-from facedex.store import State
+from facedex.records import State
 
 
 def file_name(model: ModelFile) -> str:

@@ -10,38 +10,26 @@ PGPASSWORD or ~/.pgpass. Settings are the session's, so a pooler must pool sessi
 
 from __future__ import annotations
 
-import re
 import threading
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import numpy as np
 import psycopg
 from pgvector import Vector
-from pgvector.psycopg import register_vector
 from psycopg import errors, sql
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types.json import Jsonb
 
-from facedex.engine import RANGE, Hits, Key, Summary
-from facedex.engine import Outdated as _Outdated
-from facedex.errors import DataError, EngineAway, EngineError
+from facedex.engine import RANGE, Hits, Key, Outdated, Summary
+from facedex.errors import EngineError
+from facedex.pgconnection import Connection
 from facedex.schema import MODULUS
 
-TABLE = "facedex"
 FORMAT = 1
 BATCH = 5000  # rows in a transaction
 LIMIT = 1000  # pgvector's greatest ef_search
 
 _GRAPHS = ((16, 64), (32, 128))  # m and ef_construction: pgvector's own, and a finer one
-_CONNECT_SECONDS = 5
-_SEARCH_SECONDS = 15
-_WRITE_SECONDS = 120
-_PATIENCE = {"search": 3.0, "write": 20.0}  # seconds after which no further attempt is made
-_PAUSE = 0.1  # before the second attempt, and twice as long before each further one
 
 T = TypeVar("T")
 
@@ -55,19 +43,17 @@ class PostgresEngine:
     def __init__(self, url: str, key: Key, _projection: int | None = None) -> None:
         """Raises DataError for a URL that libpq does not take."""
         self._key, self._url = key, url
-        self._parameters, self._name = _parsed(url)
+        self._connection = Connection(url)
+        self._name = self._connection.table
         self._registry = sql.Identifier(self._name)
-        self._db: psycopg.Connection | None = None
         self._lock = threading.RLock()
         self._projection = _projection
         self._own = _projection is not None  # not published yet: the number is known, not looked up
-        self._effort = -1
+        self._settled: tuple[psycopg.Connection, int] | None = None  # how far a connection was told to look
 
     def close(self) -> None:
         with self._lock:
-            if self._db is not None:
-                self._db.close()
-            self._db = None
+            self._connection.close()
 
     # reading
 
@@ -103,16 +89,16 @@ class PostgresEngine:
         ).format(self._registry, sql.Literal(self._projection), rows_of)
 
         def work(db: psycopg.Connection) -> Hits:
-            if effort != self._effort:
+            if (db, effort) != self._settled:
                 # What was measured is what is used: the planner does not choose.
                 db.execute(f"SET enable_indexscan = {'on' if effort else 'off'}")
                 db.execute(f"SET enable_seqscan = {'off' if effort else 'on'}")
                 if effort:
                     db.execute(f"SET hnsw.ef_search = {int(effort)}")
-                self._effort = effort
+                self._settled = db, effort
             rows = db.execute(statement, (Vector(z), k), binary=True).fetchall()
             if not rows:
-                raise _Outdated
+                raise Outdated
             found = [(i, vector.to_numpy()) for _, i, vector in rows if i is not None]
             return Hits(
                 np.array([i for i, _ in found], np.int64),
@@ -238,6 +224,15 @@ class PostgresEngine:
 
     # parts
 
+    def _tried(self, kind: str, work: Callable[[psycopg.Connection], T], seconds: int | None = None) -> T:
+        """As Connection.tried, one thread at a time. Raises Outdated when the rows' table is gone."""
+        with self._lock:
+            try:
+                return self._connection.tried(kind, work, seconds)
+            except (errors.UndefinedTable, errors.InvalidSchemaName):
+                self._projection = self._projection if self._own else None
+                raise Outdated from None
+
     @property
     def _whose(self) -> tuple[str, str, str, int]:
         return self._key.gallery, self._key.model, self._key.head, self._key.dim
@@ -245,7 +240,7 @@ class PostgresEngine:
     @property
     def _rows(self) -> sql.Identifier:
         if self._projection is None and self.summary() is None:
-            raise _Outdated
+            raise Outdated
         return self._table(self._projection)
 
     def _table(self, projection: int | None) -> sql.Identifier:
@@ -312,94 +307,4 @@ class PostgresEngine:
             (faces, digest % MODULUS, last_id, revision, self._projection),
         )
         if not done.rowcount:
-            raise _Outdated
-
-    # connecting
-
-    def _tried(self, kind: str, work: Callable[[psycopg.Connection], T], seconds: int | None = None) -> T:
-        """Do something, again after a pause when the connection breaks, as long as patience lasts."""
-        if seconds is None:
-            seconds = _SEARCH_SECONDS if kind == "search" else _WRITE_SECONDS
-        until, pause = time.monotonic() + _PATIENCE[kind], _PAUSE
-        with self._lock:
-            while True:
-                try:
-                    return self._timed(work, seconds)
-                except (errors.UndefinedTable, errors.InvalidSchemaName):
-                    self._projection = self._projection if self._own else None
-                    raise _Outdated from None
-                except errors.QueryCanceled:
-                    raise EngineAway(
-                        f"{self._url} did not answer within {seconds} seconds; try again when it has less to do"
-                    ) from None
-                except (errors.DiskFull, errors.ReadOnlySqlTransaction, errors.OutOfMemory) as error:
-                    raise EngineError(f"{self._url} cannot take this ({_said(error)}); what is in the gallery is safe, "
-                                      "try again when that is mended") from None  # fmt: skip
-                except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                    self.close()
-                    if time.monotonic() + pause > until:
-                        raise EngineAway(
-                            f"{self._url} does not answer ({_said(error)}); start it, or bring the index back into the "
-                            "gallery's folder by `facedex reindex --index files`"
-                        ) from None
-                    time.sleep(pause)
-                    pause *= 2
-                except psycopg.Error as error:
-                    raise EngineError(f"{self._url} refuses ({_said(error)}); see to that, or bring the index back by "
-                                      "`facedex reindex --index files`") from None  # fmt: skip
-
-    def _timed(self, work: Callable[[psycopg.Connection], T], seconds: int) -> T:
-        db = self._connected()
-        outer = db.info.transaction_status == psycopg.pq.TransactionStatus.IDLE and seconds != _SEARCH_SECONDS
-        if outer:
-            db.execute(f"SET statement_timeout = {1000 * seconds}")
-        try:
-            return work(db)
-        finally:
-            if outer:
-                with suppress(psycopg.Error):
-                    db.execute(f"SET statement_timeout = {1000 * _SEARCH_SECONDS}")
-
-    def _connected(self) -> psycopg.Connection:
-        if self._db is None or self._db.closed:
-            db = psycopg.connect(self._parameters, autocommit=True)
-            try:
-                db.execute(f"SET statement_timeout = {1000 * _SEARCH_SECONDS}")
-                with suppress(errors.InsufficientPrivilege, errors.UndefinedFile, errors.FeatureNotSupported,
-                              errors.UniqueViolation, errors.ReadOnlySqlTransaction):  # fmt: skip
-                    db.execute("CREATE EXTENSION IF NOT EXISTS vector")
-                row = db.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
-                if row is None or tuple(int(part) for part in re.findall(r"\d+", row[0])[:2]) < (0, 7):
-                    raise EngineError(
-                        f"{self._url} has no pgvector 0.7 or newer; have its owner install it and run CREATE EXTENSION vector"
-                    )
-                register_vector(db)
-                db.execute("SELECT '[1]'::vector")  # loads the library, so that hnsw.ef_search is known
-            except BaseException:
-                db.close()
-                raise
-            self._db, self._effort = db, -1
-        return self._db
-
-
-def _parsed(url: str) -> tuple[str, str]:
-    """What libpq is given, and the table's name. Raises DataError."""
-    parts = urlsplit(url)
-    query = parse_qsl(parts.query)
-    name = dict(query).get("table", TABLE)
-    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,39}", name):
-        raise DataError(f"{name!r} cannot be a table's name; take small letters, digits and _, forty at most")
-    rest = urlunsplit(parts._replace(query=urlencode([pair for pair in query if pair[0] != "table"])))
-    try:
-        given = conninfo_to_dict(rest)
-    except psycopg.Error as error:
-        raise DataError(f"{url} cannot be used ({_said(error)}); check the URL") from None
-    # A host that vanished is noticed within seconds, not when TCP gives up.
-    ours: dict[str, Any] = {"connect_timeout": _CONNECT_SECONDS, "application_name": "facedex", "tcp_user_timeout": 10_000,
-            "keepalives_idle": 30, "keepalives_interval": 5, "keepalives_count": 3}  # fmt: skip
-    return make_conninfo("", **{**ours, **given}), name
-
-
-def _said(error: Exception) -> str:
-    """An engine's message on one line."""
-    return re.sub(r"\s+", " ", str(error)).strip().rstrip(".;") or type(error).__name__
+            raise Outdated

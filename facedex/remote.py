@@ -18,14 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from facedex import schema
 from facedex.codes import Flat, Found, below
-from facedex.database import translated
 from facedex.engine import RANGE, Binding, Engine, Key, Outdated, Summary, open_engine
 from facedex.errors import EngineError, GalleryBusy, GalleryError
 from facedex.head import Head
 from facedex.lock import writing
-from facedex.store import BUSY_SECONDS, State, Store
+from facedex.records import State
+from facedex.store import BUSY_SECONDS, Store
 
 COVERAGE = 0.999  # of the nearest five
 PROBES = 400  # faces that are kept out of the graph while its coverage is measured
@@ -192,7 +191,7 @@ class Remote:
         """Whether the engine's rows, not only its own account of them, are the gallery's faces."""
         try:
             with self._store.snapshot():
-                return self._engine.digests() == self._digests()
+                return self._engine.digests() == self._store.digests(RANGE)
         except Outdated:
             return False
 
@@ -226,17 +225,13 @@ class Remote:
         summary = self._engine.summary()
         return summary is None or (summary.faces, summary.digest) != (state.faces, state.digest)
 
-    def _digests(self) -> dict[int, tuple[int, int]]:
-        with translated(self._store.path):
-            return schema.digests(self._store._db, RANGE)
-
     def _send(self, after: int, state: State) -> None:
         for block in self._store.blocks(after):
             self._engine.add(block.ids, block.marks, self._head.project(block.vectors), state.revision)
 
     def _compare(self, state: State) -> None:
         """Delete and send again what differs, found by the digests of ranges of ids."""
-        theirs, ours = self._engine.digests(), self._digests()
+        theirs, ours = self._engine.digests(), self._store.digests(RANGE)
         gone: list[np.ndarray] = []
         for part in sorted(theirs.keys() | ours.keys()):
             if theirs.get(part) == ours.get(part):

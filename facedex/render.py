@@ -18,7 +18,7 @@ from facedex.gallery import Enrolled
 from facedex.identification import Decision, IdentifiedPhoto, Verification
 from facedex.people import UNKNOWN
 from facedex.quality import Quality
-from facedex.store import PersonRecord
+from facedex.records import PersonRecord
 
 if TYPE_CHECKING:
     from PIL import Image

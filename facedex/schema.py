@@ -113,12 +113,6 @@ def mark(face: int, vector: bytes) -> int:
     return int.from_bytes(hashlib.sha256(face.to_bytes(8, "little") + vector).digest()[:6], "little")
 
 
-def digests(db: sqlite3.Connection, size: int) -> dict[int, tuple[int, int]]:
-    """Count and sum of the marks of each `size` ids that follow each other (at most 2^15), by id // size."""
-    rows = db.execute("SELECT id / ?, COUNT(*), SUM(mark) FROM face GROUP BY 1", (size,)).fetchall()
-    return {part: (count, total) for part, count, total in rows}
-
-
 def _run(db: sqlite3.Connection, script: str, separator: str, end: str = "") -> None:
     for statement in script.split(separator):
         if statement.strip():

@@ -23,8 +23,9 @@ import numpy as np
 from facedex.codes import INDEXES, Bytes, Flat, Found
 from facedex.head import Head
 from facedex.modelfile import replace_file
+from facedex.records import State
 from facedex.schema import MODULUS
-from facedex.store import State, Store
+from facedex.store import Store
 
 INDEX_FILE = "faces.faiss"
 MANIFEST_FILE = "manifest.json"

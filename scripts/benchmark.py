@@ -37,7 +37,7 @@ from rich.console import Console
 from rich.table import Table
 
 from facedex.gallery import Gallery
-from facedex.store import FaceRecord
+from facedex.records import FaceRecord
 
 RIVALS = ("FAISS Flat L1", "FAISS Flat IP", "FAISS HNSW", "numpy linear scan", "exhaustive head, torch")
 SCANS = {"FAISS Flat L1": 20, "FAISS Flat IP": 20, "FAISS HNSW": 100}  # look-ups measured; 10 of the others

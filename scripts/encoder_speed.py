@@ -34,7 +34,8 @@ from rich.table import Table
 from facedex import Gallery
 from facedex.errors import FacedexError
 from facedex.modelfile import ModelFile, read_graph, read_model, shipped_model
-from facedex.store import FaceRecord, Store
+from facedex.records import FaceRecord
+from facedex.store import Store
 
 Run = Callable[[np.ndarray], object]  # crops (n, size, size, 3) uint8, encoded
 

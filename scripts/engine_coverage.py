@@ -23,7 +23,7 @@ from rich.table import Table
 
 from facedex.gallery import Gallery
 from facedex.postgresql import PostgresEngine
-from facedex.store import FaceRecord
+from facedex.records import FaceRecord
 
 K = 56  # rows that a look-up asks for
 
@@ -79,7 +79,7 @@ def main() -> None:
             start = time.perf_counter()
             gallery.reindex(index=url, coverage=options.coverage)
             moved = time.perf_counter() - start
-            remote = gallery._lookup.remote()
+            remote = gallery.remote()
             assert remote is not None
             engine = remote._engine
             summary = engine.summary()

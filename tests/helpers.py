@@ -17,7 +17,8 @@ from PIL import Image, ImageDraw, ImageFilter
 from facedex.calibrate import Calibration
 from facedex.gallery import Gallery
 from facedex.modelfile import ModelFile, read_graph, read_model, shipped_model
-from facedex.store import FaceRecord, Store
+from facedex.records import FaceRecord
+from facedex.store import Store
 
 DIM = 128
 PLAIN_HEAD = {"v": np.full(DIM, 0.7, np.float32), "beta": 12.0}

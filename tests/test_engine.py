@@ -16,8 +16,9 @@ from facedex.backup import backup, restore
 from facedex.engine import BINDING_FILE, FILES, Key, Outdated, open_engine, read_binding
 from facedex.errors import DataError, EngineAway, EngineError, MissingExtra, PersonNotFound
 from facedex.gallery import Gallery
+from facedex.records import FaceRecord
 from facedex.search import INDEX_FILE, MANIFEST_FILE
-from facedex.store import FaceRecord, Store
+from facedex.store import Store
 
 FACES = face_like(1300)
 
@@ -386,10 +387,10 @@ def test_a_server_that_says_nothing_is_given_up_in_time(tmp_path):
 def test_a_search_that_takes_too_long_is_given_up(small, server, monkeypatch):
     import psycopg
 
-    from facedex import postgresql
+    from facedex import pgconnection
 
     small._lookup.remote().close()
-    monkeypatch.setattr(postgresql, "_SEARCH_SECONDS", 1)
+    monkeypatch.setattr(pgconnection, "_SEARCH_SECONDS", 1)
     name = table(small)
     with psycopg.connect(server.address) as other:
         other.execute(f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE")

@@ -10,6 +10,7 @@ from helpers import drawn_face, gallery, people, record, save_blank, save_face, 
 from PIL import Image
 
 from facedex.calibrate import Calibration, Scores
+from facedex.detect import FaceDetector
 from facedex.enrolment import named_photos
 from facedex.errors import ModelError, NoFace, PhotoNotFound
 from facedex.gallery import Gallery
@@ -136,6 +137,18 @@ def test_the_decision_follows_people_enrolled_meanwhile(drawn, tmp_path):
     assert (before.decision.people, after.decision.people) == (3, 303)
     assert before.decision.threshold < after.decision.threshold
     assert before.decision.fpir == pytest.approx(0.05) == after.decision.fpir
+
+
+def test_a_gallery_loads_its_detector_and_its_network_once(drawn, tmp_path, monkeypatch):
+    """However often it is asked; and it is one detector for whoever enrolls and whoever identifies."""
+    made, init = [], FaceDetector.__init__
+    monkeypatch.setattr(FaceDetector, "__init__", lambda self, *given: made.append(self) or init(self, *given))
+    photo = second_photo(tmp_path / "p.jpg", 1)
+    with Gallery(drawn.folder) as opened:
+        assert not made  # nothing is loaded before it is needed
+        names = [one(opened, photo).candidates[0].name for _ in range(3)]
+        assert names == ["Bob"] * 3 and len(made) == 1
+        assert opened.reader() is opened.reader() and opened.reader().detector is opened.detector is made[0]
 
 
 def test_a_threshold_by_hand_is_kept_and_its_rate_told(drawn, tmp_path):

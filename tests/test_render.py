@@ -16,7 +16,7 @@ from facedex.gallery import Enrolled
 from facedex.identification import Decision, Identification, IdentifiedPhoto, Verification
 from facedex.lookup import Candidate
 from facedex.quality import Quality
-from facedex.store import PersonRecord
+from facedex.records import PersonRecord
 
 ODD = ["Ada [1]", "[bold]Bob[/bold]", "\\[red]Cy", "[/]", ":smile:", "日本 😀", "a\\"]
 

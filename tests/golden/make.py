@@ -15,7 +15,8 @@ import numpy as np
 
 from facedex.gallery import Gallery
 from facedex.modelfile import ModelFile
-from facedex.store import FaceRecord, Store
+from facedex.records import FaceRecord
+from facedex.store import Store
 
 DIM = 8
 NAMES = ["Ada", "Ada", "Bob", "Cy", "José", "山田 太郎"]
