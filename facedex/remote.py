@@ -73,7 +73,7 @@ class RemoteProjection:
         """
         tuned = self.summary.tuned
         grown = max(1.0, self.summary.faces / max(1, tuned.get("faces", 1)))  # as HalfBytes does
-        k = max(k, _NEAR)
+        k = max(2 * k, _NEAR)  # a graph misses more of the farther ones than of the five that it is tuned by
         hits = self._engine.search(z, k, int(tuned.get("effort", 0) * grown))
         if hits.digest != self.summary.digest:
             raise Outdated

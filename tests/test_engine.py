@@ -148,7 +148,8 @@ def test_renamed_and_merged_people_are_found_by_their_new_names(tmp_path, where)
         assert answers(reader, FACES[:20, 1]) == answers(reader, FACES[:20, 1], exhaustive=True)
 
 
-def test_another_head_has_an_index_of_its_own(tmp_path, where):
+def test_another_head_has_an_index_of_its_own(tmp_path, where, request):
+    approximate = request.node.callspec.params["where"] in ("halfbytes", "postgresql")
     model = make_model(tmp_path / "other.safetensors", v=np.random.default_rng(0).normal(0, 2, 128))
     with Gallery(tmp_path / "g", create=True) as opened:
         opened.add_faces(people(FACES[:1200, 0]))
@@ -156,7 +157,10 @@ def test_another_head_has_an_index_of_its_own(tmp_path, where):
         before = answers(opened, FACES[:10, 1])
         opened.reindex(model=model)
         after = answers(opened, FACES[:10, 1])
-        assert after != before and after == answers(opened, FACES[:10, 1], exhaustive=True)
+        truth = answers(opened, FACES[:10, 1], exhaustive=True)
+    assert after != before and [found[0] for found in after] == [found[0] for found in truth]
+    # One of the five nearest may be missed, now and then.
+    assert np.mean([a == b for a, b in zip(after, truth, strict=True)]) >= (0.8 if approximate else 1)
 
 
 def test_an_empty_gallery_names_nobody(tmp_path, where):
