@@ -190,3 +190,13 @@ def open_engine(url: str, key: Key) -> Engine:
     except ImportError:
         raise MissingExtra("An index in PostgreSQL", "pgvector") from None
     return PostgresEngine(url, key)
+
+
+def bound_engine(url: str, key: Key) -> Engine:
+    """The engine that a gallery uses already: a package that is missing here is one more way for it to be out of reach.
+    Raises EngineError.
+    """
+    try:
+        return open_engine(url, key)
+    except (MissingExtra, DataError) as error:
+        raise EngineError(f"{error}; or bring the index back by `facedex reindex --index files`") from None

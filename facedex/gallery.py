@@ -17,7 +17,7 @@ from facedex import modelcopy, relocation
 from facedex.batch import Enrolled, enroll_batch, vanished
 from facedex.calibrate import CONTENDERS, Calibration
 from facedex.detect import FaceDetector
-from facedex.engine import FILES, check_url
+from facedex.engine import FILES, Key, open_engine
 from facedex.errors import GalleryError, GalleryMismatch, GalleryNotFound, ModelError
 from facedex.faces import FaceReader
 from facedex.head import Head
@@ -240,7 +240,7 @@ class Gallery:
         """
         lost: list[str] = []
         if index not in (None, FILES):
-            check_url(str(index))
+            open_engine(str(index), Key("", "", "", 0)).close()  # asks for nothing yet, but refuses what it cannot use
         with self._writing():
             if model is not None:
                 lost = self._move_to(read_model(model), device)

@@ -132,13 +132,15 @@ def identify(
     with ThreadPoolExecutor(3) as pool:
         loading = pool.submit(gallery.reader, device)  # the network, while the first photos are read
         while batch := list(islice(names, _BATCH)):
-            for photo, found in zip(batch, pool.map(find, batch), strict=True):
+            finding = pool.map(find, batch)
+            reader = loading.result()  # before anything is said: without it nothing can be
+            for photo, found in zip(batch, finding, strict=True):
                 if isinstance(found, FacedexError):
                     yield IdentifiedPhoto(photo, error=str(found))
                     continue
                 pixels, faces, crops = found
                 unclear = gallery.calibration.unclear
-                encoded = loading.result().encode_crops(crops, faces)
+                encoded = reader.encode_crops(crops, faces)
                 matches = [gallery.match(one.vector, max(top, CONTENDERS), prior, exhaustive) for one in encoded]
                 # After the look-up, so that a gallery that another process enlarges meanwhile is counted whole.
                 least = gallery.threshold(fpir) if threshold is None else threshold

@@ -85,15 +85,15 @@ class IndexWriter:
         """Bring the index up to date, wherever it is. In files with `compact_only` just when the newer faces have
         become many; `kind` or a new model has it built from nothing.
         """
-        if (remote := self._lookup.remote()) is not None:
-            try:
+        try:
+            remote = self._lookup.remote()
+            if remote is not None:
                 remote.rebuild(coverage) if kind else remote.update(grow=True)
-            except EngineError as error:
-                raise type(error)(
-                    f"What was done is safe in {self.folder}, only the index is behind: {error}"
-                ) from None
-            finally:
-                self._lookup.forget()
+        except EngineError as error:
+            self._lookup.forget()
+            raise type(error)(f"What was done is safe in {self.folder}, only the index is behind: {error}") from None
+        if remote is not None:
+            self._lookup.forget()
         elif not compact_only or search.wants_compaction(self.folder, self._store.state):
             self._write_files(kind, coverage)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 from facedex import search
-from facedex.engine import FILES, Binding, Key, new_place, open_engine, read_binding, write_binding
+from facedex.engine import FILES, Binding, Key, bound_engine, new_place, read_binding, write_binding
 from facedex.errors import EngineAway, EngineError, GalleryError
 from facedex.lookup import Lookup
 
@@ -51,14 +52,12 @@ def sweep(folder: Path) -> None:
     if not binding.left:
         return
     for place in binding.left:
-        engine = open_engine(place[0], Key(place[1], "", "", 0))
         try:
-            engine.drop()
+            with closing(bound_engine(place[0], Key(place[1], "", "", 0))) as engine:
+                engine.drop()
             binding = replace(binding, left=tuple(one for one in binding.left if one != place))
         except EngineError as error:
             failed = error
-        finally:
-            engine.close()
     _note(folder, binding)
     if failed is not None:
         kind = EngineAway if isinstance(failed, EngineAway) else EngineError
@@ -84,13 +83,11 @@ def _place(lookup: Lookup, former: Binding, index: str) -> tuple[str, str]:
 
 def _is_anothers(lookup: Lookup, place: tuple[str, str]) -> bool:
     """Whether a copy of this gallery has gone on in a place, whose rows are that one's then."""
-    remote = lookup.remote_at(Binding(*place))
     try:
-        return remote.is_ahead()
+        with closing(lookup.remote_at(Binding(*place))) as remote:
+            return remote.is_ahead()
     except EngineError:
         return False
-    finally:
-        remote.close()
 
 
 def _note(folder: Path, binding: Binding) -> None:

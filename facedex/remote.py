@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from facedex.codes import Flat, Found, below
-from facedex.engine import RANGE, Binding, Engine, Key, Outdated, Summary, open_engine
+from facedex.engine import RANGE, Binding, Engine, Key, Outdated, Summary, bound_engine
 from facedex.errors import EngineError, GalleryBusy, GalleryError
 from facedex.head import Head
 from facedex.lock import writing
@@ -102,7 +102,7 @@ class Remote:
         """Connects at first use. Raises MissingExtra, DataError."""
         state = store.state
         self.folder, self.binding, self._store, self._head = folder, binding, store, head
-        self._engine = open_engine(binding.url, Key(binding.gallery, state.model, head_fingerprint, state.dim))
+        self._engine = bound_engine(binding.url, Key(binding.gallery, state.model, head_fingerprint, state.dim))
 
     def close(self) -> None:
         """Close the connection; safe to call twice."""

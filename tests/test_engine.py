@@ -176,6 +176,24 @@ def test_an_empty_gallery_names_nobody(tmp_path, where):
 # moving
 
 
+def test_without_its_package_a_gallery_can_still_forget_and_come_back(tmp_path, server, monkeypatch):
+    with Gallery(tmp_path / "g", create=True) as opened:
+        opened.add_faces(people(FACES[:30, 0]))
+        opened.reindex(index=server.url())
+    monkeypatch.setitem(sys.modules, "facedex.postgresql", None)
+    vector = FACES[3, 0].astype("<f4").tobytes()
+    with Gallery(tmp_path / "g") as opened:
+        with pytest.raises(EngineError, match=r"facedex\[pgvector\].*--index files"):
+            opened.match(FACES[5, 0])
+        with pytest.raises(EngineError, match="Nobody is named"):
+            opened.remove("person0003")
+        assert not any(vector in path.read_bytes() for path in (tmp_path / "g").iterdir() if path.is_file())
+        opened.rename("person0004", "somebody")
+        with pytest.raises(EngineError, match="still holds rows"):
+            opened.reindex(index="files")
+        assert opened.match(FACES[4, 0])[0].name == "somebody"
+
+
 def test_a_move_leaves_one_index_and_a_note_without_secrets(tmp_path, server, monkeypatch):
     monkeypatch.setenv("PGPASSWORD", "opensesame")
     with Gallery(tmp_path / "g", create=True) as opened:
