@@ -103,7 +103,7 @@ def test_enrolling_identifying_and_verifying_never_import_torch(tmp_path):
         ]
     )
     found = modules(code, tmp_path / "g", photo.parent, photo)
-    assert {"numpy", "cv2", "faiss"} <= found and not found & TRAINING
+    assert {"numpy", "cv2"} <= found and not found & (TRAINING | {"faiss"})  # so few people need no index
 
 
 def test_the_library_too_works_without_torch(tmp_path):
