@@ -39,6 +39,18 @@ def where(request):
     return lambda opened, **more: opened.reindex(index=server.url(), **more)
 
 
+@pytest.fixture
+def approximate(request):
+    """Whether an index may miss one of the nearest, now and then, by what it was built of."""
+    return request.node.callspec.params["where"] in ("halfbytes", "postgresql")
+
+
+def agree(found, truth, approximate):
+    """The same best person for every probe, and the same list: for nine in ten where the index is approximate."""
+    same = np.mean([a == b for a, b in zip(found, truth, strict=True)])
+    return [a[0] for a in found] == [b[0] for b in truth] and same >= (0.9 if approximate else 1)
+
+
 def answers(opened, probes, **options):
     return [[(one.name, one.logit) for one in opened.match(probe, **options)] for probe in probes]
 
@@ -96,19 +108,19 @@ def test_what_an_index_finds_is_bounded_from_below_and_ascending(tmp_path, where
             assert 0 < found.horizon < np.inf and number + 1 in found.rows
 
 
-def test_candidates_are_people_not_photos(tmp_path, where):
+def test_candidates_are_people_not_photos(tmp_path, where, approximate):
     """Somebody with ninety photos does not push the others out."""
     crowd = [record("many", near(FACES[0, 0], i, 0.1)) for i in range(90)]
     with Gallery(tmp_path / "g", create=True) as opened:
         opened.add_faces([*people(FACES[:1200, 0]), *crowd])
         where(opened)
         found = answers(opened, [FACES[0, 1]], top=30)
-        assert found == answers(opened, [FACES[0, 1]], top=30, exhaustive=True)
+        truth = answers(opened, [FACES[0, 1]], top=30, exhaustive=True)
+        assert found == truth or (approximate and found[0][0] == truth[0][0] and len({*found[0]} & {*truth[0]}) >= 27)
         assert len({name for name, _ in found[0]}) == 30
 
 
-def test_incremental_enrolment_equals_bulk(tmp_path, where, request):
-    approximate = request.node.callspec.params["where"] in ("halfbytes", "postgresql")
+def test_incremental_enrolment_equals_bulk(tmp_path, where, approximate):
     probes, kept = FACES[:40, 1], []
     for name, blocks in (("bulk", [1300]), ("steps", [1100, 1, 199])):
         with Gallery(tmp_path / name, create=True) as opened:
@@ -119,12 +131,10 @@ def test_incremental_enrolment_equals_bulk(tmp_path, where, request):
                 if number == 0:
                     where(opened)
             kept.append(answers(opened, probes))
-    assert [found[0] for found in kept[0]] == [found[0] for found in kept[1]]
-    # An approximate index may miss one of the five nearest, now and then, by what it was built of.
-    assert np.mean([a == b for a, b in zip(*kept, strict=True)]) >= (0.95 if approximate else 1)
+    assert agree(*kept, approximate)
 
 
-def test_nobody_who_was_removed_is_named_by_any_reader(tmp_path, where):
+def test_nobody_who_was_removed_is_named_by_any_reader(tmp_path, where, approximate):
     with Gallery(tmp_path / "g", create=True) as opened, Gallery(tmp_path / "g") as reader:
         opened.add_faces(people(FACES[:1200, 0]))
         where(opened)
@@ -134,10 +144,10 @@ def test_nobody_who_was_removed_is_named_by_any_reader(tmp_path, where):
             assert "person0005" not in [found.name for found in one.match(FACES[5, 0], top=1199)]
         with pytest.raises(PersonNotFound):
             opened.remove("person0005")
-        assert answers(reader, FACES[:20, 1]) == answers(reader, FACES[:20, 1], exhaustive=True)
+        assert agree(answers(reader, FACES[:20, 1]), answers(reader, FACES[:20, 1], exhaustive=True), approximate)
 
 
-def test_renamed_and_merged_people_are_found_by_their_new_names(tmp_path, where):
+def test_renamed_and_merged_people_are_found_by_their_new_names(tmp_path, where, approximate):
     with Gallery(tmp_path / "g", create=True) as opened, Gallery(tmp_path / "g") as reader:
         opened.add_faces(people(FACES[:1200, 0]))
         where(opened)
@@ -145,11 +155,10 @@ def test_renamed_and_merged_people_are_found_by_their_new_names(tmp_path, where)
         opened.rename("person0007", "Ada")
         opened.merge("person0008", "Ada")
         assert [reader.match(FACES[i, 0])[0].name for i in (7, 8)] == ["Ada", "Ada"]
-        assert answers(reader, FACES[:20, 1]) == answers(reader, FACES[:20, 1], exhaustive=True)
+        assert agree(answers(reader, FACES[:20, 1]), answers(reader, FACES[:20, 1], exhaustive=True), approximate)
 
 
-def test_another_head_has_an_index_of_its_own(tmp_path, where, request):
-    approximate = request.node.callspec.params["where"] in ("halfbytes", "postgresql")
+def test_another_head_has_an_index_of_its_own(tmp_path, where, approximate):
     model = make_model(tmp_path / "other.safetensors", v=np.random.default_rng(0).normal(0, 2, 128))
     with Gallery(tmp_path / "g", create=True) as opened:
         opened.add_faces(people(FACES[:1200, 0]))
@@ -157,10 +166,7 @@ def test_another_head_has_an_index_of_its_own(tmp_path, where, request):
         before = answers(opened, FACES[:10, 1])
         opened.reindex(model=model)
         after = answers(opened, FACES[:10, 1])
-        truth = answers(opened, FACES[:10, 1], exhaustive=True)
-    assert after != before and [found[0] for found in after] == [found[0] for found in truth]
-    # One of the five nearest may be missed, now and then.
-    assert np.mean([a == b for a, b in zip(after, truth, strict=True)]) >= (0.8 if approximate else 1)
+        assert after != before and agree(after, answers(opened, FACES[:10, 1], exhaustive=True), approximate)
 
 
 def test_an_empty_gallery_names_nobody(tmp_path, where):
