@@ -105,6 +105,6 @@ def _member(archive: Path, end: str) -> bytes:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         raise SystemExit(__doc__)
     fetch(Path(sys.argv[1]))
