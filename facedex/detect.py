@@ -30,6 +30,7 @@ _SURE = 0.90
 _TILTED = 4.0  # degrees that landmarks show: YuNet draws them nearer upright than they are, 6 of 15 and 8 of 30
 _LEVELLED_SIDE = 192  # of the region that is turned upright, of which a face takes half
 _STEPS = 3
+_LESS_SURE = 0.05  # than before: then the picture was turned the wrong way
 _LOOKED_AT_AGAIN = 20  # the largest: of a crowd the others would cost more than they are worth
 _GREY = (127, 127, 127)
 
@@ -126,7 +127,7 @@ class FaceDetector:
             if other is None:
                 break
             now = _turn(tilt(other.landmarks) - frame)
-            if abs(now) >= abs(left):
+            if abs(now) >= abs(left) or other.score < face.score - _LESS_SURE:
                 break
             face, left = other, now
         return face

@@ -137,7 +137,7 @@ def tiny_model(path: Path, beta: float = 12.0, encoder: float = 0.0) -> None:
     graph.ir_version = 8
     made = read_model(make_model(path, beta=beta))
     heads = {name: tensor for name, tensor in made.tensors.items() if name.startswith("head.")}
-    ModelFile({**heads, "encoder.weight": np.full(4, encoder, np.float32)}, dict(made.meta)).save(
+    ModelFile({**heads, "encoder.weight": np.full(4, encoder, np.float32)}, {**made.meta, "size": 112}).save(
         path, graph.SerializeToString()
     )
 

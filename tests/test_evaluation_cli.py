@@ -110,10 +110,12 @@ def test_models_are_compared_on_the_same_trials(run, pack, other):
 
 def test_the_same_encoder_as_onnx_takes_part(run, pack):
     graph = shipped_model().with_suffix(".onnx")
-    model, encoder, compared = lines(run(pack, "--aligned", "-m", shipped_model(), "--onnx", graph, "--json").out)
+    model, encoder, compared = lines(
+        run(pack, "--aligned", "-m", shipped_model(), "--onnx", graph, "--size", "80", "--json").out
+    )
     assert encoder["model"] != model["model"] and "ece" not in encoder and encoder["realised_fpir"] == []
     assert 0.5 < encoder["auc"] <= 1 and "ece" not in compared["difference"]
-    (alone,) = lines(run(pack, "--aligned", "--onnx", graph, "--json").out)
+    (alone,) = lines(run(pack, "--aligned", "--onnx", graph, "--size", "80", "--json").out)
     assert {**alone, "model": ""} == {**encoder, "model": ""}
 
 
@@ -198,9 +200,9 @@ def test_the_cache_knows_a_photo_by_its_content_and_a_model_by_its_fingerprint(r
     with np.load(kept) as stored:
         assert stored["photos"].shape == (50, 32) and stored["vectors"].shape == (50, 128)
     graph = shipped_model().with_suffix(".onnx")
-    run(pack, "--aligned", "--json", "--cache", tmp_path / "cache", "--onnx", graph)
-    run(pack, "--aligned", "--json", "--cache", tmp_path / "cache", "--onnx", graph, "--scale", "0.5")
-    run(pack, "--aligned", "--json", "--cache", tmp_path / "cache", "--onnx", graph, "--bgr")
+    run(pack, "--aligned", "--json", "--cache", tmp_path / "cache", "--onnx", graph, "--size", "80")
+    run(pack, "--aligned", "--json", "--cache", tmp_path / "cache", "--onnx", graph, "--size", "80", "--scale", "0.5")
+    run(pack, "--aligned", "--json", "--cache", tmp_path / "cache", "--onnx", graph, "--size", "80", "--bgr")
     assert len(list((tmp_path / "cache").iterdir())) == 4
     # The model's own graph gives the model's own embeddings; the other preprocessings each give others.
     assert len({path.read_bytes() for path in (tmp_path / "cache").iterdir()}) == 3

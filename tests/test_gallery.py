@@ -850,7 +850,7 @@ def second_encoder(tmp_path_factory):
         network.encoder.project.weight += 0.1 * torch.randn_like(network.encoder.project.weight)
     file = to_file(network, {"calibration": shipped.meta["calibration"]})
     path = tmp_path_factory.mktemp("model") / "second.safetensors"
-    file.save(path, export_onnx(from_file(file).encoder, 112))
+    file.save(path, export_onnx(from_file(file).encoder, file.size))
     return path
 
 

@@ -79,7 +79,9 @@ def test_our_own_graph_gives_our_own_embeddings(crops):
 
     model = read_model(shipped_model())
     read_graph(model)
-    assert np.allclose(OnnxEncoder(model.graph_path).encode(crops), GraphEncoder(model).encode(crops)[0], atol=1e-5)
+    assert np.allclose(
+        OnnxEncoder(model.graph_path, model.size).encode(crops), GraphEncoder(model).encode(crops)[0], atol=1e-5
+    )
 
 
 def test_the_fingerprint_is_of_the_file_and_the_preprocessing(tmp_path):
