@@ -27,11 +27,8 @@ def move(folder: Path, lookup: Lookup, index: str, coverage: float | None, write
     else:
         if place != former.place:
             _note(folder, replace(former, left=(*(one for one in former.left if one != place), place)))
-        remote = lookup.remote_at(Binding(*place))
-        try:
+        with closing(lookup.remote_at(Binding(*place))) as remote:
             remote.rebuild(coverage)
-        finally:
-            remote.close()
     left = [
         one
         for one in (*former.left, former.place)
@@ -72,12 +69,9 @@ def _place(lookup: Lookup, former: Binding, index: str) -> tuple[str, str]:
         return Binding().place
     for place in (former.place, *former.left):
         if place[0] == index:
-            remote = lookup.remote_at(Binding(*place))
-            try:
+            with closing(lookup.remote_at(Binding(*place))) as remote:
                 if not remote.is_ahead():
                     return place
-            finally:
-                remote.close()
     return new_place(index)
 
 

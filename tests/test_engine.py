@@ -41,8 +41,8 @@ def where(request):
 
 @pytest.fixture
 def approximate(request):
-    """Whether an index may miss one of the nearest, now and then, by what it was built of."""
-    return request.node.callspec.params["where"] in ("halfbytes", "postgresql")
+    """Whether an index may miss one of the nearest, now and then, though it has few faces: a graph."""
+    return request.node.callspec.params["where"] == "postgresql"
 
 
 def agree(found, truth, approximate):
@@ -120,7 +120,8 @@ def test_candidates_are_people_not_photos(tmp_path, where, approximate):
         assert len({name for name, _ in found[0]}) == 30
 
 
-def test_incremental_enrolment_equals_bulk(tmp_path, where, approximate):
+def test_incremental_enrolment_equals_bulk(tmp_path, where, request):
+    approximate = request.node.callspec.params["where"] in ("halfbytes", "postgresql")
     probes, kept = FACES[:40, 1], []
     for name, blocks in (("bulk", [1300]), ("steps", [1100, 1, 199])):
         with Gallery(tmp_path / name, create=True) as opened:
@@ -131,7 +132,9 @@ def test_incremental_enrolment_equals_bulk(tmp_path, where, approximate):
                 if number == 0:
                     where(opened)
             kept.append(answers(opened, probes))
-    assert agree(*kept, approximate)
+    assert [found[0] for found in kept[0]] == [found[0] for found in kept[1]]
+    # An approximate index may miss one of the five nearest, now and then, by what it was built of.
+    assert np.mean([a == b for a, b in zip(*kept, strict=True)]) >= (0.95 if approximate else 1)
 
 
 def test_nobody_who_was_removed_is_named_by_any_reader(tmp_path, where, approximate):
