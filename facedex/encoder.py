@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Protocol
 
 import cv2
@@ -12,6 +11,7 @@ from facedex.align import resized
 from facedex.errors import MissingExtra, ModelError
 from facedex.modelfile import FOREIGN, ModelFile, read_graph
 from facedex.onnxencoder import OnnxEncoder
+from facedex.stock import Stock
 
 _BATCH = 16  # crops a forward pass: larger ones are no faster on a CPU and only take memory
 
@@ -27,17 +27,16 @@ class Encoder(Protocol):
 
 
 class GraphEncoder:
-    """The encoder as OpenCV runs it. One may be shared by threads; they take turns."""
+    """The encoder as OpenCV runs it. One may be shared by threads: each has a network of its own meanwhile."""
 
     def __init__(self, model: ModelFile) -> None:
         """Raises ModelError when the graph is missing, altered or unreadable."""
-        data = read_graph(model)
+        data = np.frombuffer(read_graph(model), np.uint8)
         try:
-            self._net = cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))
+            self._nets = Stock(lambda: cv2.dnn.readNetFromONNX(data))
         except cv2.error:
             raise ModelError(f"{model.graph_path} cannot be read by OpenCV {cv2.__version__}; train it again") from None
         self.dim, self._size = int(model.meta["dim"]), model.size
-        self._lock = threading.Lock()
 
     def encode(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See Encoder.encode."""
@@ -45,12 +44,12 @@ class GraphEncoder:
         if crops.ndim != 4 or crops.shape[1:] != (112, 112, 3) or crops.dtype != np.uint8:
             raise ValueError(f"crops must be (n, 112, 112, 3) uint8, not {crops.shape} {crops.dtype}")
         raw = np.empty((len(crops), self.dim), np.float32)
-        with self._lock:
+        with self._nets.one() as net:
             for start in range(0, len(crops), _BATCH):
                 batch = resized(crops[start : start + _BATCH], self._size)
                 blob = np.ascontiguousarray(batch.transpose(0, 3, 1, 2), dtype=np.float32)
-                self._net.setInput(blob)
-                raw[start : start + len(blob)] = self._net.forward()
+                net.setInput(blob)
+                raw[start : start + len(blob)] = net.forward()
         return unit(raw)
 
 

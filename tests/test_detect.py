@@ -3,6 +3,7 @@
 import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -196,12 +197,68 @@ def test_the_tilt_is_what_the_landmarks_were_turned_by(degrees):
     assert detect.tilt(TEMPLATE @ matrix[:, :2].T + matrix[:, 2]) == pytest.approx(degrees, abs=1e-3)
 
 
-def test_an_upright_face_is_looked_at_once(detector, monkeypatch):
-    face, looks, run = drawn_face(3), [], FaceDetector._run
-    monkeypatch.setattr(FaceDetector, "_run", lambda self, *given: looks.append(1) or run(self, *given))
-    (found,) = detector.detect(face)
+@pytest.fixture
+def looks(monkeypatch):
+    """The sizes of the pictures that the network is shown."""
+    shown, run = [], FaceDetector._run
+
+    def noted(self, pixels, scale, *least):
+        shown.append(tuple(round(scale * side) for side in pixels.shape[:2]))
+        return run(self, pixels, scale, *least)
+
+    monkeypatch.setattr(FaceDetector, "_run", noted)
+    return shown
+
+
+def on_grey(height, width, *places):
+    """Drawn faces on grey, each given by left, top and side."""
+    pixels = np.full((height, width, 3), 140, np.uint8)
+    for left, top, side in places:
+        pixels[top : top + side, left : left + side] = drawn_face(3, side)
+    return pixels
+
+
+def test_an_upright_face_is_looked_at_once_more_from_near(detector, looks):
+    (found,) = detector.detect(on_grey(480, 640, (150, 100, 250)))
     assert found.score >= detect._SURE and abs(detect.tilt(found.landmarks)) <= detect._TILTED
-    assert len(looks) == 1
+    assert looks == [(480, 640), (128, 128)]
+
+
+def test_where_only_the_largest_face_is_wanted_a_glance_is_enough(detector, looks):
+    pixels = on_grey(480, 640, (80, 60, 300), (500, 300, 44))
+    everybody = detector.detect(pixels)
+    assert len(everybody) == 2 and (480, 640) in looks
+    looks.clear()
+    largest = detector.detect(pixels, largest=True)[0]
+    assert looks == [(240, 320), (128, 128)]
+    assert np.abs(largest.landmarks - everybody[0].landmarks).max() < 0.05 * largest.box[2]
+
+
+def test_where_a_glance_leaves_a_doubt_the_photo_is_looked_at_at_full_size(detector, looks, monkeypatch):
+    monkeypatch.setattr(detect, "_SURE_AT_A_GLANCE", 2.0)
+    (found,) = detector.detect(on_grey(480, 640, (80, 60, 300)), largest=True)
+    assert found.score >= detect._SURE and looks == [(240, 320), (480, 640), (128, 128)]
+
+
+def test_a_face_that_fills_the_photo_is_not_trusted_at_a_glance(detector, looks):
+    detector.detect(drawn_face(3, 300), largest=True)
+    assert (300, 300) in looks
+
+
+def test_landmarks_from_near_that_show_another_tilt_do_not_count(detector, monkeypatch):
+    pixels = on_grey(480, 640, (80, 60, 300))
+    monkeypatch.setattr(FaceDetector, "_from_near", lambda self, pixels, face, frame: face)
+    (before,) = detector.detect(pixels)
+    monkeypatch.undo()
+    turned = FaceDetector._turned
+
+    def astray(self, *given):
+        near = turned(self, *given)
+        return replace(near, landmarks=near.landmarks @ np.array([[0.8, 0.6], [-0.6, 0.8]], np.float32))  # 37 degrees
+
+    monkeypatch.setattr(FaceDetector, "_turned", astray)
+    (found,) = detector.detect(pixels)
+    assert np.array_equal(found.landmarks, before.landmarks)
 
 
 @pytest.mark.parametrize("side", [240, 1000])
@@ -210,7 +267,7 @@ def test_a_face_that_only_shows_half_way_between_quarter_turns_is_found(detector
     pixels[side // 2 : side // 2 + side, side : 2 * side] = drawn_face(3, side)
     (face,) = detector.detect(pixels)
     turned, marks = askew(pixels, face, 45)
-    monkeypatch.setattr(FaceDetector, "_as_it_stands", lambda self, pixels: [])
+    monkeypatch.setattr(FaceDetector, "_as_it_stands", lambda self, pixels, largest: [])
     (found,) = detector.detect(turned)
     assert off(found, marks) < 0.2
 

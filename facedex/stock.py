@@ -1,0 +1,66 @@
+"""What one thread at a time can use, such as a network of OpenCV's: as many of it as threads ask at once."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+import cv2
+
+_MOST_WORKERS = 8  # each holds a photo's pixels and networks of its own
+
+T = TypeVar("T")
+
+
+class Stock(Generic[T]):
+    """Lends what `make` makes; what came back is lent again. Safe for threads."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        """Makes the first at once, so that whatever is wrong shows here."""
+        self._make, self._free = make, [make()]
+
+    @contextmanager
+    def one(self) -> Iterator[T]:
+        """One of them, for this thread alone."""
+        try:
+            lent = self._free.pop()
+        except IndexError:
+            lent = self._make()
+        try:
+            yield lent
+        finally:
+            self._free.append(lent)
+
+
+def workers() -> int:
+    """How many photos are worked at side by side: one a core that this process may use, two at least."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(2, min(cores, _MOST_WORKERS))
+
+
+@contextmanager
+def side_by_side() -> Iterator[None]:
+    """While photos are worked at side by side, each on one thread: OpenCV's own threads, which are set for the whole
+    process, would only take the cores from each other. The detector's layers are too small for them in any case: two
+    threads take as long as one, and both cores.
+    """
+    with _switch:
+        if not _inside:
+            _inside.append(cv2.getNumThreads())
+            cv2.setNumThreads(1)
+        else:
+            _inside.append(_inside[-1])
+    try:
+        yield
+    finally:
+        with _switch:
+            before = _inside.pop()
+            if not _inside:
+                cv2.setNumThreads(before)
+
+
+_switch = threading.Lock()
+_inside: list[int] = []  # an entry for everybody inside, each the number of threads before the first came
