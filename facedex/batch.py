@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from concurrent.futures import Executor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
 from facedex import align, images
 from facedex.detect import Face
 from facedex.errors import DataError, NameInvalid, NoFace, PhotoError, PhotoNotFound, SeveralFaces
-from facedex.faces import FaceReader
+from facedex.faces import EncodedFace, FaceReader
 from facedex.people import NamedPhoto, is_under, name_from, open_people, read_source, source_path
 from facedex.quality import Quality
 from facedex.records import FaceRecord, StoredPhoto
+from facedex.stock import side_by_side, workers
 from facedex.store import Store
+
+_TASK = 4  # photos whose faces are encoded together
+_LEAST_SIDE = 960  # pixels of a large photo's shorter side that are decoded at first
 
 
 @dataclass(frozen=True)
@@ -32,73 +37,145 @@ class Enrolled:
     reason: str | None = None
 
 
-def enroll_batch(
-    store: Store,
-    reader: FaceReader,
-    batch: list[NamedPhoto],
-    strict: bool,
-    update: bool,
-    pool: Executor,
-    unclear: float = 0.0,
-) -> list[Enrolled]:
-    """One result a photo, all on disk when this returns. See Gallery.enroll; `unclear`: Calibration.unclear."""
-    results: list[Enrolled | None] = [None] * len(batch)
-    seen: dict[str, int] = {}
-    wanted: list[tuple[int, str, bytes]] = []
-    again: list[tuple[int, str]] = []  # photos enrolled before, or earlier in this batch
-    for i, photo in enumerate(batch):
-        try:
-            data = photo.read()
-        except (PhotoError, DataError) as error:  # DataError: a broken member of a pack
-            results[i] = Enrolled(photo.path, photo.name, "skipped", str(error))
-            continue
-        digest = images.sha256(data)
-        if seen.setdefault(digest, i) != i or store.known_photo(digest):
-            again.append((i, digest))
-        else:
-            wanted.append((i, digest, data))
+@dataclass(frozen=True)
+class _Found:
+    """The face of a photo, encoded; how many the photo shows, and what is poor about this one, in words."""
 
-    def find(item: tuple[int, str, bytes]) -> tuple[np.ndarray, Face, int] | PhotoError:
-        i, _, data = item
-        name = batch[i].path
-        try:
-            pixels = images.decode(data, name)
-            faces = reader.detector.detect(pixels)
-            if not faces:
-                raise NoFace(f"{name} shows no face that could be found; use a clearer photo")
-            if strict and len(faces) > 1:
-                raise SeveralFaces(f"{name} shows {len(faces)} faces; crop it to one, or leave out --strict")
-            return align.align(pixels, faces[0].landmarks), faces[0], len(faces)
-        except PhotoError as error:
-            return error
+    encoded: EncodedFace
+    faces: int
+    poor: str | None
 
-    crops: list[tuple[int, str, np.ndarray, Face, int]] = []
-    for (i, digest, _), result in zip(wanted, pool.map(find, wanted), strict=True):
-        photo = batch[i]
-        if isinstance(result, PhotoError):
-            results[i] = Enrolled(photo.path, photo.name, "skipped", str(result))
-            continue
-        crop, face, several = result
-        crops.append((i, digest, crop, face, several))
-    encoded = reader.encode_crops([crop for _, _, crop, _, _ in crops], [face for _, _, _, face, _ in crops])
-    records = []
-    for (i, digest, crop, face, several), one in zip(crops, encoded, strict=True):
-        poor = Quality.of(face, crop, one.quality).reason(unclear)  # a notice, never a refusal
-        notices = [f"{several} faces; the largest was taken"] if several > 1 else []
-        notices += [f"{poor}; a better photo helps"] if poor else []
-        results[i] = Enrolled(batch[i].path, batch[i].name, "enrolled", "; ".join(notices) or None)
-        box = (float(face.box[0]), float(face.box[1]), float(face.box[2]), float(face.box[3]))
-        photo = batch[i]
-        records.append(FaceRecord(photo.name, one.vector, box, face.score, one.quality, photo.source, digest))
-    store.add(records)
-    for i, digest in again:
-        first = results[seen[digest]]
-        if seen[digest] != i and first is not None and first.status == "skipped":
-            why = f"it is the same photo as {first.photo}, which was skipped"
-            results[i] = Enrolled(batch[i].path, batch[i].name, "skipped", why)
-        else:
-            results[i] = _known(store, batch[i], store.photos(digest), update)
-    return [result for result in results if result is not None]
+
+@dataclass(frozen=True)
+class _Batch:
+    """Photos on their way: what became of some, those seen before, and what the others' faces are looked for by."""
+
+    photos: list[NamedPhoto]
+    results: list[Enrolled | None]
+    again: list[tuple[int, str]]
+    wanted: list[tuple[int, str]]
+    looking: list[Future[list[_Found | PhotoError]]]
+
+
+class Enrolling:
+    """Photos into the store, a batch at a time. While one is waited for and committed, the next is read and looked at
+    already, so that no core idles. See Gallery.enroll; `unclear`: Calibration.unclear.
+    """
+
+    def __init__(self, store: Store, reader: FaceReader, strict: bool, update: bool, unclear: float = 0.0) -> None:
+        self._store, self._reader = store, reader
+        self._strict, self._update, self._unclear = strict, update, unclear
+        self._coming: set[str] = set()  # digests of photos that are looked at, not yet committed
+        self._skipped: dict[str, str] = {}  # of the last batch, by digest: its path
+
+    def batches(self, photos: Iterator[NamedPhoto], size: int) -> Iterator[list[Enrolled]]:
+        """One result a photo, `size` at a time and in order, all on disk when they are yielded."""
+        with side_by_side(), ThreadPoolExecutor(workers()) as pool:
+            try:
+                ahead: _Batch | None = None
+                failure: Exception | None = None
+                while failure is None:
+                    following = None
+                    try:
+                        if batch := list(islice(photos, size)):
+                            following = self._begin(batch, pool)
+                    except Exception as error:  # a broken pack, say: what came before it is enrolled all the same
+                        failure = error
+                    if ahead is not None:
+                        yield self._finish(ahead)
+                    if following is None:
+                        break
+                    ahead = following
+                if failure is not None:
+                    raise failure
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)  # the caller may have had enough
+
+    def _begin(self, photos: list[NamedPhoto], pool: Executor) -> _Batch:
+        """Read them, and have the faces of those that are not known found and encoded."""
+        results: list[Enrolled | None] = [None] * len(photos)
+        again: list[tuple[int, str]] = []  # photos enrolled before, or on their way
+        wanted: list[tuple[int, str]] = []
+        looking: list[Future[list[_Found | PhotoError]]] = []
+        task: list[tuple[str, bytes]] = []
+        for i, photo in enumerate(photos):
+            try:
+                data = photo.read()
+            except (PhotoError, DataError) as error:  # DataError: a broken member of a pack
+                results[i] = Enrolled(photo.path, photo.name, "skipped", str(error))
+                continue
+            digest = images.sha256(data)
+            if digest in self._coming or self._store.known_photo(digest):
+                again.append((i, digest))
+                continue
+            self._coming.add(digest)
+            wanted.append((i, digest))
+            task.append((photo.path, data))
+            if len(task) == _TASK:
+                looking.append(pool.submit(self._look, task))
+                task = []
+        if task:
+            looking.append(pool.submit(self._look, task))
+        return _Batch(photos, results, again, wanted, looking)
+
+    def _look(self, photos: list[tuple[str, bytes]]) -> list[_Found | PhotoError]:
+        """The faces of a few photos, given by name and content; in a thread of its own."""
+        found: list[tuple[np.ndarray, Face, int] | PhotoError] = []
+        for name, data in photos:
+            try:
+                found.append(self._face(name, data))
+            except PhotoError as error:
+                found.append(error)
+        shown = [one for one in found if not isinstance(one, PhotoError)]
+        encoded = iter(self._reader.encode_crops([crop for crop, _, _ in shown], [face for _, face, _ in shown]))
+        results: list[_Found | PhotoError] = []
+        for one in found:
+            if isinstance(one, PhotoError):
+                results.append(one)
+                continue
+            (crop, face, several), vector = one, next(encoded)
+            results.append(_Found(vector, several, Quality.of(face, crop, vector.quality).reason(self._unclear)))
+        return results
+
+    def _face(self, name: str, data: bytes) -> tuple[np.ndarray, Face, int]:
+        """The crop of the largest face of a photo, that face, and how many there are. Raises PhotoError."""
+        pixels, times = images.decode_smaller(data, name, _LEAST_SIDE)
+        faces = self._reader.detector.detect(pixels, largest=not self._strict)
+        if times > 1 and (not faces or min(faces[0].box[2:]) < align.SIZE):  # its crop needs all pixels there are
+            pixels, times = images.decode(data, name), 1.0
+            faces = self._reader.detector.detect(pixels, largest=not self._strict)
+        if not faces:
+            raise NoFace(f"{name} shows no face that could be found; use a clearer photo")
+        if self._strict and len(faces) > 1:
+            raise SeveralFaces(f"{name} shows {len(faces)} faces; crop it to one, or leave out --strict")
+        return align.align(pixels, faces[0].landmarks), faces[0].enlarged(times), len(faces)
+
+    def _finish(self, batch: _Batch) -> list[Enrolled]:
+        results, records, skipped = batch.results, [], dict[str, str]()
+        looked = (found for task in batch.looking for found in task.result())
+        for (i, digest), found in zip(batch.wanted, looked, strict=True):
+            photo = batch.photos[i]
+            if isinstance(found, PhotoError):
+                results[i], skipped[digest] = Enrolled(photo.path, photo.name, "skipped", str(found)), photo.path
+                continue
+            # What is poor is a notice, never a refusal.
+            notices = [f"{found.faces} faces; the largest was taken"] if found.faces > 1 else []
+            notices += [f"{found.poor}; a better photo helps"] if found.poor else []
+            results[i] = Enrolled(photo.path, photo.name, "enrolled", "; ".join(notices) or None)
+            one, face = found.encoded, found.encoded.face
+            box = (float(face.box[0]), float(face.box[1]), float(face.box[2]), float(face.box[3]))
+            records.append(FaceRecord(photo.name, one.vector, box, face.score, one.quality, photo.source, digest))
+        self._store.add(records)
+        self._coming.difference_update(digest for _, digest in batch.wanted)
+        for i, digest in batch.again:
+            photo = batch.photos[i]
+            if first := skipped.get(digest) or self._skipped.get(digest):
+                why = f"it is the same photo as {first}, which was skipped"
+                results[i] = Enrolled(photo.path, photo.name, "skipped", why)
+            else:
+                results[i] = _known(self._store, photo, self._store.photos(digest), self._update)
+        self._skipped = skipped
+        return [result for result in results if result is not None]
 
 
 def _known(store: Store, photo: NamedPhoto, held: list[StoredPhoto], update: bool) -> Enrolled:

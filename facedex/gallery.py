@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from facedex import modelcopy, relocation
-from facedex.batch import Enrolled, enroll_batch, vanished
+from facedex.batch import Enrolled, Enrolling, vanished
 from facedex.calibrate import CONTENDERS, Calibration
 from facedex.detect import FaceDetector
 from facedex.engine import FILES, Key, open_engine
@@ -31,7 +30,7 @@ from facedex.reencoding import encode_anew
 from facedex.remote import Remote
 from facedex.store import BUSY_SECONDS, Store, is_there, is_unfinished
 
-_BATCH = 32  # photos decoded, encoded and committed together
+_BATCH = 32  # photos committed together
 
 
 def _named(record: FaceRecord) -> FaceRecord:
@@ -156,15 +155,12 @@ class Gallery:
         folder has another name now, so is whom it shows. `vanished` says what is no longer there.
         Raises GalleryBusy when another process is writing.
         """
-        photos = iter(photos)
         with self._changing():
-            with ThreadPoolExecutor(2) as pool:
-                reached = True
-                while batch := list(islice(photos, _BATCH)):
-                    yield from enroll_batch(
-                        self._store, self.reader(device), batch, strict, update, pool, self.calibration.unclear
-                    )
-                    reached = reached and self._index.send()
+            work = Enrolling(self._store, self.reader(device), strict, update, self.calibration.unclear)
+            reached = True
+            for results in work.batches(iter(photos), _BATCH):
+                yield from results
+                reached = reached and self._index.send()
             self._index.update()
 
     def vanished(self, sources: Iterable[str | os.PathLike[str]]) -> list[StoredPhoto]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import glob
 import math
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -24,12 +25,15 @@ from facedex.head import Head
 from facedex.lookup import Candidate
 from facedex.modelfile import read_model, shipped_model
 from facedex.quality import Quality
+from facedex.stock import side_by_side, workers
 
 FPIR = 0.01  # of strangers who are given a name, unless the caller says otherwise
 FMR = 1e-3  # of different pairs that `verify` calls the same
 PRIOR = 0.5  # that whoever is in the photo is enrolled at all
 
-_BATCH = 16  # photos decoded and searched for faces together
+_AHEAD = 16  # photos whose faces are looked for before they are asked for
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -115,43 +119,69 @@ def identify(
     if not 0 < fpir < 1:
         raise ValueError(f"fpir must lie between 0 and 1, not {fpir}")
 
-    detector = gallery.detector
-
-    def find(photo: str) -> tuple[np.ndarray, list[Face], list[np.ndarray]] | FacedexError:
-        try:
-            pixels = images.decode(images.read_bytes(photo), photo)
-            faces = detector.detect(pixels)
-            if not faces:
-                raise NoFace(f"{photo} shows no face that could be found; use a clearer photo")
-            return pixels, faces, [align.align(pixels, face.landmarks) for face in faces]
-        except FacedexError as error:
-            return error
-
-    decision: Decision | None = None
+    detector, unclear = gallery.detector, gallery.calibration.unclear
     names = (os.fspath(photo) for photo in photos)
-    with ThreadPoolExecutor(3) as pool:
+    with side_by_side(), ThreadPoolExecutor(1 + workers()) as pool:
         loading = pool.submit(gallery.reader, device)  # the network, while the first photos are read
-        while batch := list(islice(names, _BATCH)):
-            finding = pool.map(find, batch)
-            reader = loading.result()  # before anything is said: without it nothing can be
-            for photo, found in zip(batch, finding, strict=True):
+
+        def find(photo: str) -> _Found | FacedexError:
+            try:
+                pixels = images.decode(images.read_bytes(photo), photo)
+                faces = detector.detect(pixels)
+                if not faces:
+                    raise NoFace(f"{photo} shows no face that could be found; use a clearer photo")
+                crops = [align.align(pixels, face.landmarks) for face in faces]
+            except FacedexError as error:
+                return error
+            encoded = loading.result().encode_crops(crops, faces)
+            return _Found(
+                encoded,
+                [Quality.of(face, crop, one.quality) for face, crop, one in zip(faces, crops, encoded, strict=True)],
+                pixels if keep_pixels else None,
+            )
+
+        try:
+            decision: Decision | None = None
+            for photo, future in _ahead(names, lambda photo: pool.submit(find, photo)):
+                loading.result()  # before anything is said: without it nothing can be
+                found = future.result()
                 if isinstance(found, FacedexError):
                     yield IdentifiedPhoto(photo, error=str(found))
                     continue
-                pixels, faces, crops = found
-                unclear = gallery.calibration.unclear
-                encoded = reader.encode_crops(crops, faces)
-                matches = [gallery.match(one.vector, max(top, CONTENDERS), prior, exhaustive) for one in encoded]
+                matches = [gallery.match(one.vector, max(top, CONTENDERS), prior, exhaustive) for one in found.encoded]
                 # After the look-up, so that a gallery that another process enlarges meanwhile is counted whole.
                 least = gallery.threshold(fpir) if threshold is None else threshold
                 chosen = _choose(matches, least, allow_repeat)
                 named = tuple(
-                    _decided(face, Quality.of(face, crop, one.quality), candidates, name, top, least, unclear)
-                    for face, crop, one, candidates, name in zip(faces, crops, encoded, matches, chosen, strict=True)
+                    _decided(one.face, quality, candidates, name, top, least, unclear)
+                    for one, quality, candidates, name in zip(
+                        found.encoded, found.qualities, matches, chosen, strict=True
+                    )
                 )
                 if decision is None or (decision.threshold, decision.people) != (least, len(gallery)):
                     decision = Decision(least, *gallery.false_alarm_rate(least), len(gallery))
-                yield IdentifiedPhoto(photo, named, None, pixels if keep_pixels else None, decision)
+                yield IdentifiedPhoto(photo, named, None, found.pixels, decision)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)  # the caller may have had enough
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The faces of one photo, encoded, with their measures."""
+
+    encoded: list[EncodedFace]
+    qualities: list[Quality]
+    pixels: np.ndarray | None
+
+
+def _ahead(names: Iterator[str], start: Callable[[str], Future[T]]) -> Iterator[tuple[str, Future[T]]]:
+    """Each name with what `start` returns for it, which is called for some names ahead."""
+    waiting: deque[tuple[str, Future[T]]] = deque()
+    for name in names:
+        waiting.append((name, start(name)))
+        if len(waiting) > _AHEAD:
+            yield waiting.popleft()
+    yield from waiting
 
 
 def _choose(matches: list[list[Candidate]], threshold: float, allow_repeat: bool) -> list[str | None]:

@@ -93,6 +93,17 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
     `name` is what errors call it. Raises PhotoUnreadable, PhotoUnsupported, PhotoTooLarge.
     """
+    return _decoded(data, name, max_pixels)[0]
+
+
+def decode_smaller(data: bytes, name: str, least: int) -> tuple[np.ndarray, float]:
+    """The same, a large JPEG at a half, a quarter or an eighth of its size, which takes a fraction of the time, but its
+    shorter side not below `least` pixels; and how many times larger the photo itself is.
+    """
+    return _decoded(data, name, MAX_PIXELS, least)
+
+
+def _decoded(data: bytes, name: str, max_pixels: int, least: int | None = None) -> tuple[np.ndarray, float]:
     if not data:
         raise PhotoUnreadable(f"{name} is empty; replace the file")
     formats = list(_FORMATS)
@@ -113,8 +124,10 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
                         f"{name} has {width} x {height} pixels, more than the "
                         f"{max_pixels / 1e6:.0f} million read here; save a smaller copy"
                     )
+                if least is not None:
+                    image.draft(image.mode, (least, least))  # other formats than JPEG know nothing of it
                 image.load()
-                return _rgb(_upright(image))
+                return _rgb(_upright(image)), max(width, height) / max(image.size)
     except PhotoError:
         raise
     except Image.UnidentifiedImageError:

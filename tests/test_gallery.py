@@ -12,6 +12,7 @@ import sys
 import threading
 import zipfile
 
+import cv2
 import numpy as np
 import pytest
 from helpers import (
@@ -31,7 +32,8 @@ from helpers import (
 )
 from PIL import Image
 
-from facedex import search
+from facedex import gallery as gallery_module
+from facedex import images, search
 from facedex import store as store_module
 from facedex.backup import backup, restore
 from facedex.calibrate import Calibration, Scores
@@ -234,7 +236,10 @@ def test_what_is_stored_is_the_embedding_of_the_aligned_face(tmp_path, database)
         with Store(tmp_path / "g") as store:
             _, vectors = store.vectors()
             (first, *_) = store.sources()
-        expected = [opened.reader().read(drawn_face(seed))[0] for seed in range(3)]
+        photos = [drawn_face(seed) for seed in range(3)]
+        expected = opened.reader().encode(
+            [(pixels, opened.detector.detect(pixels, largest=True)[0]) for pixels in photos]
+        )
         np.testing.assert_allclose(vectors, np.stack([one.vector for one in expected]), atol=1e-5)
         assert first[1] == str(database / "Ada.png") and first[3] == pytest.approx(expected[0].face.box)
 
@@ -277,6 +282,65 @@ def test_twins_of_a_photo_that_was_skipped_are_not_called_known(tmp_path):
         results = enroll(opened, tmp_path / "db")
         assert statuses(results) == ["skipped"] * 3 and "Ada.png" in results[2].reason
         assert names(opened) == []
+
+
+def test_what_is_on_its_way_in_the_batch_before_is_not_enrolled_twice(tmp_path, monkeypatch):
+    monkeypatch.setattr(gallery_module, "_BATCH", 2)
+    save_face(tmp_path / "db" / "Ada.png", 0)
+    save_blank(tmp_path / "db" / "Bob.png")
+    shutil.copy(tmp_path / "db" / "Ada.png", tmp_path / "db" / "Cy.png")
+    shutil.copy(tmp_path / "db" / "Bob.png", tmp_path / "db" / "Dee.png")
+    shutil.copy(tmp_path / "db" / "Ada.png", tmp_path / "db" / "Eve.png")
+    with Gallery(tmp_path / "g", create=True) as opened:
+        results = enroll(opened, tmp_path / "db")
+        assert statuses(results) == ["enrolled", "skipped", "conflict", "skipped", "conflict"]
+        assert "Bob.png" in results[3].reason and "'Ada'" in results[4].reason
+        assert opened.faces == 1
+
+
+def test_what_came_before_a_source_that_breaks_is_enrolled(tmp_path, database, monkeypatch):
+    monkeypatch.setattr(gallery_module, "_BATCH", 2)
+
+    def breaking():
+        with named_photos([database]) as (photos, _):
+            yield from photos
+        raise DataError("the pack ends here")
+
+    done = []
+    with Gallery(tmp_path / "g", create=True) as opened:
+        with pytest.raises(DataError, match="ends here"):
+            for result in opened.enroll(breaking()):
+                done.append(result.status)
+        assert done == ["enrolled"] * opened.faces == ["enrolled"] * 2
+
+
+def test_who_stops_listening_gets_no_more_enrolled_and_leaves_nothing_running(tmp_path, database, monkeypatch):
+    monkeypatch.setattr(gallery_module, "_BATCH", 1)
+    threads, before = threading.active_count(), cv2.getNumThreads()
+    with Gallery(tmp_path / "g", create=True) as opened, named_photos([database]) as (photos, _):
+        running = opened.enroll(photos)
+        assert next(running).name == "Ada"
+        running.close()
+        assert names(opened) == ["Ada"]
+    assert threading.active_count() == threads and cv2.getNumThreads() == before
+
+
+@pytest.mark.parametrize(("side", "reduced"), [(2000, True), (240, False)])
+def test_a_large_photo_is_decoded_smaller_where_that_is_enough(tmp_path, monkeypatch, side, reduced):
+    photo = np.full((3000, 4000, 3), 140, np.uint8)
+    photo[500 : 500 + side, 1200 : 1200 + side] = drawn_face(3, side)
+    Image.fromarray(photo).save(tmp_path / "large.jpg", quality=92)
+    whole, decode = [], images.decode
+    monkeypatch.setattr(images, "decode", lambda *given: whole.append(1) or decode(*given))
+    with Gallery(tmp_path / "g", create=True) as opened:
+        (result,) = enroll(opened, tmp_path / "large.jpg", name="Ada")
+        assert result.status == "enrolled" and bool(whole) is not reduced
+        (face,) = opened.reader().read(photo)
+        with Store(tmp_path / "g") as store:
+            _, vectors = store.vectors()
+            box = store.sources()[0][3]
+        assert box == pytest.approx(face.face.box, abs=0.1 * face.face.box[2])
+        assert float(vectors[0] @ face.vector) > 0.8
 
 
 def test_one_bad_photo_does_not_stop_the_rest(tmp_path, database):

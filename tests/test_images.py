@@ -486,3 +486,27 @@ def test_altered_bytes_give_pixels_or_a_photo_error(kind):
         read += 1
         assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
     assert read < 60
+
+
+# smaller
+
+
+@pytest.mark.parametrize(("least", "times"), [(24, 8), (25, 4), (96, 2), (97, 1), (500, 1)])
+def test_a_jpeg_is_decoded_as_small_as_asked_for_and_no_smaller(least, times):
+    large = np.kron(scene(), np.ones((4, 4, 1), np.uint8))  # 192 x 256
+    pixels, found = images.decode_smaller(encode(large, "JPEG"), "photo", least)
+    assert found == times and pixels.shape == (192 // times, 256 // times, 3)
+    assert_close(pixels, large[times // 2 :: times, times // 2 :: times], 20)
+
+
+def test_a_jpeg_decoded_smaller_is_upright():
+    image = Image.fromarray(np.kron(scene(), np.ones((4, 4, 1), np.uint8)))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter, clockwise
+    pixels, times = images.decode_smaller(encode(image, "JPEG", exif=exif), "photo", 96)
+    assert times == 2 and pixels.shape == (128, 96, 3)
+
+
+def test_other_formats_are_decoded_whole():
+    pixels, times = images.decode_smaller(encode(scene(), "PNG"), "photo", 8)
+    assert times == 1 and pixels.shape == (48, 64, 3)
