@@ -19,7 +19,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from generate_embeddings import Faces, Generator
 
-
 # The server is started and stopped by a process without threads: as root the package forks to change its user, and a
 # fork of a process whose other threads hold a lock can wait for ever.
 _KEEPER = """
