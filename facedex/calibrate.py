@@ -21,7 +21,7 @@ __all__ = ["CONTENDERS", "LEAST_PEOPLE", "Calibration", "Scores", "fit", "platt"
 VERSION = 2
 PHOTOS = (1, 2, 4)  # a person: numbers for which scores are fitted; others count as the next lower
 
-_REPLICATES = 24  # of the bootstrap: enough for an interval of 80 %
+_REPLICATES = 40  # of the bootstrap: enough for an interval of 90 %
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Calibration:
     """What turns a logit into an answer.
 
     `slope`, `offset`: Platt scaling, P(same) = sigmoid(slope * logit + offset) when half the pairs are the same.
-    `scores`: how enrolled people score, by their number of photos. `replicates`: the tails of the same fit on
-    resampled people (bootstrap), from which its error follows. `people`, `faces`: how many it was fitted on.
+    `scores`: how enrolled people score, by their number of photos. `replicates`: the tails of fits on
+    resampled people (bootstrap), half of them of the tail's other form, from which the error follows. `people`, `faces`: how many it was fitted on.
     `unclear`: the length, before it is brought to 1, that one embedding in twenty falls short of; 0 where not known.
     """
 
@@ -102,13 +102,13 @@ class Calibration:
         return float(np.std(found, ddof=1)) if len(found) > 1 and counts.any() else float("nan")
 
     def interval(self, threshold: float, people: int | np.ndarray) -> tuple[float, float]:
-        """The FPIR that a threshold may stand for, given the fit's error: the middle 80 % of the bootstrap."""
+        """The FPIR that a threshold may stand for, given the fit's error: the middle 90 % of the bootstrap."""
         counts = self._counts(people)
         found = [_rate(list(tails), counts, threshold) for tails in self.replicates]
         if not found:
             return float("nan"), float("nan")
         # numpy's own quantile loads its masked arrays first, which takes as long as many a look-up.
-        low, high = np.interp([0.1, 0.9], np.linspace(0, 1, len(found)), np.sort(found))
+        low, high = np.interp([0.05, 0.95], np.linspace(0, 1, len(found)), np.sort(found))
         return float(low), float(high)
 
     def posterior(self, scores: np.ndarray, photos: np.ndarray, people: int, prior: float) -> np.ndarray:
@@ -149,13 +149,16 @@ def fit(matrix: np.ndarray, people: np.ndarray, lengths: np.ndarray | None = Non
     sets = [found for photos in PHOTOS if (found := Enrolled.of(matrix, people, photos)) is not None]
     once = np.ones(people.max() + 1)
     scores = tuple(Scores(one.photos, *one.genuine(), one.tail(once)) for one in sets)
+    # How the tail goes on beyond the sample is uncertain too: every other replicate has the other form (see Tail).
+    best = max(float(np.diag(matrix).max()), float(pairs.max()) + 1e-3)  # a head of free signs has none
+    forms = [(top, [one.tail(once, top=top).start for one in sets]) for top in (math.inf, best)]
     rng = np.random.default_rng(0xB007)
     replicates = []
-    for _ in range(_REPLICATES):
+    for number in range(_REPLICATES):
         times = np.bincount(rng.integers(0, len(once), len(once)), minlength=len(once)).astype(np.float64)
         if (times > 0).sum() >= LEAST_PEOPLE:
-            starts = [level.impostor.start for level in scores]
-            replicates.append(tuple(one.tail(times, start) for one, start in zip(sets, starts, strict=True)))
+            top, starts = forms[number % 2]
+            replicates.append(tuple(one.tail(times, start, top) for one, start in zip(sets, starts, strict=True)))
     unclear = 0.0 if lengths is None else round(float(np.quantile(lengths, 0.05)), 4)
     return Calibration(slope, offset, scores, tuple(replicates), len(once), len(people), unclear)
 

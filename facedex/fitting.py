@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from facedex.fusion import fuse
-from facedex.tail import Impostors, Tail
+from facedex.tail import Impostors, Tail, stretch
 
 LEAST_PEOPLE = 4  # below, there is no tail to speak of
 
@@ -68,15 +69,18 @@ class Enrolled:
         mean = float(weight @ score)
         return mean, max(float(np.sqrt(weight @ (score - mean) ** 2)), 1e-3)
 
-    def tail(self, times: np.ndarray, start: float | None = None) -> Tail:
-        """The impostor tail when everybody counts `times` (people,) times, as probe and as enrolled."""
+    def tail(self, times: np.ndarray, start: float | None = None, top: float = math.inf) -> Tail:
+        """The impostor tail when everybody counts `times` (people,) times, as probe and as enrolled; `top` as Tail's."""
         probes = times / np.bincount(self.people, minlength=len(times))
         gallery = times / np.maximum(np.bincount(self.owner, minlength=len(times)), 1)
-        return self._impostors.fit(probes[self.people], gallery[self.owner], start)
+        if top not in self._impostors:
+            scores = stretch(np.nan_to_num(self.against), top)
+            self._impostors[top] = Impostors(scores, self.people[:, None] != self.owner[None])
+        return replace(self._impostors[top].fit(probes[self.people], gallery[self.owner], start), top=top)
 
     @cached_property
-    def _impostors(self) -> Impostors:
-        return Impostors(np.nan_to_num(self.against), self.people[:, None] != self.owner[None])
+    def _impostors(self) -> dict[float, Impostors]:
+        return {}
 
 
 def platt(genuine: np.ndarray, impostor: np.ndarray) -> tuple[float, float]:

@@ -294,7 +294,7 @@ class Gallery:
         return self._lookup.threshold(self.calibration, fpir)
 
     def false_alarm_rate(self, threshold: float) -> tuple[float, float, float]:
-        """(FPIR, low, high): the share of strangers that a threshold names at the present size, and the middle 80 %
+        """(FPIR, low, high): the share of strangers that a threshold names at the present size, and the middle 90 %
         of the calibration's bootstrap around it (NaN when the model stores none).
         """
         photos = self._lookup.photos

@@ -57,7 +57,7 @@ class Identification:
 @dataclass(frozen=True)
 class Decision:
     """What a face had to pass: the logit `threshold`, the `fpir` that it stands for among `people` enrolled, and the
-    middle 80 % of what it may be, given the calibration's error (NaN where the model does not state it).
+    middle 90 % of what it may be, given the calibration's error (NaN where the model does not state it).
     """
 
     threshold: float

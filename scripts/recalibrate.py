@@ -78,7 +78,7 @@ def main() -> None:
 
 def show_thresholds(found: calibrate.Calibration) -> None:
     """The threshold for FPIR 1 % and its error, by size and photos a person."""
-    table = Table("people", "photos each", "threshold for FPIR 1 %", "standard error", "FPIR it may stand for (80 %)")
+    table = Table("people", "photos each", "threshold for FPIR 1 %", "standard error", "FPIR it may stand for (90 %)")
     for size in (10, 100, 500, 10_000, 100_000):
         for photos in (1, 4):
             enrolled = np.full(size, photos)

@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=4500, help="at most, drawn at random")
     parser.add_argument("--draws", type=int, default=6, help="of people to calibrate on")
     parser.add_argument("--fpir", type=float, default=0.01)
-    parser.add_argument("--intervals", action="store_true", help="how often the stated 80 %% hold the realised rate")
+    parser.add_argument("--intervals", action="store_true", help="how often the stated 90 %% hold the realised rate")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         parts = [data.load_faces(path, options.cache or Path(folder), options.aligned) for path in options.data]
@@ -162,7 +162,7 @@ def show(name: str, points: np.ndarray, people: np.ndarray, options: argparse.Na
         table.add_row(form, *(f"{m:.2f} ({a:.2f}-{b:.2f})" for m, a, b in
                               zip(ratios.mean(0), ratios.min(0), ratios.max(0), strict=True)))  # fmt: skip
     if options.intervals:
-        table.add_row("stated interval (80 %) holds", *(f"{count} of {options.draws}" for count in held))
+        table.add_row("stated interval (90 %) holds", *(f"{count} of {options.draws}" for count in held))
     Console(width=150).print(table)
 
 
