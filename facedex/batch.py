@@ -11,7 +11,6 @@ from itertools import islice
 import numpy as np
 
 from facedex import align, images
-from facedex.detect import Face
 from facedex.errors import DataError, NameInvalid, NoFace, PhotoError, PhotoNotFound, SeveralFaces
 from facedex.faces import EncodedFace, FaceReader
 from facedex.people import NamedPhoto, is_under, name_from, open_people, read_source, source_path
@@ -19,6 +18,7 @@ from facedex.quality import Quality
 from facedex.records import FaceRecord, StoredPhoto
 from facedex.stock import side_by_side, workers
 from facedex.store import Store
+from facedex.yunet import Face
 
 _TASK = 4  # photos whose faces are encoded together
 _LEAST_SIDE = 960  # pixels of a large photo's shorter side that are decoded at first

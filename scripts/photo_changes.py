@@ -7,7 +7,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from facedex.detect import Face
+from facedex.yunet import Face
 
 # What is done to a photo: pixels and the face in them to (changed pixels, where the face's middle went).
 Change = Callable[[np.ndarray, Face], tuple[np.ndarray, np.ndarray]]

@@ -26,9 +26,9 @@ from rich.console import Console
 from rich.table import Table
 
 from facedex import Gallery, align, images, named_photos
-from facedex.detect import Face
 from facedex.faces import FaceReader
 from facedex.modelfile import read_model, shipped_model
+from facedex.yunet import Face
 
 STEPS = ("read", "decode", "detect", "align", "encode")
 

