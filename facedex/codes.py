@@ -6,7 +6,7 @@ whoever asks can prove an answer: what is not among the found is farther than `F
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -22,12 +22,14 @@ _PROBES = 400  # rows by which coverage is measured
 class Found:
     """Rows nearest to a probe (m,), ascending in `bounds` (m,), each at most its true distance from the probe.
 
-    Every row that is missing is at least `horizon` away; for an approximate index, every row it considered.
+    Every row that is missing is at least `horizon` away; for an approximate index, every row it considered. A row is
+    rarely farther than its bound and `slack`.
     """
 
     bounds: np.ndarray
     rows: np.ndarray
     horizon: float
+    slack: float = 0.0
 
 
 class Flat:
@@ -165,7 +167,7 @@ class Bytes:
         horizon = below(sums[0, -1] * self.step - self.error - float(error[0])) if k < len(codes) else float("inf")
         distances = np.abs(z - self.decode(codes[rows])).sum(1, dtype=np.float64)
         order = np.argsort(distances, kind="stable")
-        return Found(below(distances[order] - self.error), rows[order], float(horizon))
+        return Found(below(distances[order] - self.error), rows[order], float(horizon), 1.1 * self.error)
 
 
 class HalfBytes(Bytes):
@@ -238,7 +240,7 @@ class HalfBytes(Bytes):
         grown = max(1.0, len(self) / self.tuned["faces"])  # as many more as there are more faces since
         rows = self._candidates(z, max(int(self.tuned["candidates"] * grown), 4 * k))
         found = self._search(z, np.take(self.codes, rows, axis=0), k)  # five times as fast as self.codes[rows]
-        return Found(found.bounds, rows[found.rows], found.horizon)
+        return replace(found, rows=rows[found.rows])
 
     def _candidates(self, z: np.ndarray, count: int) -> np.ndarray:
         assert self._index is not None

@@ -23,13 +23,15 @@ class Contents:
     def __init__(self, path: Path, db: sqlite3.Connection, frozen: Stamp | None = None) -> None:
         """`frozen`: the stamp of a database that was opened as one that nobody can change."""
         self.path, self._db, self._frozen = path, db, frozen
+        self._held: State | None = None  # the state of the snapshot that is being read, once it was asked for
 
     @property
     def state(self) -> State:
-        """Model, dimension and revisions as of now."""
+        """Model, dimension and revisions as of now, or of the snapshot that is being read."""
+        if self._held is not None:
+            return self._held
         with translated(self.path):
-            if self._frozen is not None and stamp(self.path) != self._frozen:
-                raise GalleryBusy(f"{self.path} was changed by another user meanwhile; open the gallery again")
+            self._unchanged()
             row = self._db.execute(
                 "SELECT model, model_file, dim, revision, rewritten, people, faces, digest FROM gallery"
             ).fetchone()
@@ -43,9 +45,17 @@ class Contents:
         with translated(self.path):
             self._db.execute("BEGIN")
             try:
+                self._held = self.state
                 yield
+                self._unchanged()
             finally:
+                self._held = None
                 self._db.execute("COMMIT")
+
+    def _unchanged(self) -> None:
+        """Raise GalleryBusy for a database that was changed though nobody could."""
+        if self._frozen is not None and stamp(self.path) != self._frozen:
+            raise GalleryBusy(f"{self.path} was changed by another user meanwhile; open the gallery again")
 
     def copy_to(self, target: sqlite3.Connection) -> None:
         """Copy the whole database as it is now, while others read and write (SQLite's backup API)."""

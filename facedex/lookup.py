@@ -149,10 +149,12 @@ class Lookup:
         k = near + near // 8
         while True:
             found = projection.search(z, k)
-            faces, ranking = self._ranked(self._read(found.rows[:k]), state, probe)
+            reach = found.bounds[:wanted][-1:] + found.slack  # of as many as are wanted, most likely
+            first = max([k, *np.searchsorted(found.bounds, reach, "right").tolist()])
+            faces, ranking = self._ranked(self._read(found.rows[:first]), state, probe)
             limit = self.head.beta - float(ranking[1][wanted - 1]) if len(ranking[0]) >= wanted else float("inf")
             needed = int(np.searchsorted(found.bounds, limit, "right"))
-            further = found.rows[k:needed]
+            further = found.rows[first:needed]
             if len(further) and len(missing := np.setdiff1d(further, faces.ids)):
                 faces, ranking = self._ranked(faces.joined(self._read(missing)), state, probe)
             if k >= len(projection) or (len(ranking[0]) >= near and limit <= found.horizon):

@@ -13,6 +13,7 @@ from facedex.tail import PROBE_WEIGHT, Tail
 CONTENDERS = 10  # the best people who share the probability of a name; further ones have next to none
 
 _POINTS = 256
+_PLACES = np.arange(_POINTS)
 _LEAST = 1e-300
 
 
@@ -31,27 +32,32 @@ class Scores:
         """The chance that a person's own face scores lower."""
         return 0.5 * math.erfc((self.genuine_mean - score) / (self.genuine_sd * math.sqrt(2)))
 
-    def at(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Logarithms of strangers' density and of their share below, at scores (n,), for each kind of probe: both
-        (n, probes).
-        """
-        grid, _, _, density, below = self._table
-        place = np.interp(scores, grid, np.arange(_POINTS))
-        low = np.minimum(place.astype(int), _POINTS - 2)
-        part = (place - low)[:, None]
-        logs = [(1 - part) * table[low] + part * table[low + 1] for table in (density, below)]
-        return logs[0], logs[1]
+    def density(self, scores: np.ndarray) -> np.ndarray:
+        """The logarithm of strangers' density at scores (n,), for each kind of probe: (n, probes)."""
+        table, (low, part) = self._table[3], self._place(scores)
+        return (1 - part)[:, None] * table[low] + part[:, None] * table[low + 1]
+
+    def below(self, score: float) -> np.ndarray:
+        """The logarithm of strangers' share below a score, for each kind of probe: (probes,)."""
+        table, (low, part) = self._table[4], self._place(score)
+        return (1 - part) * table[low] + part * table[low + 1]
 
     def ratios(self, scores: np.ndarray, probes: np.ndarray) -> np.ndarray:
         """Density of a genuine over that of an impostor score (n,), each for a mixture of probes (probes, n); held
         monotone, as more is never less alike.
         """
-        grid, genuine, density, _, _ = self._table
+        _, genuine, density, _, _ = self._table
         logs = genuine[:, None] - np.log(density @ probes)
-        lowest = logs.argmin(0)
-        logs = np.where(np.arange(_POINTS)[:, None] < lowest, logs.min(0), logs)
+        logs = np.where(_PLACES[:, None] < logs.argmin(0), logs.min(0), logs)
         logs = np.maximum.accumulate(logs)
-        return np.exp([np.interp(score, grid, column) for score, column in zip(scores, logs.T, strict=True)])
+        own, (low, part) = np.arange(len(scores)), self._place(scores)
+        return np.exp((1 - part) * logs[low, own] + part * logs[low + 1, own])
+
+    def _place(self, scores: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+        """Where scores lie on the grid: the place before each, and which part of the way to the next."""
+        place = np.interp(scores, self._table[0], _PLACES)
+        low = np.minimum(place.astype(int), _POINTS - 2)
+        return low, place - low
 
     @cached_property
     def _table(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -93,16 +99,16 @@ def posterior(
         return np.empty(0)
     scores = np.asarray(scores, np.float64)
     best = min(CONTENDERS, len(scores))
-    last, unlisted = scores[best - 1 : best], max(people - best, 0)
+    last, unlisted = float(scores[best - 1]), max(people - best, 0)
     density = np.zeros((len(scores), len(PROBE_WEIGHT)))
     logs, missed = np.log(PROBE_WEIGHT), 0.0
     for number, one in enumerate(levels):
         mine = level == number
         if mine.any():
-            density[mine] = one.at(scores[mine])[0]
+            density[mine] = one.density(scores[mine])
             share = float(mine[:best].mean())
-            logs = logs + unlisted * share * one.at(last)[1][0]
-            missed += share * one.genuine_below(float(last[0]))
+            logs = logs + unlisted * share * one.below(last)
+            missed += share * one.genuine_below(last)
     logs = logs + density[:best].sum(0)
     others = logs - np.where(np.arange(len(scores))[:, None] < best, density, 0.0)
     probes = np.exp(others - others.max(1, keepdims=True))

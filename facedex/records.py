@@ -95,7 +95,7 @@ def vector_bytes(records: Sequence[FaceRecord], dim: int) -> list[bytes]:
     """The vectors of new faces as they are stored. Raises GalleryError for one that is not `dim` finite numbers."""
     sound = [record.vector.shape == (dim,) for record in records]
     if all(sound):
-        matrix = np.array([record.vector for record in records], "<f4")
+        matrix = np.concatenate([record.vector for record in records]).astype("<f4", copy=False).reshape(-1, dim)
         sound = np.isfinite(matrix).all(1).tolist()
     if not all(sound):
         source = records[sound.index(False)].source

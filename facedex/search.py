@@ -103,7 +103,7 @@ class Projection:
         bounds = np.concatenate([a.bounds, b.bounds])
         ids = np.concatenate([self.ids[a.rows], self._tail_ids[b.rows]])
         order = np.lexsort((ids, bounds))
-        return Found(bounds[order], ids[order], min(a.horizon, b.horizon))
+        return Found(bounds[order], ids[order], min(a.horizon, b.horizon), max(a.slack, b.slack))
 
 
 def build(

@@ -88,8 +88,7 @@ class Store(Contents):
         vectors = vector_bytes(records, self.state.dim)
         with self._change(rewrites=False), self._roomy(len(records)):
             people = self._add_people(dict.fromkeys(record.name for record in records))
-            row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'face'").fetchone()
-            first = int(row[0]) + 1 if row else 1
+            first = self._next("face")
             rows = [
                 new_row(face, people[record.name], vector, record, now)
                 for face, (vector, record) in enumerate(zip(vectors, records, strict=True), first)
@@ -245,13 +244,22 @@ class Store(Contents):
     def _add_people(self, names: Iterable[str]) -> dict[str, int]:
         """Ids of people by name, those who are new among them made."""
         found: dict[str, int] = {}
-        wanted = list(names)
-        self._db.executemany("INSERT OR IGNORE INTO person (name) VALUES (?)", ((name,) for name in wanted))
-        for start in range(0, len(wanted), 500):
-            part = wanted[start : start + 500]
-            marks = ",".join("?" * len(part))
-            found.update(self._db.execute(f"SELECT name, id FROM person WHERE name IN ({marks})", part).fetchall())
+        first, wanted = self._next("person"), list(names)
+        for start in range(0, len(wanted), 400):
+            part = wanted[start : start + 400]
+            new = dict(zip(part, range(first + start, first + start + len(part)), strict=True))
+            # One statement for many: four times as fast as one each, because of the trigger.
+            insert = f"INSERT OR IGNORE INTO person (name, id) VALUES {','.join(['(?, ?)'] * len(part))}"
+            if self._db.execute(insert, [value for pair in new.items() for value in pair]).rowcount < len(part):
+                marks = ",".join("?" * len(part))
+                new = dict(self._db.execute(f"SELECT name, id FROM person WHERE name IN ({marks})", part).fetchall())
+            found.update(new)
         return found
+
+    def _next(self, table: str) -> int:
+        """The id that AUTOINCREMENT would give next in a table: above all that it holds or ever held."""
+        query = f"SELECT MAX(id) FROM {table} UNION ALL SELECT seq FROM sqlite_sequence WHERE name = ?"
+        return 1 + max(int(last or 0) for (last,) in self._db.execute(query, (table,)).fetchall())
 
     def _person(self, name: str) -> int:
         return self._find(name)[0]

@@ -67,6 +67,22 @@ def test_ids_are_never_used_twice(store):
     assert min(store.add(people(unit(3)))) > max(ids)
 
 
+def test_people_who_are_known_come_beside_hundreds_who_are_new(store):
+    store.add(people(unit(3)))
+    store.remove(["person0002"])
+    vectors = unit(1003, seed=2)
+    store.add([record("person0001", vectors[1001], sha("b")), record("Ada", vectors[1002])])
+    first = store.names()
+    assert first[1] == "person0000" and first[2] == "person0001" and 3 not in first  # never used again
+    store.add([*people(vectors[:1000]), record("person0700", vectors[1000], sha("again"))])
+    names = store.names()
+    assert len(names) == len(set(names.values())) == 1001 and first.items() <= names.items()
+    assert store.state.people == 1001 and store.counted()[:2] == (1001, 1005)
+    assert (
+        store.faces_of([person for person, name in names.items() if name == "person0700"]).names == ["person0700"] * 2
+    )
+
+
 def test_the_revision_grows_with_every_change_and_says_when_vectors_went(store):
     store.add(people(unit(2)))
     assert (store.state.revision, store.state.rewritten) == (1, 0)
