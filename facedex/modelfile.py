@@ -6,12 +6,16 @@ imports torch, and nothing is unpickled.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -24,6 +28,8 @@ from facedex.errors import ModelError
 FORMAT = "facedex-model/1"
 SHIPPED = "facedex.safetensors"
 FOREIGN = "onnx"  # the architecture of an encoder from elsewhere, of which there is only the graph
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -128,7 +134,7 @@ def shipped_model() -> Path:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write a file under another name, flush it to disk, then rename: it is whole or not there.
+    """Write a file under another name, flush it to disk, then rename, patiently: it is whole or not there.
 
     Raises OSError.
     """
@@ -139,10 +145,22 @@ def replace_file(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        patiently(partial(os.replace, temporary, path))
     finally:
         temporary.unlink(missing_ok=True)
     flush_folder(path.parent)
+
+
+def patiently(use: Callable[[], T]) -> T:
+    """Use a file, on Windows again for two seconds while another process has it open, or puts another in its place."""
+    for attempt in range(20):
+        try:
+            return use()
+        except PermissionError:
+            if os.name != "nt" or attempt == 19:
+                raise
+            time.sleep(0.1)
+    raise AssertionError  # never reached
 
 
 def make_folder(folder: Path) -> None:
@@ -157,9 +175,17 @@ def flush_folder(folder: Path) -> None:
     """Bring a folder's list of names to disk: a new or replaced name is not there for certain before. Raises OSError."""
     if os.name != "posix":  # Windows opens no folders; its file systems keep a log of names
         return
-    opened = os.open(folder, os.O_RDONLY)
+    try:
+        opened = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # one that may be written to but not listed, which cannot be flushed by itself
+        os.sync()
+        return
     try:
         os.fsync(opened)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # of file systems that flush files only
+            raise
+        os.sync()
     finally:
         os.close(opened)
 

@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +19,7 @@ import numpy as np
 
 from facedex.codes import INDEXES, Bytes, Flat, Found
 from facedex.head import Head
-from facedex.modelfile import replace_file
+from facedex.modelfile import patiently, replace_file
 from facedex.records import State
 from facedex.schema import MODULUS
 from facedex.store import Store
@@ -149,7 +146,7 @@ def save(folder: Path, projection: Projection, data: bytes) -> None:
         (INDEX_FILE, data),
         (MANIFEST_FILE, json.dumps(asdict(projection.manifest), indent=1).encode()),
     ):
-        _patiently(partial(replace_file, folder / name, content))
+        replace_file(folder / name, content)
         (folder / name).chmod(0o600)
 
 
@@ -195,18 +192,7 @@ def wants_compaction(folder: Path, state: State) -> bool:
 def discard(folder: Path) -> None:
     """Delete the projection's files; the next reader builds them anew. Raises OSError."""
     for name in (MANIFEST_FILE, INDEX_FILE):
-        _patiently(partial((folder / name).unlink, missing_ok=True))
-
-
-def _patiently(change: Callable[[], None]) -> None:
-    """Change a file, on Windows again while somebody reads it."""
-    for attempt in range(20):
-        try:
-            return change()
-        except PermissionError:
-            if os.name != "nt" or attempt == 19:
-                raise
-            time.sleep(0.1)
+        patiently(partial((folder / name).unlink, missing_ok=True))
 
 
 def stored_kind(folder: Path) -> str:
