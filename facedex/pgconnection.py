@@ -75,6 +75,7 @@ class Connection:
                 time.sleep(pause)
                 pause *= 2
             except psycopg.Error as error:
+                self.close()  # what it had learnt of the database may no longer be so
                 raise EngineError(f"{self._url} refuses ({_said(error)}); see to that, or bring the index back by "
                                   "`facedex reindex --index files`") from None  # fmt: skip
 
@@ -122,11 +123,11 @@ def _parsed(url: str) -> tuple[str, str]:
     rest = urlunsplit(parts._replace(query=urlencode([pair for pair in query if pair[0] != "table"])))
     try:
         given = conninfo_to_dict(rest)
-    except psycopg.Error as error:
+    except (psycopg.Error, UnicodeError) as error:
         raise DataError(f"{url} cannot be used ({_said(error)}); check the URL") from None
     # A host that vanished is noticed within seconds, not when TCP gives up.
-    ours: dict[str, Any] = {"connect_timeout": _CONNECT_SECONDS, "application_name": "facedex", "tcp_user_timeout": 10_000,
-            "keepalives_idle": 30, "keepalives_interval": 5, "keepalives_count": 3}  # fmt: skip
+    ours: dict[str, Any] = {"connect_timeout": _CONNECT_SECONDS, "application_name": "facedex", "client_encoding": "UTF8",
+            "tcp_user_timeout": 10_000, "keepalives_idle": 30, "keepalives_interval": 5, "keepalives_count": 3}  # fmt: skip
     return make_conninfo("", **{**ours, **given}), name
 
 

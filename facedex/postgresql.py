@@ -74,8 +74,11 @@ class PostgresEngine:
                 return None
             if row[1] != FORMAT:
                 raise EngineError(f"{self._url} was written by another facedex (format {row[1]}); upgrade this one")
+            tuned = row[-1]
+            if not isinstance(tuned, dict) or not all(isinstance(value, (int, float)) for value in tuned.values()):
+                tuned = {}  # altered: then every row is looked at, until it is tuned anew
             self._projection = row[0]
-            return Summary(*row[2:])
+            return Summary(row[2], row[3], row[4], row[5], tuned)
 
         return self._tried("search", work)
 
@@ -99,10 +102,12 @@ class PostgresEngine:
             rows = db.execute(statement, (Vector(z), k), binary=True).fetchall()
             if not rows:
                 raise Outdated
-            found = [(i, vector.to_numpy()) for _, i, vector in rows if i is not None]
+            found = [(i, vector) for _, i, vector in rows if i is not None]
+            if any(vector is None or vector.dimensions() != self._key.dim for _, vector in found):
+                raise self._altered()
             return Hits(
                 np.array([i for i, _ in found], np.int64),
-                np.array([vector for _, vector in found], np.float32).reshape(-1, self._key.dim), rows[0][0],
+                np.array([vector.to_numpy() for _, vector in found], np.float32).reshape(-1, self._key.dim), rows[0][0],
             )  # fmt: skip
 
         return self._tried("search", work)
@@ -204,12 +209,14 @@ class PostgresEngine:
             with db.transaction():
                 for old in self._others(db, "AND id <> {}", self._projection):
                     self._forget(db, old)
-                db.execute(
+                done = db.execute(
                     sql.SQL("UPDATE {} SET published = true, revision = %s, tuned = %s WHERE id = %s").format(
                         self._registry
                     ),
                     (revision, Jsonb(tuned), self._projection),
                 )
+                if not done.rowcount:  # somebody else took these for rows of a move that was interrupted
+                    raise Outdated
 
         self._tried("write", work)
 
@@ -232,6 +239,11 @@ class PostgresEngine:
             except (errors.UndefinedTable, errors.InvalidSchemaName):
                 self._projection = self._projection if self._own else None
                 raise Outdated from None
+
+    def _altered(self) -> EngineError:
+        return EngineError(
+            f"The tables of {self._url} are not as facedex made them; run `facedex reindex`, which writes them anew"
+        )
 
     @property
     def _whose(self) -> tuple[str, str, str, int]:

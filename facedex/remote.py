@@ -30,9 +30,7 @@ COVERAGE = 0.999  # of the nearest five
 PROBES = 400  # faces that are kept out of the graph while its coverage is measured
 
 _EXACT = 1000  # faces up to which every row is looked at, which is as quick as a graph
-_GROWING = (
-    1_000_000  # faces up to which a graph is built and tuned anew when they have doubled; beyond, `reindex` does it
-)
+_GROWING = 1_000_000  # faces up to which a graph is built and tuned anew when they doubled; beyond, `reindex` does it
 _NEAR = 56  # rows that a look-up asks for at least: another round trip costs more than they do
 _RETRY = 1.0  # seconds after which an engine that was behind is looked at again
 _BESIDE = 50_000  # faces that a reader searches beside the engine, or sends to it, without being asked
@@ -80,8 +78,9 @@ class RemoteProjection:
         truth = self._store.faces(hits.ids.tolist())
         order = np.argsort(hits.ids)
         kept = order[np.isin(hits.ids[order], truth.ids)]
-        same = hits.z[kept] == self._head.project(truth.vectors[np.argsort(truth.ids)])
-        if not same.all() or (len(kept) < len(order) and not self.behind):
+        once = len(np.unique(hits.ids)) == len(hits.ids)
+        same = once and np.array_equal(hits.z[kept], self._head.project(truth.vectors[np.argsort(truth.ids)]))
+        if not same or (len(kept) < len(order) and not self.behind):
             raise EngineError(
                 "The engine holds rows that are not this gallery's faces; run `facedex reindex`, which writes them anew"
             )
@@ -140,13 +139,13 @@ class Remote:
     def update(self, grow: bool = False) -> None:
         """Make the engine hold the gallery's present faces; whoever calls holds the writer's place.
 
-        With `grow` all is built and tuned anew where the faces have doubled since, as the index in files is. Raises EngineError, EngineAway; what was done until then stays, and the next call goes on from there.
+        With `grow` all is built and tuned anew where the faces have doubled since, as the index in files is. Raises
+        EngineError, EngineAway; what was done until then stays, and the next call goes on from there.
         """
         for _ in range(3):  # rows may be replaced meanwhile by somebody who has a copy of the gallery
             try:
                 summary, state = self._looked()
-                tuned = summary.tuned.get("faces", 0) if summary else 0
-                if summary is None or (grow and 2 * tuned <= state.faces and _EXACT < state.faces <= _GROWING):
+                if summary is None or (grow and _outgrown(summary, state)):
                     self.rebuild(None)
                     return
                 if (summary.faces, summary.digest) == (state.faces, state.digest):
@@ -167,6 +166,15 @@ class Remote:
         """Send all faces anew, build the graph, tune it to a coverage, and only then put it in the place of the
         former one; whoever calls holds the writer's place. Returns what was measured. Raises as `update`.
         """
+        try:
+            return self._rebuilt(coverage)
+        except Outdated:
+            raise EngineError(
+                f"Another process, of a copy of {self.folder} perhaps, writes the same rows in {self.binding.url}; run "
+                "`facedex reindex --index URL` to give this one rows of its own"
+            ) from None
+
+    def _rebuilt(self, coverage: float | None) -> dict[str, Any]:
         before, state = self._looked()
         if coverage is None:
             coverage = before.tuned.get("coverage", COVERAGE) if before else COVERAGE
@@ -207,7 +215,10 @@ class Remote:
 
     def is_ahead(self) -> bool:
         """Whether the engine holds a later state than the gallery: then another copy of it goes on there."""
-        summary = self._engine.summary()
+        try:
+            summary = self._engine.summary()
+        except Outdated:  # its tables went this moment
+            return False
         return summary is not None and summary.revision > self._store.state.revision
 
     def _looked(self) -> tuple[Summary | None, State]:
@@ -273,6 +284,12 @@ class Remote:
                 if measured >= coverage:
                     return {"effort": effort, "graph": graph, "measured": measured, "probes": len(probes)}
         return {"effort": 0, "measured": 1.0, "probes": len(probes)}
+
+
+def _outgrown(summary: Summary, state: State) -> bool:
+    """Whether the search should be tuned anew: the faces have doubled, or have become many for looking at every row."""
+    doubled = 2 * summary.tuned.get("faces", 0) <= state.faces
+    return doubled and state.faces > _EXACT and (state.faces <= _GROWING or not summary.tuned.get("effort"))
 
 
 def _nearest(probes: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
