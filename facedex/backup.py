@@ -25,6 +25,7 @@ from filelock import FileLock
 
 from facedex import modelcopy, search
 from facedex._version import __version__
+from facedex.engine import give_up_copy, mend_binding
 from facedex.errors import DataError, FacedexError, GalleryBusy, GalleryDamaged, GalleryError, GalleryNotFound
 from facedex.gallery import Gallery, make_private
 from facedex.lock import writing
@@ -35,7 +36,9 @@ from facedex.store import BUSY_SECONDS, FILE, Store, is_there
 FORMAT = "facedex-backup/1"
 LIST = "backup.json"
 
-_WORK = ".facedex-"  # begins the name of a folder where a backup is made or checked
+_WORK = ".facedex-backup-"  # begins the name of a folder where a backup is made or checked
+_LOCK = "lock"  # in it, held as long as it is in use
+_OURS = re.compile(re.escape(_WORK) + r"\w{8}")  # as tempfile ends it
 _MEMBER = re.compile(r"gallery\.db|model-[0-9a-f]{16}\.(safetensors|onnx)")
 
 
@@ -96,6 +99,7 @@ def restore(file: str | os.PathLike[str], folder: str | os.PathLike[str], force:
                 read_graph(found.model)
                 _read_all(store)
                 counts = len(found), found.faces
+                store.note_engine(None)  # of the gallery that was saved, whose rows are that one's
         except FacedexError as error:
             raise DataError(f"{source} holds no whole gallery ({error}); use another backup") from None
         for path in work.iterdir():
@@ -111,6 +115,8 @@ def restore(file: str | os.PathLike[str], folder: str | os.PathLike[str], force:
             flush_folder(folder)
             _replace_database(work / FILE, folder)
             with Store(folder) as store:
+                with suppress(GalleryError):
+                    mend_binding(store)
                 modelcopy.sweep(modelcopy.files(folder), store.state.model_file)
                 if not store.scrub():
                     raise GalleryBusy(
@@ -124,6 +130,8 @@ def _replace_database(new: Path, folder: Path) -> None:
     """Put a database in the place of another, in one step, so that open readers see it at their next query."""
     try:
         with Store(folder) as old:
+            with suppress(GalleryError):  # the copy outlives this database, and says then where the index is
+                mend_binding(old)
             revision = old.state.revision
         with closing(sqlite3.connect(new, isolation_level=None)) as source:
             # Beyond both: what was projected of either is not taken for the other's.
@@ -136,7 +144,9 @@ def _replace_database(new: Path, folder: Path) -> None:
     except (GalleryError, sqlite3.Error) as error:
         if isinstance(error, GalleryBusy) or "locked" in str(error) or "full" in str(error):
             raise GalleryBusy(f"{folder / FILE} cannot be replaced now ({error}); try again") from None
-        # None is there, or it is damaged: there are no readers to keep in step.
+        # None is there, or it is damaged: there are no readers to keep in step. How far it had come is not known, so
+        # that its rows in an engine cannot be brought up to date: they are to be cleared.
+        give_up_copy(folder)
         search.discard(folder)
         with suppress(sqlite3.Error), closing(sqlite3.connect(folder / FILE)) as old:
             old.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # if this is cut short, the log was not needed
@@ -221,8 +231,8 @@ def _saved(about: Path, beside: Path) -> Iterator[Path]:
     try:
         make_folder(beside)
         _sweep(beside)
-        with tempfile.TemporaryDirectory(prefix=_WORK, dir=beside) as top, FileLock(str(Path(top) / "lock")):
-            work = Path(top) / "files"
+        with _own_folder(beside) as top:
+            work = top / "files"
             work.mkdir()
             yield work
     except sqlite3.Error as error:
@@ -231,15 +241,47 @@ def _saved(about: Path, beside: Path) -> Iterator[Path]:
         raise DataError(f"{about} cannot be read or written ({error.strerror or error}); check it") from None
 
 
+@contextmanager
+def _own_folder(beside: Path) -> Iterator[Path]:
+    """A new folder that goes in the end, and whose lock is held until then: another backup's sweep leaves it alone."""
+    while True:
+        top = Path(tempfile.mkdtemp(prefix=_WORK, dir=beside))
+        lock = FileLock(str(top / _LOCK))
+        with suppress(FileNotFoundError):  # swept between the two steps
+            lock.acquire()
+            top.chmod(0o700)  # the lock may have made it once more
+            if (top / _LOCK).exists():
+                break
+        lock.release()
+    try:
+        yield top
+    finally:
+        _clear(top, lock)
+
+
 def _sweep(beside: Path) -> None:
-    """Delete what killed processes left: their copies of a gallery, whose locks nobody holds."""
+    """Delete what killed backups left, copies of a gallery: in folders of ours, where nobody holds the lock."""
     for left in beside.glob(f"{_WORK}*"):
-        with suppress(OSError):  # among them Timeout: somebody works there
-            if any(left.iterdir()):
-                with FileLock(str(left / "lock"), timeout=0):
-                    shutil.rmtree(left / "files", ignore_errors=True)
-                (left / "lock").unlink(missing_ok=True)
-            left.rmdir()
+        if _OURS.fullmatch(left.name) and not left.is_symlink():
+            with suppress(OSError):  # among them Timeout: somebody works there
+                if (left / _LOCK).is_file():
+                    lock = FileLock(str(left / _LOCK))
+                    lock.acquire(timeout=0)
+                    _clear(left, lock)
+                else:
+                    left.rmdir()  # only if it is empty
+
+
+def _clear(top: Path, lock: FileLock) -> None:
+    """Delete a folder to work in, whose lock is held, and let go of that. What is not ours stays."""
+    shutil.rmtree(top / "files", ignore_errors=True)
+    with suppress(OSError):  # Windows deletes no open file
+        (top / _LOCK).unlink()
+    lock.release()
+    with suppress(OSError):
+        (top / _LOCK).unlink(missing_ok=True)
+    with suppress(OSError):
+        top.rmdir()
 
 
 def _sha256(path: Path) -> str:

@@ -39,6 +39,13 @@ class Contents:
             raise GalleryDamaged(f"{self.path} has lost its description; restore a copy or enroll again")
         return State(*row)
 
+    @property
+    def engine_note(self) -> str | None:
+        """What is noted of the search engine that holds the index (see engine.py); None where nothing is."""
+        there = self._rows("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'engine'")
+        rows = self._rows("SELECT note FROM engine") if there else []
+        return str(rows[0][0]) if rows else None
+
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Several reads on one state of the gallery."""

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from facedex import modelcopy, search
+from facedex.engine import mend_binding, read_binding
 from facedex.errors import (
     EngineAway,
     EngineError,
@@ -225,7 +226,9 @@ def _index(folder: Path, means: _Means) -> Finding:
     """The projection: of this truth, and answering as the truth does."""
     before = _contents(folder)
     with Gallery(folder) as gallery:
+        noted = means.write and _noted(folder)
         remote = gallery.remote()
+        kind = search.stored_kind(folder) if remote is None else "auto"
         mended = remote is not None and not remote.audit()
         if remote is not None and mended:
             if not means.write:
@@ -244,21 +247,34 @@ def _index(folder: Path, means: _Means) -> Finding:
             exact = False
         mended = mended or _contents(folder) != before
         if not exact and means.write:
-            gallery.reindex(kind=search.stored_kind(folder))
+            gallery.reindex(kind=kind)
             if not _agrees(gallery, probes):
                 return Finding("index", "broken", "built anew, it still misses the nearest; please report this")
             mended = True
         with Store(folder) as store:
             cut_short = means.write and store.unscrubbed
+            left = ", ".join(url for url, _ in read_binding(store).left)
         if cut_short:
-            gallery.reindex(kind=search.stored_kind(folder))
+            gallery.reindex(kind=kind)
             return Finding("index", "repaired", "a deletion was cut short: what it had left is gone from every file")
     if mended:
         return Finding("index", "repaired", "missing, stale or altered; built anew")
     if not exact:
         return Finding("index", "warning", "it does not answer as the database does; run `facedex reindex`")
+    if noted:
+        return Finding("index", "repaired", "it answers as the database does; where it is was noted anew")
+    if left:
+        return Finding(
+            "index", "warning", f"rows of this gallery are left in {left}; run `facedex reindex`, which clears them"
+        )
     where = "" if remote is None else f" in {remote.binding.url}"
     return Finding("index", "sound", f"{len(probes)} faces looked up{where}, each the nearest to itself")
+
+
+def _noted(folder: Path) -> bool:
+    """Whether it had to be noted anew where the index is."""
+    with writing(folder, BUSY_SECONDS), Store(folder) as store:
+        return mend_binding(store)
 
 
 def _agrees(gallery: Gallery, probes: np.ndarray) -> bool:

@@ -6,9 +6,10 @@ and finds the nearest by L1, and whatever it says is checked against the truth (
 PostgreSQL with pgvector is supported (postgresql.py); `open_engine` is where another would come in. Why that one: of the
 two engines that know the L1 distance, it is the one whose true server comes out of a Python package, so that its protocol,
 time-outs, restarts and an engine that is away are tested wherever the tests run. Qdrant's server does not (only its core,
-in process, and a re-implementation in Python do). By coverage neither is ahead: on 20,000 generated embeddings pgvector
-0.8.5 found 78.6, 97.9 and 99.5 % of the five nearest at ef 40, 200 and 400, Qdrant's core 0.9 found 85.5, 98.0 and 99.7 %
-(m = 16); Qdrant's core, in process, answered some four times faster, and the server has shards of its own.
+in process, and a re-implementation in Python do); it has shards of its own. Both search the same kind of graph. Of 20,000
+generated people pgvector 0.8.5 found 85.5 % of the five nearest at its default (ef 40), 98.1 % at 160, 99.5 % at 250 and
+99.97 % at 640, which is where the tuning stopped for 99.9 % (`python scripts/engine_coverage.py FACES.npz`, 600 probes that
+had no part in it, on 2026-11-25, on two shared virtual CPU cores, x86-64, no GPU).
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 
-from facedex.errors import DataError, EngineError, MissingExtra
-from facedex.modelfile import replace_file
+from facedex.errors import DataError, EngineError, GalleryError, MissingExtra
+from facedex.modelfile import patiently, replace_file
+from facedex.store import Store
 
 BINDING_FILE = "engine.json"
 FORMAT = "facedex-engine/1"
@@ -132,32 +136,100 @@ class Binding:
         text = json.dumps(asdict(replace(self, seal="")))
         return replace(self, seal=hashlib.sha256(text.encode()).hexdigest())
 
+    def given_up(self) -> Binding:
+        """The index in files, and the rows in this engine to be cleared."""
+        left = self.left if self.url == FILES else (*self.left, self.place)
+        return Binding(left=tuple(dict.fromkeys(left)))
 
-def read_binding(folder: Path) -> Binding:
-    """Where a gallery's index is. Raises EngineError for a note that was altered."""
-    try:
-        facts = json.loads((folder / BINDING_FILE).read_text("utf-8"))
-        binding = Binding(**{**facts, "left": tuple((str(url), str(name)) for url, name in facts["left"])})
-        if binding.format == FORMAT and binding.sealed() == binding:
-            return binding
-    except FileNotFoundError:
+    def note(self) -> str | None:
+        """As it is kept; None where nothing has to be."""
+        return None if self == Binding() else json.dumps(asdict(self.sealed()), indent=1)
+
+
+def read_binding(store: Store) -> Binding:
+    """Where a gallery's index is: as its database says, or where that says nothing that can be read, the copy beside it.
+    Raises EngineError where neither can be read.
+    """
+    said = False
+    for look in (lambda: store.engine_note, lambda: _copied(store.path.parent)):
+        if (note := look()) is not None:
+            said = True
+            if (binding := _understood(note)) is not None:
+                return binding
+    if not said:
         return Binding()
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        pass
     raise EngineError(
-        f"{folder / BINDING_FILE} cannot be read; name the engine anew by `facedex reindex --index URL`, or bring the "
-        "index back by `--index files`"
+        f"Where {store.path.parent} keeps its index can be read neither in {store.path.name} nor in {BINDING_FILE}; name "
+        "the engine anew by `facedex reindex --index URL`, or bring the index back by `--index files`"
     )
 
 
-def write_binding(folder: Path, binding: Binding) -> None:
-    """Note where a gallery's index is. Raises OSError."""
-    path = folder / BINDING_FILE
-    if binding.place == Binding().place and not binding.left:
-        path.unlink(missing_ok=True)
-        return
-    replace_file(path, json.dumps(asdict(binding.sealed()), indent=1).encode())
-    path.chmod(0o600)
+def write_binding(store: Store, binding: Binding) -> None:
+    """Note where a gallery's index is, in its database and in the copy; whoever calls holds the writer's place.
+
+    Raises GalleryError; what was noted before holds then.
+    """
+    if binding.note() is None:
+        write_copy(store.path.parent, binding)  # goes first: where the database says nothing, the copy counts
+        if store.engine_note is not None:
+            store.note_engine(None)
+    else:
+        store.note_engine(binding.note())
+        with suppress(GalleryError):  # `mend_binding` does it
+            write_copy(store.path.parent, binding)
+
+
+def write_copy(folder: Path, binding: Binding) -> None:
+    """A copy of what the database notes, for the day when that is damaged or replaced. Raises GalleryError."""
+    path, note = folder / BINDING_FILE, binding.note()
+    try:
+        if note is None:
+            patiently(partial(path.unlink, missing_ok=True))
+        else:
+            replace_file(path, note.encode())
+            path.chmod(0o600)
+    except OSError as error:
+        raise GalleryError(f"{path} cannot be written ({error.strerror}); check space and permissions") from None
+
+
+def give_up_copy(folder: Path) -> None:
+    """Of a gallery whose database is lost: note in the copy that its rows are to be cleared. Raises GalleryError."""
+    if (binding := _understood(_copied(folder) or "")) is not None:
+        write_copy(folder, binding.given_up())
+
+
+def mend_binding(store: Store) -> bool:
+    """Make database and copy say the same, as `read_binding` reads it, and whether that was needed; whoever calls holds
+    the writer's place. Raises EngineError as `read_binding`, GalleryError.
+    """
+    binding = read_binding(store)
+    wanted = binding.note()
+    if store.engine_note == wanted == _copied(store.path.parent):
+        return False
+    write_binding(store, binding)
+    return True
+
+
+def _copied(folder: Path) -> str | None:
+    """What the copy says, whether or not that makes sense; None where there is none."""
+    try:
+        return patiently((folder / BINDING_FILE).read_bytes).decode("utf-8", "replace")
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return ""
+
+
+def _understood(note: str) -> Binding | None:
+    """A note as it was written; None for one that was altered."""
+    try:
+        facts = json.loads(note)
+        binding = Binding(**{**facts, "left": tuple((str(url), str(name)) for url, name in facts["left"])})
+        if binding.format == FORMAT and binding.sealed() == binding:
+            return replace(binding, seal="")
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass
+    return None
 
 
 def new_place(url: str) -> tuple[str, str]:

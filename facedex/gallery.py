@@ -232,18 +232,19 @@ class Gallery:
         that an approximate index must find, as measured (search.COVERAGE unless one was asked for before).
         Returns the photos that could not be encoded again (gone, or changed): their faces are dropped, but only
         when that is not all of them. Raises GalleryError, ModelError; GalleryBusy as `remove` does. DataError,
-        MissingExtra, EngineError for an engine.
+        MissingExtra, EngineError for an engine, which knows no kinds.
         """
         lost: list[str] = []
         if index not in (None, FILES):
             open_engine(str(index), Key("", "", "", 0)).close()  # asks for nothing yet, but refuses what it cannot use
         with self._writing():
+            self._index.check(kind, coverage, index)
             if model is not None:
                 lost = self._move_to(read_model(model), device)
             modelcopy.sweep(modelcopy.files(self.folder), self._store.state.model_file)  # an interrupted move's too
             self._index.rebuild(kind, coverage, index)
             self._index.scrub()
-            relocation.sweep(self.folder)
+            relocation.sweep(self._store)
         return lost
 
     def _move_to(self, model: ModelFile, device: str) -> list[str]:

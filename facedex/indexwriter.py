@@ -6,7 +6,8 @@ The index is in the gallery's folder (search.py) or in a search engine (remote.p
 from __future__ import annotations
 
 from facedex import relocation, search
-from facedex.errors import EngineError, GalleryBusy, GalleryError
+from facedex.engine import FILES, read_binding
+from facedex.errors import DataError, EngineError, GalleryBusy, GalleryError
 from facedex.lookup import Lookup
 from facedex.store import Store
 
@@ -22,22 +23,36 @@ class IndexWriter:
         self._bring(compact_only=True)
 
     def send(self) -> bool:
-        """Send what is new to the engine while more is to come, so that other readers find it there; False when it
-        does not take it, which the end of the work will say.
+        """Send what is new to the engine while more is to come, so that other readers find it there; False where that
+        is not possible, for whatever reason: these faces are on disk, and the end of the work will say it.
         """
         try:
             if (remote := self._lookup.remote()) is not None:
                 remote.update()
-        except EngineError:
+        except GalleryError:
             return False
         return True
+
+    def check(self, kind: str, coverage: float | None, index: str | None) -> None:
+        """Raises DataError for what `rebuild` cannot be asked for."""
+        if kind not in search.KINDS:
+            raise DataError(f"There is no index kind {kind!r}; choose one of: {', '.join(search.KINDS)}")
+        if coverage is not None and not 0 < coverage <= 1:
+            raise DataError(f"The coverage must lie between 0 and 1, not {coverage}; .999 is the default")
+        if kind != "auto" and index != FILES and (place := index or read_binding(self._store).url) != FILES:
+            raise DataError(
+                f"{place} knows no index kind {kind!r}, which is for an index in files; leave it out, or bring the index "
+                "back by `--index files`"
+            )
 
     def rebuild(self, kind: str, coverage: float | None, index: str | None) -> None:
         """From nothing, where it is or in another place: see Gallery.reindex, which raises the same."""
         if index is None:
             self._bring(compact_only=False, kind=kind, coverage=coverage)
         else:
-            relocation.move(self.folder, self._lookup, index, coverage, lambda: self._write_files(kind, coverage))
+            relocation.move(self._store, self._lookup, index, coverage, lambda: self._write_files(kind, coverage))
+            if index != FILES:
+                self._discard_files()
 
     def clear(self) -> None:
         """After a deletion: rewrite every file that could still hold what was deleted, the database's too.
@@ -48,18 +63,13 @@ class IndexWriter:
         try:
             self._bring(compact_only=False)
         except EngineError as error:
+            self._discard_files()
             self.scrub()
             raise type(error)(
                 f"Nobody is named by what went, but its rows wait in the engine for the next use of it. {error}"
             ) from None
         except GalleryError as error:
-            try:
-                search.discard(self.folder)  # rather none than one that holds what was deleted
-            except OSError as left:
-                raise GalleryError(
-                    f"Deleted; but the older index in {self.folder} cannot be ({left.strerror}); check its permissions, "
-                    "the next change clears it"
-                ) from None
+            self._discard_files()  # rather none than one that holds what was deleted
             self.scrub()
             raise GalleryError(f"Deleted; but the index will be built anew at the next query: {error}") from None
         self.scrub()
@@ -89,13 +99,23 @@ class IndexWriter:
             remote = self._lookup.remote()
             if remote is not None:
                 remote.rebuild(coverage) if kind else remote.update(grow=True)
-        except EngineError as error:
+        except GalleryError as error:
             self._lookup.forget()
-            raise type(error)(f"What was done is safe in {self.folder}, only the index is behind: {error}") from None
+            raise type(error)(f"What was done is safe in {self.folder}, but its index is behind: {error}") from None
         if remote is not None:
             self._lookup.forget()
+            self._discard_files()  # of a move that was cut short
         elif not compact_only or search.wants_compaction(self.folder, self._store.state):
             self._write_files(kind, coverage)
+
+    def _discard_files(self) -> None:
+        try:
+            search.discard(self.folder)
+        except OSError as error:
+            raise GalleryError(
+                f"Done; but the older index in {self.folder} cannot be deleted ({error.strerror}); check its permissions, "
+                "the next change clears it"
+            ) from None
 
     def _write_files(self, kind: str | None = None, coverage: float | None = None) -> None:
         """Write the index into the gallery's folder."""

@@ -112,7 +112,7 @@ class Lookup:
 
     def remote(self) -> Remote | None:
         """The engine that holds the gallery's index; None where it is in the gallery's folder. Raises EngineError."""
-        binding = read_binding(self.folder)
+        binding = read_binding(self._store)
         if binding.url == FILES:
             self.close()
         elif self._remote is None or self._remote.binding != binding:

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
-from facedex import search
-from facedex.engine import FILES, Binding, Key, bound_engine, new_place, read_binding, write_binding
-from facedex.errors import EngineAway, EngineError, GalleryError
+from facedex.engine import FILES, Binding, Key, bound_engine, mend_binding, new_place, read_binding, write_binding
+from facedex.errors import EngineAway, EngineError
 from facedex.lookup import Lookup
+from facedex.store import Store
 
 
-def move(folder: Path, lookup: Lookup, index: str, coverage: float | None, write_files: Callable[[], None]) -> None:
-    """Build the index in another place (a URL, or FILES by `write_files`), and only then give up the former one, which
-    `sweep` clears; whoever calls holds the writer's place. Raises as Remote.rebuild; nothing has moved then.
+def move(store: Store, lookup: Lookup, index: str, coverage: float | None, write_files: Callable[[], None]) -> None:
+    """Build the index in another place (a URL, or FILES by `write_files`), and only then give up the former one, whose
+    rows `sweep` clears; whoever calls holds the writer's place. Raises as Remote.rebuild; nothing has moved then.
     """
     try:
-        former = read_binding(folder)
+        former = read_binding(store)
     except EngineError:
         former = Binding()
     place = _place(lookup, former, index)
@@ -26,7 +25,7 @@ def move(folder: Path, lookup: Lookup, index: str, coverage: float | None, write
         write_files()
     else:
         if place != former.place:
-            _note(folder, replace(former, left=(*(one for one in former.left if one != place), place)))
+            write_binding(store, replace(former, left=(*(one for one in former.left if one != place), place)))
         with closing(lookup.remote_at(Binding(*place))) as remote:
             remote.rebuild(coverage)
     left = [
@@ -34,18 +33,17 @@ def move(folder: Path, lookup: Lookup, index: str, coverage: float | None, write
         for one in (*former.left, former.place)
         if one != place and one[0] != FILES and not _is_anothers(lookup, one)
     ]
-    _note(folder, Binding(*place, left=tuple(dict.fromkeys(left))))
+    write_binding(store, Binding(*place, left=tuple(dict.fromkeys(left))))
     lookup.forget()
-    if index != FILES:
-        search.discard(folder)
 
 
-def sweep(folder: Path) -> None:
+def sweep(store: Store) -> None:
     """Delete the rows that a move left in other engines; whoever calls holds the writer's place.
 
     Raises EngineAway where one does not answer, EngineError where it refuses: what is noted stays noted.
     """
-    binding, failed = read_binding(folder), None
+    mend_binding(store)
+    binding, failed = read_binding(store), None
     if not binding.left:
         return
     for place in binding.left:
@@ -55,11 +53,12 @@ def sweep(folder: Path) -> None:
             binding = replace(binding, left=tuple(one for one in binding.left if one != place))
         except EngineError as error:
             failed = error
-    _note(folder, binding)
+    write_binding(store, binding)
     if failed is not None:
         kind = EngineAway if isinstance(failed, EngineAway) else EngineError
         raise kind(
-            f"Done; but the former engine still holds rows of {folder}: run `facedex reindex` again to clear them ({failed})"
+            f"Done; but the former engine still holds rows of {store.path.parent}: run `facedex reindex` again to clear "
+            f"them ({failed})"
         )
 
 
@@ -82,10 +81,3 @@ def _is_anothers(lookup: Lookup, place: tuple[str, str]) -> bool:
             return remote.is_ahead()
     except EngineError:
         return False
-
-
-def _note(folder: Path, binding: Binding) -> None:
-    try:
-        write_binding(folder, binding)
-    except OSError as error:
-        raise GalleryError(f"{folder} cannot be written ({error.strerror}); check space and permissions") from None

@@ -44,6 +44,10 @@ CREATE INDEX face_person ON face (person);
 CREATE UNIQUE INDEX face_photo ON face (photo, person);
 """
 
+# Made when the index first moves into a search engine: which one, and under which name (see engine.py). Galleries that
+# were never in one do without, as do those of before.
+ENGINE = "CREATE TABLE engine (note TEXT NOT NULL)"
+
 # Counts and digest move in the change's own transaction, so that nobody has to read a million rows to know what the
 # gallery holds: by triggers, which no writer can forget, but for faces that come, which `add` counts once for all.
 MODULUS = 1 << 48

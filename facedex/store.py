@@ -210,20 +210,36 @@ class Store(Contents):
         with self._change(rewrites=False):
             self._db.execute("UPDATE gallery SET people = ?, faces = ?, digest = ?", self.counted())
 
+    def note_engine(self, note: str | None) -> None:
+        """Note which search engine holds the index; None where none does. No face changes, so the revision stays: by it
+        a copy of a gallery is told from the gallery.
+        """
+        with self._whole():
+            self._db.execute("DROP TABLE IF EXISTS engine")
+            if note is not None:
+                self._db.execute(schema.ENGINE)
+                self._db.execute("INSERT INTO engine VALUES (?)", (note,))
+
     # parts
 
     @contextmanager
     def _change(self, rewrites: bool) -> Iterator[None]:
-        """One transaction: all of it or nothing, and the revision moves with it."""
+        """One transaction, and the revision moves with it."""
+        with self._whole():
+            yield
+            self._db.execute(
+                "UPDATE gallery SET revision = revision + 1, "
+                "rewritten = CASE WHEN ? THEN revision + 1 ELSE rewritten END",
+                (rewrites,),
+            )
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """One transaction: all of it or nothing."""
         with translated(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
-                self._db.execute(
-                    "UPDATE gallery SET revision = revision + 1, "
-                    "rewritten = CASE WHEN ? THEN revision + 1 ELSE rewritten END",
-                    (rewrites,),
-                )
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:

@@ -1,10 +1,13 @@
 """A gallery's index wherever it is: one contract for the index in files and a real PostgreSQL; and what only an engine does."""
 
 import json
+import os
 import shutil
 import sys
 import threading
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +15,13 @@ from engines import face_like, silent_port, start_server
 from helpers import make_model, near, people, record, sha
 
 from facedex import cli, doctor
+from facedex import remote as remote_module
 from facedex.backup import backup, restore
-from facedex.engine import BINDING_FILE, FILES, Key, Outdated, open_engine, read_binding
-from facedex.errors import DataError, EngineAway, EngineError, MissingExtra, PersonNotFound
+from facedex.engine import BINDING_FILE, FILES, Key, Outdated, open_engine, read_binding, write_copy
+from facedex.errors import DataError, EngineAway, EngineError, GalleryBusy, GalleryDamaged, MissingExtra, PersonNotFound
 from facedex.gallery import Gallery
 from facedex.records import FaceRecord
+from facedex.remote import Remote
 from facedex.search import INDEX_FILE, MANIFEST_FILE
 from facedex.store import Store
 
@@ -212,7 +217,7 @@ def test_a_move_leaves_one_index_and_a_note_without_secrets(tmp_path, server, mo
         opened.reindex(index=url)
         assert not (opened.folder / INDEX_FILE).exists() and not (opened.folder / MANIFEST_FILE).exists()
         assert "opensesame" not in (opened.folder / BINDING_FILE).read_text()
-        assert read_binding(opened.folder).url == url and rows(server, opened) == list(range(1, 101))
+        assert read_binding(opened._store).url == url and rows(server, opened) == list(range(1, 101))
         name = table(opened).rsplit("_", 1)[0]
         opened.reindex(index=FILES)
         assert (opened.folder / INDEX_FILE).exists() and not (opened.folder / BINDING_FILE).exists()
@@ -225,7 +230,7 @@ def test_from_one_engine_to_another_nothing_is_left_behind(small, server):
     former = table(small)
     small.reindex(index=server.url())
     assert table(small) != former and server.sql("SELECT to_regclass(%s)", former) == [(None,)]
-    assert read_binding(small.folder).left == ()
+    assert read_binding(small._store).left == ()
     assert small.match(FACES[3, 0])[0].name == "person0003"
 
 
@@ -263,9 +268,9 @@ def test_a_move_that_fails_leaves_the_index_where_it_was(tmp_path, server):
         url = server.url()
         with server.away(), pytest.raises(EngineAway):
             opened.reindex(index=url)
-        assert opened.match(FACES[3, 0])[0].name == "person0003" and read_binding(opened.folder).url == FILES
+        assert opened.match(FACES[3, 0])[0].name == "person0003" and read_binding(opened._store).url == FILES
         opened.reindex(index=url)
-        assert read_binding(opened.folder).left == () and opened.match(FACES[3, 0])[0].name == "person0003"
+        assert read_binding(opened._store).left == () and opened.match(FACES[3, 0])[0].name == "person0003"
 
 
 def test_rows_of_an_engine_that_is_away_are_not_forgotten(small, server):
@@ -277,23 +282,136 @@ def test_rows_of_an_engine_that_is_away_are_not_forgotten(small, server):
     assert server.sql("SELECT to_regclass(%s)", former) == [(None,)] and not (small.folder / BINDING_FILE).exists()
 
 
-def test_an_altered_note_is_refused_and_can_be_replaced(small):
-    path = small.folder / BINDING_FILE
+def alter(folder):
+    """Change the copy of the note of where the index is."""
+    path = folder / BINDING_FILE
     path.write_text(json.dumps({**json.loads(path.read_text()), "gallery": "0" * 8}))
+
+
+@pytest.mark.parametrize("damage", [alter, lambda folder: (folder / BINDING_FILE).unlink()])
+def test_a_copy_of_the_note_that_is_lost_or_altered_loses_nothing(small, server, damage):
+    former = table(small)
+    damage(small.folder)
     with Gallery(small.folder) as fresh:
-        with pytest.raises(EngineError, match="--index"):
+        assert fresh.match(FACES[3, 0])[0].name == "person0003"
+        assert {f.part: f.state for f in doctor.examine(small.folder)}["index"] == "repaired"
+        assert {f.state for f in doctor.examine(small.folder)} == {"sound"}
+        assert (small.folder / BINDING_FILE).read_text() == fresh._store.engine_note
+        damage(small.folder)
+        fresh.reindex(index=FILES)
+        assert server.sql("SELECT to_regclass(%s)", former) == [(None,)]
+        assert not (small.folder / BINDING_FILE).exists() and fresh._store.engine_note is None
+        assert fresh.match(FACES[3, 0])[0].name == "person0003"
+
+
+def test_a_note_altered_in_the_database_is_read_from_its_copy(small, server):
+    name = table(small)
+    small._store.note_engine(small._store.engine_note.replace("facedex", "fakedex"))
+    with Gallery(small.folder) as fresh:
+        assert table(fresh) == name and fresh.match(FACES[3, 0])[0].name == "person0003"
+        assert {f.part: f.state for f in doctor.examine(small.folder)}["index"] == "repaired"
+        assert {f.state for f in doctor.examine(small.folder)} == {"sound"}
+
+
+def test_where_neither_note_can_be_read_it_is_said_and_a_move_helps(small):
+    small._store.note_engine("nonsense")
+    alter(small.folder)
+    with Gallery(small.folder) as fresh:
+        with pytest.raises(EngineError, match=r"--index URL.*--index files"):
             fresh.match(FACES[0, 0])
+        assert {f.part: f.state for f in doctor.examine(small.folder)}["index"] == "broken"
         fresh.reindex(index=FILES)
         assert fresh.match(FACES[3, 0])[0].name == "person0003"
 
 
-def test_a_backup_comes_back_with_its_index_in_files(small, server, tmp_path):
+def test_a_note_is_written_and_read_with_patience_where_files_in_use_are_locked(small, monkeypatch):
+    """As Windows does it."""
+    from facedex import modelfile
+
+    class Windows:
+        name = "nt"
+        refused = 0
+
+        def __getattr__(self, name):
+            return getattr(os, name)
+
+        def replace(self, *names):
+            self.refused += 1
+            if self.refused < 4:
+                raise PermissionError(13, "in use")
+            os.replace(*names)
+
+    def read_bytes(path):
+        if path.name == BINDING_FILE and (reads := reads_left) and reads.pop():
+            raise PermissionError(13, "in use")
+        return read(path)
+
+    read, reads_left, binding = Path.read_bytes, [1, 1, 1], read_binding(small._store)
+    monkeypatch.setattr(modelfile, "os", Windows())
+    monkeypatch.setattr(modelfile.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    write_copy(small.folder, replace(binding, left=(("postgresql://elsewhere", "x"),)))
+    assert modelfile.os.refused == 4
+    small._store.note_engine(None)
+    assert read_binding(small._store).left == (("postgresql://elsewhere", "x"),) and not reads_left
+
+
+def test_a_kind_of_index_is_refused_where_an_engine_holds_it(small, server):
+    for options in ({}, {"index": server.url()}):
+        with pytest.raises(DataError, match=r"kind 'bytes'.*--index files"):
+            small.reindex(kind="bytes", **options)
+    assert read_binding(small._store).url != FILES and small.match(FACES[3, 0])[0].name == "person0003"
+    small.reindex(kind="bytes", index=FILES)
+    assert small._lookup._refreshed()[0].manifest.kind == "bytes"
+    for wrong in ({"kind": "nonsense"}, {"coverage": 2.0}):
+        with pytest.raises(DataError):
+            small.reindex(**wrong)
+
+
+def test_index_files_that_a_move_left_behind_go_with_the_next_change(small):
+    (small.folder / INDEX_FILE).write_bytes(FACES[3, 0].tobytes())
+    small.remove("person0003")
+    assert not (small.folder / INDEX_FILE).exists()
+
+
+def test_a_backup_comes_back_elsewhere_with_its_index_in_files(small, server, tmp_path):
     backup(small.folder, tmp_path / "b.tar")
     restore(tmp_path / "b.tar", tmp_path / "back")
     with Gallery(tmp_path / "back") as again:
-        assert again.match(FACES[3, 0])[0].name == "person0003" and read_binding(again.folder).url == FILES
+        assert again.match(FACES[3, 0])[0].name == "person0003" and read_binding(again._store).url == FILES
         again.remove("person0003")
     assert 4 in rows(server, small)
+
+
+@pytest.mark.parametrize("copy", ["whole", "altered"])
+def test_a_backup_put_back_in_its_place_keeps_the_engine(small, server, tmp_path, copy):
+    name = table(small)
+    backup(small.folder, tmp_path / "b.tar")
+    small.remove("person0003")
+    if copy == "altered":
+        alter(small.folder)
+    restore(tmp_path / "b.tar", small.folder, force=True)
+    with Gallery(small.folder) as again:
+        assert again.match(FACES[3, 0])[0].name == "person0003" and table(again) == name
+        assert rows(server, again) == list(range(1, 301))
+    assert {f.state for f in doctor.examine(small.folder)} == {"sound"}
+
+
+def test_a_backup_in_the_place_of_a_ruin_clears_the_ruins_rows(small, server, tmp_path):
+    former = table(small)
+    backup(small.folder, tmp_path / "b.tar")
+    small.add_faces(people(FACES[300:310, 0], "late"))
+    small.close()
+    for path in small.folder.glob("gallery.db*"):
+        path.write_bytes(b"garbage" * 1000)
+    restore(tmp_path / "b.tar", small.folder, force=True)
+    with Gallery(small.folder) as again:
+        assert again.match(FACES[3, 0])[0].name == "person0003" and read_binding(again._store).url == FILES
+        found = {f.part: (f.state, f.detail) for f in doctor.examine(small.folder)}
+        assert found["index"][0] == "warning" and "left in postgresql://" in found["index"][1]
+        again.reindex()
+        assert server.sql("SELECT to_regclass(%s)", former) == [(None,)]
+    assert {f.state for f in doctor.examine(small.folder)} == {"sound"}
 
 
 # an engine that is away
@@ -486,7 +604,7 @@ def test_two_galleries_in_one_table_do_not_see_each_other(tmp_path, server):
 
 
 def test_rows_of_another_model_are_not_found(small, server):
-    binding, state = read_binding(small.folder), small._store.state
+    binding, state = read_binding(small._store), small._store.state
     for key in (
         Key(binding.gallery, "0" * 64, small.model.head_fingerprint, 128),
         Key(binding.gallery, state.model, "0" * 64, 128),
@@ -513,9 +631,84 @@ def test_a_copy_of_a_gallery_does_not_take_the_rows_of_the_first(small, server, 
         first.add_faces(people(FACES[300:310, 0], "late"))
         with pytest.raises(EngineError, match="--index URL"):
             second.match(FACES[0, 0])
-        second.reindex(index=read_binding(second.folder).url)
+        second.reindex(index=read_binding(second._store).url)
         assert table(first) != table(second)
         assert second.match(FACES[3, 0])[0].name == "person0003" and len(rows(server, first)) == 310
+
+
+def test_rows_that_are_there_twice_are_noticed_and_mended(small, server):
+    name = table(small)
+    server.sql(f"ALTER TABLE {name} DROP CONSTRAINT {name}_pkey")
+    server.sql(f"INSERT INTO {name} SELECT * FROM {name} WHERE id = 4")
+    with pytest.raises(EngineError, match="reindex"):
+        small.match(FACES[3, 0])
+    assert {f.part: f.state for f in doctor.examine(small.folder)}["index"] == "repaired"
+    assert small.match(FACES[3, 0])[0].name == "person0003"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "ALTER TABLE {rows} ALTER z TYPE vector; UPDATE {rows} SET z = '[1,2]'",
+        "ALTER TABLE {rows} ALTER z DROP NOT NULL; UPDATE {rows} SET z = NULL",
+        "ALTER TABLE {rows} DROP COLUMN z",
+        "ALTER TABLE {registry} ADD COLUMN other int, DROP COLUMN tuned",
+    ],
+)
+def test_tables_that_were_changed_are_an_error_that_says_so_and_can_be_written_anew(small, server, damage):
+    name = table(small)
+    for statement in damage.format(rows=name, registry=name.rsplit("_", 1)[0]).split(";"):
+        server.sql(statement)
+    with Gallery(small.folder) as reader:
+        with pytest.raises(EngineError, match="reindex"):
+            reader.match(FACES[3, 0])
+        if "registry" not in damage:
+            reader.reindex()
+            assert reader.match(FACES[3, 0])[0].name == "person0003"
+
+
+@pytest.mark.parametrize("tuned", ["[]", '{"effort": "far"}', "null", '"x"'])
+def test_where_it_is_no_longer_known_how_far_to_look_every_row_is_looked_at(small, server, tuned):
+    server.sql(f"UPDATE {table(small).rsplit('_', 1)[0]} SET tuned = %s::jsonb", tuned)
+    with Gallery(small.folder) as reader:
+        assert answers(reader, FACES[:5, 1]) == answers(reader, FACES[:5, 1], exhaustive=True)
+        reader.reindex()
+        assert reader._lookup.remote()._engine.summary().tuned["faces"] == 300
+
+
+def test_rows_that_somebody_took_for_a_dead_moves_are_not_published(small):
+    engine, tuned = small._lookup.remote()._engine, small._lookup.remote()._engine.summary()
+    first, second = engine.renewed(), engine.renewed()  # which takes the first away
+    with pytest.raises(Outdated):
+        first.publish(99, {})
+    assert engine.summary() == tuned
+    first.close()
+    second.close()
+
+
+def test_a_rebuild_that_is_disturbed_is_an_error_that_says_so(small, monkeypatch):
+    from facedex.postgresql import PostgresEngine
+
+    def publish(self, revision, tuned):
+        self.renewed().close()
+        return whole(self, revision, tuned)
+
+    whole = PostgresEngine.publish
+    monkeypatch.setattr(PostgresEngine, "publish", publish)
+    with pytest.raises(EngineError, match="same rows"):
+        small.reindex()
+    assert small.match(FACES[3, 0])[0].name == "person0003"
+
+
+@pytest.mark.parametrize("error", [GalleryBusy, GalleryDamaged, EngineAway])
+def test_whatever_keeps_an_engine_behind_every_face_is_enrolled_and_the_end_says_it(small, monkeypatch, error):
+    def fail(self, grow=False):
+        raise error("It is so")
+
+    monkeypatch.setattr(Remote, "update", fail)
+    with pytest.raises(error, match=r"What was done is safe.*It is so"):
+        small.add_faces(people(FACES[300:330, 0], "late"), block=10)
+    assert small.faces == 330
 
 
 # tuning, and what a deletion leaves
@@ -551,6 +744,14 @@ def test_a_gallery_that_doubled_is_tuned_anew(tmp_path, server):
         opened.add_faces(people(FACES[600:, 0], "late"))
         tuned = opened._lookup.remote()._engine.summary().tuned
         assert tuned["faces"] == 1300 and tuned["effort"] > 0
+
+
+def test_a_gallery_without_a_graph_gets_one_however_many_came_at_once(tmp_path, server, monkeypatch):
+    monkeypatch.setattr(remote_module, "_GROWING", 1100)
+    with Gallery(tmp_path / "g", create=True) as opened:
+        opened.reindex(index=server.url())
+        opened.add_faces(people(FACES[:, 0]))
+        assert opened._lookup.remote()._engine.summary().tuned["effort"] > 0
 
 
 def test_a_deleted_face_is_out_of_the_table_and_out_of_the_graph(tmp_path, server):
@@ -591,6 +792,8 @@ def test_the_command_line_moves_the_index_and_says_in_a_line_what_is_wrong(tmp_p
         assert code == 2
         code, said = run("reindex", "-g", folder)
         assert code == 2 and said.count("\n") == 1 and "does not answer" in said
+    code, said = run("reindex", "-g", folder, "--kind", "bytes")
+    assert code == 2 and said.count("\n") == 1 and "--index files" in said
     code, said = run("reindex", "-g", folder, "--index", "postgresql://a:b@c/d")
     assert code == 2 and said.count("\n") == 1 and "PGPASSWORD" in said
     assert run("remove", "Ada", "--yes", "-g", folder)[0] == 0

@@ -9,12 +9,13 @@ import sqlite3
 import stat
 import subprocess
 import tarfile
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from filelock import FileLock
-from helpers import flip, gallery, make_model, near, people, record, save_blank, save_face, unit
+from helpers import flip, gallery, make_model, near, people, record, save_blank, save_face, unit, unwritable
 
 from facedex import backup as backup_module
 from facedex import doctor as doctor_module
@@ -533,18 +534,73 @@ def test_a_backup_never_takes_the_place_of_a_part_of_its_gallery(crowd, tmp_path
 def test_what_a_killed_backup_left_goes_with_the_next_and_a_living_ones_stays(crowd, tmp_path):
     folder, _ = crowd
     (tmp_path / "out").mkdir()
-    for name in ("killed", "early", "living"):
-        (tmp_path / "out" / f".facedex-{name}").mkdir()
-    for name in ("killed", "living"):
-        (tmp_path / "out" / f".facedex-{name}" / "files").mkdir()
-        (tmp_path / "out" / f".facedex-{name}" / "files" / FILE).write_bytes(b"faces")
-        (tmp_path / "out" / f".facedex-{name}" / "lock").touch()
-    with FileLock(str(tmp_path / "out" / ".facedex-living" / "lock")):
+    killed, early, living = (tmp_path / "out" / f".facedex-backup-{name:_<8}" for name in ("killed", "early", "living"))
+    early.mkdir()
+    for one in (killed, living):
+        (one / "files").mkdir(parents=True)
+        (one / "files" / FILE).write_bytes(b"faces")
+        (one / "lock").touch()
+    with FileLock(str(living / "lock")):
         backup(folder, tmp_path / "out" / "b")
-        assert sorted(os.listdir(tmp_path / "out")) == [".facedex-living", "b"]
-        assert (tmp_path / "out" / ".facedex-living" / "files" / FILE).read_bytes() == b"faces"
+        assert sorted(os.listdir(tmp_path / "out")) == [living.name, "b"]
+        assert (living / "files" / FILE).read_bytes() == b"faces"
     restore(tmp_path / "out" / "b", tmp_path / "out" / "g")
     assert sorted(os.listdir(tmp_path / "out")) == ["b", "g"]
+
+
+def test_what_is_not_a_killed_backups_stays(crowd, tmp_path):
+    folder, _ = crowd
+    out = tmp_path / "out"
+    for name in (".facedex-cache", ".facedex-backup-notes", ".facedex-backup-of-2026", ".facedex-backup-unlocked"):
+        (out / name / "files").mkdir(parents=True)
+        (out / name / "files" / "mine").write_text("mine")
+    for name in (".facedex-cache", ".facedex-backup-notes"):
+        (out / name / "lock").touch()
+    (out / ".facedex-backup-mixed___" / "files").mkdir(parents=True)
+    (out / ".facedex-backup-mixed___" / "lock").touch()
+    (out / ".facedex-backup-mixed___" / "mine").touch()
+    (out / ".facedex-empty").mkdir()
+    (out / ".facedex-backup-link____").symlink_to(out / ".facedex-cache")
+    before = sorted(os.listdir(out))
+    backup(folder, out / "b")
+    assert sorted(os.listdir(out)) == sorted([*before, "b"])
+    assert len(list(out.rglob("mine"))) >= 5 and (out / ".facedex-cache" / "lock").exists()
+
+
+def test_a_backup_whose_folder_is_swept_before_it_has_the_lock_takes_another(crowd, tmp_path, monkeypatch):
+    def made(**options):
+        folders.append(make(**options))
+        if len(folders) == 1:
+            os.rmdir(folders[0])
+        elif len(folders) == 2:
+            Path(folders[1], "lock").touch()
+            backup_module._sweep(options["dir"])
+        return folders[-1]
+
+    folder, truth = crowd
+    folders, make = [], tempfile.mkdtemp
+    monkeypatch.setattr(backup_module.tempfile, "mkdtemp", made)
+    backup(folder, tmp_path / "out" / "b")
+    assert os.listdir(tmp_path / "out") == ["b"] and folders
+    restore(tmp_path / "out" / "b", tmp_path / "back")
+    with Gallery(tmp_path / "back") as opened:
+        assert answers(opened) == truth
+
+
+def test_a_backup_goes_into_a_folder_that_can_be_written_to_and_not_read(crowd, tmp_path):
+    """Such a folder's list of names cannot be flushed by itself."""
+    folder, truth = crowd
+    with unwritable(folder) as copy:  # as somebody who is not root
+        copy.parent.chmod(0o700)
+        out = copy.parent / "out"
+        out.mkdir()
+        out.chmod(0o300)
+        backup(copy, out / "b")
+        restore(out / "b", out / "deep" / "g")
+        out.chmod(0o700)
+        assert sorted(os.listdir(out)) == ["b", "deep"]
+        with Gallery(out / "deep" / "g") as opened:
+            assert answers(opened) == truth
 
 
 def test_a_backup_while_the_gallery_moves_to_another_model_is_of_one_state(tmp_path, enrolled, monkeypatch):

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from facedex.cli.console import INDEX, DeviceOption, GalleryOption, JsonOption, say
-from facedex.errors import DataError
 
 
 def reindex(
@@ -28,12 +27,7 @@ def reindex(
 ) -> None:
     """Build the search index anew; with --model move the gallery to another model, with --index its index elsewhere."""
     from facedex.gallery import Gallery
-    from facedex.search import KINDS
 
-    if kind not in KINDS:
-        raise DataError(f"There is no index kind {kind!r}; choose one of: {', '.join(KINDS)}")
-    if coverage is not None and not 0 < coverage <= 1:
-        raise DataError(f"--coverage must lie between 0 and 1, not {coverage}; .999 is the default")
     with Gallery(gallery, model, rebind=True) as known:
         lost = known.reindex(model, kind, device, coverage, index)
         faces = known.faces
