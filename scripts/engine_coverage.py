@@ -43,7 +43,10 @@ def sizes(engine: PostgresEngine, faces: int) -> dict[str, float]:
     names = {"rows": engine._rows.as_string(), "graph": f'"{engine._name}_{engine._projection}_z"'}
 
     def ask(db: psycopg.Connection) -> dict[str, float]:
-        rows = ((label, db.execute("SELECT pg_relation_size(%s)", (name,)).fetchone()) for label, name in names.items())
+        rows = (
+            (label, db.execute("SELECT coalesce(pg_relation_size(to_regclass(%s)), 0)", (name,)).fetchone())
+            for label, name in names.items()
+        )
         return {label: row[0] / faces for label, row in rows if row is not None}
 
     return engine._tried("search", ask)
