@@ -20,9 +20,10 @@ SELECT = (
     "SELECT face.id, person, vector, box_left, box_top, box_width, box_height, score, quality, source, photo, "
     "enrolled, name, checksum, mark FROM face LEFT JOIN person ON person.id = face.person"
 )
-INSERT = (
-    "INSERT INTO face (id, person, vector, box_left, box_top, box_width, box_height, score, quality, source, photo, "
-    "enrolled, checksum, mark) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+TOGETHER = 35  # faces that one statement puts in: more are no faster, and SQLite may not take so many values
+_INSERT = (  # a refusal ends the whole transaction, so that none of its statements has to be undone alone
+    "INSERT OR ROLLBACK INTO face (id, person, vector, box_left, box_top, box_width, box_height, score, quality, "
+    "source, photo, enrolled, checksum, mark) VALUES "
 )
 
 
@@ -104,8 +105,13 @@ def vector_bytes(records: Sequence[FaceRecord], dim: int) -> list[bytes]:
     return [whole[at : at + size] for at in range(0, len(whole), size)]
 
 
+def insert(faces: int) -> str:
+    """The statement that puts in so many rows as `new_row` gives them, their values one after another."""
+    return _INSERT + ",".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"] * faces)
+
+
 def new_row(face: int, person: int, vector: bytes, record: FaceRecord, enrolled: str) -> tuple:
-    """A new face as INSERT takes it."""
+    """A new face as `insert` takes it."""
     photo, (left, top, width, height) = bytes.fromhex(record.photo), map(float, record.box)
     facts = (left, top, width, height, float(record.score), float(record.quality), record.source, photo, enrolled)
     checks = schema.checksum(face, person, vector, *facts, record.name), schema.mark(face, vector)

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime, timezone
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from facedex import schema
 from facedex.contents import Contents
 from facedex.database import connect, translated
 from facedex.errors import GalleryDamaged, GalleryError, GalleryMismatch
-from facedex.records import INSERT, SELECT, FaceRecord, StoredPhoto, new_row, seal, vector_bytes
+from facedex.records import SELECT, TOGETHER, FaceRecord, StoredPhoto, insert, new_row, seal, vector_bytes
 
 FILE = "gallery.db"
 BUSY_SECONDS = 10.0
@@ -86,14 +87,16 @@ class Store(Contents):
             return []
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         vectors = vector_bytes(records, self.state.dim)
-        with self._change(rewrites=False), self._roomy(len(records)):
+        with self._bulk(len(records)), self._change(rewrites=False):
             people = self._add_people(dict.fromkeys(record.name for record in records))
             first = self._next("face")
             rows = [
                 new_row(face, people[record.name], vector, record, now)
                 for face, (vector, record) in enumerate(zip(vectors, records, strict=True), first)
             ]
-            self._db.executemany(INSERT, rows)
+            for at in range(0, len(rows), TOGETHER):
+                part = rows[at : at + TOGETHER]
+                self._db.execute(insert(len(part)), list(chain.from_iterable(part)))
             self._db.execute(
                 f"UPDATE gallery SET faces = faces + ?, digest = (digest + ?) % {schema.MODULUS}",
                 (len(rows), sum(row[-1] for row in rows) % schema.MODULUS),
@@ -247,15 +250,22 @@ class Store(Contents):
                 raise
 
     @contextmanager
-    def _roomy(self, faces: int) -> Iterator[None]:
-        """Let SQLite keep more pages while many faces are added."""
-        (before,) = self._db.execute("PRAGMA cache_size").fetchone()
-        if faces >= _MANY:
-            self._db.execute(f"PRAGMA cache_size = -{_LARGE_CACHE}")
-        try:
+    def _bulk(self, faces: int) -> Iterator[None]:
+        """Around the transaction that adds many faces: SQLite may keep more pages, and does not look up whose each is,
+        whom the same transaction finds or makes. To be able to refuse one it would copy what every statement changes.
+        """
+        if faces < _MANY:
             yield
-        finally:
-            self._db.execute(f"PRAGMA cache_size = {before}")
+            return
+        with translated(self.path):
+            (before,) = self._db.execute("PRAGMA cache_size").fetchone()
+            try:
+                self._db.execute(f"PRAGMA cache_size = -{_LARGE_CACHE}")
+                self._db.execute("PRAGMA foreign_keys = OFF")
+                yield
+            finally:
+                self._db.execute("PRAGMA foreign_keys = ON")
+                self._db.execute(f"PRAGMA cache_size = {before}")
 
     def _add_people(self, names: Iterable[str]) -> dict[str, int]:
         """Ids of people by name, those who are new among them made."""

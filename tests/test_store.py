@@ -684,6 +684,25 @@ def test_in_bulk_or_one_by_one_is_the_same(tmp_path):
     assert len(set(digests)) == 1
 
 
+@pytest.mark.parametrize("at", [0, 34, 35, 99])
+def test_a_bulk_with_one_refused_face_leaves_nothing_and_weakens_nothing(store, monkeypatch, at):
+    """Wherever it is among the statements; SQLite refuses afterwards what it refused before."""
+    monkeypatch.setattr(store_module, "_MANY", 50)
+    crowd = people(unit(100))
+    store.add([record("known", unit(1, seed=5)[0])])
+    settings = [store._db.execute(f"PRAGMA {name}").fetchone() for name in ("foreign_keys", "cache_size")]
+    before = store.state
+    broken = [*crowd, crowd[at]]
+    with pytest.raises(GalleryError, match="same person already"):
+        store.add(broken)
+    assert store.state == before and store.counted() == (1, 1, before.digest)
+    assert store.add(crowd) == list(range(2, 102)) and np.array_equal(store.vectors()[1][1:], unit(100))
+    assert store.counted() == (101, 101, store.state.digest)
+    assert [store._db.execute(f"PRAGMA {name}").fetchone() for name in ("foreign_keys", "cache_size")] == settings
+    with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
+        store._db.execute("UPDATE face SET person = 999 WHERE id = 1")
+
+
 # schema 1
 
 TO_SCHEMA_1 = """
