@@ -178,7 +178,7 @@ class Gallery:
             self._index.clear()
         return gone
 
-    def add_faces(self, records: Iterable[FaceRecord], block: int = 50_000) -> int:
+    def add_faces(self, records: Iterable[FaceRecord], block: int = 25_000) -> int:
         """Put faces in that were encoded elsewhere, `block` in a transaction; returns how many.
 
         Each vector (dim,) must be this gallery's model's. Raises GalleryError for one that is not, or a photo that
