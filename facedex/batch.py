@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from itertools import islice
 
@@ -16,12 +16,12 @@ from facedex.faces import EncodedFace, FaceReader
 from facedex.people import NamedPhoto, is_under, name_from, open_people, read_source, source_path
 from facedex.quality import Quality
 from facedex.records import FaceRecord, StoredPhoto
-from facedex.stock import side_by_side, workers
+from facedex.stock import side_by_side
 from facedex.store import Store
 from facedex.yunet import Face
 
 _TASK = 4  # photos whose faces are encoded together
-_LEAST_SIDE = 960  # pixels of a large photo's shorter side that are decoded at first
+LEAST_SIDE = 960  # pixels of a large photo's shorter side that are decoded at first
 
 
 @dataclass(frozen=True)
@@ -70,26 +70,23 @@ class Enrolling:
 
     def batches(self, photos: Iterator[NamedPhoto], size: int) -> Iterator[list[Enrolled]]:
         """One result a photo, `size` at a time and in order, all on disk when they are yielded."""
-        with side_by_side(), ThreadPoolExecutor(workers()) as pool:
-            try:
-                ahead: _Batch | None = None
-                failure: Exception | None = None
-                while failure is None:
-                    following = None
-                    try:
-                        if batch := list(islice(photos, size)):
-                            following = self._begin(batch, pool)
-                    except Exception as error:  # a broken pack, say: what came before it is enrolled all the same
-                        failure = error
-                    if ahead is not None:
-                        yield self._finish(ahead)
-                    if following is None:
-                        break
-                    ahead = following
-                if failure is not None:
-                    raise failure
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)  # the caller may have had enough
+        with side_by_side() as pool:
+            ahead: _Batch | None = None
+            failure: Exception | None = None
+            while failure is None:
+                following = None
+                try:
+                    if batch := list(islice(photos, size)):
+                        following = self._begin(batch, pool)
+                except Exception as error:  # a broken pack, say: what came before it is enrolled all the same
+                    failure = error
+                if ahead is not None:
+                    yield self._finish(ahead)
+                if following is None:
+                    break
+                ahead = following
+            if failure is not None:
+                raise failure
 
     def _begin(self, photos: list[NamedPhoto], pool: Executor) -> _Batch:
         """Read them, and have the faces of those that are not known found and encoded."""
@@ -139,7 +136,7 @@ class Enrolling:
 
     def _face(self, name: str, data: bytes) -> tuple[np.ndarray, Face, int]:
         """The crop of the largest face of a photo, that face, and how many there are. Raises PhotoError."""
-        pixels, times = images.decode_smaller(data, name, _LEAST_SIDE)
+        pixels, times = images.decode_smaller(data, name, LEAST_SIDE)
         faces = self._reader.detector.detect(pixels, largest=not self._strict)
         if times > 1 and (not faces or min(faces[0].box[2:]) < align.SIZE):  # its crop needs all pixels there are
             pixels, times = images.decode(data, name), 1.0

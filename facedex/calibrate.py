@@ -30,8 +30,8 @@ class Calibration:
 
     `slope`, `offset`: Platt scaling, P(same) = sigmoid(slope * logit + offset) when half the pairs are the same.
     `scores`: how enrolled people score, by their number of photos. `replicates`: the tails of fits on
-    resampled people (bootstrap), half of them of the tail's other form, from which the error follows. `people`, `faces`: how many it was fitted on.
-    `unclear`: the length, before it is brought to 1, that one embedding in twenty falls short of; 0 where not known.
+    resampled people (bootstrap), half of them of the tail's other form, from which the error follows. `people`, `faces`:
+    how many it was fitted on. `unclear`: the length, before it is brought to 1, that one embedding in twenty falls short of; 0 where not known.
     """
 
     slope: float
@@ -150,8 +150,11 @@ def fit(matrix: np.ndarray, people: np.ndarray, lengths: np.ndarray | None = Non
     once = np.ones(people.max() + 1)
     scores = tuple(Scores(one.photos, *one.genuine(), one.tail(once)) for one in sets)
     # How the tail goes on beyond the sample is uncertain too: every other replicate has the other form (see Tail).
-    best = max(float(np.diag(matrix).max()), float(pairs.max()) + 1e-3)  # a head of free signs has none
-    forms = [(top, [one.tail(once, top=top).start for one in sets]) for top in (math.inf, best)]
+    most = max(float(np.diag(matrix).max()), float(pairs.max()) + 1e-3)  # a head of free signs has none
+    forms = (
+        (math.inf, [level.impostor.start for level in scores]),
+        (most, [one.tail(once, top=most).start for one in sets]),
+    )
     rng = np.random.default_rng(0xB007)
     replicates = []
     for number in range(_REPLICATES):

@@ -7,7 +7,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -24,7 +24,7 @@ from facedex.head import Head
 from facedex.lookup import Candidate
 from facedex.modelfile import read_model, shipped_model
 from facedex.quality import Quality
-from facedex.stock import side_by_side, workers
+from facedex.stock import side_by_side
 from facedex.yunet import Face
 
 FPIR = 0.01  # of strangers who are given a name, unless the caller says otherwise
@@ -121,7 +121,7 @@ def identify(
 
     detector, unclear = gallery.detector, gallery.calibration.unclear
     names = (os.fspath(photo) for photo in photos)
-    with side_by_side(), ThreadPoolExecutor(1 + workers()) as pool:
+    with side_by_side(1) as pool:
         loading = pool.submit(gallery.reader, device)  # the network, while the first photos are read
 
         def find(photo: str) -> _Found | FacedexError:
@@ -140,29 +140,24 @@ def identify(
                 pixels if keep_pixels else None,
             )
 
-        try:
-            decision: Decision | None = None
-            for photo, future in _ahead(names, lambda photo: pool.submit(find, photo)):
-                loading.result()  # before anything is said: without it nothing can be
-                found = future.result()
-                if isinstance(found, FacedexError):
-                    yield IdentifiedPhoto(photo, error=str(found))
-                    continue
-                matches = [gallery.match(one.vector, max(top, CONTENDERS), prior, exhaustive) for one in found.encoded]
-                # After the look-up, so that a gallery that another process enlarges meanwhile is counted whole.
-                least = gallery.threshold(fpir) if threshold is None else threshold
-                chosen = _choose(matches, least, allow_repeat)
-                named = tuple(
-                    _decided(one.face, quality, candidates, name, top, least, unclear)
-                    for one, quality, candidates, name in zip(
-                        found.encoded, found.qualities, matches, chosen, strict=True
-                    )
-                )
-                if decision is None or (decision.threshold, decision.people) != (least, len(gallery)):
-                    decision = Decision(least, *gallery.false_alarm_rate(least), len(gallery))
-                yield IdentifiedPhoto(photo, named, None, found.pixels, decision)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)  # the caller may have had enough
+        decision: Decision | None = None
+        for photo, future in _ahead(names, lambda photo: pool.submit(find, photo)):
+            loading.result()  # before anything is said: without it nothing can be
+            found = future.result()
+            if isinstance(found, FacedexError):
+                yield IdentifiedPhoto(photo, error=str(found))
+                continue
+            matches = [gallery.match(one.vector, max(top, CONTENDERS), prior, exhaustive) for one in found.encoded]
+            # After the look-up, so that a gallery that another process enlarges meanwhile is counted whole.
+            least = gallery.threshold(fpir) if threshold is None else threshold
+            chosen = _choose(matches, least, allow_repeat)
+            named = tuple(
+                _decided(one.face, quality, candidates, name, top, least, unclear)
+                for one, quality, candidates, name in zip(found.encoded, found.qualities, matches, chosen, strict=True)
+            )
+            if decision is None or (decision.threshold, decision.people) != (least, len(gallery)):
+                decision = Decision(least, *gallery.false_alarm_rate(least), len(gallery))
+            yield IdentifiedPhoto(photo, named, None, found.pixels, decision)
 
 
 @dataclass(frozen=True)

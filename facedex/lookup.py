@@ -149,8 +149,10 @@ class Lookup:
         k = near + near // 8
         while True:
             found = projection.search(z, k)
-            reach = found.bounds[:wanted][-1:] + found.slack  # of as many as are wanted, most likely
-            first = max([k, *np.searchsorted(found.bounds, reach, "right").tolist()])
+            first = k
+            if len(found.bounds):  # nor is any of as many as are wanted farther than this, most likely
+                reach = found.bounds[min(wanted, len(found.bounds)) - 1] + found.slack
+                first = max(k, int(np.searchsorted(found.bounds, reach, "right")))
             faces, ranking = self._ranked(self._read(found.rows[:first]), state, probe)
             limit = self.head.beta - float(ranking[1][wanted - 1]) if len(ranking[0]) >= wanted else float("inf")
             needed = int(np.searchsorted(found.bounds, limit, "right"))

@@ -153,14 +153,14 @@ def replace_file(path: Path, data: bytes) -> None:
 
 def patiently(use: Callable[[], T]) -> T:
     """Use a file, on Windows again for two seconds while another process has it open, or puts another in its place."""
-    for attempt in range(20):
+    for _ in range(19):
         try:
             return use()
         except PermissionError:
-            if os.name != "nt" or attempt == 19:
+            if os.name != "nt":
                 raise
             time.sleep(0.1)
-    raise AssertionError  # never reached
+    return use()
 
 
 def make_folder(folder: Path) -> None:

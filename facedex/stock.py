@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
@@ -42,10 +43,13 @@ def workers() -> int:
 
 
 @contextmanager
-def side_by_side() -> Iterator[None]:
-    """While photos are worked at side by side, each on one thread: OpenCV's own threads, which are set for the whole
-    process, would only take the cores from each other. The detector's layers are too small for them in any case: two
-    threads take as long as one, and both cores.
+def side_by_side(more: int = 0) -> Iterator[Executor]:
+    """Threads for as many photos as are worked at side by side, and `more`. What has not begun in the end is dropped:
+    the caller may have had enough.
+
+    Each photo is worked at on one thread: OpenCV's own threads, which are set for the whole process, would only take the
+    cores from each other. The detector's layers are too small for them in any case: two threads take as long as one, and
+    both cores.
     """
     with _switch:
         if not _inside:
@@ -53,9 +57,11 @@ def side_by_side() -> Iterator[None]:
             cv2.setNumThreads(1)
         else:
             _inside.append(_inside[-1])
+    pool = ThreadPoolExecutor(workers() + more)
     try:
-        yield
+        yield pool
     finally:
+        pool.shutdown(wait=True, cancel_futures=True)
         with _switch:
             before = _inside.pop()
             if not _inside:

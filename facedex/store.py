@@ -275,8 +275,8 @@ class Store(Contents):
             part = wanted[start : start + 400]
             new = dict(zip(part, range(first + start, first + start + len(part)), strict=True))
             # One statement for many: four times as fast as one each, because of the trigger.
-            insert = f"INSERT OR IGNORE INTO person (name, id) VALUES {','.join(['(?, ?)'] * len(part))}"
-            if self._db.execute(insert, [value for pair in new.items() for value in pair]).rowcount < len(part):
+            make = f"INSERT OR IGNORE INTO person (name, id) VALUES {','.join(['(?, ?)'] * len(part))}"
+            if self._db.execute(make, [value for pair in new.items() for value in pair]).rowcount < len(part):
                 marks = ",".join("?" * len(part))
                 new = dict(self._db.execute(f"SELECT name, id FROM person WHERE name IN ({marks})", part).fetchall())
             found.update(new)

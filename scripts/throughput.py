@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from facedex import Gallery, align, images, named_photos
+from facedex.batch import LEAST_SIDE
 from facedex.faces import FaceReader
 from facedex.modelfile import read_model, shipped_model
 from facedex.yunet import Face
@@ -49,7 +50,7 @@ def steps(reader: FaceReader, paths: list[Path]) -> dict[str, float]:
         data = images.read_bytes(path)
         images.sha256(data)
         began = took("read", began)
-        pixels, _ = images.decode_smaller(data, str(path), 960)
+        pixels, _ = images.decode_smaller(data, str(path), LEAST_SIDE)
         began = took("decode", began)
         faces: list[Face] = reader.detector.detect(pixels, largest=True)
         began = took("detect", began)
