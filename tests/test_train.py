@@ -105,6 +105,20 @@ def start(folder: Path):
 
 
 @pytest.mark.slow
+def test_a_continued_run_draws_on_from_where_the_first_ended(data, tmp_path):
+    run(data, tmp_path / "first", replace(TINY, steps=3))
+    start = tmp_path / "first" / "m.safetensors"
+    drawn = [Run(replace(TINY, steps=3), data[0], None, None, torch.device("cpu"), False, start) for _ in range(2)]
+    drawn[1].recipe = replace(drawn[1].recipe, earlier=3)
+    assert not np.array_equal(drawn[0]._places(0)[0], drawn[1]._places(0)[0])
+    np.testing.assert_array_equal(drawn[0]._places(3)[0], drawn[1]._places(0)[0])
+    run(data, tmp_path / "second", replace(TINY, steps=2), init=start)
+    second = tmp_path / "second" / "m.safetensors"
+    assert read_model(second).meta["recipe"]["earlier"] == 3
+    run(data, tmp_path / "third", replace(TINY, steps=2), init=second)
+    assert read_model(tmp_path / "third" / "m.safetensors").meta["recipe"]["earlier"] == 5
+
+
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path):
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()

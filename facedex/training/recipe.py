@@ -17,6 +17,7 @@ class Recipe:
     arch: str = "compact"
     seed: int = 0
     steps: int = 0  # 0: as many as fit into the minutes given
+    earlier: int = 0  # steps that the weights one starts from have taken: draws go on after theirs, not again with them
     most_steps: int = 0  # then at most so many, if not 0
     # Side of the crops in pixels, each from a share of the steps on: small ones cost a third and teach nearly as much.
     sizes: tuple[tuple[float, int], ...] = ((0.0, align.SIZE),)

@@ -84,6 +84,9 @@ def train(
                 f"{work} is at step {facts['step']} already; give more --steps than that, or leave them out"
             )
     else:
+        if init:
+            before = read_model(init).meta.get("recipe", {})
+            recipe = replace(recipe, earlier=before.get("earlier", 0) + before.get("steps", 0))
         facts["bf16"] = bf16_pays(where)  # measured once: what is timed is what is run, and resumed
         if recipe.steps == 0:
             steps = steps_in(recipe, minutes, faces, teachers, unlabelled, where, facts["bf16"])

@@ -127,11 +127,13 @@ class Run:
 
     def _places(self, step: int) -> tuple[np.ndarray, int]:
         """Positions of a step's faces, those with names first; and how many these are."""
-        drawn = self._pairs(step) if self.recipe.random_pairs else self.sampler.batch(step)
-        return np.concatenate([drawn, self._others(step)]), len(drawn)
+        draw = self.recipe.earlier + step
+        drawn = self._pairs(draw) if self.recipe.random_pairs else self.sampler.batch(draw)
+        return np.concatenate([drawn, self._others(draw)]), len(drawn)
 
     def _augmented(self, places: np.ndarray, step: int, side: int) -> torch.Tensor:
-        seed = int(np.random.SeedSequence([self.recipe.seed, step, 0xA06]).generate_state(1, np.uint64)[0] >> 1)
+        drawn_from = [self.recipe.seed, self.recipe.earlier + step, 0xA06]
+        seed = int(np.random.SeedSequence(drawn_from).generate_state(1, np.uint64)[0] >> 1)
         x = augment(self._crops(places), torch.Generator().manual_seed(seed), side, self.recipe.jitter)
         return x.to(memory_format=torch.channels_last)
 
@@ -169,9 +171,9 @@ class Run:
             + self.recipe.relational_l1_weight * losses.relational_l1(embeddings, targets)
         )
 
-    def _pairs(self, step: int) -> np.ndarray:
+    def _pairs(self, draw: int) -> np.ndarray:
         """Pairs (0, 1), (2, 3), … of positions; every other one of the same person (Koch et al. 2015)."""
-        rng = np.random.default_rng([self.recipe.seed, step, 0x2015])
+        rng = np.random.default_rng([self.recipe.seed, draw, 0x2015])
         pairs = []
         for pair in range(self.sampler.size // 2):
             if pair % 2 == 0:
@@ -180,8 +182,8 @@ class Run:
                 pairs.append(self.sampler.different_pair(rng))
         return np.concatenate(pairs)
 
-    def _others(self, step: int) -> np.ndarray:
-        rng = np.random.default_rng([self.recipe.seed, step, 0x07E2])
+    def _others(self, draw: int) -> np.ndarray:
+        rng = np.random.default_rng([self.recipe.seed, draw, 0x07E2])
         pool = len(self.unlabelled) if self.unlabelled is not None else 0
         return (
             len(self.faces) + rng.choice(pool, self.extra, replace=pool < self.extra)
