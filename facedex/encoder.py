@@ -9,6 +9,7 @@ import numpy as np
 
 from facedex.align import resized
 from facedex.errors import MissingExtra, ModelError
+from facedex.mirror import both_ways
 from facedex.modelfile import FOREIGN, ModelFile, read_graph
 from facedex.onnxencoder import OnnxEncoder
 from facedex.stock import Stock
@@ -36,7 +37,7 @@ class GraphEncoder:
             self._nets = Stock(lambda: cv2.dnn.readNetFromONNX(data))
         except cv2.error:
             raise ModelError(f"{model.graph_path} cannot be read by OpenCV {cv2.__version__}; train it again") from None
-        self.dim, self._size = int(model.meta["dim"]), model.size
+        self.dim, self._size, self._mirrored = int(model.meta["dim"]), model.size, model.mirrored
 
     def encode(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See Encoder.encode."""
@@ -45,11 +46,14 @@ class GraphEncoder:
             raise ValueError(f"crops must be (n, 112, 112, 3) uint8, not {crops.shape} {crops.dtype}")
         raw = np.empty((len(crops), self.dim), np.float32)
         with self._nets.one() as net:
+
+            def run(faces: np.ndarray) -> np.ndarray:
+                net.setInput(np.ascontiguousarray(faces.transpose(0, 3, 1, 2), dtype=np.float32))
+                return net.forward()
+
             for start in range(0, len(crops), _BATCH):
                 batch = resized(crops[start : start + _BATCH], self._size)
-                blob = np.ascontiguousarray(batch.transpose(0, 3, 1, 2), dtype=np.float32)
-                net.setInput(blob)
-                raw[start : start + len(blob)] = net.forward()
+                raw[start : start + _BATCH] = both_ways(run, batch) if self._mirrored else run(batch)
         return unit(raw)
 
 
@@ -73,26 +77,17 @@ class TorchEncoder:
     def __init__(self, model: ModelFile, device: str) -> None:
         """Raises MissingExtra without torch, DataError when the device is not there."""
         try:
-            import torch
-
             from facedex.training.model import from_file
             from facedex.training.trainer import pick_device
         except ModuleNotFoundError:
             raise MissingExtra(f"Encoding on {device}", "train") from None
-        self._torch = torch
         self._device = pick_device(device)
-        self._encoder = from_file(model).encoder.to(self._device)
-        self.dim, self._size = int(model.meta["dim"]), model.size
+        self._network = from_file(model).to(self._device)
+        self.dim = int(model.meta["dim"])
 
     def encode(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See Encoder.encode."""
-        with self._torch.no_grad():
-            parts = [
-                self._encoder(self._torch.from_numpy(np.ascontiguousarray(resized(crops[i : i + 256], self._size)))
-                              .to(self._device).permute(0, 3, 1, 2).float()).float().cpu().numpy()
-                for i in range(0, len(crops), 256)
-            ]  # fmt: skip
-        return unit(np.concatenate(parts) if parts else np.empty((0, self.dim), np.float32))
+        return unit(self._network.raw_crops(crops, batch=256))
 
 
 def open_encoder(model: ModelFile, device: str = "cpu") -> Encoder:

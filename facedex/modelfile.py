@@ -36,7 +36,7 @@ T = TypeVar("T")
 class ModelFile:
     """Tensors by name ("encoder.…", "head.…") and the facts that go with them.
 
-    `meta` holds arch, size (pixels), dim, template, normalised, calibration, data, graph_sha256, facedex.
+    `meta` holds arch, size (pixels), dim, template, normalised, mirrored, calibration, data, graph_sha256, facedex.
     """
 
     tensors: dict[str, np.ndarray]
@@ -46,7 +46,13 @@ class ModelFile:
     @property
     def fingerprint(self) -> str:
         """SHA-256 over the encoder's tensors: two models with the same one give the same embeddings."""
-        return _digest({k: v for k, v in self.tensors.items() if k.startswith("encoder.")}, self.meta.get("arch", ""))
+        kind = self.meta.get("arch", "") + (" mirrored" if self.mirrored else "")
+        return _digest({k: v for k, v in self.tensors.items() if k.startswith("encoder.")}, kind)
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether an embedding is that of a face and its mirror image together (mirror.py)."""
+        return self.meta.get("mirrored") is True
 
     @property
     def size(self) -> int:

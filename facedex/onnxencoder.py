@@ -15,6 +15,7 @@ import numpy as np
 
 from facedex.align import SIZE, resized
 from facedex.errors import ModelError
+from facedex.mirror import both_ways
 
 _BATCH = 16
 
@@ -33,14 +34,15 @@ class OnnxEncoder:
         mean: float | Sequence[float] = 0.0,
         scale: float | Sequence[float] = 1.0,
         rgb: bool = True,
+        mirrored: bool = False,
         data: bytes | None = None,
     ) -> None:
-        """`data`: the file's bytes, where they were read already. `mean` and `scale`: one number, or three in the order R, G, B whichever order the network wants.
+        """`data`: the file's bytes, where they were read already. `mean` and `scale`: one number, or three in the order R, G, B whichever order the network wants. `mirrored`: see mirror.py.
 
         `size` pixels a side: other than 112, the crop is resized. Raises ModelError when the file is missing, no
         ONNX that OpenCV can run, or does not take such crops to one vector each.
         """
-        self.path, self.size, self.rgb = Path(path), size, rgb
+        self.path, self.size, self.rgb, self.mirrored = Path(path), size, rgb, mirrored
         self._mean, self._scale = _three("mean", mean), _three("scale", scale)
         try:
             data = self.path.read_bytes() if data is None else data
@@ -55,6 +57,8 @@ class OnnxEncoder:
                 "float32 operators"
             ) from None
         self.preprocessing = {"size": size, "mean": self._mean.tolist(), "scale": self._scale.tolist(), "rgb": rgb}
+        if mirrored:  # not said where it is not so, as in files of before
+            self.preprocessing["mirrored"] = True
         facts = json.dumps(list(self.preprocessing.values()))
         self.fingerprint = hashlib.sha256(hashlib.sha256(data).digest() + facts.encode()).hexdigest()
         self._lock = threading.Lock()
@@ -67,14 +71,20 @@ class OnnxEncoder:
         return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
 
     def raw(self, crops: np.ndarray) -> np.ndarray:
-        """The network's own output (n, dim) float32, of whatever length."""
+        """The network's own output (n, dim) float32, of whatever length; with `mirrored` the mean of two."""
         crops = np.asarray(crops)
         if crops.ndim != 4 or crops.shape[1:] != (SIZE, SIZE, 3) or crops.dtype != np.uint8:
             raise ValueError(f"crops must be (n, 112, 112, 3) uint8, not {crops.shape} {crops.dtype}")
         out = np.empty((len(crops), self.dim), np.float32)
         for start in range(0, len(crops), self._batch):
-            out[start : start + self._batch] = self._forward(crops[start : start + self._batch])
+            part = crops[start : start + self._batch]
+            out[start : start + self._batch] = (
+                both_ways(self._blockwise, part) if self.mirrored else self._forward(part)
+            )
         return out
+
+    def _blockwise(self, crops: np.ndarray) -> np.ndarray:
+        return np.concatenate([self._forward(crops[i : i + self._batch]) for i in range(0, len(crops), self._batch)])
 
     def _forward(self, crops: np.ndarray) -> np.ndarray:
         pixels = (resized(crops, self.size).astype(np.float32) - self._mean) * self._scale

@@ -2,8 +2,8 @@
 
     python scripts/encoder_speed.py [--model FILE] [--onnx FILE --size 112]... [--photo PHOTO] [--sweep] [--json]
 
-Milliseconds a face at batch 1 and 64 with one and two threads: the model's graph in OpenCV's dnn, which is what facedex
-runs, the same network in torch where that is installed, and any other encoder given as ONNX. They take turns within one
+Milliseconds a face at batch 1 and 64 with one and two threads: the model's graph in OpenCV's dnn, as facedex runs it (twice
+a face where the model takes its mirror image too), the same network in torch where that is installed, and any other encoder given as ONNX. They take turns within one
 run, so that whatever else the machine does slows all of them alike: compare the ratios (medians over rounds of each
 round's ratio to the first), not the milliseconds of two runs. --sweep tries more batch sizes on the first. With --photo
 (of a face), the wall and processor time of whole processes `facedex identify PHOTO` against made-up people, and what
@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -33,6 +34,7 @@ from rich.table import Table
 
 from facedex import Gallery
 from facedex.errors import FacedexError
+from facedex.mirror import both_ways
 from facedex.modelfile import ModelFile, read_graph, read_model, shipped_model
 from facedex.records import FaceRecord
 from facedex.store import Store
@@ -42,15 +44,15 @@ Run = Callable[[np.ndarray], object]  # crops (n, size, size, 3) uint8, encoded
 _FACES_A_TURN = 8  # at batch 1: several calls, or the clock's grain and the first call's cold caches would show
 
 
-def in_opencv(graph: bytes) -> Run:
+def in_opencv(graph: bytes, mirrored: bool = False) -> Run:
     """An ONNX encoder in OpenCV's dnn, as encoder.GraphEncoder runs it. Raises cv2.error."""
     net = cv2.dnn.readNetFromONNX(np.frombuffer(graph, np.uint8))
 
-    def run(crops: np.ndarray) -> object:
+    def run(crops: np.ndarray) -> np.ndarray:
         net.setInput(np.ascontiguousarray(crops.transpose(0, 3, 1, 2), dtype=np.float32))
         return net.forward()
 
-    return run
+    return partial(both_ways, run) if mirrored else run
 
 
 def in_torch(model: ModelFile) -> Run | None:
@@ -185,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model = read_model(options.model or shipped_model())
         size = model.size
         graph = read_graph(model)
-        runs = {"facedex": (in_opencv(graph), size)}
+        runs = {"facedex": (in_opencv(graph, model.mirrored), size)}
         if torch := in_torch(model):
             runs["facedex in torch"] = (torch, size)
         for i, path in enumerate(options.onnx):

@@ -1,6 +1,6 @@
 """Fit a model's calibration again, on people it was not trained on; no tensor changes.
 
-    python scripts/recalibrate.py MODEL DATA... [--training DATA] [--corrections CSV] [--aligned] [--cache DIR] [--all]
+    python scripts/recalibrate.py MODEL DATA... [--training DATA] [--corrections CSV] [--aligned] [--mirrored] [--cache DIR] [--all]
 
 DATA are the folders or packs that `facedex train` was given as --validation. As there, people who are also in --training
 are left out, half of the others chose the checkpoint, and the other half, the same ones for the same --seed, are calibrated
@@ -39,10 +39,15 @@ def main() -> None:
     parser.add_argument("--aligned", action="store_true")
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--mirrored", action="store_true", help="from now on its embeddings are of a face and its mirror image together"
+    )
     parser.add_argument("--all", action="store_true", help="calibrate on everybody")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     model = read_model(options.model)
+    if options.mirrored:
+        model.meta["mirrored"] = True
     graph = read_graph(model) if model.meta.get("graph_sha256") else None
     with tempfile.TemporaryDirectory() as folder:
         cache = options.cache or Path(folder)

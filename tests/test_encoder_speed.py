@@ -31,7 +31,7 @@ def threads():
 def test_what_is_timed_is_what_facedex_runs():
     model = read_model(shipped_model())
     crops = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3), np.uint8)
-    found = encoder_speed.in_opencv(read_graph(model))(resized(crops, model.size))
+    found = encoder_speed.in_opencv(read_graph(model), model.mirrored)(resized(crops, model.size))
     np.testing.assert_allclose(unit(np.asarray(found))[0], GraphEncoder(model).encode(crops)[0], atol=1e-6)
 
 

@@ -80,7 +80,9 @@ def test_our_own_graph_gives_our_own_embeddings(crops):
     model = read_model(shipped_model())
     read_graph(model)
     assert np.allclose(
-        OnnxEncoder(model.graph_path, model.size).encode(crops), GraphEncoder(model).encode(crops)[0], atol=1e-5
+        OnnxEncoder(model.graph_path, model.size, mirrored=model.mirrored).encode(crops),
+        GraphEncoder(model).encode(crops)[0],
+        atol=1e-5,
     )
 
 

@@ -39,6 +39,10 @@ def evaluate(
         str, typer.Option(help="Of --onnx: what is left is multiplied by this; one number or R,G,B.")
     ] = "1",
     rgb: Annotated[bool, typer.Option("--rgb/--bgr", help="Of --onnx: the order of its channels.")] = True,
+    mirrored: Annotated[
+        bool,
+        typer.Option("--mirrored", help="Of --onnx: the mean over a face and its mirror image, as with our models."),
+    ] = False,
     aligned: Annotated[
         bool, typer.Option("--aligned", help="Photos are aligned faces already, 128 or 112 pixels.")
     ] = False,
@@ -78,7 +82,9 @@ def evaluate(
         from facedex.evaluation.report import require
 
         require()
-    matchers = _matchers(model or [], onnx or [], size, _numbers(mean, "mean"), _numbers(scale, "scale"), rgb, device)
+    matchers = _matchers(
+        model or [], onnx or [], size, _numbers(mean, "mean"), _numbers(scale, "scale"), rgb, mirrored, device
+    )
 
     with progress_bar(None if as_json else 1) as progress:
         counted = _bar(progress, "photos")
@@ -135,6 +141,7 @@ def _matchers(
     mean: list[float],
     scale: list[float],
     rgb: bool,
+    mirrored: bool,
     device: str,
 ) -> list[Matcher]:
     """What takes part: the models, then the encoders; the shipped model where neither is named."""
@@ -149,7 +156,9 @@ def _matchers(
         *(model_matcher(read_model(path), name, device) for path, name in zip(models, names, strict=False)),
         *(
             onnx_matcher(
-                OnnxEncoder(path, size, mean if len(mean) > 1 else mean[0], scale if len(scale) > 1 else scale[0], rgb),
+                OnnxEncoder(
+                    path, size, mean if len(mean) > 1 else mean[0], scale if len(scale) > 1 else scale[0], rgb, mirrored
+                ),
                 name,
             )
             for path, name in zip(graphs, names[len(models) :], strict=True)

@@ -17,6 +17,7 @@ from facedex.errors import DataError, MissingExtra
 
 if TYPE_CHECKING:
     from facedex.data import Faces
+    from facedex.onnxencoder import OnnxEncoder
 
 _TUNING_MINUTES, _MINUTES = 10.0, 60.0
 
@@ -35,6 +36,12 @@ def train(
     mean: Annotated[str, typer.Option(help="With --encoder: subtracted from 0..255; one number, or R,G,B.")] = "0",
     scale: Annotated[str, typer.Option(help="With --encoder: what is left is multiplied by this.")] = "1",
     rgb: Annotated[bool, typer.Option("--rgb/--bgr", help="With --encoder: the order of colours it wants.")] = True,
+    mirrored: Annotated[
+        bool,
+        typer.Option(
+            "--mirrored", help="With --encoder: the mean over a face and its mirror image, in twice the time."
+        ),
+    ] = False,
     aligned: Annotated[
         bool, typer.Option("--aligned", help="Photos are aligned faces already, 128 or 112 pixels.")
     ] = False,
@@ -94,7 +101,11 @@ def train(
         validation or [], seed, steps, rate, device, resume,
     )  # fmt: skip
     if encoder is not None:
-        done = _head_only(job, encoder, size, mean, scale, rgb)
+        from facedex.onnxencoder import OnnxEncoder
+
+        done = _head_only(
+            job, OnnxEncoder(encoder, size, _numbers(mean, "--mean"), _numbers(scale, "--scale"), rgb, mirrored)
+        )
     elif scratch:
         done = _from_scratch(job, arch or "compact", teachers, unlabelled or [], init, minutes or _MINUTES)
     else:
@@ -260,12 +271,10 @@ def _tune(job: Job, init: Path | None, minutes: float, force: bool) -> int:
     return 0
 
 
-def _head_only(job: Job, encoder: Path, size: int, mean: str, scale: str, rgb: bool) -> int:
+def _head_only(job: Job, foreign: OnnxEncoder) -> int:
     from facedex.cli.console import progress_bar
-    from facedex.onnxencoder import OnnxEncoder
     from facedex.training.headonly import train_head
 
-    foreign = OnnxEncoder(encoder, size, _numbers(mean, "--mean"), _numbers(scale, "--scale"), rgb)
     known, choosing, calibrating = job.split()
     total = len(known) + len(choosing) + len(calibrating)
     with progress_bar(total) as bar:

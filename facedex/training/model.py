@@ -64,6 +64,7 @@ class Compact(nn.Module):
     """
 
     dim = DIM
+    mirrored = True  # in use an embedding is the mean over a face and its mirror image; in training it is of one
     normalised = True  # embeddings are brought to unit length; the length before is kept as a sign of quality
 
     def __init__(
@@ -99,6 +100,7 @@ class Koch(nn.Module):
     """The network of Koch et al. 2015, figure 4, on grey 100 x 100 faces: the baseline we compare with."""
 
     dim = 4096
+    mirrored = False
     normalised = False
 
     def __init__(self, size: int = align.SIZE) -> None:
@@ -175,9 +177,15 @@ class Siamese(nn.Module):
         self.head = L1Head(encoder.dim, encoder.normalised, free=arch == "koch")
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
-        """(n, 3, size, size) float RGB in 0..255 to embeddings (n, dim), of unit length where the encoder says so."""
-        y = self.encoder(x)
+        """(n, 3, size, size) float RGB in 0..255 to embeddings (n, dim), of unit length where the encoder says so; not
+        in training, also of the mirror images where it says so (mirror.py).
+        """
+        y = self._raw(x)
         return F.normalize(y.float(), dim=1) if self.encoder.normalised else y
+
+    def _raw(self, x: torch.Tensor) -> torch.Tensor:
+        once = self.encoder(x)
+        return (once + self.encoder(x.flip(3))) / 2 if self.encoder.mirrored and not self.training else once
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """Logits (n,) of n pairs of faces: the unsplit network."""
@@ -196,12 +204,13 @@ class Siamese(nn.Module):
         device = next(self.parameters()).device
         was_training = self.training
         self.eval()
-        out = []
+        out = np.empty((len(crops), self.encoder.dim), np.float32)
         for i in range(0, len(crops), batch):
             seen = np.ascontiguousarray(align.resized(crops[i : i + batch], side or self.encoder.size))
-            out.append(self.encoder(torch.from_numpy(seen).to(device).permute(0, 3, 1, 2).float()).float())
+            x = torch.from_numpy(seen).to(device).permute(0, 3, 1, 2).float()
+            out[i : i + batch] = self._raw(x).float().cpu().numpy()
         self.train(was_training)
-        return torch.cat(out).cpu().numpy() if out else np.empty((0, self.encoder.dim), np.float32)
+        return out
 
 
 def at_size(model: Siamese, size: int) -> Siamese:
@@ -209,6 +218,7 @@ def at_size(model: Siamese, size: int) -> Siamese:
     if model.encoder.size == size:
         return model
     other = Siamese(model.arch, size)
+    other.encoder.mirrored = model.encoder.mirrored
     state = model.state_dict()
     if isinstance(model.encoder, Compact):
         state["encoder.place.weight"] = model.encoder.place.kernel(other.encoder.place.kernel_size[0])
@@ -226,7 +236,8 @@ def to_file(model: Siamese, meta: dict[str, Any]) -> ModelFile:
     }  # fmt: skip
     facts = {
         "arch": model.arch, "size": model.encoder.size, "dim": model.encoder.dim,
-        "normalised": model.encoder.normalised, "free_sign": model.head.free, "template": "arcface-112",
+        "normalised": model.encoder.normalised, "mirrored": model.encoder.mirrored, "free_sign": model.head.free,
+        "template": "arcface-112",
     }  # fmt: skip
     return ModelFile(tensors, {**meta, **facts})
 
@@ -234,6 +245,7 @@ def to_file(model: Siamese, meta: dict[str, Any]) -> ModelFile:
 def from_file(file: ModelFile) -> Siamese:
     """The torch network of a stored model, in evaluation mode. Raises ModelError when they do not fit."""
     model = Siamese(str(file.meta.get("arch")), file.size)
+    model.encoder.mirrored = file.mirrored
     state = {name: torch.from_numpy(tensor.astype(np.float32)) for name, tensor in file.tensors.items()}
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
