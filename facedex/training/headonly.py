@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from facedex import calibrate
-from facedex.data import Faces, PKSampler
+from facedex.data import Faces
 from facedex.encoder import unit
 from facedex.evaluation import metrics
 from facedex.modelfile import FOREIGN, ModelFile
@@ -22,6 +22,7 @@ from facedex.onnxencoder import OnnxEncoder
 from facedex.training import losses
 from facedex.training.model import L1Head
 from facedex.training.optim import rate
+from facedex.training.sampler import PKSampler
 
 _STEPS, _PEOPLE, _PHOTOS, _RATE = 1500, 64, 4, 0.02
 _BLOCK = 64

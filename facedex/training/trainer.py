@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from facedex.data import Faces, PKSampler
+from facedex.data import Faces
 from facedex.errors import DataError
 from facedex.modelfile import read_model
 from facedex.training import losses
@@ -20,6 +20,7 @@ from facedex.training.companions import Memory, Proxies
 from facedex.training.model import Siamese, at_size, from_file
 from facedex.training.optim import Average, Muon, rate
 from facedex.training.recipe import Recipe
+from facedex.training.sampler import PKSampler
 from facedex.training.teachers import Targets
 
 
