@@ -112,11 +112,19 @@ class Calibration:
         return float(low), float(high)
 
     def posterior(self, scores: np.ndarray, photos: np.ndarray, people: int, prior: float) -> np.ndarray:
-        """See posterior.posterior; `photos` (n,) are the candidates' numbers of photos."""
+        """See posterior.posterior; `photos` (n,) are the candidates' numbers of photos. Raises ValueError for a prior
+        outside 0..1.
+        """
+        _check(prior)
         return posterior(self.scores, scores, self._level(photos), people, prior)
 
     def pair_posterior(self, logit: float, prior: float) -> float:
-        """Probability that two photos show one person, if `prior` of such pairs did: Bayes on `similarity`."""
+        """Probability that two photos show one person, if `prior` of such pairs did: Bayes on `similarity`. Raises
+        ValueError for a prior outside 0..1.
+        """
+        _check(prior)
+        if prior in (0, 1):
+            return float(prior)
         odds = self.slope * logit + self.offset + math.log(prior / (1 - prior))
         return float(_sigmoid(np.array(odds)))
 
@@ -161,7 +169,8 @@ def fit(matrix: np.ndarray, people: np.ndarray, lengths: np.ndarray | None = Non
         times = np.bincount(rng.integers(0, len(once), len(once)), minlength=len(once)).astype(np.float64)
         if (times > 0).sum() >= LEAST_PEOPLE:
             top, starts = forms[number % 2]
-            replicates.append(tuple(one.tail(times, start, top) for one, start in zip(sets, starts, strict=True)))
+            if all(one.owners(times) >= LEAST_PEOPLE for one in sets):
+                replicates.append(tuple(one.tail(times, start, top) for one, start in zip(sets, starts, strict=True)))
     unclear = 0.0 if lengths is None else round(float(np.quantile(lengths, 0.05)), 4)
     return Calibration(slope, offset, scores, tuple(replicates), len(once), len(people), unclear)
 
@@ -170,7 +179,12 @@ def with_tail_of(fitted: dict[str, Any], other: dict[str, Any]) -> dict[str, Any
     """A calibration's metadata with the scores of another, the impostor tail among them: for people too few to show
     one of their own.
     """
-    return {**other, "slope": fitted["slope"], "offset": fitted["offset"]}
+    return {**other, **{name: fitted[name] for name in ("slope", "offset", "unclear")}}
+
+
+def _check(prior: float) -> None:
+    if not 0 <= prior <= 1:
+        raise ValueError(f"prior must lie between 0 and 1, not {prior}")
 
 
 def _rate(tails: list[Tail], counts: np.ndarray, threshold: float) -> float:
@@ -185,6 +199,7 @@ def _rate(tails: list[Tail], counts: np.ndarray, threshold: float) -> float:
 def _threshold(tails: list[Tail], counts: np.ndarray, fpir: float) -> float:
     if not 0 < fpir < 1:
         raise ValueError(f"fpir must lie between 0 and 1, not {fpir}")
+    fpir = min(fpir, 1 - 1e-9)  # beyond, no threshold is low enough
     if not counts.any():
         return float("inf")
     step = max(tails[0].spread, 1e-6)

@@ -17,16 +17,23 @@ _FACES = 2000  # at most in a fit
 _SUBSETS = 4  # ways of choosing several photos of a person that are looked at
 
 
-def sample(people: np.ndarray) -> np.ndarray:
-    """Positions of so many photos of each person that there are not too many in all."""
+def sample(people: np.ndarray, faces: int = _FACES) -> np.ndarray:
+    """Positions of so many photos of each person that there are at most `faces` in all, ascending; where two of each are
+    too many already, of some of the people (n,), who are numbered from 0.
+    """
     order = np.random.default_rng(0xFACE).permutation(len(people))
     seen = np.zeros(people.max() + 1, int)
     rank = np.empty(len(people), int)
     for at in order:
         rank[at] = seen[people[at]]
         seen[people[at]] += 1
-    most = next(k for k in range(int(rank.max()) + 1, 0, -1) if (rank < k).sum() <= _FACES or k == 2)
-    return np.flatnonzero(rank < most)
+    most = next(k for k in range(int(rank.max()) + 1, 0, -1) if (rank < k).sum() <= faces or k <= 2)
+    kept = rank < most
+    if kept.sum() > faces:
+        drawn = np.random.default_rng(0xFACE).permutation(len(seen))
+        some = drawn[np.cumsum(np.bincount(people[kept])[drawn]) <= faces]
+        kept &= np.isin(people, some)
+    return np.flatnonzero(kept)
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,10 @@ class Enrolled:
         weight /= weight.sum()
         mean = float(weight @ score)
         return mean, max(float(np.sqrt(weight @ (score - mean) ** 2)), 1e-3)
+
+    def owners(self, times: np.ndarray) -> int:
+        """How many of the people are enrolled when everybody counts `times` (people,) times."""
+        return int((times[np.unique(self.owner)] > 0).sum())
 
     def tail(self, times: np.ndarray, start: float | None = None, top: float = math.inf) -> Tail:
         """The impostor tail when everybody counts `times` (people,) times, as probe and as enrolled; `top` as Tail's."""

@@ -117,8 +117,9 @@ class Impostors:
         """The tail when probes (p,) and enrolled (g,) weigh so much. Its start is the standard score that SHARE of
         all exceed, or the one given.
         """
-        probes = probes / probes.sum()
-        total = np.maximum(self._strangers @ gallery, 1e-300)
+        total = self._strangers @ gallery
+        probes = np.where(total > 0, probes, 0.0)  # who meets no stranger shows nothing
+        probes, total = probes / probes.sum(), np.maximum(total, 1e-300)
         mean = (self._scores @ gallery) / total
         variance = np.maximum((self._squares @ gallery) / total - mean**2, 0)
         sd = np.maximum(np.sqrt(variance), max(1e-3 * float(np.sqrt(probes @ variance)), 1e-6))

@@ -71,14 +71,14 @@ def measure(start: ModelFile, faces: Faces, people: int, number: int, rate: floa
     assert tuned.model is not None
     seconds, found = time.perf_counter() - began, compare(start, tuned.model, judged)
     return {
-        "people": people, "draw": number, "rate": rate, "photos": len(learnt), "figure": found.figure,
+        "model": start.identity, "people": people, "draw": number, "rate": rate, "photos": len(learnt), "figure": found.figure,
         "judged_people": found.people, "before": found.before, "after": found.after, "low": found.low,
         "high": found.high, "seconds": round(seconds, 1),
     }  # fmt: skip
 
 
-def done(path: Path) -> dict[tuple[int, int, float], dict]:
-    """The rows there are, by people, draw and rate; a line torn by a crash is none."""
+def done(path: Path, start: ModelFile) -> dict[tuple[int, int, float], dict]:
+    """The rows there are of this model, by people, draw and rate; a line torn by a crash is none."""
 
     def rows() -> Iterator[dict]:
         for line in path.read_text("utf-8").splitlines() if path.exists() else ():
@@ -87,7 +87,7 @@ def done(path: Path) -> dict[tuple[int, int, float], dict]:
             except ValueError:
                 continue
 
-    return {(row["people"], row["draw"], row["rate"]): row for row in rows()}
+    return {(row["people"], row["draw"], row["rate"]): row for row in rows() if row.get("model") == start.identity}
 
 
 def table(rows: Sequence[dict]) -> str:
@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for number in range(options.draws):  # every number of people once before any is drawn again
             for people in map(int, options.people.split(",")):
                 for rate in map(float, options.rates.split(",")):
-                    if (people, number, rate) in done(path):
+                    if (people, number, rate) in done(path, start):
                         continue
                     work = options.out / "work"
                     shutil.rmtree(work, ignore_errors=True)
@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FacedexError as error:
         say(f"fewpeople.py: {error}")
         return 2
-    print(table(list(done(path).values())))
+    print(table(list(done(path, start).values())))
     return 0
 
 

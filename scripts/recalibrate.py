@@ -4,7 +4,8 @@
 
 DATA are the folders or packs that `facedex train` was given as --validation. As there, people who are also in --training
 are left out, half of the others chose the checkpoint, and the other half, the same ones for the same --seed, are calibrated
-on; --all takes everybody. MODEL and its graph are written in place, or to --output. Prints the fit, what it says of the
+on; --all takes everybody. --mirrored is for models of before there was a choice (facedex/mirror.py): galleries made with them
+are then another model's. MODEL and its graph are written in place, or to --output. Prints the fit, what it says of the
 threshold at several sizes; and, on the half that chose the checkpoint, Platt scaling and isotonic regression side by side,
 and whether a name's probability is honest.
 """
@@ -23,7 +24,7 @@ from rich.table import Table
 from facedex import calibrate, data
 from facedex.encoder import open_encoder
 from facedex.evaluation.matchers import model_matcher
-from facedex.modelfile import read_graph, read_model
+from facedex.modelfile import FOREIGN, read_graph, read_model
 from facedex.people import open_people
 
 
@@ -47,6 +48,8 @@ def main() -> None:
     options = parser.parse_args()
     model = read_model(options.model)
     if options.mirrored:
+        if model.meta.get("arch") == FOREIGN:
+            parser.error(f"{options.model} has an encoder from elsewhere; run `facedex train --encoder --mirrored`")
         model.meta["mirrored"] = True
     graph = read_graph(model) if model.meta.get("graph_sha256") else None
     with tempfile.TemporaryDirectory() as folder:

@@ -11,9 +11,9 @@ import pytest
 
 from facedex.calibrate import CONTENDERS, Calibration, Scores, fit
 from facedex.errors import DataError, ModelError
-from facedex.fitting import platt
+from facedex.fitting import platt, sample
 from facedex.fusion import fuse
-from facedex.tail import PROBE_WEIGHT, Tail, fit_excess, over_probes
+from facedex.tail import PROBE_WEIGHT, Impostors, Tail, fit_excess, over_probes
 
 TAIL = Tail(0.0, 0.4, 1.0, 0.1, 0.2, 1.7, 0.05, 2.0, 0.0)
 PLAIN = Calibration(0.8, -1.0, (Scores(1, 5.0, 1.5, TAIL),), ((TAIL,),), 100, 200, 7.5)
@@ -137,6 +137,23 @@ def test_rate_outside_nought_and_one_is_refused(fpir):
         PLAIN.threshold(100, fpir)
 
 
+@pytest.mark.timeout(60)
+def test_a_rate_that_nearly_everybody_passes_has_a_threshold():
+    assert PLAIN.threshold(100, 1 - 1e-15) < PLAIN.threshold(100, 0.99)
+
+
+@pytest.mark.parametrize("prior", [-0.1, 1.5, float("nan")])
+def test_prior_outside_nought_and_one_is_refused(prior):
+    with pytest.raises(ValueError, match="prior must lie between 0 and 1"):
+        PLAIN.posterior(np.array([4.0]), np.ones(1, int), 10, prior)
+    with pytest.raises(ValueError, match="prior must lie between 0 and 1"):
+        PLAIN.pair_posterior(4.0, prior)
+
+
+def test_a_certain_prior_needs_no_score():
+    assert (PLAIN.pair_posterior(4.0, 0), PLAIN.pair_posterior(-4.0, 1)) == (0, 1)
+
+
 # the tail
 
 
@@ -257,6 +274,40 @@ def test_fit_knows_people_with_several_photos():
     assert 0.05 / 1.5 < np.mean(np.array(best) > thresholds[2]) < 0.05 * 1.5
     assert found.scores[2].genuine_mean > found.scores[0].genuine_mean == pytest.approx(6, abs=0.1)
     assert found.unclear == pytest.approx(2, abs=0.1)  # a twentieth of the way from 1 to 21
+
+
+def test_few_people_with_photos_to_spare_do_not_ruin_the_stated_error():
+    """Five of forty have photos to spare: draws that leave too few of them out are none."""
+    rng = np.random.default_rng(19)
+    who = np.concatenate([np.repeat(np.arange(5), 6), np.repeat(np.arange(5, 40), 2)])
+    matrix = rng.normal(0, 0.3, (len(who), 1)) + gaussian(rng, (len(who), len(who)))
+    matrix[who[:, None] == who[None]] += 6
+    np.fill_diagonal(matrix, 20)
+    found = fit(matrix, who)
+    assert [one.photos for one in found.scores] == [1, 2, 4] and 2 <= len(found.replicates) < 40
+    for tails in found.replicates:
+        for tail, one in zip(tails, found.scores, strict=True):
+            assert not math.isinf(tail.top) or 0.8 < tail.scale / one.impostor.scale < 1.25
+            assert 0.02 < tail.share < 0.1
+
+
+def test_who_meets_no_stranger_does_not_count():
+    """The last probe's own face is all that is enrolled of weight beside it: nothing is learnt from that."""
+    rng = np.random.default_rng(20)
+    scores, strangers = gaussian(rng, (6, 5)) + 10, np.ones((6, 5), bool)
+    strangers[5, :4], gallery = False, np.array([1.0, 1, 1, 1, 0])
+    found = Impostors(scores, strangers).fit(np.ones(6), gallery)
+    assert found == Impostors(scores[:5], strangers[:5]).fit(np.ones(5), gallery)
+
+
+@pytest.mark.parametrize("photos", [[2] * 1500, [900, 900, 3, 2], [1] * 30 + [5000]])
+def test_a_sample_is_no_larger_than_asked_for_and_of_whole_pairs(photos):
+    people = np.repeat(np.arange(len(photos)), photos)
+    chosen = sample(people, 1500)
+    counts = np.bincount(people[chosen], minlength=len(photos))
+    assert 0 < len(chosen) <= 1500 and np.array_equal(chosen, np.unique(chosen))
+    assert set(np.minimum(photos, 2)) >= set(counts[counts > 0].clip(max=2))
+    assert np.array_equal(sample(people[chosen][: counts[0]], 1500), np.arange(counts[0]))
 
 
 def test_everybody_counts_the_same_whatever_the_number_of_photos():

@@ -43,7 +43,7 @@ def test_what_is_measured_is_kept_and_not_measured_again(tmp_path, monkeypatch, 
         calls.append((people, number, rate))
         if len(calls) == 4:
             raise FacedexError("cut off")
-        return {"people": people, "draw": number, "rate": rate, "photos": 9, "figure": "TAR", "judged_people": 3,
+        return {"model": start.identity, "people": people, "draw": number, "rate": rate, "photos": 9, "figure": "TAR", "judged_people": 3,
                 "before": 0.5, "after": 0.51 - 0.02 * number, "low": 0, "high": 0, "seconds": 1.0}  # fmt: skip
 
     monkeypatch.setattr(fewpeople, "measure", measured)
@@ -52,8 +52,9 @@ def test_what_is_measured_is_kept_and_not_measured_again(tmp_path, monkeypatch, 
     results = tmp_path / "out" / "results.jsonl"
     assert len(results.read_text().splitlines()) == 3
     with open(results, "a") as file:
+        file.write('{"model": "another", "people": 10, "draw": 1, "rate": 1.0, "before": 0.1}\n')
         file.write('{"people": 10, "dr\n')
     assert fewpeople.main(command) == 0 and calls[4:] == [(10, 1, 1)]
-    assert [json.loads(line)["draw"] for line in results.read_text().splitlines()[4:]] == [1]
+    assert [json.loads(line)["draw"] for line in results.read_text().splitlines()[5:]] == [1]
     printed = capsys.readouterr().out
     assert "| 5 | 1 | 2 | 9 | 50.00% | 50.00% | +1.00, -1.00 | 1 of 2 |" in printed

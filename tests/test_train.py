@@ -17,11 +17,12 @@ pytest.importorskip("onnx", reason="needs the extra train")
 
 from synthetic import write_pack  # noqa: E402
 
-from facedex.data import load_faces, split_people  # noqa: E402
-from facedex.errors import DataError  # noqa: E402
+from facedex.data import Faces, load_faces, split_people  # noqa: E402
+from facedex.errors import DataError, MissingExtra  # noqa: E402
 from facedex.modelfile import read_model  # noqa: E402
 from facedex.training import train as training  # noqa: E402
 from facedex.training.augment import augment  # noqa: E402
+from facedex.training.model import Siamese  # noqa: E402
 from facedex.training.optim import Average, orthogonalise, rate  # noqa: E402
 from facedex.training.teachers import Teachers  # noqa: E402
 from facedex.training.trainer import Run, pick_device  # noqa: E402
@@ -104,7 +105,6 @@ def start(folder: Path):
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
 
 
-@pytest.mark.slow
 def test_a_continued_run_draws_on_from_where_the_first_ended(data, tmp_path):
     run(data, tmp_path / "first", replace(TINY, steps=3))
     start = tmp_path / "first" / "m.safetensors"
@@ -119,6 +119,7 @@ def test_a_continued_run_draws_on_from_where_the_first_ended(data, tmp_path):
     assert read_model(tmp_path / "third" / "m.safetensors").meta["recipe"]["earlier"] == 5
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path):
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
@@ -152,6 +153,50 @@ def test_stopping_saves_and_writes_no_model_and_resume_finishes(data, tmp_path):
         run(data, tmp_path, recipe=replace(TINY, steps=1), resume=True)
     result = run(data, tmp_path, recipe=replace(TINY, steps=14), resume=True)
     assert result.model is not None and result.step == 14, "more steps may be asked for on the way"
+
+
+def test_a_run_cut_off_while_its_model_is_written_is_finished_by_resume(data, tmp_path, monkeypatch):
+    whole = run(data, tmp_path / "whole", replace(TINY, steps=3)).model
+
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(training, "finish", full)
+    with pytest.raises(OSError):
+        run(data, tmp_path / "cut", replace(TINY, steps=3))
+    monkeypatch.undo()
+    result = run(data, tmp_path / "cut", replace(TINY, steps=0), resume=True)
+    assert result.step == 3
+    assert_same(whole.tensors, result.model.tensors)
+    assert whole.meta["calibration"] == result.model.meta["calibration"]
+
+
+def test_without_onnx_training_does_not_even_begin(data, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(MissingExtra, match="train"):
+        run(data, tmp_path)
+    assert not (tmp_path / "m.train").exists()
+
+
+def test_resume_keeps_where_a_run_started_from(data, tmp_path):
+    first = run(data, tmp_path / "first", replace(TINY, steps=2)).model
+    once = replace(first, meta={**first.meta, "mirrored": False})
+    once.save(tmp_path / "once.safetensors", None)
+    run(data, tmp_path / "cut", replace(TINY, steps=3), init=once.path, stop=lambda: True)
+    result = run(data, tmp_path / "cut", replace(TINY, steps=0), resume=True).model
+    assert not result.mirrored and first.mirrored
+    assert result.meta["init"] == once.fingerprint != first.fingerprint
+
+
+def test_checkpoints_are_judged_on_all_people_however_many_photos_the_first_has(data):
+    known, _ = data
+    rows = np.concatenate([np.repeat(np.flatnonzero(known.people == 0)[:1], 200), np.arange(len(known))])
+    crowd = Faces(known.crops, known.rows[rows], known.people[rows], known.names, [known.keys[i] for i in rows])
+    model = Siamese("compact", 80)
+    assert 0 < training.validate(model, crowd, most=60)["accuracy"] <= 1
+    single = np.unique(known.people, return_index=True)[1]
+    with pytest.raises(DataError, match="two photos"):
+        training.validate(model, known.select(single))
 
 
 def test_a_checkpoint_of_other_data_is_refused(data, tmp_path):

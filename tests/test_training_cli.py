@@ -108,6 +108,7 @@ def test_a_head_for_an_encoder_from_elsewhere_makes_a_model_like_any_other(tmp_p
     pack = write_pack(tmp_path / "people.tar", 30, 3)
     foreign, model = shipped_model().with_suffix(".onnx"), tmp_path / "m.safetensors"
     arguments = ["train", pack, "-o", model, "--aligned", "--encoder", foreign, "--size", 80, "--steps", 40]
+    arguments += ["--mirrored"]  # as ours are
     done = facedex(*arguments)
     assert done.returncode == 0, done.stderr
     assert "by the head" in done.stderr and "by cosine" in done.stderr

@@ -40,7 +40,8 @@ def test_enough_people_tune_the_network_and_the_report_is_of_people_kept_out(fac
     a, b = (open_encoder(model).encode(crops)[0] for model in (start, written))
     assert float((a * b).sum(1).mean()) > 0.9, "it stays near what it was"
     old, new = start.meta["calibration"], written.meta["calibration"]
-    ours = ("slope", "offset")
+    ours = ("slope", "offset", "unclear")
+    assert old["unclear"] != new["unclear"]
     assert {k: v for k, v in new.items() if k not in ours} == {k: v for k, v in old.items() if k not in ours}, (
         "so few people bring no tail of their own"
     )

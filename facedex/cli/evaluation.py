@@ -77,6 +77,8 @@ def evaluate(
         raise DataError(f"--images goes with a pairs file, and {data} is a folder or pack; leave one of them out")
     if as_pairs and (aligned or corrections):
         raise DataError("--aligned and --corrections go with a folder or pack of people, not with a pairs file")
+    if mirrored and not onnx:
+        raise DataError("--mirrored goes with --onnx; a model knows by itself whether it sees mirror images")
     listed = read_pairs(data) if as_pairs else []
     if report:
         from facedex.evaluation.report import require

@@ -90,6 +90,8 @@ def train(
         raise DataError(
             f"{encoder} is taken as it is; leave out --from-scratch, --arch, --teachers, --init, --unlabelled"
         )
+    if mirrored and encoder is None:
+        raise DataError("--mirrored goes with --encoder; our own networks see mirror images by themselves")
     if unlabelled and not teachers:
         raise DataError(
             "Photos without names teach nothing by themselves; give --teachers too, or leave out --unlabelled"

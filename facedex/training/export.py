@@ -14,17 +14,23 @@ from facedex.errors import MissingExtra, ModelError
 _OPSET = 13
 
 
+def require_onnx() -> None:
+    """Raise MissingExtra without the package onnx: to be asked before hours of training, not after them."""
+    try:
+        import onnx  # noqa: F401
+    except ImportError:
+        raise MissingExtra("Exporting a model", "train") from None
+
+
 def export_onnx(encoder: nn.Module, size: int) -> bytes:
     """The graph of an encoder in evaluation mode: input "faces" (n, 3, size, size) float32 RGB in 0..255, output
     "embeddings" (n, dim) float32 before normalisation.
 
     Raises MissingExtra without the package onnx, ModelError for a layer that has no counterpart here.
     """
-    try:
-        import onnx
-        from onnx import TensorProto, helper, numpy_helper
-    except ImportError:
-        raise MissingExtra("Exporting a model", "train") from None
+    require_onnx()
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
 
     traced = fx.GraphModule(encoder.eval(), _Tracer().trace(encoder))
     modules = dict(traced.named_modules())

@@ -17,6 +17,7 @@ from facedex import calibrate
 from facedex.data import Faces
 from facedex.encoder import unit
 from facedex.evaluation import metrics
+from facedex.fitting import sample
 from facedex.modelfile import FOREIGN, ModelFile
 from facedex.onnxencoder import OnnxEncoder
 from facedex.training import losses
@@ -54,6 +55,7 @@ def train_head(
     is the best of those met on validation[0], the equal weights among them. `progress` is told (faces encoded, of).
     Raises DataError, ModelError.
     """
+    validation = tuple(part.select(sample(part.people)) for part in validation)  # type: ignore[assignment]
     parts = [faces, *validation]
     total, done = sum(map(len, parts)), 0
     embedded = []

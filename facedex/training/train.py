@@ -16,9 +16,10 @@ from facedex.data import Faces
 from facedex.encoder import unit
 from facedex.errors import DataError
 from facedex.evaluation import metrics
+from facedex.fitting import sample
 from facedex.modelfile import ModelFile, read_model
 from facedex.training.checkpoint import load_checkpoint, read_facts, save_checkpoint
-from facedex.training.export import export_onnx
+from facedex.training.export import export_onnx, require_onnx
 from facedex.training.metricslog import append_metrics, plot_metrics, trim_metrics
 from facedex.training.model import Siamese, from_file, to_file
 from facedex.training.recipe import RECIPES, Recipe, recipe_for
@@ -63,6 +64,7 @@ def train(
     `stop` is asked after every step; when it says so the state is saved and the run ends without a model.
     Raises DataError, ModelError.
     """
+    require_onnx()
     where = pick_device(device)
     state_path, best_path, metrics_path = (
         work / "checkpoint.safetensors",
@@ -79,7 +81,8 @@ def train(
             raise DataError(f"{work} holds a run on other photos; give the same data, or delete the folder")
         stored = Recipe.from_json(facts["recipe"])
         recipe = replace(stored, steps=recipe.steps or stored.steps)
-        if recipe.steps <= facts["step"]:
+        # A run at its last step still lacks the model, which was being made when it was cut off.
+        if recipe.steps < facts["step"] or (recipe.steps == facts["step"] and not facts["best"]):
             raise DataError(
                 f"{work} is at step {facts['step']} already; give more --steps than that, or leave them out"
             )
@@ -95,6 +98,10 @@ def train(
     run = Run(recipe, faces, teachers, unlabelled, where, bool(facts["bf16"]), init)
     if facts["step"]:
         load_checkpoint(state_path, run.parts())
+        for network in (run.model, run.average.model):
+            network.encoder.mirrored = bool(facts.get("mirrored"))
+    else:
+        facts.update(mirrored=run.model.encoder.mirrored, init=read_model(init).fingerprint if init else None)
     trim_metrics(metrics_path, facts["step"])
     every = max(20, recipe.steps // recipe.validations)
     on_event({"event": "start", "step": facts["step"], "steps": recipe.steps, "device": str(where),
@@ -153,7 +160,7 @@ def train(
                 "calibration_people": len(validation[1].names),
             },
             "recipe": asdict(recipe), "validation": facts["best"], "seconds": round(seconds, 1), "device": str(where),
-            "init": read_model(init).fingerprint if init else None,
+            "init": facts.get("init"),
         },
     )  # fmt: skip
     plot_metrics(metrics_path, work / "metrics.png")
@@ -162,12 +169,15 @@ def train(
 
 
 def validate(model: Siamese, faces: Faces, side: int | None = None, most: int = 1500) -> Event:
-    """Accuracy at the best threshold, AUC and TAR@FAR over all pairs of at most `most` faces, by the head's logit.
+    """Accuracy at the best threshold, AUC and TAR@FAR over all pairs of about `most` faces, by the head's logit.
 
     `side`: of the crops the network sees, in pixels, where not its own. "score" is what checkpoints are chosen by: TAR@FAR=1e-3, and the AUC as a tie-break.
     """
-    matrix = head_matrix(model, model.embed_crops(faces.crops112(slice(0, most)), side=side))
-    genuine, impostor = metrics.pair_scores(matrix, faces.people[:most])
+    chosen = sample(faces.people, most)
+    matrix = head_matrix(model, model.embed_crops(faces.crops112(chosen), side=side))
+    genuine, impostor = metrics.pair_scores(matrix, faces.people[chosen])
+    if not len(genuine) or not len(impostor):
+        raise DataError("Nobody of those kept apart to choose by has two photos, or there is only one; add people")
     accuracy, _ = metrics.best_accuracy(genuine, impostor)
     tar, area = metrics.tar_at_far(genuine, impostor, 1e-3), metrics.auc(genuine, impostor)
     return {"accuracy": accuracy, "tar_at_1e-3": tar, "auc": area, "score": tar + area / 100}
@@ -184,9 +194,10 @@ def head_matrix(model: Siamese, embeddings: np.ndarray) -> np.ndarray:
 def finish(best: ModelFile, calibration: Faces, output: Path, meta: dict[str, Any]) -> ModelFile:
     """Calibrate the rounded weights on people kept apart, export the graph, write both."""
     model = from_file(best)
-    raw = model.raw_crops(calibration.crops112())
+    chosen = sample(calibration.people)
+    raw = model.raw_crops(calibration.crops112(chosen))
     embeddings, lengths = unit(raw) if model.encoder.normalised else (raw, None)
-    fitted = calibrate.fit(head_matrix(model, embeddings), calibration.people, lengths)
+    fitted = calibrate.fit(head_matrix(model, embeddings), calibration.people[chosen], lengths)
     graph = export_onnx(model.encoder, model.encoder.size) if model.encoder.normalised else None
     written = to_file(model, {**meta, "calibration": fitted.to_meta()})
     written.save(output, graph)

@@ -23,6 +23,7 @@ from facedex.evaluation.allpairs import all_pairs
 from facedex.evaluation.bootstrap import difference, people_weights
 from facedex.evaluation.matchers import model_matcher
 from facedex.evaluation.verification import verification
+from facedex.fitting import sample
 from facedex.modelfile import ModelFile, read_graph
 from facedex.training.model import from_file
 from facedex.training.recipe import TUNE
@@ -128,6 +129,7 @@ def tune(
 def _calibrate_only(start: ModelFile, faces: Faces, output: Path, seed: int, force: bool) -> Tuned:
     """Fit slope and offset to own people; the impostor tail stays. Judged by cross-fitting over two halves of them."""
     network = from_file(start)
+    faces = faces.select(sample(faces.people))
     matrix = head_matrix(network, network.embed_crops(faces.crops112()))
     old = calibrate.Calibration.from_meta(start.meta)
     halves = np.random.default_rng([seed, 0x7A11]).permutation(len(faces.names)) % 2
