@@ -196,16 +196,24 @@ def test_the_cache_gives_the_same_and_no_photo_is_encoded_again(run, pack, tmp_p
 
 def test_the_cache_knows_a_photo_by_its_content_and_a_model_by_its_fingerprint(run, pack, tmp_path):
     run(pack, "--aligned", "--json", "--cache", tmp_path / "cache")
-    (kept,) = (tmp_path / "cache").iterdir()
-    with np.load(kept) as stored:
+    (own,), graph = (tmp_path / "cache").iterdir(), shipped_model().with_suffix(".onnx")
+    with np.load(own) as stored:
         assert stored["photos"].shape == (50, 32) and stored["vectors"].shape == (50, 128)
-    graph = shipped_model().with_suffix(".onnx")
-    run(pack, "--aligned", "--json", "--cache", tmp_path / "cache", "--onnx", graph, "--size", "80")
-    run(pack, "--aligned", "--json", "--cache", tmp_path / "cache", "--onnx", graph, "--size", "80", "--scale", "0.5")
-    run(pack, "--aligned", "--json", "--cache", tmp_path / "cache", "--onnx", graph, "--size", "80", "--bgr")
-    assert len(list((tmp_path / "cache").iterdir())) == 4
-    # The model's own graph gives the model's own embeddings; the other preprocessings each give others.
-    assert len({path.read_bytes() for path in (tmp_path / "cache").iterdir()}) == 3
+    found = {}
+    for way in ("--mirrored", "--scale=0.5", "--bgr", "--rgb"):
+        before = set((tmp_path / "cache").iterdir())
+        run(pack, "--aligned", "--json", "--cache", tmp_path / "cache", "--onnx", graph, "--size", "80", way)
+        (new,) = set((tmp_path / "cache").iterdir()) - before
+        with np.load(new) as stored, np.load(own) as ours:
+            assert np.array_equal(stored["photos"], ours["photos"])
+            found[way] = float(np.abs(stored["vectors"] - ours["vectors"]).max())
+    # The model's own graph gives the model's own embeddings, seen as it sees faces; other ways each give others.
+    assert found.pop("--mirrored") < 1e-5 and min(found.values()) > 1e-3 and len(set(found.values())) == 3
+
+
+def test_mirror_images_are_for_encoders_given_as_onnx(run, pack):
+    done = run(pack, "--aligned", "--mirrored")
+    assert done.code == 2 and "--onnx" in done.err
 
 
 # the report

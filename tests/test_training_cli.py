@@ -123,6 +123,11 @@ def test_a_head_for_an_encoder_from_elsewhere_makes_a_model_like_any_other(tmp_p
     assert read_model(model).fingerprint != file.fingerprint, "other preprocessing, other embeddings"
 
 
+def test_mirror_images_are_for_encoders_from_elsewhere(tmp_path):
+    done = facedex("train", tmp_path, "-o", tmp_path / "m.safetensors", "--mirrored")
+    assert done.returncode == 2 and "--encoder" in done.stderr
+
+
 def test_too_few_people_is_an_error_that_says_how_many_are_needed(tmp_path):
     pack = write_pack(tmp_path / "people.tar", 3, 2)
     done = facedex("train", pack, "-o", tmp_path / "m.safetensors", "--from-scratch", "--aligned")
