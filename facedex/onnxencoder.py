@@ -75,16 +75,13 @@ class OnnxEncoder:
         crops = np.asarray(crops)
         if crops.ndim != 4 or crops.shape[1:] != (SIZE, SIZE, 3) or crops.dtype != np.uint8:
             raise ValueError(f"crops must be (n, 112, 112, 3) uint8, not {crops.shape} {crops.dtype}")
-        out = np.empty((len(crops), self.dim), np.float32)
-        for start in range(0, len(crops), self._batch):
-            part = crops[start : start + self._batch]
-            out[start : start + self._batch] = (
-                both_ways(self._blockwise, part) if self.mirrored else self._forward(part)
-            )
-        return out
+        return both_ways(self._blockwise, crops) if self.mirrored else self._blockwise(crops)
 
     def _blockwise(self, crops: np.ndarray) -> np.ndarray:
-        return np.concatenate([self._forward(crops[i : i + self._batch]) for i in range(0, len(crops), self._batch)])
+        out = np.empty((len(crops), self.dim), np.float32)
+        for start in range(0, len(crops), self._batch):
+            out[start : start + self._batch] = self._forward(crops[start : start + self._batch])
+        return out
 
     def _forward(self, crops: np.ndarray) -> np.ndarray:
         pixels = (resized(crops, self.size).astype(np.float32) - self._mean) * self._scale
