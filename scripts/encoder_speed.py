@@ -2,12 +2,13 @@
 
     python scripts/encoder_speed.py [--model FILE] [--onnx FILE --size 112]... [--photo PHOTO] [--sweep] [--json]
 
-Milliseconds a face at batch 1 and 64 with one and two threads: the model's graph in OpenCV's dnn, as facedex runs it (twice
-a face where the model takes its mirror image too), the same network in torch where that is installed, and any other encoder given as ONNX. They take turns within one
-run, so that whatever else the machine does slows all of them alike: compare the ratios (medians over rounds of each
-round's ratio to the first), not the milliseconds of two runs. --sweep tries more batch sizes on the first. With --photo
-(of a face), the wall and processor time of whole processes `facedex identify PHOTO` against made-up people, and what
-their imports cost; --beside PYTHON times another installation's in turns with them. --seconds 0 leaves the encoders out.
+Milliseconds a face at batch 1 and 64 with one and two threads: the model's graph in OpenCV's dnn, as facedex runs it (twice a
+face where the model takes its mirror image too), the same network in torch where that is installed, and any other encoder
+given as ONNX. They take turns within one run, so that whatever else the machine does slows all of them alike: compare the
+ratios (medians over rounds of each round's ratio to the first), not the milliseconds of two runs. --sweep tries more batch
+sizes on the first. With --photo (of a face), the wall and processor time of whole processes `facedex identify PHOTO` against
+made-up people, and what their imports cost; --beside PYTHON times another installation's in turns with them. --seconds 0
+leaves the encoders out.
 """
 
 from __future__ import annotations

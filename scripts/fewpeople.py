@@ -71,7 +71,8 @@ def measure(start: ModelFile, faces: Faces, people: int, number: int, rate: floa
     assert tuned.model is not None
     seconds, found = time.perf_counter() - began, compare(start, tuned.model, judged)
     return {
-        "model": start.identity, "people": people, "draw": number, "rate": rate, "photos": len(learnt), "figure": found.figure,
+        "model": start.identity, "people": people, "draw": number, "rate": rate, "photos": len(learnt),
+        "figure": found.figure,
         "judged_people": found.people, "before": found.before, "after": found.after, "low": found.low,
         "high": found.high, "seconds": round(seconds, 1),
     }  # fmt: skip

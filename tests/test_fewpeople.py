@@ -43,7 +43,8 @@ def test_what_is_measured_is_kept_and_not_measured_again(tmp_path, monkeypatch, 
         calls.append((people, number, rate))
         if len(calls) == 4:
             raise FacedexError("cut off")
-        return {"model": start.identity, "people": people, "draw": number, "rate": rate, "photos": 9, "figure": "TAR", "judged_people": 3,
+        return {"model": start.identity, "people": people, "draw": number, "rate": rate, "photos": 9,
+                "figure": "TAR", "judged_people": 3,
                 "before": 0.5, "after": 0.51 - 0.02 * number, "low": 0, "high": 0, "seconds": 1.0}  # fmt: skip
 
     monkeypatch.setattr(fewpeople, "measure", measured)

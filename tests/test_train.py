@@ -108,7 +108,7 @@ def start(folder: Path):
 def test_a_continued_run_draws_on_from_where_the_first_ended(data, tmp_path):
     run(data, tmp_path / "first", replace(TINY, steps=3))
     start = tmp_path / "first" / "m.safetensors"
-    drawn = [Run(replace(TINY, steps=3), data[0], None, None, torch.device("cpu"), False, start) for _ in range(2)]
+    drawn = [Run(replace(TINY, steps=3), data[0], None, None, torch.device("cpu"), False) for _ in range(2)]
     drawn[1].recipe = replace(drawn[1].recipe, earlier=3)
     assert not np.array_equal(drawn[0]._places(0)[0], drawn[1]._places(0)[0])
     np.testing.assert_array_equal(drawn[0]._places(3)[0], drawn[1]._places(0)[0])

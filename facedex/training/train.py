@@ -65,7 +65,7 @@ def train(
     Raises DataError, ModelError.
     """
     require_onnx()
-    where = pick_device(device)
+    where, start = pick_device(device), read_model(init) if init else None
     state_path, best_path, metrics_path = (
         work / "checkpoint.safetensors",
         work / "best.safetensors",
@@ -87,27 +87,27 @@ def train(
                 f"{work} is at step {facts['step']} already; give more --steps than that, or leave them out"
             )
     else:
-        if init:
-            before = read_model(init).meta.get("recipe", {})
+        if start:
+            before = start.meta.get("recipe", {})
             recipe = replace(recipe, earlier=before.get("earlier", 0) + before.get("steps", 0))
         facts["bf16"] = bf16_pays(where)  # measured once: what is timed is what is run, and resumed
         if recipe.steps == 0:
             steps = steps_in(recipe, minutes, faces, teachers, unlabelled, where, facts["bf16"])
             recipe = replace(recipe, steps=steps)
 
-    run = Run(recipe, faces, teachers, unlabelled, where, bool(facts["bf16"]), init)
+    run = Run(recipe, faces, teachers, unlabelled, where, bool(facts["bf16"]), start)
     if facts["step"]:
         load_checkpoint(state_path, run.parts())
         for network in (run.model, run.average.model):
             network.encoder.mirrored = bool(facts.get("mirrored"))
     else:
-        facts.update(mirrored=run.model.encoder.mirrored, init=read_model(init).fingerprint if init else None)
+        facts.update(mirrored=run.model.encoder.mirrored, init=start.fingerprint if start else None)
     trim_metrics(metrics_path, facts["step"])
     every = max(20, recipe.steps // recipe.validations)
     on_event({"event": "start", "step": facts["step"], "steps": recipe.steps, "device": str(where),
               "bf16": facts["bf16"], "people": len(faces.names), "photos": len(faces)})  # fmt: skip
 
-    if init and not facts["step"]:  # what one starts from is a candidate too
+    if start and not facts["step"]:  # what one starts from is a candidate too
         facts["best"] = {
             "step": 0, "side": recipe.final_size, **validate(run.average.model, validation[0], recipe.final_size)
         }  # fmt: skip
@@ -169,7 +169,7 @@ def train(
 
 
 def validate(model: Siamese, faces: Faces, side: int | None = None, most: int = 1500) -> Event:
-    """Accuracy at the best threshold, AUC and TAR@FAR over all pairs of about `most` faces, by the head's logit.
+    """Accuracy at the best threshold, AUC and TAR@FAR over all pairs of at most `most` faces, by the head's logit.
 
     `side`: of the crops the network sees, in pixels, where not its own. "score" is what checkpoints are chosen by: TAR@FAR=1e-3, and the AUC as a tie-break.
     """

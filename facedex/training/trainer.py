@@ -13,7 +13,7 @@ from torch import nn
 
 from facedex.data import Faces
 from facedex.errors import DataError
-from facedex.modelfile import read_model
+from facedex.modelfile import ModelFile
 from facedex.training import losses
 from facedex.training.augment import augment
 from facedex.training.companions import Memory, Proxies
@@ -29,16 +29,15 @@ class Run:
 
     def __init__(
         self, recipe: Recipe, faces: Faces, teachers: Targets | None, unlabelled: Faces | None,
-        device: torch.device, bf16: bool, init: Path | None = None,
+        device: torch.device, bf16: bool, start: ModelFile | None = None,
     ) -> None:  # fmt: skip
+        """`start`: the weights to start from, else random ones. Raises DataError where they are of another architecture."""
         self.recipe, self.faces, self.unlabelled = recipe, faces, unlabelled
         self.device, self.bf16 = device, bf16
         torch.manual_seed(recipe.seed)
-        model = (
-            at_size(from_file(read_model(init)), recipe.final_size) if init else Siamese(recipe.arch, recipe.final_size)
-        )
-        if model.arch != recipe.arch:
-            raise DataError(f"{init} is a {model.arch!r}, not a {recipe.arch!r}; leave out --arch or --init")
+        model = at_size(from_file(start), recipe.final_size) if start else Siamese(recipe.arch, recipe.final_size)
+        if start and model.arch != recipe.arch:
+            raise DataError(f"{start.path} is a {model.arch!r}, not a {recipe.arch!r}; leave out --arch or --init")
         self.model = model.train().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = Average(self.model, recipe.average_decay)
         self.sampler = PKSampler(faces.people, recipe.people, recipe.photos, recipe.seed)
