@@ -28,7 +28,7 @@ from facedex.evaluation.photos import read_listed
 from facedex.modelfile import read_model
 from facedex.training.augment import augment
 from facedex.training.model import Siamese, from_file
-from facedex.training.recipe import RECIPES, Recipe
+from facedex.training.recipe import RECIPES, Recipe, recipe_for
 from facedex.training.teachers import Teachers
 from facedex.training.train import train
 
@@ -47,11 +47,11 @@ class Rung:
 
 def ladder() -> list[Rung]:
     """From Koch et al. 2015, on faces cut out without landmarks, to the recipe of the model that ships."""
-    koch, full = RECIPES["koch"], ((0.0, align.SIZE),)
+    koch, whole, full = RECIPES["koch"], recipe_for("compact", True, "cpu"), ((0.0, align.SIZE),)
     plain = replace(RECIPES["compact"], sizes=full, people=16)
     pairs = replace(plain, random_pairs=True)
     proxies = replace(plain, proxy_weight=1.0)
-    taught = replace(plain, pair_weight=0.1)
+    taught = replace(plain, pair_weight=0.02)
     cosine_only = replace(taught, relational_weight=0.0, relational_l1_weight=0.0)
     return [
         Rung("the network of 2015, faces not aligned", replace(koch, jitter=UNALIGNED)),
@@ -63,8 +63,9 @@ def ladder() -> list[Rung]:
         Rung("all pairs + teachers' embeddings", cosine_only, taught=True),
         Rung("+ their cosines among each other", replace(cosine_only, relational_weight=1.0), taught=True),
         Rung("+ their L1 distances, as the head sums them", taught, taught=True),
-        Rung("+ small crops first, larger batches", replace(RECIPES["compact"], pair_weight=0.1), taught=True),
-        Rung("+ photos without names", replace(RECIPES["compact"], pair_weight=0.1), taught=True, unlabelled=True),
+        Rung("+ small crops first, larger batches", replace(whole, gentle=1.0), taught=True),
+        Rung("+ gentler crops at the end", whole, taught=True),
+        Rung("+ photos without names", whole, taught=True, unlabelled=True),
     ]
 
 
@@ -75,7 +76,7 @@ def unaligned(crops: np.ndarray) -> np.ndarray:
     for i, crop in enumerate(crops):
         canvas = torch.from_numpy(np.pad(crop, (edge, edge, (0, 0)), mode="edge")).permute(2, 0, 1)[None]
         seed = int(crop.sum(dtype=np.int64))
-        moved = augment(canvas, torch.Generator().manual_seed(seed), jitter=UNALIGNED, light=False)
+        moved = augment(canvas, torch.Generator().manual_seed(seed), jitter=UNALIGNED, varied=0)
         out[i] = moved[0].permute(1, 2, 0).round().to(torch.uint8).numpy()
     return out
 

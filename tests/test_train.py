@@ -24,6 +24,7 @@ from facedex.training import train as training  # noqa: E402
 from facedex.training.augment import augment  # noqa: E402
 from facedex.training.model import Siamese  # noqa: E402
 from facedex.training.optim import Average, orthogonalise, rate  # noqa: E402
+from facedex.training.recipe import recipe_for  # noqa: E402
 from facedex.training.teachers import Teachers  # noqa: E402
 from facedex.training.trainer import Run, pick_device  # noqa: E402
 
@@ -281,6 +282,22 @@ def test_augmentation_repeats_with_its_generator_and_keeps_shape_and_range():
     assert a.shape == (16, 3, 112, 112) and float(a.min()) >= 0 and float(a.max()) <= 255
 
 
+def test_only_the_share_asked_for_varies_in_light_and_detail():
+    canvas = torch.full((400, 3, 128, 128), 90, dtype=torch.uint8)
+    changed = [
+        float((augment(canvas, torch.Generator().manual_seed(4), 48, 1.0, varied) - 90).abs().amax((1, 2, 3)).gt(1e-3).float().mean())
+        for varied in (0.0, 0.25, 1.0)
+    ]  # fmt: skip
+    assert changed[0] == 0 and 0.18 < changed[1] < 0.32 and changed[2] > 0.95
+
+
+def test_crops_are_gentle_at_the_end_of_a_taught_run_only():
+    taught = replace(recipe_for("compact", True, "cpu"), steps=100)
+    assert [taught.variation(step) for step in (0, 59, 60, 99)] == [(1.0, 1.0)] * 2 + [(0.5, 0.25)] * 2
+    alone = replace(recipe_for("compact", False, "cpu"), steps=100)
+    assert {alone.variation(step) for step in range(100)} == {(1.0, 1.0)}
+
+
 def test_augmentation_keeps_the_face_where_the_template_has_it():
     canvas = torch.zeros(64, 3, 128, 128, dtype=torch.uint8)
     canvas[:, :, 54:74, 54:74] = 255  # the middle: stays within jitter of the crop's middle
@@ -298,6 +315,18 @@ def test_orthogonalise_brings_singular_values_near_one():
     for m in (matrix, matrix.T):
         values = torch.linalg.svdvals(orthogonalise(m))
         assert float(values.min()) > 0.5 and float(values.max()) < 1.3
+
+
+def test_orthogonalise_is_newton_schulz_on_the_matrix_itself():
+    generator = torch.Generator().manual_seed(2)
+    for rank in (24, 3):  # gradients are often nearly of low rank
+        matrix = torch.randn(24, rank, generator=generator) @ torch.randn(rank, 90, generator=generator)
+        matrix = matrix + 1e-4 * torch.randn(24, 90, generator=generator)
+        for m in (matrix, matrix.T):
+            x = (m / m.norm()).double()
+            for _ in range(5):
+                x = 3.4445 * x - 4.7750 * x @ x.T @ x + 2.0315 * x @ x.T @ x @ x.T @ x
+            assert float((orthogonalise(m) - x).abs().max()) < 5e-3
 
 
 def test_the_rate_rises_falls_and_ends_near_zero():

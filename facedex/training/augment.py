@@ -13,36 +13,68 @@ from torchvision.transforms.v2 import functional as TF
 from facedex import align
 
 
+class Draws:
+    """Numbers for `count` pictures, from a generator on the CPU whatever their device, so that they do not depend on it."""
+
+    def __init__(self, generator: torch.Generator, count: int, device: torch.device) -> None:
+        self.generator, self.count, self.device = generator, count, device
+
+    def uniform(self, low: float, high: float) -> torch.Tensor:
+        """(count,) float32."""
+        return torch.empty(self.count).uniform_(low, high, generator=self.generator).to(self.device)
+
+    def chance(self, share: float) -> torch.Tensor:
+        """(count,) bool."""
+        return (torch.rand(self.count, generator=self.generator) < share).to(self.device)
+
+    def some(self, share: float) -> torch.Tensor:
+        """Positions, found on the CPU so that an accelerator need not be waited for."""
+        return torch.nonzero(torch.rand(self.count, generator=self.generator) < share)[:, 0].to(self.device)
+
+
 def augment(
-    canvas: torch.Tensor, generator: torch.Generator, size: int = align.SIZE, jitter: float = 1.0, light: bool = True
+    canvas: torch.Tensor, generator: torch.Generator, size: int = align.SIZE, jitter: float = 1.0, varied: float = 1.0
 ) -> torch.Tensor:
     """Jittered crops of `size` from canvases with a margin.
 
     canvas: (n, 3, 128, 128) uint8 RGB. Returns (n, 3, size, size) float32 in 0..255. `jitter` is a factor on turn,
-    scale and shift; 3 is about what faces cut out without landmarks look like. Without `light` nothing else is varied.
-    `generator` lives on the CPU whatever the device, so that the draw does not depend on it.
+    scale and shift; 3 is about what faces cut out without landmarks look like. `varied` is the share of pictures that
+    also change in light and detail. `generator` lives on the CPU.
     """
-    n, device = len(canvas), canvas.device
+    draws = Draws(generator, len(canvas), canvas.device)
+    x = _warp(canvas.float(), size, jitter, draws)
+    if varied >= 1:
+        return _vary(x, draws)
+    part = draws.some(varied)
+    if len(part):
+        x[part] = _vary(x[part], Draws(generator, len(part), canvas.device))
+    return x
 
-    def uniform(low: float, high: float, count: int = n) -> torch.Tensor:
-        return torch.empty(count).uniform_(low, high, generator=generator).to(device)
 
-    def chance(share: float) -> torch.Tensor:
-        return (torch.rand(n, generator=generator) < share).to(device)
+def _warp(x: torch.Tensor, size: int, jitter: float, draws: Draws) -> torch.Tensor:
+    """Mirror, turn by up to 8 degrees, scale by up to 7 %, shift by up to 4 px: one bilinear sampling."""
+    n, side, uniform = len(x), x.shape[-1], draws.uniform
+    angle = torch.deg2rad(jitter * uniform(-8, 8))
+    scale = (1 + jitter * uniform(-0.07, 0.07)) * align.SIZE / side
+    mirror = torch.where(draws.chance(0.5), -1.0, 1.0)
+    shift = jitter * torch.stack([uniform(-4, 4), uniform(-4, 4)], 1) * (2 / side)
+    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
+    theta = torch.stack([torch.stack([cos * mirror, -sin], 1), torch.stack([sin * mirror, cos], 1)], 1)
+    theta = torch.cat([theta, shift[:, :, None]], 2)
+    grid = F.affine_grid(theta, [n, 3, size, size], align_corners=False)
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
-    def some(share: float) -> torch.Tensor:  # positions, found on the CPU so that an accelerator need not be waited for
-        return torch.nonzero(torch.rand(n, generator=generator) < share)[:, 0].to(device)
 
-    x = _warp(canvas.float(), size, jitter, uniform, chance)
-    if not light:
-        return x
+def _vary(x: torch.Tensor, draws: Draws) -> torch.Tensor:
+    """Light, detail and covered parts, (n, 3, size, size) float32 in 0..255, changed in place where that can be."""
+    uniform, some, generator, size = draws.uniform, draws.some, draws.generator, x.shape[-1]
 
-    # Light: gain, offset and gamma of each picture, then the saturation.
-    x = 255 * (x / 255).clamp(0, 1) ** uniform(0.75, 1.35).view(-1, 1, 1, 1)
-    x = (x - 127.5) * uniform(0.7, 1.3).view(-1, 1, 1, 1) + 127.5 + uniform(-25, 25).view(-1, 1, 1, 1)
-    grey = TF.rgb_to_grayscale(x, num_output_channels=3)
-    saturation = torch.where(chance(0.12), torch.zeros_like(uniform(0, 1)), uniform(0.6, 1.3)).view(-1, 1, 1, 1)
-    x = grey + (x - grey) * saturation
+    # Gain, offset and gamma of each picture, then the saturation; in place, as memory is what this waits for.
+    gamma, gain, offset = (uniform(*span).view(-1, 1, 1, 1) for span in ((0.75, 1.35), (0.7, 1.3), (-25, 25)))
+    x = x.mul_(1 / 255).pow_(gamma).mul_(255 * gain).add_(127.5 * (1 - gain) + offset)
+    grey = draws.chance(0.12)
+    saturation = torch.where(grey, 0.0, uniform(0.6, 1.3)).view(-1, 1, 1, 1)
+    x = torch.lerp(TF.rgb_to_grayscale(x), x, saturation)
 
     # Detail: a part of the batch goes through a smaller size, another through a blur; one strength a step.
     part = some(0.15)
@@ -55,29 +87,14 @@ def augment(
     if len(part):
         x[part] = TF.gaussian_blur(x[part], kernel_size=[7, 7], sigma=[sigma, sigma])
 
-    x = _occlude(x, chance(0.2), uniform)
-    return x.clamp(0, 255)
+    return _occlude(x, draws).clamp_(0, 255)
 
 
-def _warp(x, size, jitter, uniform, chance):  # type: ignore[no-untyped-def]
-    """Mirror, turn by up to 8 degrees, scale by up to 7 %, shift by up to 4 px: one bilinear sampling."""
-    n, side = len(x), x.shape[-1]
-    angle = torch.deg2rad(jitter * uniform(-8, 8))
-    scale = (1 + jitter * uniform(-0.07, 0.07)) * align.SIZE / side
-    mirror = torch.where(chance(0.5), -1.0, 1.0)
-    shift = jitter * torch.stack([uniform(-4, 4), uniform(-4, 4)], 1) * (2 / side)
-    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    theta = torch.stack([torch.stack([cos * mirror, -sin], 1), torch.stack([sin * mirror, cos], 1)], 1)
-    theta = torch.cat([theta, shift[:, :, None]], 2)
-    grid = F.affine_grid(theta, [n, 3, size, size], align_corners=False)
-    return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
-
-
-def _occlude(x, part, uniform):  # type: ignore[no-untyped-def]
+def _occlude(x: torch.Tensor, draws: Draws) -> torch.Tensor:
     """Cover a rectangle of some pictures (a hand, a scarf, dark glasses) with one grey level (Zhong et al. 2020)."""
-    size = x.shape[-1]
+    size, uniform = x.shape[-1], draws.uniform
     at = torch.arange(size, device=x.device)
-    inside = part[:, None, None]
+    inside = draws.chance(0.2)[:, None, None]
     for axis in (1, 2):
         start, length = uniform(0, 0.85) * size, uniform(0.15, 0.45) * size
         line = (at >= start[:, None]) & (at < (start + length)[:, None])

@@ -133,7 +133,7 @@ class Run:
     def _augmented(self, places: np.ndarray, step: int, side: int) -> torch.Tensor:
         drawn_from = [self.recipe.seed, self.recipe.earlier + step, 0xA06]
         seed = int(np.random.SeedSequence(drawn_from).generate_state(1, np.uint64)[0] >> 1)
-        x = augment(self._crops(places), torch.Generator().manual_seed(seed), side, self.recipe.jitter)
+        x = augment(self._crops(places), torch.Generator().manual_seed(seed), side, *self.recipe.variation(step))
         return x.to(memory_format=torch.channels_last)
 
     def _loss(self, embeddings: torch.Tensor, people: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
