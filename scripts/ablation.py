@@ -116,7 +116,10 @@ def main() -> None:
 
     for i in wanted:
         rung, model = rungs[i], options.out / f"rung-{i + 1:02d}.safetensors"
-        if not model.exists():
+        if model.exists():
+            if replace(Recipe.from_json(read_model(model).meta["recipe"]), steps=0) != rung.recipe:
+                parser.error(f"{model} was trained by another recipe than this rung's; delete it")
+        else:
             print(f"{i + 1}. {rung.name} …", flush=True)
             train(
                 rung.recipe, known, (choosing, calibrating), model, work=model.with_suffix(".train"),
