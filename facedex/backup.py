@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from facedex.engine import give_up_copy, mend_binding
 from facedex.errors import DataError, FacedexError, GalleryBusy, GalleryDamaged, GalleryError, GalleryNotFound
 from facedex.gallery import Gallery, make_private
 from facedex.lock import writing
-from facedex.modelfile import flush_folder, make_folder, read_graph
+from facedex.modelfile import flush_folder, make_folder, patiently, read_graph
 from facedex.records import State
 from facedex.store import BUSY_SECONDS, FILE, Store, is_there
 
@@ -65,8 +66,8 @@ def backup(folder: str | os.PathLike[str], file: str | os.PathLike[str], force: 
             "people": state.people, "faces": state.faces, "model": state.model,
             "files": {name: {"bytes": (work / name).stat().st_size, "sha256": _sha256(work / name)} for name in names},
         }  # fmt: skip
-        partial = work / "backup.tar"
-        with tarfile.open(partial, "w", format=tarfile.PAX_FORMAT) as tar:
+        packed = work / "backup.tar"
+        with tarfile.open(packed, "w", format=tarfile.PAX_FORMAT) as tar:
             text = json.dumps(facts, indent=1).encode()
             info = tarfile.TarInfo(LIST)
             info.size, info.mode = len(text), 0o600
@@ -76,9 +77,9 @@ def backup(folder: str | os.PathLike[str], file: str | os.PathLike[str], force: 
                 info.size, info.mode = (work / name).stat().st_size, 0o600
                 with open(work / name, "rb") as data:
                     tar.addfile(info, data)
-        partial.chmod(0o600)
-        _flush(partial)
-        os.replace(partial, target)
+        packed.chmod(0o600)
+        _flush(packed)
+        patiently(partial(os.replace, packed, target))
         flush_folder(target.parent)
     return target.stat().st_size
 
@@ -111,7 +112,7 @@ def restore(file: str | os.PathLike[str], folder: str | os.PathLike[str], force:
                 raise GalleryBusy(f"Somebody made a gallery in {folder} meanwhile; add --force to replace it")
             for path in modelcopy.files(work):
                 _flush(path)
-                os.replace(path, folder / path.name)
+                patiently(partial(os.replace, path, folder / path.name))
             flush_folder(folder)
             _replace_database(work / FILE, folder)
             with Store(folder) as store:
@@ -151,9 +152,9 @@ def _replace_database(new: Path, folder: Path) -> None:
         with suppress(sqlite3.Error), closing(sqlite3.connect(folder / FILE)) as old:
             old.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # if this is cut short, the log was not needed
         for end in ("-wal", "-shm"):
-            (folder / f"{FILE}{end}").unlink(missing_ok=True)
+            patiently(partial((folder / f"{FILE}{end}").unlink, missing_ok=True))
         _flush(new)
-        os.replace(new, folder / FILE)
+        patiently(partial(os.replace, new, folder / FILE))
         flush_folder(folder)
 
 

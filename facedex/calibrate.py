@@ -6,7 +6,7 @@ Fitted on people that were neither trained on nor used to choose the checkpoint.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -175,11 +175,19 @@ def fit(matrix: np.ndarray, people: np.ndarray, lengths: np.ndarray | None = Non
     return Calibration(slope, offset, scores, tuple(replicates), len(once), len(people), unclear)
 
 
-def with_tail_of(fitted: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """A calibration's metadata with the scores of another, the impostor tail among them: for people too few to show
-    one of their own.
+def with_tail_of(fitted: Calibration, other: Calibration, impostors: tuple[np.ndarray, np.ndarray]) -> Calibration:
+    """A calibration with the scores of another, the impostor tail among them: for people too few to show one of their
+    own. `impostors` are the logits (n,) of the same pairs of strangers by the other's model and by this one's: two
+    models may differ in where and how wide their logits lie, so the scores are moved by mean and standard deviation.
     """
-    return {**other, **{name: fitted[name] for name in ("slope", "offset", "unclear")}}
+    theirs, mine = impostors
+    factor = float(mine.std() / theirs.std()) if min(mine.std(), theirs.std()) > 1e-9 else 1.0
+    shift = float(mine.mean() - factor * theirs.mean())
+    return replace(
+        other, slope=fitted.slope, offset=fitted.offset, unclear=fitted.unclear,
+        scores=tuple(one.moved(factor, shift) for one in other.scores),
+        replicates=tuple(tuple(tail.moved(factor, shift) for tail in tails) for tails in other.replicates),
+    )  # fmt: skip
 
 
 def _check(prior: float) -> None:

@@ -167,9 +167,11 @@ def without_people(faces: Faces, names: Iterable[str]) -> Faces:
     return faces.select(np.flatnonzero([faces.names[p] not in gone for p in faces.people]))
 
 
-def split_people(faces: Faces, share: float, seed: int, least: int = 2, most: int = 400) -> tuple[Faces, Faces]:
+def split_people(faces: Faces, share: float, seed: int = 0, least: int = 2, most: int = 400) -> tuple[Faces, Faces]:
     """Two sets without a person in common, by person and never by photo: (the rest, `share` of the people).
 
+    The same people give the same sets. Training leaves `seed` as it is, whatever its own: who was kept apart from a
+    model is kept apart from what is trained on from it too.
     Only people with two photos or more are put into the second set, `least` to `most` of them: others have no
     genuine pair. Raises DataError when fewer than two such people would remain for the first.
     """

@@ -10,7 +10,7 @@ import re
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,10 @@ from facedex.store import BUSY_SECONDS, FILE, Store, is_there
 
 _PROBES = 100  # faces that are looked up through the index and exhaustively, at most
 _SCORED = 2_000_000  # pairs that this may cost
+_OWN = re.compile(
+    r"gallery\.db(-\w+)?|faces\.faiss|(manifest|engine)\.json|writer\.\w+|model-[0-9a-f]{16}\.\w+|\..+\.new"
+)
+_BLOCK = 20_000  # faces whose records are read together
 
 
 @dataclass(frozen=True)
@@ -89,9 +93,13 @@ class _Means:
 
 
 def _folder(folder: Path) -> Finding:
-    """Permissions, and files that do not belong to a gallery."""
+    """Permissions of what belongs to a gallery."""
     if os.name == "posix":
-        wide = [p for p in (folder, *folder.iterdir()) if stat.S_IMODE(p.stat().st_mode) & 0o077]
+        inside = list(folder.iterdir())
+        own = [path for path in inside if _OWN.fullmatch(path.name)]
+        if len(own) == len(inside):  # a folder that holds more may be shared on purpose
+            own.append(folder)
+        wide = [path for path in own if _is_wide(path)]
         for path in wide:
             try:
                 path.chmod(0o700 if path.is_dir() else 0o600)
@@ -103,6 +111,15 @@ def _folder(folder: Path) -> Finding:
             names = ", ".join(sorted(path.name for path in wide))
             return Finding("folder", "repaired", f"readable by the owner alone again: {names}")
     return Finding("folder", "sound", "private, nothing left of killed writers")
+
+
+def _is_wide(path: Path) -> bool:
+    """Whether others may open it. What is gone by now, as SQLite's files may be, nobody can; nor does a link say."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return not stat.S_ISLNK(status.st_mode) and bool(stat.S_IMODE(status.st_mode) & 0o077)
 
 
 def _database(folder: Path, means: _Means) -> Finding:
@@ -136,7 +153,9 @@ def _records(folder: Path, means: _Means) -> Finding:
     """Every face's checksum."""
     with Store(folder) as store:
         ids = [int(i) for i in store.owners()[0]]
-        damaged = _damaged(store, ids)
+        damaged = [
+            face for start in range(0, len(ids), _BLOCK) for face in _damaged(store, ids[start : start + _BLOCK])
+        ]
         if not damaged and store.count()[1] != len(ids):
             raise GalleryDamaged(f"{folder / FILE} holds {len(ids):,} faces and says {store.count()[1]:,}")
         if not damaged:
@@ -289,4 +308,9 @@ def _agrees(gallery: Gallery, probes: np.ndarray) -> bool:
 def _contents(folder: Path) -> dict[str, tuple[int, int]]:
     """Size and time of the projection's files."""
     files = {name: folder / name for name in (search.INDEX_FILE, search.MANIFEST_FILE)}
-    return {name: (p.stat().st_size, p.stat().st_mtime_ns) for name, p in files.items() if p.exists()}
+    found = {}
+    for name, path in files.items():
+        with suppress(OSError):
+            status = path.stat()
+            found[name] = status.st_size, status.st_mtime_ns
+    return found

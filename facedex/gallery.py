@@ -40,16 +40,18 @@ def _named(record: FaceRecord) -> FaceRecord:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder that is its owner's alone. Raises OSError."""
+    """Make a folder that is its owner's alone. One that holds something already stays as open as it is: a gallery's
+    files are their owner's by themselves. Raises OSError.
+    """
     make_folder(folder)
-    if os.name == "posix":
+    if os.name == "posix" and not any(folder.iterdir()):
         folder.chmod(0o700)
 
 
 class Gallery:
     """People enrolled in a folder. Safe for one writer and any number of readers, in any number of processes.
 
-    Use as a context manager, or call `close`.
+    Use as a context manager, or call `close`. Threads that look up at the same time need one each.
     """
 
     def __init__(

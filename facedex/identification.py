@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -151,6 +151,8 @@ def identify(
             # After the look-up, so that a gallery that another process enlarges meanwhile is counted whole.
             least = gallery.threshold(fpir) if threshold is None else threshold
             chosen = _choose(matches, least, allow_repeat)
+            if not allow_repeat:
+                matches = _given(matches, chosen)
             named = tuple(
                 _decided(one.face, quality, candidates, name, top, least, unclear)
                 for one, quality, candidates, name in zip(found.encoded, found.qualities, matches, chosen, strict=True)
@@ -185,6 +187,23 @@ def _choose(matches: list[list[Candidate]], threshold: float, allow_repeat: bool
     if allow_repeat:
         return [next(iter(options), None) for options in passing]
     return assign(passing)
+
+
+def _given(matches: list[list[Candidate]], chosen: list[str | None]) -> list[list[Candidate]]:
+    """Each face's candidates, given that the others have the names chosen for them: whoever is another face of the photo
+    is not this one, so P(i | not j) = P_i / (1 - P_j).
+    """
+    out = []
+    for at, candidates in enumerate(matches):
+        taken = {name for other, name in enumerate(chosen) if other != at and name is not None}
+        left = max(1e-12, 1 - sum(one.probability for one in candidates if one.name in taken))
+        out.append(
+            [
+                replace(one, probability=0.0 if one.name in taken else min(1.0, one.probability / left))
+                for one in candidates
+            ]
+        )
+    return out
 
 
 def _decided(

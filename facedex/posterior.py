@@ -28,6 +28,11 @@ class Scores:
     genuine_sd: float
     impostor: Tail
 
+    def moved(self, factor: float, shift: float) -> Scores:
+        """How factor * score + shift is distributed, factor > 0."""
+        mean, sd = factor * self.genuine_mean + shift, factor * self.genuine_sd
+        return Scores(self.photos, mean, sd, self.impostor.moved(factor, shift))
+
     def genuine_below(self, score: float) -> float:
         """The chance that a person's own face scores lower."""
         return 0.5 * math.erfc((self.genuine_mean - score) / (self.genuine_sd * math.sqrt(2)))

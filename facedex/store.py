@@ -137,13 +137,14 @@ class Store(Contents):
         """Note that a photo lies elsewhere now, and whose it is by its new place."""
         with self._change(rewrites=False):
             self._sound("face.id", photo.face)
+            former = self._owners([photo.face])
             self._db.execute("INSERT OR IGNORE INTO person (name) VALUES (?)", (name,))
             self._db.execute(
                 "UPDATE face SET source = ?, person = (SELECT id FROM person WHERE name = ?) WHERE id = ?",
                 (source, name, photo.face),
             )
             self._seal(photo.face)
-            self._db.execute("DELETE FROM person WHERE id NOT IN (SELECT person FROM face)")
+            self._forget_empty(former)
 
     # deleting
 
@@ -159,8 +160,10 @@ class Store(Contents):
     def remove_faces(self, faces: Iterable[int]) -> int:
         """Delete single faces, and people who have none left, in one transaction; returns how many faces went."""
         with self._change(rewrites=True):
+            faces = list(faces)
+            owners = self._owners(faces)
             gone = sum(self._db.execute("DELETE FROM face WHERE id = ?", (face,)).rowcount for face in faces)
-            self._db.execute("DELETE FROM person WHERE id NOT IN (SELECT person FROM face)")
+            self._forget_empty(owners)
         return gone
 
     @property
@@ -289,6 +292,17 @@ class Store(Contents):
 
     def _person(self, name: str) -> int:
         return self._find(name)[0]
+
+    def _owners(self, faces: Sequence[int]) -> set[int]:
+        """Whose these faces are."""
+        one = "SELECT person FROM face WHERE id = ?"
+        return {person for face in faces for (person,) in self._db.execute(one, (face,)).fetchall()}
+
+    def _forget_empty(self, people: Iterable[int]) -> None:
+        """Delete those of the people who have no face left."""
+        for person in people:
+            none = "DELETE FROM person WHERE id = ? AND NOT EXISTS (SELECT 1 FROM face WHERE person = ?)"
+            self._db.execute(none, (person, person))
 
     def _sound(self, column: str, value: int) -> None:
         """Raise GalleryDamaged for damage in these faces, which a new seal would hide for good."""

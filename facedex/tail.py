@@ -8,7 +8,7 @@ the probes share is the tail of the scores once these are taken out.
 from __future__ import annotations
 
 import math
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -97,6 +97,15 @@ class Tail:
         """Location and scale of probes by their two standard normal numbers."""
         along = self.correlation * u + np.sqrt(max(1 - self.correlation**2, 0.0)) * v
         return self.location + self.location_sd * u, self.scale * np.exp(self.scale_sd * along)
+
+    def moved(self, factor: float, shift: float) -> Tail:
+        """The tail of factor * score + shift, factor > 0."""
+        if not math.isinf(self.top):
+            return replace(self, location=self.location - math.log(factor), top=factor * self.top + shift)
+        return replace(
+            self, location=factor * self.location + shift, location_sd=factor * self.location_sd,
+            scale=factor * self.scale,
+        )  # fmt: skip
 
     def to_meta(self) -> list[float]:
         """The nine numbers in order, and `top` where it is finite."""

@@ -9,7 +9,7 @@ import faiss
 import numpy as np
 import pytest
 
-from facedex.calibrate import CONTENDERS, Calibration, Scores, fit
+from facedex.calibrate import CONTENDERS, Calibration, Scores, fit, with_tail_of
 from facedex.errors import DataError, ModelError
 from facedex.fitting import platt, sample
 from facedex.fusion import fuse
@@ -459,6 +459,26 @@ def test_pair_posterior_is_bayes_on_the_similarity():
 
 
 # in a model file
+
+
+@pytest.mark.parametrize("top", [math.inf, 9.0])
+def test_a_tail_taken_over_counts_in_the_new_heads_logits(top):
+    tail = (
+        replace(TAIL, top=top)
+        if math.isinf(top)
+        else replace(TAIL, location=-2.2, location_sd=0.05, scale=0.1, top=top)
+    )
+    other = replace(PLAIN, scores=(Scores(1, 5.0, 1.5, tail),), replicates=((tail,), (tail,)))
+    fitted = replace(PLAIN, slope=0.3, offset=-4.0, unclear=5.5)
+    theirs = np.random.default_rng(1).normal(-2, 1.3, 500)
+    moved = with_tail_of(fitted, other, (theirs, 2.5 * theirs + 4))
+    assert (moved.slope, moved.offset, moved.unclear) == (0.3, -4.0, 5.5)
+    for people in (1, 100):
+        assert moved.threshold(people, 0.01) == pytest.approx(2.5 * other.threshold(people, 0.01) + 4, abs=1e-4)
+        assert moved.threshold_error(people, 0.01) == pytest.approx(2.5 * other.threshold_error(people, 0.01), abs=1e-4)
+    scores, photos = np.array([4.0, 1.0]), np.array([1, 1])
+    before, after = other.posterior(scores, photos, 50, 0.5), moved.posterior(2.5 * scores + 4, photos, 50, 0.5)
+    np.testing.assert_allclose(after, before, atol=1e-3)
 
 
 def test_calibration_survives_json():

@@ -331,6 +331,8 @@ def test_verify_says_same_or_different(run, database, models):
         assert (found["logit"] >= found["threshold"]) is answer and found["fmr"] == 0.001
     assert "the same person" in run("verify", *pair, "-m", models["sure"]).out
     assert "different people" in run("verify", *pair, "-m", models["never"]).out
+    assert "probability" not in run("verify", *pair, "-m", models["sure"]).out
+    assert "where 0.1 % of pairs are" in run("verify", *pair, "-m", models["sure"], "--prior", "0.001").out
 
 
 def test_what_verify_cannot_use_is_one_line(run, database, tmp_path):

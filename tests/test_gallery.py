@@ -120,6 +120,17 @@ def test_folder_and_files_are_the_owners_alone(tmp_path, database):
             assert stat.S_IMODE(path.stat().st_mode) == 0o600, path.name
 
 
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+def test_a_folder_that_others_share_stays_shared(tmp_path):
+    (tmp_path / "g").mkdir(mode=0o755)
+    (tmp_path / "g" / "holiday.txt").write_text("ours")
+    (tmp_path / "g").chmod(0o755)
+    with Gallery(tmp_path / "g", create=True):
+        pass
+    assert stat.S_IMODE((tmp_path / "g").stat().st_mode) == 0o755
+    assert stat.S_IMODE((tmp_path / "g" / "gallery.db").stat().st_mode) == 0o600
+
+
 def test_a_gallery_keeps_its_model_when_facedex_ships_another(tmp_path):
     model = make_model(tmp_path / "m.safetensors", beta=7.5)
     gallery(tmp_path / "g", people(unit(3)), model).close()

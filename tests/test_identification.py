@@ -198,6 +198,13 @@ def test_who_is_named_is_the_first_of_the_candidates(drawn, tmp_path):
     for face in found.faces:
         assert (face.candidates[0].name, face.candidates[0].probability) == (face.name, face.probability)
         assert len(face.candidates) == 2
+    # Whoever is another face of the photo is not this one, and the others share what that one had.
+    (apart,) = identify(drawn, [tmp_path / "p.png"], threshold=-1e6, top=3, allow_repeat=True)
+    for face, before, other in zip(found.faces, apart.faces, reversed(names), strict=True):
+        was = {one.name: one.probability for one in before.candidates}
+        now = {one.name: one.probability for one in face.candidates}
+        assert now.get(other, 0) == 0
+        assert now[face.name] == pytest.approx(was[face.name] / (1 - was[other]), rel=1e-6)
 
 
 def test_an_unknown_says_what_is_wrong_with_the_face(drawn, tmp_path):

@@ -9,6 +9,7 @@ pytest.importorskip("onnx", reason="needs the extra train")
 
 from synthetic import write_pack  # noqa: E402
 
+from facedex.calibrate import Calibration  # noqa: E402
 from facedex.data import load_faces, split_people  # noqa: E402
 from facedex.encoder import open_encoder  # noqa: E402
 from facedex.errors import DataError  # noqa: E402
@@ -21,6 +22,20 @@ from facedex.training.tuning import Comparison, compare, tune  # noqa: E402
 def faces(tmp_path_factory):
     folder = tmp_path_factory.mktemp("people")
     return load_faces(write_pack(folder / "people.tar", 44, 3), folder / "cache", aligned=True)
+
+
+def test_who_is_kept_apart_does_not_depend_on_the_seed(faces, start, tmp_path, monkeypatch):
+    seen = []
+
+    def train(recipe, known, validation, *a, **k):
+        seen.append([part.keys for part in (known, *validation)])
+        return tuning_result(start)
+
+    monkeypatch.setattr(tuning, "train", train)
+    monkeypatch.setattr(tuning, "compare", lambda a, b, testing, seed: Comparison("TAR", 10, 0.5, 0.4, -0.2, 0.0))
+    for seed in (0, 1):
+        tune(start, faces, tmp_path / "m.safetensors", work=tmp_path / "work", seed=seed)
+    assert seen[0] == seen[1]
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +54,12 @@ def test_enough_people_tune_the_network_and_the_report_is_of_people_kept_out(fac
     crops = faces.crops112(slice(0, 30))
     a, b = (open_encoder(model).encode(crops)[0] for model in (start, written))
     assert float((a * b).sum(1).mean()) > 0.9, "it stays near what it was"
-    old, new = start.meta["calibration"], written.meta["calibration"]
-    ours = ("slope", "offset", "unclear")
-    assert old["unclear"] != new["unclear"]
-    assert {k: v for k, v in new.items() if k not in ours} == {k: v for k, v in old.items() if k not in ours}, (
-        "so few people bring no tail of their own"
-    )
+    old, new = (Calibration.from_meta(model.meta) for model in (start, written))
+    assert (new.people, new.faces) == (old.people, old.faces), "so few people bring no tail of their own"
+    assert old.unclear != new.unclear
+    before, after = old.scores[0].impostor, new.scores[0].impostor
+    assert (before.start, before.share, before.rate, before.bend) == (after.start, after.share, after.rate, after.bend)
+    assert (before.location, before.scale) != (after.location, after.scale), "but the scores are the new model's"
 
 
 def test_a_worse_network_is_not_written_unless_forced(faces, start, tmp_path, monkeypatch):

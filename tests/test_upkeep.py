@@ -422,6 +422,18 @@ def test_a_damaged_mark_is_dropped_without_a_trace_in_the_sums(crowd):
     assert set(states(folder).values()) == {"sound"}
 
 
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+def test_doctor_leaves_alone_what_is_not_the_gallerys(crowd, tmp_path):
+    folder, _ = crowd
+    (folder / "holiday.txt").write_text("mine")
+    (folder / "nowhere").symlink_to(tmp_path / "gone")
+    for path in (folder, folder / "holiday.txt", folder / FILE):
+        path.chmod(0o755)
+    found = {one.part: one for one in examine(folder)}
+    assert found["folder"].state == "repaired" and found["folder"].detail.endswith(": gallery.db")
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (folder, folder / "holiday.txt")] == [0o755] * 2
+
+
 def test_doctor_ends_a_deletion_that_was_cut_short(crowd):
     folder, _ = crowd
     gone = unit(40)[3].tobytes()

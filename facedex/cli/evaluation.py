@@ -126,6 +126,8 @@ def evaluate(
 
         page = write_report(report, data, images, aligned, listed_reports, reports, comparisons)
         say(f"{page} shows the worst errors as pictures: it is for whoever may see these photos, and no one else")
+    elif report:
+        say("no report: too few of the photos show a face for all of their pairs to be compared")
     if photos.failed:
         say(f"no face that could be used in {len(photos.failed)} photos"
             f"{', whose pairs count as different' if as_pairs else ', which are left out'}:")  # fmt: skip

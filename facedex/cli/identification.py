@@ -133,6 +133,10 @@ def verify(
     if as_json:
         print(render.json_line(render.verified(result)))
     else:
-        print(f"{'the same person' if result.same else 'different people'} (similarity {result.similarity:.1%}; "
-              f"decided so that {render.share(fmr)} of different pairs pass)")  # fmt: skip
+        answer = "the same person" if result.same else "different people"
+        given = (
+            "" if prior == 0.5 else f", probability {result.probability:.1%} where {render.share(prior)} of pairs are"
+        )
+        print(f"{answer} (similarity {result.similarity:.1%}{given}; decided so that {render.share(fmr)} of different "
+              "pairs pass)")  # fmt: skip
     raise typer.Exit(0 if result.same else 1)

@@ -145,8 +145,8 @@ class Job:
 
         known, held = self.people()
         if held is None:
-            known, held = split_people(known, 0.1, self.seed, least=2 * calibrate.LEAST_PEOPLE)
-        return known, *split_people(held, 0.5, self.seed, least=calibrate.LEAST_PEOPLE)
+            known, held = split_people(known, 0.1, least=2 * calibrate.LEAST_PEOPLE)
+        return known, *split_people(held, 0.5, least=calibrate.LEAST_PEOPLE)
 
 
 class Reader:

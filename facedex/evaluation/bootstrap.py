@@ -16,7 +16,7 @@ REPLICATES = 1000
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured value and what it came to in each replicate, `draws` (replicates,); `people` were drawn from."""
+    """A measured value and what it came to in each replicate, `draws` (replicates,); `people` had a part in it."""
 
     value: float
     draws: np.ndarray

@@ -33,8 +33,13 @@ _STYLE: Any = {
 }  # fmt: skip
 
 
+def has_rates(report: PeopleReport) -> bool:
+    """Whether there are impostor pairs enough for an ROC to say anything."""
+    return len(_measured(report).x) > 0
+
+
 def roc(reports: Sequence[PeopleReport]) -> str:
-    """TAR over FAR."""
+    """TAR over FAR, of reports that `has_rates`."""
     with _Plot("false accept rate (FMR)", "true accept rate") as plot:
         for at, one in enumerate(reports):
             _line(plot.axes, _measured(one), SERIES[at % len(SERIES)], one.model)
@@ -44,7 +49,7 @@ def roc(reports: Sequence[PeopleReport]) -> str:
 
 
 def det(reports: Sequence[PeopleReport]) -> str:
-    """FNMR over FMR, both as logarithms."""
+    """FNMR over FMR, both as logarithms, of reports that `has_rates`."""
     with _Plot("false match rate (FMR)", "false non-match rate (FNMR)") as plot:
         for at, one in enumerate(reports):
             line = _measured(one)

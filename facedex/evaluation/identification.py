@@ -85,7 +85,7 @@ def identification(
     hits = rank[probes, None] <= np.arange(1, min(_CMC, len(sizes)) + 1)
     found, spread = share(hits, people[probes], weights)
     figures.update(
-        {("rank", str(r)): Figure(float(found[r - 1]), spread[:, r - 1], len(sizes)) for r in RANKS if r <= len(found)}
+        {("rank", str(r)): Figure(float(found[r - 1]), spread[:, r - 1], len(paired)) for r in RANKS if r <= len(found)}
     )
     for fpir in FPIRS:
         figures["fnir", f"{fpir:g}"] = fnir_at_fpir(galleries[0], own, people, probes, weights, fpir)
@@ -178,11 +178,13 @@ def fnir_at_fpir(
     """
     values: list[np.ndarray] = []
     draws: list[np.ndarray] = []
+    looked_for = np.zeros(weights.shape[1], bool)
     for enrolled, best in zip(galleries.enrolled, galleries.best, strict=True):
         strangers = np.flatnonzero(~enrolled[people])
         mated = np.flatnonzero(enrolled[people] & probes)
         if fpir * len(strangers) < 1 or not len(mated):
             continue
+        looked_for[people[mated]] = True
         strangers = strangers[np.argsort(-best[strangers], kind="stable")]
         # The score by which each mated photo is found, if it is at all; and how many strangers' lie at or above.
         named = np.where(own[mated] > best[mated], own[mated], -np.inf)
@@ -202,7 +204,7 @@ def fnir_at_fpir(
             out.append(np.concatenate(parts))
     if not values:
         return Figure(float("nan"), np.empty(0))
-    return Figure(float(np.mean(values)), np.mean(draws, axis=0), weights.shape[1])
+    return Figure(float(np.mean(values)), np.mean(draws, axis=0), int(looked_for.sum()))
 
 
 def realised(
@@ -234,6 +236,6 @@ def realised(
             np.add.at(by_person.T, people, what.T.astype(np.float32))
             sums.append(((again.astype(np.float32) @ by_person) * weights).sum(1))
         with np.errstate(invalid="ignore"):
-            return Figure(float(events.sum() / trials.sum()), sums[0] / sums[1], weights.shape[1])
+            return Figure(float(events.sum() / trials.sum()), sums[0] / sums[1], len(np.unique(people[trials.any(0)])))
 
     return Realised(size, target, rate(alarms, ~enrolled), rate(missed, mated))

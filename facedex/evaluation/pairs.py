@@ -149,7 +149,7 @@ def report(
     if people is not None:
         weights = people_weights(int(people.max()) + 1, seed)
         draws = _draws(scores, same, correct, people, weights)
-        drawn_from = weights.shape[1]
+        drawn_from = len(np.unique(people[same, 0]))  # everybody of the genuine pairs, which all these figures rest on
         figures["accuracy", ""] = Figure(accuracy, draws["accuracy"] + accuracy - draws.pop("start"), drawn_from)
         for place, far in enumerate(FARS):
             figures["tar", f"{far:g}"] = Figure(tar[far], draws["tar"][:, place], drawn_from)

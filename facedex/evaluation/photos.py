@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -138,6 +139,10 @@ def encode(
     faces = data.Faces(np.empty((len(keys), 0)), np.arange(len(keys)), index.astype(np.int64), names.tolist(), keys)
     if corrections:
         faces = data.correct(faces, corrections)
+        if not len(faces):
+            raise DataError(
+                f"{corrections} leaves out every photo; leave out --corrections, or give those of this data"
+            )
     order = np.argsort(faces.people, kind="stable")
     chosen = faces.rows[order]
     return Photos(
@@ -146,13 +151,16 @@ def encode(
 
 
 def crops_of(photos: Iterable[NamedPhoto], wanted: set[str], take: Take) -> dict[str, np.ndarray]:
-    """The crops of a few photos, by key, made again: keeping them all would take as much memory as the photos."""
+    """The crops of a few photos, by key, made again: keeping them all would take as much memory as the photos. Of two
+    photos of one key the first that can be used counts.
+    """
     found: dict[str, np.ndarray] = {}
     for photo in photos:
         if photo.key in wanted and photo.key not in found:
             content = _content(photo)
             if not isinstance(content, PhotoError):
-                found[photo.key] = take(content, photo.path)
+                with suppress(PhotoError):
+                    found[photo.key] = take(content, photo.path)
     return found
 
 

@@ -25,7 +25,7 @@ from facedex.evaluation.comparison import Comparison
 from facedex.evaluation.pairs import PairsReport
 from facedex.evaluation.people import Mistake, PeopleReport
 from facedex.evaluation.photos import crops_of, listed_photos, middle, taker
-from facedex.evaluation.verification import Key
+from facedex.evaluation.verification import LEAST, Key
 from facedex.modelfile import replace_file
 from facedex.people import open_people
 
@@ -102,8 +102,13 @@ def _page(
             "One face against one",
             "How many pairs of one person are recognised, at each rate of false matches. Bands and brackets hold 95 %, by "
             "drawing people again.",
-            _plot("ROC", charts.roc(reports)),
-            _plot("DET", charts.det(reports), "The dot is the equal error rate."),
+            *(
+                [_plot("ROC", charts.roc(reports)),
+                 _plot("DET", charts.det(reports), "The dot is the equal error rate.")]
+                if all(map(charts.has_rates, reports)) else
+                [f"<p class=note>Too few pairs of two people for an ROC: {first.impostors:,}, where a rate is told from "
+                 f"{LEAST} false matches on.</p>"]
+            ),
             *(_plot(f"Scores{_of(one, reports)}", charts.scores(one)) for one in reports),
             *(
                 [_plot("Calibration", charts.reliability(reports),

@@ -61,7 +61,7 @@ def pairs_json(found: PairsReport) -> dict[str, Any]:
     if found.figures:
         out["ci"] = _nested({key: _interval(figure) for key, figure in found.figures.items()})
     if found.every:
-        out["every_pair"] = _figures(found.every)
+        out["every_pair"] = {**_figures(found.every), **_realised(found.every)}
     return out
 
 
@@ -70,13 +70,8 @@ def people_json(found: PeopleReport) -> dict[str, Any]:
     out = {
         "protocol": "people", "model": found.model, "people": found.people, "photos": found.photos,
         **_figures(found), "failed": [{"photo": key, "reason": reason} for key, reason in found.failed],
+        **_realised(found),
     }  # fmt: skip
-    if found.identification:
-        out["realised_fpir"] = [
-            {"enrolled": one.enrolled, "target": one.target, "fpir": _number(one.fpir.value),
-             "fpir_ci": _interval(one.fpir), "fnir": _number(one.fnir.value), "fnir_ci": _interval(one.fnir)}
-            for one in found.identification.realised
-        ]  # fmt: skip
     return out
 
 
@@ -188,6 +183,18 @@ def _figures(found: PeopleReport) -> dict[str, Any]:
         **_nested({key: _number(figure.value) for key, figure in found.figures.items()}),
         "ci": _nested({key: _interval(figure) for key, figure in found.figures.items()}),
     }  # fmt: skip
+
+
+def _realised(found: PeopleReport) -> dict[str, Any]:
+    """The thresholds that the model sets itself, where strangers met them."""
+    if not found.identification:
+        return {}
+    rows = [
+        {"enrolled": one.enrolled, "target": one.target, "fpir": _number(one.fpir.value),
+         "fpir_ci": _interval(one.fpir), "fnir": _number(one.fnir.value), "fnir_ci": _interval(one.fnir)}
+        for one in found.identification.realised
+    ]  # fmt: skip
+    return {"realised_fpir": rows}
 
 
 def _nested(values: dict[Key, Any]) -> dict[str, Any]:

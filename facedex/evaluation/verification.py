@@ -135,7 +135,7 @@ def verification(
     for key, drawn in draws.items():
         draws[key] = np.clip(drawn + (exact[key] - start[key]), 0, 1)
     supported = [far * pairs.impostors >= LEAST for far in fars]
-    return collect(exact, draws, fars, supported, weights.shape[1])
+    return collect(exact, draws, fars, supported, len(np.unique(person[pairs.genuine.i])))
 
 
 def replicates(
@@ -159,7 +159,9 @@ def collect(
     supported: list[bool],
     people: int,
 ) -> Verification:
-    """Figures and curves of a sample's own result and its replicates'. A FAR that is not supported gives nan."""
+    """Figures and curves of a sample's own result and its replicates'; `people` have genuine pairs. A FAR that is not
+    supported gives nan.
+    """
     figures: dict[Key, Figure] = {}
     for at, far in enumerate(fars):
         value = float(exact["tar"][at]) if supported[at] else float("nan")

@@ -101,9 +101,9 @@ def tune(
         return _calibrate_only(start, faces, output, seed, force)
     known = faces
     if held is None:
-        known, held = split_people(faces, 0.45, seed, least=3 * calibrate.LEAST_PEOPLE, most=600)
-    testing, held = split_people(held, 2 / 3, seed + 1, least=2 * calibrate.LEAST_PEOPLE)
-    choosing, calibrating = split_people(held, 0.5, seed, least=calibrate.LEAST_PEOPLE)
+        known, held = split_people(faces, 0.45, least=3 * calibrate.LEAST_PEOPLE, most=600)
+    testing, held = split_people(held, 2 / 3, least=2 * calibrate.LEAST_PEOPLE)
+    choosing, calibrating = split_people(held, 0.5, least=calibrate.LEAST_PEOPLE)
     recipe = replace(TUNE, seed=seed, steps=steps, rate=rate, sizes=((0.0, start.size),))
     if not recipe.steps:  # twenty passes and no more: what few people say is soon learnt
         recipe = replace(recipe, most_steps=max(40, 20 * len(known) // (recipe.people * recipe.photos)))
@@ -119,11 +119,19 @@ def tune(
         return Tuned("network", None, comparison)
     meta: dict[str, Any] = {**result.model.meta}
     if len(calibrating.names) < TAIL_PEOPLE:
-        meta["calibration"] = calibrate.with_tail_of(meta["calibration"], start.meta["calibration"])
+        ours, theirs = (calibrate.Calibration.from_meta(file.meta) for file in (result.model, start))
+        strangers = _impostors(start, calibrating), _impostors(result.model, calibrating)
+        meta["calibration"] = calibrate.with_tail_of(ours, theirs, strangers).to_meta()
     meta["tuned"] = {"people": len(known.names), "photos": len(known), **_facts(comparison)}
     written = ModelFile(result.model.tensors, meta)
     written.save(output, read_graph(result.model))
     return Tuned("network", written, comparison)
+
+
+def _impostors(model: ModelFile, faces: Faces) -> np.ndarray:
+    """Logits (n,) of all pairs of two people."""
+    faces, network = faces.select(sample(faces.people)), from_file(model)
+    return metrics.pair_scores(head_matrix(network, network.embed_crops(faces.crops112())), faces.people)[1]
 
 
 def _calibrate_only(start: ModelFile, faces: Faces, output: Path, seed: int, force: bool) -> Tuned:
