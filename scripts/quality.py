@@ -6,7 +6,8 @@ FOLDER holds NAME/*.jpg, photos and not aligned faces. Prints error-versus-disca
 threshold is the one that 0.1 % of different pairs pass, then the worst faces by each measure are set aside, a pair by the
 worse of its two, and the FNMR of what is left is shown; a good measure makes it fall fast. Then photos are shrunk, and
 blurred, so that a face is so many pixels wide, and the FNMR is that of the changed against the unchanged photo of another
-occasion: the limits that facedex.quality warns at come from there.
+occasion, a face that is not found counting as missed: the limits that facedex.quality warns at come from there. Intervals
+(95 %) by drawing people again.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from rich.table import Table
 from facedex import align, images
 from facedex.calibrate import Calibration
 from facedex.errors import PhotoError
+from facedex.evaluation.bootstrap import people_weights
 from facedex.evaluation.metrics import threshold_at_fmr
 from facedex.evaluation.photos import central
 from facedex.faces import FaceReader
@@ -38,6 +40,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--most", type=int, default=1000, help="people to look at")
+    parser.add_argument("--pairs", type=int, default=150, help="that are shrunk and blurred")
     options = parser.parse_args()
     model = read_model(options.model or shipped_model())
     head, reader = Head.from_file(model), FaceReader(model)
@@ -76,12 +79,14 @@ def main() -> None:
     print(f"facedex warns of {warned.mean():.1%} of the faces; FNMR of pairs with such a face "
           f"{missed[told].mean() if told.any() else float('nan'):.1%}, of the others {missed[~told].mean():.1%}")  # fmt: skip
 
-    pairs = np.random.default_rng(0).permutation(len(a))[:150]
+    pairs = np.random.default_rng(0).permutation(len(a))[: options.pairs]
     degraded = Table("the face in one photo is", "found", "FNMR", "sharpness (median)", "warned of")
+    degraded.add_row("as it is", "100%", spread(missed[pairs], owner[a[pairs]]), f"{np.median(table[a[pairs], 1]):.4f}",
+                     f"{table[a[pairs], 5].mean():.0%}")  # fmt: skip
     for kind, amounts in (("px wide", (96, 64, 48, 32, 24, 16)), ("px of blur at 100 px", (1, 2, 3, 4, 6))):
         for amount in amounts:
-            scores, notes = [], []
-            for at in pairs:
+            scores, notes = np.full(len(pairs), -np.inf), []
+            for number, at in enumerate(pairs):
                 pixels = _pixels(photos[a[at]])
                 width = table[a[at], 0]
                 if kind == "px wide":
@@ -91,12 +96,19 @@ def main() -> None:
                     pixels = cv2.GaussianBlur(pixels, (0, 0), amount * width / 100)
                 found = _read(reader, pixels, unclear)
                 if found is not None:
-                    scores.append(float(head.logits(found[0], whole[b[at]])))
+                    scores[number] = float(head.logits(found[0], whole[b[at]]))
                     notes.append(found[1])
             rates = np.array(notes)
-            degraded.add_row(f"{amount} {kind}", f"{len(scores) / len(pairs):.0%}", f"{np.mean(np.array(scores) < threshold):.1%}",
-                             f"{np.median(rates[:, 1]):.4f}", f"{np.mean(rates[:, 5]):.0%}")  # fmt: skip
+            degraded.add_row(f"{amount} {kind}", f"{len(notes) / len(pairs):.0%}", spread(scores < threshold, owner[a[pairs]]),
+                             *((f"{np.median(rates[:, 1]):.4f}", f"{np.mean(rates[:, 5]):.0%}") if notes else ("", "")))  # fmt: skip
     console.print(degraded)
+
+
+def spread(missed: np.ndarray, owner: np.ndarray) -> str:
+    """The share missed of pairs (n,) with its 95 % interval, drawing their people (n,) again."""
+    weights = people_weights(int(owner.max()) + 1, 0)[:, owner]
+    low, high = np.nanquantile((weights @ missed) / np.maximum(weights.sum(1), 1e-9), [0.025, 0.975])
+    return f"{missed.mean():.1%} ({low:.1%} to {high:.1%})"
 
 
 def _pixels(path: Path) -> np.ndarray:

@@ -125,6 +125,22 @@ def test_tables_name_every_figure(run, pack, other):
         assert part in done.out
 
 
+def test_two_people_are_enough_for_a_page(run, tmp_path):
+    pytest.importorskip("matplotlib", reason="needs the extra report")
+    two = write_pack(tmp_path / "two.tar", 2, 2)
+    done = run(two, "--aligned", "--report", tmp_path / "report")
+    assert done.code == 0, done.err
+    page = (tmp_path / "report" / "report.html").read_text("utf-8")
+    assert "Too few pairs of two people for an ROC: 4" in page and "Worst errors" in page
+
+
+def test_corrections_that_leave_nobody_are_one_line(run, pack, tmp_path):
+    with tarfile.open(pack) as tar:
+        names = {name.partition("/")[0] for name in tar.getnames()}
+    (tmp_path / "c.csv").write_text("key,person\n" + "".join(f"{name},\n" for name in sorted(names)))
+    one_line(run(pack, "--aligned", "--corrections", tmp_path / "c.csv"), "leaves out every photo")
+
+
 def test_pairs_of_two_models_have_mcnemars_p_and_every_pair(run, other, tmp_path):
     for seed in range(10):
         for number, side in ((1, 240), (2, 200)):

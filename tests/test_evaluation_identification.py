@@ -124,7 +124,8 @@ def test_fnir_at_fpir(vectors, fpir):
             values.append(np.mean(np.array(mated) <= min(allowed)))
         return np.mean(values)
 
-    found = many.fnir_at_fpir(many._Galleries(enrolled, best), own, PEOPLE, probes, weights, fpir)
+    galleries = many._Galleries(enrolled, best, np.zeros(best.shape, int))
+    found = many.fnir_at_fpir(galleries, own, PEOPLE, probes, weights, fpir)
     assert found.value == pytest.approx(longhand(np.ones(16)))
     assert found.draws == pytest.approx([longhand(weight) for weight in weights])
 
@@ -142,16 +143,15 @@ def test_realised_rates_at_the_models_own_threshold(vectors):
         row[rng.choice(16, 8, replace=False)] = True
     best = np.stack([gallery_of(vectors, row) for row in enrolled])
     probes = np.isin(np.arange(len(PEOPLE)), PROBES)
+    whose = np.array(
+        [
+            [max((scores[i, p], p) for p in np.flatnonzero(row) if p != PEOPLE[i])[1] for i in range(len(PEOPLE))]
+            for row in enrolled
+        ]
+    )
+    weights = people_weights(16, 0, 200)
     got = many.realised(
-        many._Galleries(enrolled, best),
-        own,
-        PEOPLE,
-        probes,
-        people_weights(16, 0, 200),
-        CALIBRATED.calibration,
-        8,
-        0.3,
-        rng,
+        many._Galleries(enrolled, best, whose), own, PEOPLE, probes, weights, CALIBRATED.calibration, 8, 0.3
     )
     threshold = CALIBRATED.calibration.threshold(8, 0.3)
     alarms = [
@@ -163,6 +163,15 @@ def test_realised_rates_at_the_models_own_threshold(vectors):
     assert got.enrolled == 8 and got.target == 0.3
     assert got.fpir.value == pytest.approx(np.mean(alarms)) and 0 < got.fpir.value < 1
     assert got.fnir.value == pytest.approx(np.mean(missed)) and 0 < got.fnir.value < 1
+    for weight, drawn in list(zip(weights, got.fpir.draws, strict=True))[
+        :20
+    ]:  # as strangers, and as whom they seem to be
+        events = trials = 0.0
+        for g, i in itertools.product(range(5), range(len(PEOPLE))):
+            if not enrolled[g, PEOPLE[i]]:
+                trials += weight[PEOPLE[i]]
+                events += (best[g, i] >= threshold) * weight[PEOPLE[i]] * weight[whose[g, i]]
+        assert drawn == pytest.approx(events / trials)
     low, high = got.fpir.interval
     assert low <= got.fpir.value <= high and high - low > 0.01
 

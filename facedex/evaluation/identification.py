@@ -47,11 +47,12 @@ class Identification:
 @dataclass(frozen=True)
 class _Galleries:
     """Photos against random galleries of one size: `enrolled` (splits, people) bool, `best` (splits, photos) the
-    highest score of anybody enrolled but the person shown.
+    highest score of anybody enrolled but the person shown, and `whose` (splits, photos) it is.
     """
 
     enrolled: np.ndarray
     best: np.ndarray
+    whose: np.ndarray
 
 
 def identification(
@@ -95,7 +96,7 @@ def identification(
         Curve.of(np.arange(1, len(found) + 1), found, spread),
         Curve.of(at, np.array([one.value for one in ways.values()]), np.stack([one.draws for one in ways.values()], 1)),
         [
-            realised(gallery, own, people, probes, weights, matcher.calibration, size, fpir, rng)
+            realised(gallery, own, people, probes, weights, matcher.calibration, size, fpir)
             for size, gallery in zip(fitting, galleries[1:], strict=True)
             for fpir in FPIRS
             if matcher.calibration
@@ -111,6 +112,7 @@ def _against(
     """
     own, rank = np.empty(len(people), np.float32), np.empty(len(people), np.int64)
     best = [np.empty((len(rows), len(people)), np.float32) for rows in drawn]
+    whose = [np.empty((len(rows), len(people)), np.int32) for rows in drawn]
     columns = [[np.flatnonzero(split) for split in rows] for rows in drawn]
     for start in range(0, len(people), _ROWS):
         part = slice(start, start + _ROWS)
@@ -119,10 +121,12 @@ def _against(
         own[part] = scores[at]
         scores[at] = -np.inf
         rank[part] = 1 + (scores >= own[part, None]).sum(1)  # a tie counts against
-        for out, lists in zip(best, columns, strict=True):
+        for out, who, lists in zip(best, whose, columns, strict=True):
             for split, chosen in enumerate(lists):
-                out[split, part] = scores[:, chosen].max(1)
-    return own, rank, [_Galleries(rows, out) for rows, out in zip(drawn, best, strict=True)]
+                among = scores[:, chosen]
+                highest = among.argmax(1)
+                out[split, part], who[split, part] = among[at[0], highest], chosen[highest]
+    return own, rank, [_Galleries(*each) for each in zip(drawn, best, whose, strict=True)]
 
 
 def nway(
@@ -216,26 +220,34 @@ def realised(
     calibration: Calibration | None,
     size: int,
     target: float,
-    rng: np.random.Generator,
 ) -> Realised:
-    """FPIR and FNIR at the calibration's threshold for `size` enrolled people. Replicates draw galleries too."""
+    """FPIR and FNIR at the calibration's threshold for `size` enrolled people. Replicates draw people again, as
+    strangers and as whom these are taken for together (pigeonhole bootstrap, Owen 2007).
+    """
     assert calibration is not None
     threshold = calibration.threshold(size, target)
     enrolled = galleries.enrolled[:, people]  # (splits, photos)
     alarms = (galleries.best >= threshold) & ~enrolled
     mated = enrolled & probes
     missed = mated & ~((own >= threshold) & (own > galleries.best))
-    again = rng.multinomial(len(enrolled), np.full(len(enrolled), 1 / len(enrolled)), size=len(weights))
 
-    def rate(events: np.ndarray, trials: np.ndarray) -> Figure:
+    def rate(events: np.ndarray, trials: np.ndarray, blamed: np.ndarray | None) -> Figure:
         if not trials.any():
             return Figure(float("nan"), np.empty(0))
-        sums = []
-        for what in (events, trials):
-            by_person = np.zeros((len(what), weights.shape[1]), np.float32)
-            np.add.at(by_person.T, people, what.T.astype(np.float32))
-            sums.append(((again.astype(np.float32) @ by_person) * weights).sum(1))
+        split, photo = np.nonzero(events)
+        pairs, times = np.unique(
+            np.stack([people[photo], people[photo] if blamed is None else blamed[split, photo]]),
+            axis=1,
+            return_counts=True,
+        )
+        sums = np.zeros(len(weights))
+        for start in range(0, pairs.shape[1], _ROWS):
+            one, other = pairs[:, start : start + _ROWS]
+            both = weights[:, one] if blamed is None else weights[:, one] * weights[:, other]
+            sums += both @ times[start : start + _ROWS]
+        tried = np.bincount(people, trials.sum(0), minlength=weights.shape[1])
         with np.errstate(invalid="ignore"):
-            return Figure(float(events.sum() / trials.sum()), sums[0] / sums[1], len(np.unique(people[trials.any(0)])))
+            draws = sums / (weights @ tried)
+        return Figure(float(events.sum() / trials.sum()), draws, len(np.unique(people[trials.any(0)])))
 
-    return Realised(size, target, rate(alarms, ~enrolled), rate(missed, mated))
+    return Realised(size, target, rate(alarms, ~enrolled, galleries.whose), rate(missed, mated, None))
