@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facedex import modelcopy, relocation
+from facedex import modelcopy, relocation, search
 from facedex.batch import Enrolled, Enrolling, vanished
 from facedex.calibrate import CONTENDERS, Calibration
 from facedex.detect import FaceDetector
@@ -309,6 +309,14 @@ class Gallery:
     def remote(self) -> Remote | None:
         """The engine that holds the index; None where that is in the gallery's folder. Raises EngineError."""
         return self._lookup.remote()
+
+    def coverage(self) -> tuple[float, float] | None:
+        """The share of the nearest five that an approximate index was asked to find, and that it finds, as measured;
+        None for an exact one. Raises EngineError.
+        """
+        remote = self.remote()
+        told = search.stored_parameters(self.folder) if remote is None else remote.tuned()
+        return (told["coverage"], told["measured"]) if "measured" in told else None
 
     # files
 

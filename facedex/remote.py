@@ -136,6 +136,11 @@ class Remote:
                 raise Outdated
         return RemoteProjection(self._engine, summary, self._store, self._head, state), state
 
+    def tuned(self) -> dict[str, Any]:
+        """How the search was tuned, and what was measured; {} where the engine holds nothing yet. Raises EngineError."""
+        summary = self._engine.summary()
+        return summary.tuned if summary else {}
+
     def update(self, grow: bool = False) -> None:
         """Make the engine hold the gallery's present faces; whoever calls holds the writer's place.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,9 @@ from typing import Any
 import numpy as np
 
 from facedex.codes import INDEXES, Bytes, Flat, Found
+from facedex.errors import GalleryDamaged
 from facedex.head import Head
+from facedex.lock import HOLDER_FILE
 from facedex.modelfile import patiently, replace_file
 from facedex.records import State
 from facedex.schema import MODULUS
@@ -31,6 +34,9 @@ KINDS = ("auto", *INDEXES)
 COVERAGE = 0.999  # of the nearest five, where the index is approximate
 
 _SIZES = ((20_000, "flat"), (300_000, "bytes"))  # faces up to which a kind is the best; beyond, half-bytes
+# The two files are exchanged one after the other: who looks in between, while somebody writes, finds what does not fit, but
+# not for long.
+_LOOKS, _PAUSE = 4, 0.05
 _TAIL = 5000  # faces beside the index, or a tenth of it where that is less, but not below a thousand
 
 
@@ -121,9 +127,7 @@ def build(
     chosen = next((name for size, name in _SIZES if state.faces <= size), "halfbytes") if automatic else kind
     made = _reused(store, state, head, old, chosen) if old is not None else None
     if made is None:
-        blocks = list(store.blocks())
-        ids, marks = (_joined([getattr(block, name) for block in blocks]) for name in ("ids", "marks"))
-        z = np.concatenate([_projected(head, b.vectors) for b in blocks] or [np.empty((0, state.dim), np.float32)])
+        ids, marks, z = _everybody(store, state, head)
         if chosen == "halfbytes" and len(z) < 1000:
             chosen = "bytes"  # too few to learn a code book from
         if chosen == "bytes" and not len(z):
@@ -158,25 +162,27 @@ def load(folder: Path, store: Store, state: State, head: Head, head_fingerprint:
 
 def read(folder: Path, state: State, head_fingerprint: str) -> Projection | None:
     """The stored projection of this model and head, whole, of whatever state; None when there is none."""
-    for _ in range(3):  # the two files may be exchanged between the reading of one and the other
+    for number in range(_LOOKS):
         manifest = read_manifest(folder)
         if manifest is None or (manifest.model, manifest.head) != (state.model, head_fingerprint):
             return None
         try:
-            data = (folder / INDEX_FILE).read_bytes()
+            data = patiently((folder / INDEX_FILE).read_bytes)
             if hashlib.sha256(data).hexdigest() == manifest.sha256:
                 return _restored(data, manifest, state.dim)
         except (OSError, ValueError, TypeError, KeyError, IndexError, OverflowError, RuntimeError):
             pass  # what is not as the manifest says; RuntimeError: FAISS's
         if read_manifest(folder) == manifest:
-            return None
+            if number + 1 == _LOOKS or not (folder / HOLDER_FILE).exists():
+                break
+            time.sleep(_PAUSE)
     return None
 
 
 def read_manifest(folder: Path) -> Manifest | None:
     """The manifest, if it is whole and of this format."""
     try:
-        manifest = Manifest(**json.loads((folder / MANIFEST_FILE).read_text("utf-8")))
+        manifest = Manifest(**json.loads(patiently((folder / MANIFEST_FILE).read_bytes)))
         return manifest if manifest.format == FORMAT and manifest.sealed() == manifest else None
     except (OSError, ValueError, TypeError, RecursionError):
         return None
@@ -203,8 +209,13 @@ def stored_kind(folder: Path) -> str:
 
 def stored_coverage(folder: Path) -> float:
     """The coverage an approximate index was asked for."""
+    return float(stored_parameters(folder).get("coverage", COVERAGE))
+
+
+def stored_parameters(folder: Path) -> dict[str, Any]:
+    """What the stored index was made with, and for an approximate one what was measured; {} where there is none."""
     manifest = read_manifest(folder)
-    return float(manifest.parameters.get("coverage", COVERAGE)) if manifest else COVERAGE
+    return manifest.parameters if manifest else {}
 
 
 def index_dim(index: Any) -> int:
@@ -238,6 +249,21 @@ def _reused(
     return index, ids, marks
 
 
+def _everybody(store: Store, state: State, head: Head) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ids (n,), marks (n,) and projected vectors (n, dim) of all faces, put in their places block by block: of a million
+    there should not be two copies.
+    """
+    ids, marks = np.empty(state.faces, np.int64), np.empty(state.faces, np.int64)
+    z, n = np.empty((state.faces, state.dim), np.float32), 0
+    for block in store.blocks():
+        end = n + len(block.ids)
+        if end > state.faces:
+            raise GalleryDamaged(f"{store.path} holds more faces than it says; run `facedex doctor`")
+        ids[n:end], marks[n:end], z[n:end] = block.ids, block.marks, _projected(head, block.vectors)
+        n = end
+    return ids[:n], marks[:n], z[:n]
+
+
 def _restored(data: bytes, manifest: Manifest, dim: int) -> Projection | None:
     arrays, at = {}, 0
     for name, dtype, shape in manifest.arrays:
@@ -262,7 +288,3 @@ def _projected(head: Head, vectors: np.ndarray) -> np.ndarray:
 def _sum(marks: np.ndarray) -> int:
     """Modulo 2^48; that 64 bits run over does not matter."""
     return int(marks.astype(np.uint64).sum(dtype=np.uint64)) % MODULUS
-
-
-def _joined(parts: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate(parts) if parts else np.empty(0, np.int64)

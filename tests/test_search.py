@@ -405,6 +405,31 @@ def test_an_index_exchanged_while_it_is_read_is_read_again(two_galleries, tmp_pa
         assert search.read(folder, store.state, head_id).manifest == new.manifest
 
 
+def test_who_looks_while_the_two_files_are_exchanged_waits_and_builds_nothing(store, monkeypatch):
+    folder, head = store.path.parent, uneven_head()
+    store.add(people(unit(30)))
+    built(store, head)
+    store.add(people(unit(20, seed=1), "later"))
+    projection, data = search.build(store, store.state, head, "head")
+    (folder / search.INDEX_FILE).write_bytes(data)  # the writer is between its two renames
+    (folder / "writer.txt").write_text("somebody")
+    slept = []
+
+    def writer_goes_on(seconds):
+        slept.append(seconds)
+        search.save(folder, projection, data)
+
+    monkeypatch.setattr(search.time, "sleep", writer_goes_on)
+    found = search.read(folder, store.state, "head")
+    assert found is not None and len(found) == 50 and len(slept) == 1
+    (folder / search.INDEX_FILE).write_bytes(data[:-1])
+    monkeypatch.setattr(search.time, "sleep", slept.append)
+    assert search.read(folder, store.state, "head") is None and len(slept) > 2 and sum(slept) < 1
+    (folder / "writer.txt").unlink()
+    slept.clear()
+    assert search.read(folder, store.state, "head") is None and not slept, "nobody writes: no use in waiting"
+
+
 # approximation
 
 
@@ -430,6 +455,7 @@ def test_the_coverage_asked_for_is_measured_and_met(clustered):
     opened, vectors = clustered
     told = manifest_of(opened)["parameters"]
     assert told["coverage"] == 0.99 <= told["measured"] <= 1 and told["probes"] == 400
+    assert opened.coverage() == (0.99, told["measured"])
     found = wanted = 0
     for number in range(0, 3000, 20):
         probe = near(vectors[number], number, 0.5)

@@ -434,6 +434,17 @@ def test_doctor_leaves_alone_what_is_not_the_gallerys(crowd, tmp_path):
     assert [stat.S_IMODE(path.stat().st_mode) for path in (folder, folder / "holiday.txt")] == [0o755] * 2
 
 
+def test_doctor_reads_a_large_gallery_block_by_block(crowd, monkeypatch):
+    folder, _ = crowd
+    monkeypatch.setattr(doctor_module, "_BLOCK", 7)
+    asked, read = [], Store.vectors
+    monkeypatch.setattr(Store, "vectors", lambda self, ids: asked.append(len(ids)) or read(self, ids))
+    assert states(folder)["records"] == "sound" and max(asked[:6]) == 7 and sum(asked[:6]) == 40
+    alter(folder, "UPDATE face SET quality = quality + 1 WHERE id IN (3, 31)")
+    found = {one.part: one for one in examine(folder)}
+    assert found["records"].state == "broken" and found["records"].detail.startswith("2 damaged")
+
+
 def test_doctor_ends_a_deletion_that_was_cut_short(crowd):
     folder, _ = crowd
     gone = unit(40)[3].tobytes()

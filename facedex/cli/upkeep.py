@@ -30,10 +30,11 @@ def reindex(
 
     with Gallery(gallery, model, rebind=True) as known:
         lost = known.reindex(model, kind, device, coverage, index)
-        faces = known.faces
+        faces, found = known.faces, known.coverage()
     for photo in lost:
         say(f"dropped, the photo is gone or has changed: {photo}")
-    say(f"{gallery}: {faces:,} faces indexed")
+    measured = "" if found is None else f"; {found[1]:.2%} of the nearest five are found, asked for were {found[0]:g}"
+    say(f"{gallery}: {faces:,} faces indexed{measured}")
     raise typer.Exit(1 if lost else 0)
 
 
