@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from facedex import modelcopy, search
+from facedex.database import connect
 from facedex.engine import mend_binding, read_binding
 from facedex.errors import (
     EngineAway,
@@ -133,9 +134,8 @@ def _database(folder: Path, means: _Means) -> Finding:
     with Store(folder) as store:  # says what is no gallery, or a newer one's
         state = store.state
     path = folder / FILE
-    mode = "rw" if means.write else "ro&immutable=1"
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=BUSY_SECONDS)) as db:
+        with closing(connect(path, BUSY_SECONDS)[0]) as db:
             found = faults(db)
             if found and means.write:
                 with writing(folder, BUSY_SECONDS):

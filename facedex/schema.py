@@ -80,7 +80,10 @@ def migrate(db: sqlite3.Connection) -> None:
                 db.execute(f"ALTER TABLE gallery ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
             db.execute("ALTER TABLE face ADD COLUMN mark INTEGER NOT NULL DEFAULT 0")
             digest = 0
-            for face, vector in db.execute("SELECT id, vector FROM face").fetchall():
+            for (face,) in db.execute(
+                "SELECT id FROM face"
+            ).fetchall():  # one vector at a time: a million fill the memory
+                (vector,) = db.execute("SELECT vector FROM face WHERE id = ?", (face,)).fetchone()
                 one = mark(face, vector) if isinstance(vector, bytes) else 0
                 db.execute("UPDATE face SET mark = ? WHERE id = ?", (one, face))
                 digest = (digest + one) % MODULUS

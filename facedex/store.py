@@ -329,7 +329,15 @@ class Store(Contents):
             raise GalleryDamaged(f"{self.path} is no facedex gallery; name another folder, or remove that file")
         (version,) = self._db.execute("SELECT schema_version FROM gallery").fetchone() or (None,)
         if version == 1:
-            schema.migrate(self._db)
+            try:
+                schema.migrate(self._db)
+            except sqlite3.OperationalError as error:
+                if "readonly" not in str(error):
+                    raise
+                raise GalleryError(
+                    f"{self.path} has an older version of the format, which is brought up to date where it can be written; "
+                    "copy the gallery's folder to such a place"
+                ) from None
         elif version != schema.VERSION:
             raise GalleryMismatch(
                 f"{self.path} has version {version} of the format, this facedex reads {schema.VERSION}; upgrade facedex"

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from golden import make
-from helpers import record
+from helpers import record, unwritable
 
+from facedex.errors import GalleryError
 from facedex.gallery import Gallery
 from facedex.store import Store
 
@@ -50,6 +51,16 @@ def test_it_answers_so_without_its_projection_too(golden):
             path.unlink()
     with Gallery(folder) as opened:
         check(opened, expected)
+
+
+def test_an_older_one_on_a_read_only_medium_says_what_to_do():
+    with (
+        unwritable(GOLDEN / "v1") as copy,
+        pytest.raises(GalleryError, match=r"older version.*copy the gallery's folder"),
+    ):
+        Gallery(copy).close()
+    with unwritable(GOLDEN / "v2") as copy, Gallery(copy) as opened:
+        assert len(opened) > 0
 
 
 def test_it_can_be_written_to(golden):
