@@ -50,6 +50,7 @@ def ladder() -> list[Rung]:
     koch, whole, full = RECIPES["koch"], recipe_for("compact", True, "cpu"), ((0.0, align.SIZE),)
     plain = replace(RECIPES["compact"], sizes=full, people=16)
     pairs = replace(plain, random_pairs=True)
+    by_person = replace(whole, people=32, photos=4, others_share=0.0, gentle=1.0)
     proxies = replace(plain, proxy_weight=1.0)
     taught = replace(plain, pair_weight=0.02)
     cosine_only = replace(taught, relational_weight=0.0, relational_l1_weight=0.0)
@@ -63,7 +64,8 @@ def ladder() -> list[Rung]:
         Rung("all pairs + teachers' embeddings", cosine_only, taught=True),
         Rung("+ their cosines among each other", replace(cosine_only, relational_weight=1.0), taught=True),
         Rung("+ their L1 distances, as the head sums them", taught, taught=True),
-        Rung("+ small crops first, larger batches", replace(whole, gentle=1.0), taught=True),
+        Rung("+ small crops first, larger batches", by_person, taught=True),
+        Rung("+ most photos drawn one by one", replace(whole, gentle=1.0), taught=True),
         Rung("+ gentler crops at the end", whole, taught=True),
         Rung("+ photos without names", whole, taught=True, unlabelled=True),
     ]

@@ -27,7 +27,7 @@ class Recipe:
     gentle: float = 1.0
     people: int = 32  # P of the P x K batch
     photos: int = 4  # K
-    unlabelled_share: float = 0.25  # photos without names beside those P x K
+    others_share: float = 0.0  # with teachers: photos beside those P x K, drawn from all, whose names do not count
     random_pairs: bool = False  # one pair in two the same, as Koch et al. 2015, in place of all pairs of P x K
 
     rate: float = 1.0  # factor on both rates
@@ -82,18 +82,22 @@ RECIPES = {
     ),
 }  # fmt: skip
 
+# With teachers what these say of a photo is worth more than its name: most photos are drawn one by one, and the few pairs
+# are there for the head.
+TAUGHT: dict[str, Any] = {"people": 16, "photos": 2, "others_share": 4.0, "pair_weight": 0.02, "gentle": 0.6}
+
 # From trained weights, on few people: small steps, and the weights' own embeddings (tuning.Anchors) for teachers.
 TUNE = Recipe(people=16, muon_rate=1e-3, adam_rate=2e-4, pair_weight=1.0, average_decay=0.99, validations=8)
 
 
 def recipe_for(arch: str, taught: bool, device: str) -> Recipe:
-    """The recipe of an architecture; with teachers the names weigh less beside what these say of every photo.
+    """The recipe of an architecture, with teachers or without.
 
     An accelerator is fed larger batches, all of them at the full size: it has the time.
     """
     recipe = RECIPES[arch]
     if arch == "compact":
-        recipe = replace(recipe, pair_weight=0.02, gentle=0.6) if taught else recipe
+        recipe = replace(recipe, **TAUGHT) if taught else recipe
         if device == "cuda":
-            recipe = replace(recipe, people=128, sizes=((0.0, align.SIZE),), average_decay=0.9995)
+            recipe = replace(recipe, people=4 * recipe.people, sizes=((0.0, align.SIZE),), average_decay=0.9995)
     return recipe

@@ -40,8 +40,7 @@ class Run:
         self.model = model.train().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = Average(self.model, recipe.average_decay)
         self.sampler = PKSampler(faces.people, recipe.people, recipe.photos, recipe.seed)
-        taught = unlabelled is not None and teachers is not None
-        self.extra = round(recipe.unlabelled_share * self.sampler.size) if taught else 0
+        self.extra = round(recipe.others_share * self.sampler.size) if teachers is not None else 0
         self.images = self.sampler.size + self.extra
         self.targets = None
         if teachers is not None:
@@ -152,7 +151,9 @@ class Run:
             loss = loss + recipe.proxy_weight * self.proxies.loss(named, people)
         if self.targets is not None:
             loss = loss + self._taught_loss(embeddings, self.targets[places])
-        terms = [(recipe.l2_head, head.weight)]
+        terms = [
+            (recipe.pair_weight * recipe.l2_head, head.weight)
+        ]  # set against the pairs, which alone shape the head
         for name, tensor in self.model.encoder.named_parameters():
             if name.endswith("weight") and (recipe.l2_convolutions or recipe.l2_dense):
                 terms.append((recipe.l2_convolutions if tensor.dim() == 4 else recipe.l2_dense, tensor))
@@ -183,12 +184,8 @@ class Run:
 
     def _others(self, draw: int) -> np.ndarray:
         rng = np.random.default_rng([self.recipe.seed, draw, 0x07E2])
-        pool = len(self.unlabelled) if self.unlabelled is not None else 0
-        return (
-            len(self.faces) + rng.choice(pool, self.extra, replace=pool < self.extra)
-            if self.extra
-            else np.empty(0, np.int64)
-        )
+        pool = len(self.faces) + (len(self.unlabelled) if self.unlabelled is not None else 0)
+        return rng.choice(pool, self.extra, replace=pool < self.extra) if self.extra else np.empty(0, np.int64)
 
     def _on_device(self) -> torch.Tensor | None:
         """All crops on the accelerator when they fit into half of its free memory: no copy a step."""
@@ -205,12 +202,12 @@ class Run:
         if self.resident is not None:
             return self.resident[torch.from_numpy(places).to(self.device)].permute(0, 3, 1, 2)
         mine = places < len(self.faces)
-        crops = self.faces.crops[self.faces.rows[places[mine]]]
+        crops = np.empty((len(places), *self.faces.crops.shape[1:]), np.uint8)
+        crops[mine] = self.faces.crops[self.faces.rows[places[mine]]]
         if not mine.all():
             assert self.unlabelled is not None
-            others = self.unlabelled.crops[self.unlabelled.rows[places[~mine] - len(self.faces)]]
-            crops = np.concatenate([crops, others])
-        return torch.from_numpy(np.ascontiguousarray(crops)).to(self.device).permute(0, 3, 1, 2)
+            crops[~mine] = self.unlabelled.crops[self.unlabelled.rows[places[~mine] - len(self.faces)]]
+        return torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2)
 
 
 def pick_device(wanted: str) -> torch.device:
