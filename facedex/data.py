@@ -101,7 +101,7 @@ def correct(faces: Faces, corrections: str | os.PathLike[str]) -> Faces:
     try:
         with open(corrections, newline="", encoding="utf-8") as file:
             table = {row["key"]: row["person"] for row in csv.DictReader(file)}
-    except (OSError, KeyError, UnicodeDecodeError) as error:
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(
             f"{corrections} is no table of corrections ({error}); it needs the columns key, person"
         ) from None

@@ -40,7 +40,7 @@ from facedex.evaluation.pairs import read_pairs, report
 from facedex.faces import FaceReader
 from facedex.head import Head
 from facedex.modelfile import ModelFile, read_model, shipped_model
-from facedex.people import open_people
+from facedex.people import NamedPhoto, open_people
 from facedex.yunet import Face
 
 FAR = 1e-3
@@ -169,7 +169,7 @@ def choose(
         chosen = []
         for name in draw.sample(names, min(len(names), most // 2)):
             for photo in draw.sample(people[name], 2):
-                chosen.append((photo.key, name, _bytes(photo.read())))  # now: the pack is closed when they are used
+                chosen.append((photo.key, name, _kept(photo)))  # now: the pack is closed when they are used
     if len(names) < 2:
         raise DataError(f"{source} holds {len(names)} people with two photos or more; at least two are needed")
     return chosen, []
@@ -179,7 +179,17 @@ def _reader(path: Path) -> Callable[[], bytes]:
     return lambda: images.read_bytes(path)
 
 
-def _bytes(data: bytes) -> Callable[[], bytes]:
+def _kept(photo: NamedPhoto) -> Callable[[], bytes]:
+    """Reads what the photo holds now, or raises what reading it raised."""
+    try:
+        data = photo.read()
+    except PhotoError as error:
+        unreadable = error
+
+        def fail() -> bytes:
+            raise unreadable
+
+        return fail
     return lambda: data
 
 

@@ -47,6 +47,7 @@ PUBFIG_LISTS = {"dev": "dev_urls.txt", "eval": "eval_urls.txt"}  # no checksum o
 WORK = ".fetch"  # in OUT; hidden, so that nothing takes it for a person
 CROPS = ("rect", "face", "aligned", "none")
 MAX_PIXELS = 50_000_000
+_OTHER, _BROKEN = "another file", "broken picture"  # which a connection that was cut off may also be
 
 
 class Cropper:
@@ -153,7 +154,7 @@ def fetch_links(links: list[Link], out: Path, crop: Cropper, limits: Limits, aga
             name = hashlib.sha256(f"{link.file}\0{link.url}".encode("utf-8", "replace")).hexdigest()[:24]
             raw = work / name
             try:
-                get(link.url, raw, limits)
+                certain = get(link.url, raw, limits)
             except Failure as failure:
                 if failure.kind == "dead":
                     forget(raw)
@@ -163,6 +164,10 @@ def fetch_links(links: list[Link], out: Path, crop: Cropper, limits: Limits, aga
                 raw.unlink()
                 with decoding:
                     replace_file(out / link.file, _picture(data, link, crop))
+            except Failure as failure:
+                if not certain and failure.reason in (_OTHER, _BROKEN):
+                    raise Failure("later", "cut off", f"perhaps: {failure.detail}") from None
+                raise
             except OSError as error:
                 raise DiskError(f"{out / link.file} cannot be written ({error.strerror}); free some space") from None
 
@@ -191,7 +196,7 @@ def _outcome(entry: dict) -> str:
 def _picture(data: bytes, link: Link, crop: Cropper) -> bytes:
     """The JPEG to keep of a file that was fetched; what the file says beside its pixels is left out."""
     if link.digest and _digest(data, link.digest) != link.digest:
-        raise Failure("dead", "another file", "its checksum is not the list's")
+        raise Failure("dead", _OTHER, "its checksum is not the list's")
     try:
         pixels = images.decode(data, "the file", MAX_PIXELS)
     except PhotoUnsupported as error:
@@ -199,7 +204,7 @@ def _picture(data: bytes, link: Link, crop: Cropper) -> bytes:
     except PhotoTooLarge as error:
         raise Failure("dead", "too large", str(error)) from None
     except PhotoError as error:
-        raise Failure("dead", "broken picture", str(error)) from None
+        raise Failure("dead", _BROKEN, str(error)) from None
     buffer = io.BytesIO()
     Image.fromarray(crop(pixels, link.rect)).save(buffer, "JPEG", quality=95)
     return buffer.getvalue()
@@ -233,6 +238,11 @@ def pubfig_lists(out: Path, parts: list[str], base: str, limits: Limits) -> list
                 persist(lambda url=url, path=path: get(url, path, limits), limits)  # type: ignore[misc]
             except Failure as failure:
                 raise DataError(f"{url} cannot be fetched ({failure}); name another address with --mirror") from None
+            try:
+                read_links(path)
+            except DataError:
+                path.unlink()
+                raise DataError(f"{url} is no list of links; name another address with --mirror") from None
         paths.append(path)
     return paths
 

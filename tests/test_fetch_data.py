@@ -658,6 +658,35 @@ def test_pubfig_is_its_two_lists(server, tmp_path):
     assert run("pubfig", tmp_path / "other", "--mirror", server.address("gone")) == 2
 
 
+def test_a_page_in_the_place_of_a_list_is_not_kept(server, tmp_path, capsys):
+    path = write(tmp_path / "l.txt", ("Ann", 4, server.address("photo.jpg"), "60,40,180,200", MD5))
+    server.routes["wrong/dev_urls.txt"] = lambda handler: handler.answer(b"<html>This site has moved</html>")
+    server.routes["right/dev_urls.txt"] = lambda handler: handler.answer(path.read_bytes())
+    out = tmp_path / "out"
+    assert run("pubfig", out, "--part", "dev", "--mirror", server.address("wrong/")) == 2
+    assert "is no list of links; name another address" in capsys.readouterr().err
+    assert run("pubfig", out, "--part", "dev", "--mirror", server.address("right/")) == 0
+
+
+def test_a_file_of_unknown_length_that_is_broken_may_be_whole_in_another_run(server, tmp_path):
+    def unannounced(handler):
+        handler.send_response(200)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        handler.wfile.write(PHOTO[:-500])
+        handler.close_connection = True
+
+    server.routes["cut"] = unannounced
+    path = write(tmp_path / "l.txt", ("A", 1, server.address("cut")), ("B", 1, server.address("cut?"), "", MD5))
+    assert run("list", path, tmp_path / "out") == 2
+    assert (
+        "cut off" in (tmp_path / "out" / "failures.csv").read_text()
+        and "in the next run" in (tmp_path / "out" / "failures.csv").read_text()
+    )
+    server.routes["cut"] = lambda handler: handler.answer()
+    assert run("list", path, tmp_path / "out") == 0
+
+
 # LFW
 
 

@@ -205,6 +205,18 @@ def test_a_checkpoint_of_other_data_is_refused(data, tmp_path):
     known, (choosing, calibrating) = data
     with pytest.raises(DataError, match="other photos"):
         run((choosing, (known, calibrating)), tmp_path, resume=True)
+    with pytest.raises(DataError, match="other people kept apart"):
+        run((known, (calibrating, choosing)), tmp_path, resume=True)
+    np.savez(tmp_path / "t.npz", key=np.array(known.keys), one=np.random.default_rng(0).normal(size=(len(known), 128)))
+    with pytest.raises(DataError, match="other photos without names and teachers; give the same"):
+        run(data, tmp_path, resume=True, teachers=Teachers(tmp_path / "t.npz"), unlabelled=choosing)
+
+
+def test_a_device_that_is_not_there_is_an_error():
+    for name in ("cuda:x", "tpu", "cuda:77"):
+        with pytest.raises(DataError, match="no device"):
+            pick_device(name)
+    assert pick_device("auto").type in ("cuda", "cpu")
 
 
 def test_a_broken_checkpoint_is_an_error_not_a_traceback(data, tmp_path):
@@ -270,9 +282,20 @@ def test_teachers_of_other_data_are_refused(tmp_path):
     np.savez(tmp_path / "t.npz", key=np.array(["a/1"]), one=np.ones((1, 200)))
     with pytest.raises(DataError, match="other data"):
         Teachers(tmp_path / "t.npz").targets(["b/1", "c/1"], 128)
-    (tmp_path / "broken.npz").write_bytes(b"PK nonsense")
-    with pytest.raises(DataError):
-        Teachers(tmp_path / "broken.npz")
+    good = (tmp_path / "t.npz").read_bytes()
+    np.save(tmp_path / "plain.npy", np.ones((2, 3)))
+    np.savez(tmp_path / "nan.npz", key=np.array(["a/1"]), one=np.full((1, 200), np.nan))
+    contents = [
+        b"PK nonsense",
+        b"",
+        good[:-40],
+        (tmp_path / "plain.npy").read_bytes(),
+        (tmp_path / "nan.npz").read_bytes(),
+    ]
+    for content in contents:
+        (tmp_path / "broken.npz").write_bytes(content)
+        with pytest.raises(DataError, match="no file of teachers"):
+            Teachers(tmp_path / "broken.npz")
 
 
 def test_augmentation_repeats_with_its_generator_and_keeps_shape_and_range():

@@ -119,6 +119,8 @@ def test_a_head_for_an_encoder_from_elsewhere_makes_a_model_like_any_other(tmp_p
     head = Head.from_file(file)
     assert head.weight.shape == (128,) and (head.weight > 0).all()
     assert file.meta["calibration"]["people"] >= 4
+    ignored = facedex(*arguments, "--minutes", "3")
+    assert ignored.returncode == 2 and "leave out --resume, --force, --minutes" in ignored.stderr
     assert facedex(*arguments, "--mean", "127.5", "--scale", "0.0078125").returncode == 0
     assert read_model(model).fingerprint != file.fingerprint, "other preprocessing, other embeddings"
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra train")
@@ -83,6 +84,25 @@ def test_the_comparison_is_of_the_same_people_and_a_model_equals_itself(faces, s
     assert same.before == same.after and same.low == same.high == 0 and not same.worse
     broken = replace(start, tensors={**start.tensors, "head.v": start.tensors["head.v"] * 0 - 20.0})
     assert compare(start, broken, some).worse
+
+
+def test_few_people_are_judged_on_those_kept_apart_where_such_are_named(faces, start, tmp_path):
+    few, held = (faces.select(np.flatnonzero(np.isin(faces.people, chosen))) for chosen in (range(8), range(20, 36)))
+    by_turns = tune(start, few, tmp_path / "a.safetensors", work=tmp_path / "work", force=True)
+    apart = tune(start, few, tmp_path / "b.safetensors", work=tmp_path / "work", held=held, force=True)
+    assert (by_turns.comparison.people, apart.comparison.people) == (8, 16)
+    assert by_turns.comparison.before != apart.comparison.before
+    for one in (by_turns, apart):
+        assert one.kind == "calibration" and one.model.meta["tuned"]["people"] == 8
+    assert by_turns.model.meta["calibration"] == apart.model.meta["calibration"], "fitted to the same people"
+
+
+def test_an_encoder_from_elsewhere_is_not_tuned_and_the_way_is_said(faces, start, tmp_path):
+    foreign = replace(start, meta={**start.meta, "arch": "onnx"})
+    with pytest.raises(DataError, match="--encoder"):
+        tune(foreign, faces, tmp_path / "m.safetensors", work=tmp_path / "work")
+    with pytest.raises(DataError, match="No photo is left"):
+        tune(start, faces.select(np.empty(0, np.int64)), tmp_path / "m.safetensors", work=tmp_path / "work")
 
 
 def test_people_without_two_photos_are_an_error(start, tmp_path):

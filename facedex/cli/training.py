@@ -90,6 +90,8 @@ def train(
         raise DataError(
             f"{encoder} is taken as it is; leave out --from-scratch, --arch, --teachers, --init, --unlabelled"
         )
+    if encoder is not None and (resume or force or minutes is not None or rate != 1 or device != "auto"):
+        raise DataError("--encoder trains a head alone; leave out --resume, --force, --minutes, --rate and --device")
     if mirrored and encoder is None:
         raise DataError("--mirrored goes with --encoder; our own networks see mirror images by themselves")
     if unlabelled and not teachers:

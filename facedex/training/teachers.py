@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import zipfile
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +14,9 @@ from facedex.errors import DataError
 
 
 class Targets(Protocol):
-    """Whatever says where the embedding of a photo should lie."""
+    """Whatever says where the embedding of a photo should lie; the `fingerprint` tells one from another."""
+
+    fingerprint: str
 
     def targets_of(self, parts: list[Faces], dim: int) -> np.ndarray:
         """A target for every face of all parts, in order: (n, dim) float32 of unit length, NaN where there is none."""
@@ -31,7 +35,9 @@ class Teachers:
             with np.load(path, allow_pickle=False) as file:
                 keys = file["key"]
                 parts = {name: file[name] for name in file.files if name != "key" and file[name].ndim == 2}
-        except (OSError, ValueError, KeyError) as error:
+                if not all(np.isfinite(part).all() for part in parts.values()):
+                    raise ValueError("not every number in it is finite")
+        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
             raise DataError(
                 f"{path} is no file of teachers' embeddings ({error}); see `facedex train --help`"
             ) from None
@@ -40,6 +46,10 @@ class Teachers:
         self._at = {str(key): i for i, key in enumerate(keys)}
         self._parts = parts
         self.path = os.fspath(path)
+        digest = hashlib.sha256("\0".join(map(str, keys)).encode("utf-8", "surrogateescape"))
+        for name, part in sorted(parts.items()):
+            digest.update(f"\0{name}\0{part.dtype}\0{part.shape}\0".encode() + np.ascontiguousarray(part).tobytes())
+        self.fingerprint = digest.hexdigest()
 
     def targets_of(self, parts: list[Faces], dim: int) -> np.ndarray:
         """`targets` of all faces of all parts, in order."""

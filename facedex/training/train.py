@@ -72,13 +72,19 @@ def train(
         work / "metrics.csv",
     )
     work.mkdir(parents=True, exist_ok=True)
-    facts: dict[str, Any] = {"step": 0, "seconds": 0.0, "best": {}, "data": faces.digest()}
+    inputs = {
+        "photos": faces.digest(), "people kept apart": [part.digest() for part in validation],
+        "photos without names": unlabelled.digest() if unlabelled is not None else None,
+        "teachers": teachers.fingerprint if teachers is not None else None,
+    }  # fmt: skip
+    facts: dict[str, Any] = {"step": 0, "seconds": 0.0, "best": {}, "inputs": inputs}
     if state_path.exists():
         if not resume:
             raise DataError(f"{work} holds an unfinished run; add --resume to go on with it, or delete the folder")
         facts = read_facts(state_path)
-        if facts["data"] != faces.digest():
-            raise DataError(f"{work} holds a run on other photos; give the same data, or delete the folder")
+        other = [name for name, digest in inputs.items() if facts.get("inputs", {}).get(name) != digest]
+        if other:
+            raise DataError(f"{work} holds a run with other {' and '.join(other)}; give the same, or delete the folder")
         stored = Recipe.from_json(facts["recipe"])
         recipe = replace(stored, steps=recipe.steps or stored.steps)
         # A run at its last step still lacks the model, which was being made when it was cut off.

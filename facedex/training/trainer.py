@@ -211,13 +211,23 @@ class Run:
 
 
 def pick_device(wanted: str) -> torch.device:
-    """The device of that name; "auto" takes CUDA, else MPS, else the CPU. Raises DataError when it is not there."""
+    """The device of that name; "auto" takes CUDA, else the CPU: on MPS some of what training needs may be missing. Raises
+    DataError when it is not there.
+    """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wanted == "auto":
-        wanted = next(name for name, there in available.items() if there)
-    if not available.get(wanted.split(":")[0], False):
+        wanted = "cuda" if available["cuda"] else "cpu"
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        device = None
+    if device is None or not available.get(device.type, False) or (device.index or 0) >= _count(device.type):
         raise DataError(f"There is no device {wanted!r} here; leave out --device, or choose cpu")
-    return torch.device(wanted)
+    return device
+
+
+def _count(kind: str) -> int:
+    return torch.cuda.device_count() if kind == "cuda" else 1
 
 
 def bf16_pays(device: torch.device) -> bool:

@@ -24,7 +24,7 @@ from facedex.evaluation.bootstrap import difference, people_weights
 from facedex.evaluation.matchers import model_matcher
 from facedex.evaluation.verification import verification
 from facedex.fitting import sample
-from facedex.modelfile import ModelFile, read_graph
+from facedex.modelfile import FOREIGN, ModelFile, read_graph
 from facedex.training.model import from_file
 from facedex.training.recipe import TUNE
 from facedex.training.train import Event, head_matrix, train
@@ -38,6 +38,7 @@ class Anchors:
 
     def __init__(self, model: ModelFile) -> None:
         self._network = from_file(model)
+        self.fingerprint = model.fingerprint
 
     def targets_of(self, parts: list[Faces], dim: int) -> np.ndarray:
         """(n, dim) float32 of unit length: what the model says of every unjittered crop of all parts, in order."""
@@ -97,8 +98,15 @@ def tune(
     photos only the calibration is fitted. Raises DataError, ModelError.
     """
     enough = np.bincount(faces.people, minlength=len(faces.names)) >= LEAST_PHOTOS
+    if not len(faces):
+        raise DataError("No photo is left to learn from; give other people, or other --corrections")
+    if start.meta.get("arch") == FOREIGN:
+        raise DataError(
+            f"{start.path} has an encoder from elsewhere, which is taken as it is; `facedex train --encoder FILE.onnx` "
+            "fits its head and calibration to your people"
+        )
     if enough.sum() < least:
-        return _calibrate_only(start, faces, output, seed, force)
+        return _calibrate_only(start, faces, output, seed, force, held)
     known = faces
     if held is None:
         known, held = split_people(faces, 0.45, least=3 * calibrate.LEAST_PEOPLE, most=600)
@@ -134,25 +142,40 @@ def _impostors(model: ModelFile, faces: Faces) -> np.ndarray:
     return metrics.pair_scores(head_matrix(network, network.embed_crops(faces.crops112())), faces.people)[1]
 
 
-def _calibrate_only(start: ModelFile, faces: Faces, output: Path, seed: int, force: bool) -> Tuned:
-    """Fit slope and offset to own people; the impostor tail stays. Judged by cross-fitting over two halves of them."""
-    network = from_file(start)
-    faces = faces.select(sample(faces.people))
-    matrix = head_matrix(network, network.embed_crops(faces.crops112()))
-    old = calibrate.Calibration.from_meta(start.meta)
-    halves = np.random.default_rng([seed, 0x7A11]).permutation(len(faces.names)) % 2
+def _calibrate_only(start: ModelFile, faces: Faces, output: Path, seed: int, force: bool, held: Faces | None) -> Tuned:
+    """Fit slope and offset to own people; the impostor tail stays. Judged on `held`, else by cross-fitting over two
+    halves of these people.
+    """
+    network, old = from_file(start), calibrate.Calibration.from_meta(start.meta)
+
+    def scored(those: Faces) -> tuple[Faces, np.ndarray]:
+        those = those.select(sample(those.people))
+        return those, head_matrix(network, network.embed_crops(those.crops112()))
+
+    faces, matrix = scored(faces)
+    everybody = np.ones(len(faces), bool)
+    line = calibrate.platt(*_pairs(matrix, faces.people, everybody))
     losses: list[list[float]] = []
-    for half in (0, 1):
-        fitting, judging = (halves[faces.people] == side for side in (half, 1 - half))
-        line = calibrate.platt(*_pairs(matrix, faces.people, fitting))
-        judged = _pairs(matrix, faces.people, judging)
+    if held is not None:
+        judges, kept_out = scored(held)
+        judged = _pairs(kept_out, judges.people, np.ones(len(judges), bool))
         losses.append([_log_loss(*judged, *each) for each in ((old.slope, old.offset), line)])
+    else:
+        judges, halves = faces, np.random.default_rng([seed, 0x7A11]).permutation(len(faces.names)) % 2
+        for half in (0, 1):
+            fitting, judging = (halves[faces.people] == side for side in (half, 1 - half))
+            by_half, judged = (
+                calibrate.platt(*_pairs(matrix, faces.people, fitting)),
+                _pairs(matrix, faces.people, judging),
+            )
+            losses.append([_log_loss(*judged, *each) for each in ((old.slope, old.offset), by_half)])
     before, after = np.mean(losses, axis=0)
     # A lower loss is better: as a figure that should rise it is turned round.
-    comparison = Comparison("- log loss of pairs", len(faces.names), -before, -after, np.nan, np.nan)
+    figure = "- log loss of pairs" if held is not None else "- log loss of pairs, each half by the other's fit,"
+    comparison = Comparison(figure, len(judges.names), -before, -after, np.nan, np.nan)
     if comparison.worse and not force:
         return Tuned("calibration", None, comparison)
-    slope, offset = calibrate.platt(*metrics.pair_scores(matrix, faces.people))
+    slope, offset = line
     meta = {**start.meta, "calibration": {**start.meta["calibration"], "slope": slope, "offset": offset}}
     meta["tuned"] = {"people": len(faces.names), "photos": len(faces), **_facts(comparison)}
     written = ModelFile(start.tensors, meta)

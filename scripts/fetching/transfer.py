@@ -69,8 +69,9 @@ def host_of(url: str) -> str:
         return ""
 
 
-def get(url: str, target: Path, limits: Limits, on_bytes: Callable[[int, int | None], None] | None = None) -> None:
-    """One try at one file: `target` is there, whole, once this returns. `on_bytes` is told (bytes so far, of).
+def get(url: str, target: Path, limits: Limits, on_bytes: Callable[[int, int | None], None] | None = None) -> bool:
+    """One try at one file: `target` is there, whole, once this returns. `on_bytes` is told (bytes so far, of). Whether it
+    is whole for certain: False where the server did not say how long it is, so that a connection cut off looks like its end.
 
     What had arrived when an earlier try was cut off lies in TARGET.part; it is continued when the server says, by the
     validator it gave then (RFC 9110, section 13.1.5), that the file is still the same, and begun anew otherwise.
@@ -100,13 +101,14 @@ def get(url: str, target: Path, limits: Limits, on_bytes: Callable[[int, int | N
             if response.status == 206 and not _follows(response, have):
                 forget(target)
                 raise Failure("again", "cut off", "the server sent another part than was asked for")
+            certain = response.length is not None or bool(response.chunked)
             _receive(response, target, have if response.status == 206 else 0, limits, deadline, on_bytes)
         try:
             os.replace(part, target)
             tag.unlink(missing_ok=True)
         except OSError as error:
             raise DiskError(f"{target} cannot be written ({error.strerror}); free some space") from None
-        return
+        return certain
     raise Failure("dead", "redirect loop", url)
 
 
