@@ -70,7 +70,7 @@ def test_training_learns_writes_a_calibrated_model_and_its_metrics(data, tmp_pat
     assert meta["calibration"]["people"] == len(data[1][1].names)
     assert meta["data"]["people"] == len(data[0].names) and meta["data"]["sha256"] == data[0].digest()
     rows = list(csv.DictReader((tmp_path / "m.train" / "metrics.csv").read_text("utf-8").splitlines()))
-    assert rows and int(rows[-1]["step"]) == 30
+    assert rows and int(rows[-1]["step"]) == 30 and 0 <= float(rows[-1]["cosine_tar_at_1e-3"]) <= 1
     assert (tmp_path / "m.train" / "metrics.png").read_bytes()[:4] == b"\x89PNG"
     assert not (tmp_path / "m.train" / "checkpoint.safetensors").exists()
 

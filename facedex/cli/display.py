@@ -44,7 +44,8 @@ class Display:
             self.progress.update(self.task, accuracy=f"{event['accuracy']:.1%}")
             self.console.print(
                 f"step {event['step']:>6,}  {event['seconds'] / 60:6.1f} min  loss {event['loss']:.4f}  accuracy "
-                f"{event['accuracy']:.2%}  TAR@FAR=1e-3 {event['tar_at_1e-3']:.2%}  AUC {event['auc']:.4f}  "
+                f"{event['accuracy']:.2%}  TAR@FAR=1e-3 {event['tar_at_1e-3']:.2%} (cosine "
+                f"{event['cosine_tar_at_1e-3']:.2%})  AUC {event['auc']:.4f}  "
                 f"{self._speed:.0f} images/s",
                 highlight=False,
             )

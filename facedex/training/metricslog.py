@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 
+COLUMNS = ["step", "seconds", "side", "loss", "accuracy", "tar_at_1e-3", "cosine_tar_at_1e-3", "auc", "score"]
+
+
 def append_metrics(path: Path, row: dict[str, Any]) -> None:
     new = not path.exists()
     with open(path, "a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["step", "seconds", "side", "loss", "accuracy", "tar_at_1e-3", "auc", "score"])
+        writer = csv.DictWriter(file, COLUMNS)
         if new:
             writer.writeheader()
         writer.writerow({key: round(v, 6) if isinstance(v, float) else v for key, v in row.items()})
