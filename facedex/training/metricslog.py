@@ -6,7 +6,6 @@ import csv
 from pathlib import Path
 from typing import Any
 
-
 COLUMNS = ["step", "seconds", "side", "loss", "accuracy", "tar_at_1e-3", "cosine_tar_at_1e-3", "auc", "score"]
 
 
