@@ -203,7 +203,10 @@ class Gallery:
         """Make two people one, named `into`; returns how many faces moved. Raises PersonNotFound."""
         with self._changing():
             moved = self._store.merge(source, into)
-            self._index.clear()
+            if self._store.unscrubbed:  # a double went
+                self._index.clear()
+            else:
+                self._index.update()
         return moved
 
     def remove(self, *names: str) -> int:

@@ -10,6 +10,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import chain
 from pathlib import Path
@@ -45,6 +46,13 @@ def is_unfinished(folder: Path) -> bool:
     path = folder / FILE
     with translated(path), closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as db:
         return db.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+
+
+@dataclass
+class _Change:
+    """Whether a transaction deletes or replaces vectors, which are to be scrubbed then."""
+
+    rewrites: bool
 
 
 class Store(Contents):
@@ -117,7 +125,7 @@ class Store(Contents):
 
     def merge(self, source: str, into: str) -> int:
         """Give all of one person's faces to another; returns how many. A photo both have is kept once."""
-        with self._change(rewrites=True):
+        with self._change(rewrites=False) as change:
             giver, taker = self._person(source), self._person(into)
             if giver == taker:
                 raise GalleryError(f"{source!r} cannot be merged into itself; name two people")
@@ -126,6 +134,7 @@ class Store(Contents):
             moved = 0
             for face, photo in rows:
                 if self._db.execute("SELECT 1 FROM face WHERE person = ? AND photo = ?", (taker, photo)).fetchone():
+                    change.rewrites = True  # it goes with its person
                     continue
                 self._db.execute("UPDATE face SET person = ? WHERE id = ?", (taker, face))
                 self._seal(face)
@@ -229,14 +238,15 @@ class Store(Contents):
     # parts
 
     @contextmanager
-    def _change(self, rewrites: bool) -> Iterator[None]:
+    def _change(self, rewrites: bool) -> Iterator[_Change]:
         """One transaction, and the revision moves with it."""
         with self._whole():
-            yield
+            change = _Change(rewrites)
+            yield change
             self._db.execute(
                 "UPDATE gallery SET revision = revision + 1, "
                 "rewritten = CASE WHEN ? THEN revision + 1 ELSE rewritten END",
-                (rewrites,),
+                (change.rewrites,),
             )
 
     @contextmanager
