@@ -1,10 +1,9 @@
-"""Crops to embeddings with the exported graph, run by OpenCV's dnn: no torch."""
+"""Crops to embeddings with the exported graph: no torch."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-import cv2
 import numpy as np
 
 from facedex.align import resized
@@ -12,7 +11,7 @@ from facedex.errors import MissingExtra, ModelError
 from facedex.mirror import both_ways
 from facedex.modelfile import FOREIGN, ModelFile, read_graph
 from facedex.onnxencoder import OnnxEncoder
-from facedex.stock import Stock
+from facedex.runtime import open_graph
 
 _BATCH = 16  # crops a forward pass: larger ones are no faster on a CPU and only take memory
 
@@ -28,15 +27,15 @@ class Encoder(Protocol):
 
 
 class GraphEncoder:
-    """The encoder as OpenCV runs it. One may be shared by threads: each has a network of its own meanwhile."""
+    """The encoder's inference graph. Threads may share one."""
 
     def __init__(self, model: ModelFile) -> None:
         """Raises ModelError when the graph is missing, altered or unreadable."""
-        data = np.frombuffer(read_graph(model), np.uint8)
+        data = read_graph(model)
         try:
-            self._nets = Stock(lambda: cv2.dnn.readNetFromONNX(data))
-        except cv2.error:
-            raise ModelError(f"{model.graph_path} cannot be read by OpenCV {cv2.__version__}; train it again") from None
+            self._graph = open_graph(data)
+        except ValueError:
+            raise ModelError(f"{model.graph_path} is no graph that can be run; train it again") from None
         self.dim, self._size, self._mirrored = int(model.meta["dim"]), model.size, model.mirrored
 
     def encode(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -45,16 +44,13 @@ class GraphEncoder:
         if crops.ndim != 4 or crops.shape[1:] != (112, 112, 3) or crops.dtype != np.uint8:
             raise ValueError(f"crops must be (n, 112, 112, 3) uint8, not {crops.shape} {crops.dtype}")
         raw = np.empty((len(crops), self.dim), np.float32)
-        with self._nets.one() as net:
-
-            def run(faces: np.ndarray) -> np.ndarray:
-                net.setInput(np.ascontiguousarray(faces.transpose(0, 3, 1, 2), dtype=np.float32))
-                return net.forward()
-
-            for start in range(0, len(crops), _BATCH):
-                batch = resized(crops[start : start + _BATCH], self._size)
-                raw[start : start + _BATCH] = both_ways(run, batch) if self._mirrored else run(batch)
+        for start in range(0, len(crops), _BATCH):
+            batch = resized(crops[start : start + _BATCH], self._size)
+            raw[start : start + _BATCH] = both_ways(self._run, batch) if self._mirrored else self._run(batch)
         return unit(raw)
+
+    def _run(self, faces: np.ndarray) -> np.ndarray:
+        return self._graph(np.ascontiguousarray(faces.transpose(0, 3, 1, 2), dtype=np.float32))
 
 
 class ForeignEncoder:
@@ -91,7 +87,7 @@ class TorchEncoder:
 
 
 def open_encoder(model: ModelFile, device: str = "cpu") -> Encoder:
-    """The encoder of a stored model: OpenCV on the CPU, torch elsewhere. Raises ModelError, MissingExtra, DataError."""
+    """The encoder of a stored model: its graph on the CPU, torch elsewhere. Raises ModelError, MissingExtra, DataError."""
     if model.meta.get("arch") == FOREIGN:
         if device != "cpu":
             raise ModelError(f"{model.path} holds an encoder from elsewhere, which runs on the CPU; leave out --device")

@@ -2,9 +2,9 @@
 
     python scripts/encoder_speed.py [--model FILE] [--onnx FILE --size 112]... [--photo PHOTO] [--sweep] [--json]
 
-Milliseconds a face at batch 1 and 64 with one and two threads: the model's graph in OpenCV's dnn, as facedex runs it (twice a
-face where the model takes its mirror image too), the same network in torch where that is installed, and any other encoder
-given as ONNX. They take turns within one run, so that whatever else the machine does slows all of them alike: compare the
+Milliseconds a face at batch 1 and 64 with one and two threads: the model's graph in OpenCV's dnn and, where that is
+installed, in onnxruntime, as facedex runs it (twice a face where the model takes its mirror image too), the same network in
+torch, and any other encoder given as ONNX, likewise. They take turns within one run, so that whatever else the machine does slows all of them alike: compare the
 ratios (medians over rounds of each round's ratio to the first), not the milliseconds of two runs. --sweep tries more batch
 sizes on the first. With --photo (of a face), the wall and processor time of whole processes `facedex identify PHOTO` against
 made-up people, and what their imports cost; --beside PYTHON times another installation's in turns with them. --seconds 0
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib
 import json
 import os
 import platform
@@ -25,6 +26,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -33,7 +35,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from facedex import Gallery
+from facedex import Gallery, runtime
 from facedex.errors import FacedexError
 from facedex.mirror import both_ways
 from facedex.modelfile import ModelFile, read_graph, read_model, shipped_model
@@ -45,15 +47,17 @@ Run = Callable[[np.ndarray], object]  # crops (n, size, size, 3) uint8, encoded
 _FACES_A_TURN = 8  # at batch 1: several calls, or the clock's grain and the first call's cold caches would show
 
 
-def in_opencv(graph: bytes, mirrored: bool = False) -> Run:
-    """An ONNX encoder in OpenCV's dnn, as encoder.GraphEncoder runs it. Raises cv2.error."""
-    net = cv2.dnn.readNetFromONNX(np.frombuffer(graph, np.uint8))
+def by_runtime(name: str, graph: bytes, size: int, mirrored: bool = False) -> dict[str, tuple[Run, int]]:
+    """An ONNX encoder as encoder.GraphEncoder runs it, in each runtime that is installed. Raises ValueError."""
+    made = {name: runtime.in_opencv(graph)}
+    with suppress(ImportError):
+        made[f"{name} in onnxruntime"] = runtime.in_onnxruntime(importlib.import_module("onnxruntime"), graph)
 
-    def run(crops: np.ndarray) -> np.ndarray:
-        net.setInput(np.ascontiguousarray(crops.transpose(0, 3, 1, 2), dtype=np.float32))
-        return net.forward()
+    def run(inner: runtime.Run, crops: np.ndarray) -> np.ndarray:
+        return inner(np.ascontiguousarray(crops.transpose(0, 3, 1, 2), dtype=np.float32))
 
-    return partial(both_ways, run) if mirrored else run
+    once = {name: partial(run, inner) for name, inner in made.items()}
+    return {name: (partial(both_ways, each) if mirrored else each, size) for name, each in once.items()}
 
 
 def in_torch(model: ModelFile) -> Run | None:
@@ -188,11 +192,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model = read_model(options.model or shipped_model())
         size = model.size
         graph = read_graph(model)
-        runs = {"facedex": (in_opencv(graph, model.mirrored), size)}
+        runs = by_runtime("facedex", graph, size, model.mirrored)
         if torch := in_torch(model):
             runs["facedex in torch"] = (torch, size)
         for i, path in enumerate(options.onnx):
-            runs[path.stem] = (in_opencv(path.read_bytes()), options.size[i] if i < len(options.size) else 112)
+            runs |= by_runtime(path.stem, path.read_bytes(), options.size[i] if i < len(options.size) else 112)
         result: dict = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "encoders": []}
         for threads in (1, 2):
             set_threads(threads)
@@ -216,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ]  # fmt: skip
             result["import_ms"] = {name: round(ms, 1) for name, ms in imports.items() if ms >= 3}
             result["import_ms_total"] = round(sum(imports.values()), 1)
-    except (FacedexError, OSError, cv2.error) as error:
+    except (FacedexError, OSError, ValueError, cv2.error) as error:
         print(f"encoder_speed.py: {error}", file=sys.stderr)
         return 2
     print(json.dumps(result)) if options.json else _show(result)

@@ -1,23 +1,77 @@
-"""Crops to embeddings with OpenCV alone."""
+"""Crops to embeddings, by OpenCV and by onnxruntime where that is there."""
 
+import sys
 import threading
 
+import cv2
 import numpy as np
 import pytest
 from helpers import make_model
 
+from facedex import runtime
 from facedex.encoder import GraphEncoder, open_encoder, unit
 from facedex.errors import DataError, ModelError
 from facedex.modelfile import ModelFile, read_graph, read_model, shipped_model
+from facedex.stock import side_by_side
 
 
 def crops(count, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, 112, 112, 3), dtype=np.uint8)
 
 
-@pytest.fixture(scope="module")
-def encoder():
-    return GraphEncoder(read_model(shipped_model()))
+def opened_by(name):
+    """The shipped model's encoder, run by OpenCV or by onnxruntime."""
+    with pytest.MonkeyPatch.context() as patch:
+        if name == "opencv":
+            patch.setattr("facedex.encoder.open_graph", runtime.in_opencv)
+        else:
+            pytest.importorskip("onnxruntime", reason="needs the extra fast")
+        return GraphEncoder(read_model(shipped_model()))
+
+
+@pytest.fixture(scope="module", params=["opencv", "onnxruntime"])
+def encoder(request):
+    return opened_by(request.param)
+
+
+def test_both_runtimes_say_the_same():
+    (a, long), (b, other) = (opened_by(name).encode(crops(5)) for name in ("opencv", "onnxruntime"))
+    np.testing.assert_allclose(a, b, atol=1e-5)
+    np.testing.assert_allclose(long, other, rtol=1e-5)
+
+
+def test_without_the_extra_it_is_opencv(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    graph = read_graph(read_model(shipped_model()))
+    monkeypatch.setattr(runtime, "in_onnxruntime", None)
+    x = np.zeros((2, 3, 80, 80), np.float32)
+    np.testing.assert_array_equal(runtime.open_graph(graph)(x), runtime.in_opencv(graph)(x))
+
+
+def test_onnxruntime_keeps_to_as_many_threads_as_opencv():
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra fast")
+    made, before = [], cv2.getNumThreads()
+
+    class Spy:
+        SessionOptions, disable_telemetry_events = onnxruntime.SessionOptions, onnxruntime.disable_telemetry_events
+
+        @staticmethod
+        def InferenceSession(data, options, **others):
+            made.append(options.intra_op_num_threads)
+            return onnxruntime.InferenceSession(data, options, **others)
+
+    try:
+        cv2.setNumThreads(2)
+        run = runtime.in_onnxruntime(Spy, read_graph(read_model(shipped_model())))
+        x = np.random.default_rng(0).normal(0, 50, (1, 3, 80, 80)).astype(np.float32)
+        two = run(x)
+        with side_by_side():
+            np.testing.assert_allclose(run(x), two, rtol=1e-4, atol=1e-4)
+            run(x)
+        run(x)
+    finally:
+        cv2.setNumThreads(before)
+    assert made == [2, 1]
 
 
 def test_embeddings_have_unit_length_and_the_length_before_is_told(encoder):
@@ -76,9 +130,9 @@ def test_threads_may_share_one(encoder):
     assert all(np.array_equal(found[seed], expected[seed]) for seed in range(4))
 
 
-def test_a_graph_opencv_cannot_read_is_a_model_error(tmp_path):
+def test_a_graph_that_cannot_be_run_is_a_model_error(tmp_path):
     ModelFile({}, {"dim": 128}).save(tmp_path / "m.safetensors", b"no graph at all")
-    with pytest.raises(ModelError, match="OpenCV"):
+    with pytest.raises(ModelError, match="no graph that can be run"):
         GraphEncoder(read_model(tmp_path / "m.safetensors"))
 
 
