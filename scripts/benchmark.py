@@ -205,14 +205,17 @@ def _child(faces: Path, task: str) -> dict[str, Any]:
     if what == "gallery":
         with Gallery(folder / "gallery") as gallery:
             gallery.match(probes[1][0])
-            one = []
+            one, one_clock = [], []
             for number in range(9):
                 record = list(_records(probes[1][number % len(probes[1])][None], 9_000_000 + number))
-                cpu = time.process_time()
+                cpu, start = time.process_time(), time.perf_counter()
                 gallery.add_faces(record)
                 one.append(time.process_time() - cpu)
+                one_clock.append(time.perf_counter() - start)
                 gallery.match(probes[1][0])
+            report["remove one by the clock, s"] = _timed(partial(gallery.remove, "9000000"))
         report["enroll one, ms"] = 1000 * float(np.median(one))
+        report["enroll one by the clock, ms"] = 1000 * float(np.median(one_clock))
     return {"times": report, "answers": answers if what == "gallery" else []}
 
 
@@ -301,7 +304,7 @@ def show(rows: list[dict[str, Any]]) -> None:
     line("probes", lambda row: f"{row['agreement']['probes']}")
     for label in (
         "p50, ms", "p99, ms", "p50 by the clock, ms", "first answer, s", "first answer by the clock, s", "private, MB",
-        "mapped, MB", "enroll one, ms",
+        "mapped, MB", "enroll one, ms", "enroll one by the clock, ms", "remove one by the clock, s",
     ):  # fmt: skip
         line(label, partial(_cell, "facedex", label, "{:.2f}"))
     line("bulk, faces/s", lambda row: f"{row['bulk, faces/s']:,.0f}")
