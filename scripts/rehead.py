@@ -12,13 +12,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from facedex import calibrate, data
 from facedex.evaluation import metrics
 from facedex.modelfile import read_model
-from facedex.training.headonly import fit_head
+from facedex.training.headonly import with_new_head
 from facedex.training.model import Siamese, from_file, to_file
 from facedex.training.teachers import evenly
 from facedex.training.train import finish, head_matrix
@@ -45,8 +44,6 @@ def main() -> None:
     known = load(options.data)
     held = data.without_people(load(options.validation), known.names)
     choosing, calibrating = data.split_people(held, 0.5, options.seed, least=calibrate.LEAST_PEOPLE)
-    some = np.random.default_rng(options.seed).permutation(len(known.names))[: options.people]
-    known = known.select(np.flatnonzero(np.isin(known.people, some)))
 
     file = read_model(options.model)
     model = from_file(file)
@@ -56,19 +53,11 @@ def main() -> None:
         with torch.no_grad():
             model.encoder.project.weight.copy_(turn.T @ model.encoder.project.weight)
             model.encoder.project.bias.copy_(turn.T @ model.encoder.project.bias)
-    head = fit_head(
-        model.embed_crops(known.crops112()), known.people, model.embed_crops(choosing.crops112()), choosing.people,
-        options.seed,
-    )  # fmt: skip
-    model.head.load_state_dict(head.state_dict())
-    show("new head", model, choosing)
-    staged = options.output.with_suffix(".staged.safetensors")
-    try:
-        to_file(model, {}).save(staged)
-        meta = {k: v for k, v in file.meta.items() if k not in ("calibration", "graph_sha256", "format", "facedex")}
-        written = finish(read_model(staged), calibrating, options.output, {**meta, "rehead": {"people": len(some)}})
-    finally:
-        staged.unlink(missing_ok=True)
+    fitted = with_new_head(to_file(model, {}), known, choosing, options.people, options.seed)
+    show("new head", from_file(fitted), choosing)
+    meta = {k: v for k, v in file.meta.items() if k not in ("calibration", "graph_sha256", "format", "facedex")}
+    people = min(options.people, len(known.names))
+    written = finish(fitted, calibrating, options.output, {**meta, "rehead": {"people": people}})
     show("as written", from_file(written), calibrating)
 
 

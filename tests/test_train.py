@@ -212,6 +212,16 @@ def test_a_checkpoint_of_other_data_is_refused(data, tmp_path):
         run(data, tmp_path, resume=True, teachers=Teachers(tmp_path / "t.npz"), unlabelled=choosing)
 
 
+def test_the_head_is_trained_again_at_the_end_where_that_is_better(data, tmp_path):
+    recipe = replace(TINY, people=8, photos=4, steps=6, validations=1)
+    before = run(data, tmp_path / "a", recipe)
+    after = run(data, tmp_path / "b", replace(recipe, head_people=8))
+    assert after.best["score"] >= before.best["score"]
+    kept, again = (weights(tmp_path / name / "m.safetensors") for name in "ab")
+    assert all((kept[name] == again[name]).all() for name in kept if name.startswith("encoder.")), "the same encoder"
+    assert (kept["head.v"] != again["head.v"]).any() == (after.best["score"] > before.best["score"])
+
+
 def test_a_device_that_is_not_there_is_an_error():
     for name in ("cuda:x", "tpu", "cuda:77"):
         with pytest.raises(DataError, match="no device"):

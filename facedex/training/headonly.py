@@ -21,7 +21,7 @@ from facedex.fitting import sample
 from facedex.modelfile import FOREIGN, ModelFile
 from facedex.onnxencoder import OnnxEncoder
 from facedex.training import losses
-from facedex.training.model import L1Head
+from facedex.training.model import L1Head, from_file, to_file
 from facedex.training.optim import rate
 from facedex.training.sampler import PKSampler
 
@@ -91,6 +91,21 @@ def train_head(
         model, metrics.tar_at_far(genuine, impostor, 1e-3), metrics.tar_at_far(*cosine, 1e-3),
         metrics.best_accuracy(genuine, impostor)[0],
     )  # fmt: skip
+
+
+def with_new_head(file: ModelFile, faces: Faces, choosing: Faces, people: int, seed: int) -> ModelFile:
+    """The same encoder with a head trained by `fit_head` on the embeddings of so many of the people. Raises as train_head."""
+    some = np.random.default_rng([seed, 0x4EAD]).permutation(len(faces.names))[:people]
+    known = faces.select(np.flatnonzero(np.isin(faces.people, some)))
+    choosing = choosing.select(sample(choosing.people))
+    model = from_file(file)
+    embedded = [
+        np.concatenate([model.embed_crops(part.crops112(slice(i, i + 1024))) for i in range(0, len(part), 1024)])
+        for part in (known, choosing)
+    ]
+    head = fit_head(embedded[0], known.people, embedded[1], choosing.people, seed)
+    model.head.load_state_dict(head.state_dict())
+    return to_file(model, {})
 
 
 def fit_head(

@@ -48,6 +48,9 @@ class Recipe:
     relational_weight: float = 1.0
     relational_l1_weight: float = 1.0
 
+    # People whose embeddings the head is trained on again at the end, where that makes it better; 0: it stays as it is.
+    head_people: int = 0
+
     validations: int = 16  # in the whole run
 
     def size(self, step: int) -> int:
@@ -84,7 +87,14 @@ RECIPES = {
 
 # With teachers what these say of a photo is worth more than its name: most photos are drawn one by one, and the few pairs
 # are there for the head.
-TAUGHT: dict[str, Any] = {"people": 16, "photos": 2, "others_share": 4.0, "pair_weight": 0.02, "gentle": 0.6}
+TAUGHT: dict[str, Any] = {
+    "people": 16,
+    "photos": 2,
+    "others_share": 4.0,
+    "pair_weight": 0.02,
+    "gentle": 0.6,
+    "head_people": 2000,
+}
 
 # From trained weights, on few people: small steps, and the weights' own embeddings (tuning.Anchors) for teachers.
 TUNE = Recipe(people=16, muon_rate=1e-3, adam_rate=2e-4, pair_weight=1.0, average_decay=0.99, validations=8)

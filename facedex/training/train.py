@@ -20,6 +20,7 @@ from facedex.fitting import sample
 from facedex.modelfile import ModelFile, read_model
 from facedex.training.checkpoint import load_checkpoint, read_facts, save_checkpoint
 from facedex.training.export import export_onnx, require_onnx
+from facedex.training.headonly import with_new_head
 from facedex.training.metricslog import append_metrics, plot_metrics, trim_metrics
 from facedex.training.model import Siamese, from_file, to_file
 from facedex.training.recipe import RECIPES, Recipe, recipe_for
@@ -155,9 +156,15 @@ def train(
         if stopping and step < recipe.steps:
             return Result(None, step, facts["best"], facts["seconds"])
 
+    best = read_model(best_path)
+    if recipe.head_people:
+        again = with_new_head(best, faces, validation[0], recipe.head_people, recipe.seed)
+        found = {**facts["best"], **validate(from_file(again), validation[0])}
+        if found["score"] > facts["best"]["score"]:
+            best, facts["best"] = again, found
     seconds = earlier + time.monotonic() - began
     model = finish(
-        read_model(best_path), validation[1], output,
+        best, validation[1], output,
         {
             "data": {
                 "people": len(faces.names), "photos": len(faces), "sha256": faces.digest(),
