@@ -32,6 +32,7 @@ from facedex.training.recipe import RECIPES, Recipe, recipe_for
 from facedex.training.teachers import Teachers
 from facedex.training.train import train
 
+VALIDATIONS = 4  # a rung: runs are short
 UNALIGNED = 3.0  # factor on the jitter: turned by up to 24 degrees, scaled by up to a fifth, shifted by up to 12 px
 
 
@@ -118,13 +119,14 @@ def main() -> None:
 
     for i in wanted:
         rung, model = rungs[i], options.out / f"rung-{i + 1:02d}.safetensors"
+        recipe = replace(rung.recipe, validations=VALIDATIONS)
         if model.exists():
-            if replace(Recipe.from_json(read_model(model).meta["recipe"]), steps=0) != rung.recipe:
+            if replace(Recipe.from_json(read_model(model).meta["recipe"]), steps=0) != recipe:
                 parser.error(f"{model} was trained by another recipe than this rung's; delete it")
         else:
             print(f"{i + 1}. {rung.name} …", flush=True)
             train(
-                rung.recipe, known, (choosing, calibrating), model, work=model.with_suffix(".train"),
+                recipe, known, (choosing, calibrating), model, work=model.with_suffix(".train"),
                 minutes=options.minutes, teachers=teachers if rung.taught else None,
                 unlabelled=others if rung.unlabelled else None, device=options.device, resume=True,
             )  # fmt: skip
