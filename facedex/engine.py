@@ -7,8 +7,8 @@ PostgreSQL with pgvector is supported (postgresql.py); `open_engine` is where an
 two engines that know the L1 distance, it is the one whose true server comes out of a Python package, so that its protocol,
 time-outs, restarts and an engine that is away are tested wherever the tests run. Qdrant's server does not (only its core,
 in process, and a re-implementation in Python do); it has shards of its own. Both search the same kind of graph. Of 20,000
-generated people pgvector 0.8.5 found 88.5 % of the five nearest at its default (ef 40), 98.3 % at 160, 99.1 % at 250 and
-99.93 % at 1,000, which is where the tuning stopped for 99.9 % (`python scripts/engine_coverage.py FACES.npz`, 600 probes that
+generated people pgvector 0.8.5 found 88.3 % of the five nearest at its default (ef 40), 97.3 % at 160, 98.7 % at 250 and
+99.97 % at 1,000, which is where the tuning stopped for 99.9 % (`python scripts/engine_coverage.py FACES.npz`, 600 probes that
 had no part in it, on 2026-11-25, on two shared virtual CPU cores, x86-64, no GPU).
 """
 
