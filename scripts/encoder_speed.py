@@ -4,8 +4,9 @@
 
 Milliseconds a face at batch 1 and 64 with one and two threads: the model's graph in OpenCV's dnn and, where that is
 installed, in onnxruntime, as facedex runs it (twice a face where the model takes its mirror image too), the same network in
-torch, and any other encoder given as ONNX, likewise. They take turns within one run, so that whatever else the machine does slows all of them alike: compare the
-ratios (medians over rounds of each round's ratio to the first), not the milliseconds of two runs. --sweep tries more batch
+torch, and any other encoder given as ONNX, likewise. They take turns within one run, so that whatever else the machine does
+slows all of them alike: compare the ratios (medians over rounds of each round's ratio to the first), not the milliseconds of
+two runs. --sweep tries more batch
 sizes on the first. With --photo (of a face), the wall and processor time of whole processes `facedex identify PHOTO` against
 made-up people, and what their imports cost; --beside PYTHON times another installation's in turns with them. --seconds 0
 leaves the encoders out.

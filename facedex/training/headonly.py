@@ -21,7 +21,7 @@ from facedex.fitting import sample
 from facedex.modelfile import FOREIGN, ModelFile
 from facedex.onnxencoder import OnnxEncoder
 from facedex.training import losses
-from facedex.training.model import L1Head, from_file, to_file
+from facedex.training.model import L1Head, Siamese, from_file, to_file
 from facedex.training.optim import rate
 from facedex.training.sampler import PKSampler
 
@@ -58,7 +58,7 @@ def train_head(
     validation = tuple(part.select(sample(part.people)) for part in validation)  # type: ignore[assignment]
     parts = [faces, *validation]
     total, done = sum(map(len, parts)), 0
-    embedded = []
+    by_part = []
     for part in parts:
         vectors, lengths = np.empty((len(part), encoder.dim), np.float32), np.empty(len(part), np.float32)
         for i in range(0, len(part), _BLOCK):
@@ -66,8 +66,8 @@ def train_head(
             vectors[i : i + _BLOCK], lengths[i : i + _BLOCK] = unit(raw)
             done += len(vectors[i : i + _BLOCK])
             progress(done, total)
-        embedded.append(vectors)
-    known, choosing, calibrating = embedded
+        by_part.append(vectors)
+    known, choosing, calibrating = by_part
 
     head = fit_head(known, faces.people, choosing, validation[0].people, seed, steps)
     best_state = _state(head)
@@ -99,13 +99,17 @@ def with_new_head(file: ModelFile, faces: Faces, choosing: Faces, people: int, s
     known = faces.select(np.flatnonzero(np.isin(faces.people, some)))
     choosing = choosing.select(sample(choosing.people))
     model = from_file(file)
-    embedded = [
-        np.concatenate([model.embed_crops(part.crops112(slice(i, i + 1024))) for i in range(0, len(part), 1024)])
-        for part in (known, choosing)
-    ]
-    head = fit_head(embedded[0], known.people, embedded[1], choosing.people, seed)
+    head = fit_head(embedded(model, known), known.people, embedded(model, choosing), choosing.people, seed)
     model.head.load_state_dict(head.state_dict())
     return to_file(model, {})
+
+
+def embedded(model: Siamese, faces: Faces) -> np.ndarray:
+    """(n, dim) float32: what a network says of every unjittered crop, in order; the crops are read a block at a time."""
+    vectors = np.empty((len(faces), model.encoder.dim), np.float32)
+    for i in range(0, len(faces), 256):
+        vectors[i : i + 256] = model.embed_crops(faces.crops112(slice(i, i + 256)))
+    return vectors
 
 
 def fit_head(

@@ -25,6 +25,7 @@ from facedex.evaluation.matchers import model_matcher
 from facedex.evaluation.verification import verification
 from facedex.fitting import sample
 from facedex.modelfile import FOREIGN, ModelFile, read_graph
+from facedex.training.headonly import embedded
 from facedex.training.model import from_file
 from facedex.training.recipe import TUNE
 from facedex.training.train import Event, head_matrix, train
@@ -42,11 +43,7 @@ class Anchors:
 
     def targets_of(self, parts: list[Faces], dim: int) -> np.ndarray:
         """(n, dim) float32 of unit length: what the model says of every unjittered crop of all parts, in order."""
-        blocks = [
-            self._network.embed_crops(part.crops112(slice(i, i + 256)))
-            for part in parts for i in range(0, len(part), 256)
-        ]  # fmt: skip
-        return np.concatenate(blocks or [np.empty((0, dim), np.float32)])
+        return np.concatenate([embedded(self._network, part) for part in parts] or [np.empty((0, dim), np.float32)])
 
 
 @dataclass(frozen=True)
