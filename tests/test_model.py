@@ -12,7 +12,16 @@ from facedex.errors import ModelError  # noqa: E402
 from facedex.head import Head  # noqa: E402
 from facedex.modelfile import ModelFile, read_model, shipped_model  # noqa: E402
 from facedex.training.export import export_onnx  # noqa: E402
-from facedex.training.model import ARCHITECTURES, Compact, L1Head, Siamese, at_size, from_file, to_file  # noqa: E402
+from facedex.training.model import (  # noqa: E402
+    ARCHITECTURES,
+    Compact,
+    L1Head,
+    Siamese,
+    at_size,
+    deepened,
+    from_file,
+    to_file,
+)
 
 
 def lively(arch="compact", seed=0):
@@ -170,6 +179,41 @@ def test_a_network_made_for_another_size_answers_as_one_shown_crops_of_that_size
         at_size(model, 80).embed_crops(crops(3)), model.embed_crops(crops(3), side=80), atol=1e-5
     )
     assert at_size(model, 112) is model
+
+
+def test_a_deepened_network_answers_as_before_and_its_new_blocks_can_learn():
+    model = lively()
+    deeper = deepened(model, (2, 3, 2))
+    np.testing.assert_allclose(deeper.embed_crops(crops(4)), model.embed_crops(crops(4)), atol=1e-6)
+    assert len(deeper.encoder.blocks) == 7 and not deeper.training
+    deeper.train().embed(torch.rand(4, 3, 112, 112) * 255)[0].sum().backward()
+    for new in (1, 4):
+        assert deeper.encoder.blocks[new].norm2.weight.grad.abs().max() > 0
+
+
+def test_a_file_says_how_deep_its_network_is(tmp_path):
+    deeper = from_file(to_file(at_size(deepened(lively(), (1, 4, 3)), 80), {}))
+    path = tmp_path / "m.safetensors"
+    to_file(deeper, {}).save(path, export_onnx(deeper.encoder, 80))
+    file = read_model(path)
+    assert file.meta["blocks"] == [1, 4, 3] and "blocks" not in to_file(Siamese("koch"), {}).meta
+    np.testing.assert_allclose(from_file(file).embed_crops(crops(3)), deeper.embed_crops(crops(3)), atol=1e-6)
+    np.testing.assert_allclose(open_encoder(file).encode(crops(3))[0], deeper.embed_crops(crops(3)), atol=2e-5)
+
+
+@pytest.mark.parametrize("blocks", [(1, 2), (1, 1, 2), (1, 2, 2, 1)])
+def test_blocks_are_never_taken_away(blocks):
+    with pytest.raises(ModelError, match="Blocks"):
+        deepened(lively(), blocks)
+    with pytest.raises(ModelError, match="Blocks"):
+        deepened(Siamese("koch"), blocks)
+
+
+@pytest.mark.parametrize("blocks", [0, [1, 2], [1, 2, 10**9], [1, 2, "2"], [1, 2, 0], [1, 2, None]])
+def test_impossible_numbers_of_blocks_are_refused(blocks):
+    file = to_file(lively(), {})
+    with pytest.raises(ModelError, match="blocks"):
+        from_file(replace(file, meta={**file.meta, "blocks": blocks}))
 
 
 @pytest.mark.parametrize("size", [0, "80", 4000, 80.5])

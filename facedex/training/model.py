@@ -17,6 +17,8 @@ from facedex.errors import ModelError
 from facedex.modelfile import ModelFile
 
 DIM = 128
+BLOCKS = (1, 2, 2)  # of compact models whose file does not say how many they have at each width
+DEPTHS = range(1, 65)  # blocks that a width may have
 
 
 class Block(nn.Module):
@@ -68,10 +70,15 @@ class Compact(nn.Module):
     normalised = True  # embeddings are brought to unit length; the length before is kept as a sign of quality
 
     def __init__(
-        self, size: int = align.SIZE, widths: tuple[int, ...] = (48, 96, 192), blocks: tuple[int, ...] = (1, 2, 2)
+        self, size: int = align.SIZE, widths: tuple[int, ...] = (48, 96, 192), blocks: tuple[int, ...] = BLOCKS
     ) -> None:
+        """`blocks`: residual blocks at each of the widths. Raises ModelError for impossible ones."""
         super().__init__()
-        self.size = size
+        if not isinstance(blocks, (list, tuple)) or len(blocks) != len(widths) or any(n not in DEPTHS for n in blocks):
+            raise ModelError(
+                f"There is no network of {blocks!r} blocks; give {len(widths)} numbers of 1 to {DEPTHS[-1]}"
+            )
+        self.size, self.depth = size, tuple(map(int, blocks))
         self.stem = nn.Conv2d(3, widths[0], 7, 4, 2, bias=False)
         self.norm = nn.BatchNorm2d(widths[0])
         self.relu = nn.ReLU()
@@ -160,19 +167,21 @@ class L1Head(nn.Module):
         return self.beta - apart
 
 
-ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {"compact": Compact, "koch": Koch}
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"compact": Compact, "koch": Koch}
 
 
 class Siamese(nn.Module):
     """One encoder for both faces and the head between them."""
 
-    def __init__(self, arch: str = "compact", size: int = align.SIZE) -> None:
-        """`size` of the crops in pixels. Raises ModelError for an architecture that is not in ARCHITECTURES."""
+    def __init__(self, arch: str = "compact", size: int = align.SIZE, **shape: tuple[int, ...]) -> None:
+        """`size` of the crops in pixels; `shape` as the architecture has it. Raises ModelError for one that is not in
+        ARCHITECTURES.
+        """
         super().__init__()
         if arch not in ARCHITECTURES:
             raise ModelError(f"There is no architecture {arch!r}; choose one of: {', '.join(ARCHITECTURES)}")
         self.arch = arch
-        self.encoder: Any = ARCHITECTURES[arch](size)
+        self.encoder: Any = ARCHITECTURES[arch](size, **shape)
         encoder: Any = self.encoder
         self.head = L1Head(encoder.dim, encoder.normalised, free=arch == "koch")
 
@@ -217,13 +226,42 @@ def at_size(model: Siamese, size: int) -> Siamese:
     """The same network for crops of another size: its kernel over the last map is resized with that map."""
     if model.encoder.size == size:
         return model
-    other = Siamese(model.arch, size)
+    other = Siamese(model.arch, size, **_shape(model))
     other.encoder.mirrored = model.encoder.mirrored
     state = model.state_dict()
     if isinstance(model.encoder, Compact):
         state["encoder.place.weight"] = model.encoder.place.kernel(other.encoder.place.kernel_size[0])
     other.load_state_dict(state)
     return other.train(model.training)
+
+
+def deepened(model: Siamese, blocks: tuple[int, ...]) -> Siamese:
+    """A compact network of more blocks, with the same answers for now: the new ones, last at their width, add nothing to
+    what they pass on until training has moved their last scale from 0 (as in Goyal et al. 2017, section 5.1).
+
+    Raises ModelError where `blocks` has fewer at some width, or the network is another.
+    """
+    have = model.encoder.depth if isinstance(model.encoder, Compact) else ()
+    if len(blocks) != len(have) or any(more < now for more, now in zip(blocks, have, strict=True)):
+        raise ModelError(f"Blocks {have} cannot become {blocks}; give as many at each width, or more")
+    other = Siamese(model.arch, model.encoder.size, blocks=blocks)
+    other.encoder.mirrored = model.encoder.mirrored
+    for block in other.encoder.blocks:
+        nn.init.zeros_(block.norm2.weight)
+    old = iter(model.encoder.blocks)
+    state = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("encoder.blocks.")}
+    place = 0
+    for now, more in zip(have, blocks, strict=True):
+        for number in range(now):
+            tensors = next(old).state_dict()
+            state.update({f"encoder.blocks.{place + number}.{name}": tensor for name, tensor in tensors.items()})
+        place += more
+    other.load_state_dict(state, strict=False)
+    return other.train(model.training)
+
+
+def _shape(model: Siamese) -> dict[str, tuple[int, ...]]:
+    return {"blocks": model.encoder.depth} if isinstance(model.encoder, Compact) else {}
 
 
 def to_file(model: Siamese, meta: dict[str, Any]) -> ModelFile:
@@ -237,14 +275,16 @@ def to_file(model: Siamese, meta: dict[str, Any]) -> ModelFile:
     facts = {
         "arch": model.arch, "size": model.encoder.size, "dim": model.encoder.dim,
         "normalised": model.encoder.normalised, "mirrored": model.encoder.mirrored, "free_sign": model.head.free,
-        "template": "arcface-112",
+        "template": "arcface-112", **{name: list(value) for name, value in _shape(model).items()},
     }  # fmt: skip
     return ModelFile(tensors, {**meta, **facts})
 
 
 def from_file(file: ModelFile) -> Siamese:
     """The torch network of a stored model, in evaluation mode. Raises ModelError when they do not fit."""
-    model = Siamese(str(file.meta.get("arch")), file.size)
+    arch = str(file.meta.get("arch"))
+    shape = {"blocks": file.meta.get("blocks", BLOCKS)} if arch == "compact" else {}
+    model = Siamese(arch, file.size, **shape)
     model.encoder.mirrored = file.mirrored
     state = {name: torch.from_numpy(tensor.astype(np.float32)) for name, tensor in file.tensors.items()}
     try:
