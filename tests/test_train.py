@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,11 +23,11 @@ from facedex.errors import DataError, MissingExtra  # noqa: E402
 from facedex.modelfile import read_model  # noqa: E402
 from facedex.training import train as training  # noqa: E402
 from facedex.training.augment import augment  # noqa: E402
-from facedex.training.model import Siamese  # noqa: E402
+from facedex.training.model import Siamese, at_size  # noqa: E402
 from facedex.training.optim import Average, orthogonalise, rate  # noqa: E402
 from facedex.training.recipe import recipe_for  # noqa: E402
 from facedex.training.teachers import Teachers  # noqa: E402
-from facedex.training.trainer import Run, pick_device  # noqa: E402
+from facedex.training.trainer import Run, pick_device, turn_to  # noqa: E402
 
 TINY = replace(training.RECIPES["compact"], people=4, photos=2, steps=12, validations=3)
 
@@ -266,6 +267,34 @@ def test_a_taught_network_comes_near_its_teacher(data, tmp_path):
         on_event=lambda e: seen.append(e["loss"]) if e["event"] == "step" else None,
     )
     assert np.mean(seen[-3:]) < 0.75 * np.mean(seen[:3])
+
+
+@pytest.mark.parametrize(("photos", "turned"), [(600, True), (500, False)])
+def test_a_network_is_turned_to_targets_that_are_its_own_turned(photos, turned):
+    """500 vectors of 128 numbers could be turned to come near anything."""
+    torch.manual_seed(0)
+    crops = np.random.default_rng(0).integers(0, 256, (photos, 112, 112, 3), dtype=np.uint8)
+    faces = SimpleNamespace(crops112=lambda rows: crops[rows])
+    model = at_size(Siamese("compact"), 64).eval()
+    before = model.embed_crops(crops)
+    rotation = np.linalg.qr(np.random.default_rng(1).normal(size=(128, 128)))[0].astype(np.float32)
+    targets = before @ rotation
+    targets[7] = np.nan
+    turn_to(model, faces, targets)
+    after = model.embed_crops(crops)
+    np.testing.assert_allclose(after @ after.T, before @ before.T, atol=1e-4)
+    known = ~np.isnan(targets[:, 0])
+    np.testing.assert_allclose(after[known], (targets if turned else before)[known], atol=2e-2)
+
+
+def test_a_network_that_lies_near_its_targets_is_left_as_it_is():
+    torch.manual_seed(0)
+    crops = np.random.default_rng(0).integers(0, 256, (600, 112, 112, 3), dtype=np.uint8)
+    model = at_size(Siamese("compact"), 64).eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    noise = np.random.default_rng(1).normal(size=(600, 128)).astype(np.float32) / 1e3
+    turn_to(model, SimpleNamespace(crops112=lambda rows: crops[rows]), model.embed_crops(crops) + noise)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 def test_teachers_targets_are_unit_vectors_that_keep_the_teachers_similarities(tmp_path):
