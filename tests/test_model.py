@@ -209,7 +209,9 @@ def test_blocks_are_never_taken_away(blocks):
         deepened(Siamese("koch"), blocks)
 
 
-@pytest.mark.parametrize("blocks", [0, [1, 2], [1, 2, 10**9], [1, 2, "2"], [1, 2, 0], [1, 2, None]])
+@pytest.mark.parametrize(
+    "blocks", [0, [1, 2], [1, 2, 10**9], [1, 2, "2"], [1.0, 2, 2], [1, True, 2], [1, 2, 0], [1, 2, None]]
+)
 def test_impossible_numbers_of_blocks_are_refused(blocks):
     file = to_file(lively(), {})
     with pytest.raises(ModelError, match="blocks"):

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,11 +22,11 @@ from facedex.errors import DataError, MissingExtra  # noqa: E402
 from facedex.modelfile import read_model  # noqa: E402
 from facedex.training import train as training  # noqa: E402
 from facedex.training.augment import augment  # noqa: E402
-from facedex.training.model import Siamese, at_size  # noqa: E402
+from facedex.training.model import Siamese, deepened, from_file, to_file  # noqa: E402
 from facedex.training.optim import Average, orthogonalise, rate  # noqa: E402
 from facedex.training.recipe import recipe_for  # noqa: E402
 from facedex.training.teachers import Teachers  # noqa: E402
-from facedex.training.trainer import Run, pick_device, turn_to  # noqa: E402
+from facedex.training.trainer import Run, pick_device  # noqa: E402
 
 TINY = replace(training.RECIPES["compact"], people=4, photos=2, steps=12, validations=3)
 
@@ -190,6 +189,17 @@ def test_resume_keeps_where_a_run_started_from(data, tmp_path):
     assert result.meta["init"] == once.fingerprint != first.fingerprint
 
 
+def test_a_deeper_network_is_planned_and_resumed_as_deep_as_it_is(data, tmp_path):
+    first = run(data, tmp_path / "first", replace(TINY, steps=2)).model
+    deeper = to_file(deepened(from_file(first), (1, 3, 2)), first.meta)
+    deeper.save(tmp_path / "deeper.safetensors", None)
+    run(data, tmp_path / "cut", replace(TINY, steps=3), init=deeper.path, stop=lambda: True)
+    result = run(data, tmp_path / "cut", replace(TINY, steps=0), resume=True).model
+    assert result.meta["blocks"] == list(result.meta["recipe"]["blocks"]) == [1, 3, 2]
+    timed = Run(training.Recipe.from_json(result.meta["recipe"]), data[0], None, None, torch.device("cpu"), False)
+    assert timed.model.encoder.depth == (1, 3, 2)
+
+
 def test_checkpoints_are_judged_on_all_people_however_many_photos_the_first_has(data):
     known, _ = data
     rows = np.concatenate([np.repeat(np.flatnonzero(known.people == 0)[:1], 200), np.arange(len(known))])
@@ -267,34 +277,6 @@ def test_a_taught_network_comes_near_its_teacher(data, tmp_path):
         on_event=lambda e: seen.append(e["loss"]) if e["event"] == "step" else None,
     )
     assert np.mean(seen[-3:]) < 0.75 * np.mean(seen[:3])
-
-
-@pytest.mark.parametrize(("photos", "turned"), [(600, True), (500, False)])
-def test_a_network_is_turned_to_targets_that_are_its_own_turned(photos, turned):
-    """500 vectors of 128 numbers could be turned to come near anything."""
-    torch.manual_seed(0)
-    crops = np.random.default_rng(0).integers(0, 256, (photos, 112, 112, 3), dtype=np.uint8)
-    faces = SimpleNamespace(crops112=lambda rows: crops[rows])
-    model = at_size(Siamese("compact"), 64).eval()
-    before = model.embed_crops(crops)
-    rotation = np.linalg.qr(np.random.default_rng(1).normal(size=(128, 128)))[0].astype(np.float32)
-    targets = before @ rotation
-    targets[7] = np.nan
-    turn_to(model, faces, targets)
-    after = model.embed_crops(crops)
-    np.testing.assert_allclose(after @ after.T, before @ before.T, atol=1e-4)
-    known = ~np.isnan(targets[:, 0])
-    np.testing.assert_allclose(after[known], (targets if turned else before)[known], atol=2e-2)
-
-
-def test_a_network_that_lies_near_its_targets_is_left_as_it_is():
-    torch.manual_seed(0)
-    crops = np.random.default_rng(0).integers(0, 256, (600, 112, 112, 3), dtype=np.uint8)
-    model = at_size(Siamese("compact"), 64).eval()
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    noise = np.random.default_rng(1).normal(size=(600, 128)).astype(np.float32) / 1e3
-    turn_to(model, SimpleNamespace(crops112=lambda rows: crops[rows]), model.embed_crops(crops) + noise)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 def test_teachers_targets_are_unit_vectors_that_keep_the_teachers_similarities(tmp_path):

@@ -74,11 +74,15 @@ class Compact(nn.Module):
     ) -> None:
         """`blocks`: residual blocks at each of the widths. Raises ModelError for impossible ones."""
         super().__init__()
-        if not isinstance(blocks, (list, tuple)) or len(blocks) != len(widths) or any(n not in DEPTHS for n in blocks):
+        if (
+            not isinstance(blocks, (list, tuple))
+            or len(blocks) != len(widths)
+            or not all(type(n) is int and n in DEPTHS for n in blocks)
+        ):
             raise ModelError(
                 f"There is no network of {blocks!r} blocks; give {len(widths)} numbers of 1 to {DEPTHS[-1]}"
             )
-        self.size, self.depth = size, tuple(map(int, blocks))
+        self.size, self.depth = size, tuple(blocks)
         self.stem = nn.Conv2d(3, widths[0], 7, 4, 2, bias=False)
         self.norm = nn.BatchNorm2d(widths[0])
         self.relu = nn.ReLU()

@@ -15,6 +15,7 @@ class Recipe:
     """
 
     arch: str = "compact"
+    blocks: tuple[int, ...] = ()  # residual blocks at each width; (): as the architecture has them
     seed: int = 0
     steps: int = 0  # 0: as many as fit into the minutes given
     earlier: int = 0  # steps that the weights one starts from have taken: draws go on after theirs, not again with them
@@ -69,7 +70,8 @@ class Recipe:
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Recipe:
         """The recipe of a checkpoint."""
-        return cls(**{**stored, "sizes": tuple((float(share), int(side)) for share, side in stored["sizes"])})
+        sizes = tuple((float(share), int(side)) for share, side in stored["sizes"])
+        return cls(**{**stored, "sizes": sizes, "blocks": tuple(stored.get("blocks", ()))})
 
 
 # At 80 pixels a step takes half as long as at 112, and so does a face in use; in the time of a run on a CPU the network

@@ -22,7 +22,7 @@ from facedex.training.checkpoint import load_checkpoint, read_facts, save_checkp
 from facedex.training.export import export_onnx, require_onnx
 from facedex.training.headonly import with_new_head
 from facedex.training.metricslog import append_metrics, plot_metrics, trim_metrics
-from facedex.training.model import Siamese, from_file, to_file
+from facedex.training.model import Siamese, at_size, from_file, to_file
 from facedex.training.recipe import RECIPES, Recipe, recipe_for
 from facedex.training.teachers import Targets
 from facedex.training.trainer import Run, bf16_pays, pick_device, steps_in
@@ -96,7 +96,10 @@ def train(
     else:
         if start:
             before = start.meta.get("recipe", {})
-            recipe = replace(recipe, earlier=before.get("earlier", 0) + before.get("steps", 0))
+            recipe = replace(
+                recipe, earlier=before.get("earlier", 0) + before.get("steps", 0),
+                blocks=tuple(start.meta.get("blocks", ())),
+            )  # fmt: skip
         facts["bf16"] = bf16_pays(where)  # measured once: what is timed is what is run, and resumed
         if recipe.steps == 0:
             steps = steps_in(recipe, minutes, faces, teachers, unlabelled, where, facts["bf16"])
@@ -114,11 +117,10 @@ def train(
     on_event({"event": "start", "step": facts["step"], "steps": recipe.steps, "device": str(where),
               "bf16": facts["bf16"], "people": len(faces.names), "photos": len(faces)})  # fmt: skip
 
-    if start and not facts["step"]:  # what one starts from is a candidate too
-        facts["best"] = {
-            "step": 0, "side": recipe.final_size, **validate(run.average.model, validation[0], recipe.final_size)
-        }  # fmt: skip
-        to_file(run.average.model, {}).save(best_path)
+    if start and not facts["step"]:  # what one starts from is a candidate too, as it was
+        first = at_size(from_file(start), recipe.final_size).to(where)
+        facts["best"] = {"step": 0, "side": recipe.final_size, **validate(first, validation[0], recipe.final_size)}
+        to_file(first, {}).save(best_path)
     began = saved = time.monotonic()
     earlier, step, summed, count = float(facts["seconds"]), int(facts["step"]), torch.zeros((), device=where), 0
     told = 1 if where.type == "cpu" else 20  # asking an accelerator for its loss makes it wait

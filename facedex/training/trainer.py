@@ -16,8 +16,9 @@ from facedex.modelfile import ModelFile
 from facedex.training import losses
 from facedex.training.augment import augment
 from facedex.training.companions import Memory, Proxies
-from facedex.training.model import Compact, Siamese, at_size, from_file
+from facedex.training.model import Siamese, at_size, from_file
 from facedex.training.optim import Average, Muon, rate
+from facedex.training.procrustes import turn_to
 from facedex.training.recipe import Recipe
 from facedex.training.sampler import PKSampler
 from facedex.training.teachers import Targets
@@ -34,7 +35,10 @@ class Run:
         self.recipe, self.faces, self.unlabelled = recipe, faces, unlabelled
         self.device, self.bf16 = device, bf16
         torch.manual_seed(recipe.seed)
-        model = at_size(from_file(start), recipe.final_size) if start else Siamese(recipe.arch, recipe.final_size)
+        shape = {"blocks": recipe.blocks} if recipe.blocks else {}
+        model = Siamese(recipe.arch, recipe.final_size, **shape)
+        if start:
+            model = at_size(from_file(start), recipe.final_size)
         if start and model.arch != recipe.arch:
             raise DataError(f"{start.path} is a {model.arch!r}, not a {recipe.arch!r}; leave out --arch or --init")
         self.sampler = PKSampler(faces.people, recipe.people, recipe.photos, recipe.seed)
@@ -210,31 +214,6 @@ class Run:
             assert self.unlabelled is not None
             crops[~mine] = self.unlabelled.crops[self.unlabelled.rows[places[~mine] - len(self.faces)]]
         return torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2)
-
-
-def turn_to(model: Siamese, faces: Faces, targets: np.ndarray, most: int = 2000, least: float = 0.01) -> None:
-    """Turn a compact network's embeddings, all alike, to where they lie nearest to `targets` (n, dim) of `faces`; less
-    than `least` of mean cosine is left.
-
-    Orthogonal Procrustes (Schönemann 1966), folded into the last layer. The principal components of other photos are
-    others, though little else has changed: no network should have to learn that anew. Cosines stay as they are; the
-    head's weights belong to coordinates, and go on learning.
-    """
-    if not isinstance(model.encoder, Compact):
-        return
-    taught = np.flatnonzero(~np.isnan(targets[:, 0]))
-    some = np.sort(np.random.default_rng(0).permutation(taught)[:most])
-    if len(some) < 4 * model.encoder.dim:  # so few can be turned to anything
-        return
-    embeddings, wanted = model.embed_crops(faces.crops112(some)), targets[some]
-    left, _, right = np.linalg.svd(embeddings.T @ wanted)
-    turned = left @ right
-    if ((embeddings @ turned - embeddings) * wanted).sum(1).mean() < least:
-        return
-    with torch.no_grad():
-        turn = torch.from_numpy(turned.T.astype(np.float32))
-        model.encoder.project.weight.copy_(turn @ model.encoder.project.weight)
-        model.encoder.project.bias.copy_(turn @ model.encoder.project.bias)
 
 
 def pick_device(wanted: str) -> torch.device:
