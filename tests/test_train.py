@@ -18,7 +18,7 @@ pytest.importorskip("onnx", reason="needs the extra train")
 from synthetic import write_pack  # noqa: E402
 
 from facedex.data import Faces, load_faces, split_people  # noqa: E402
-from facedex.errors import DataError, MissingExtra  # noqa: E402
+from facedex.errors import DataError, MissingExtra, ModelError  # noqa: E402
 from facedex.modelfile import read_model  # noqa: E402
 from facedex.training import train as training  # noqa: E402
 from facedex.training.augment import augment  # noqa: E402
@@ -29,6 +29,12 @@ from facedex.training.teachers import Teachers  # noqa: E402
 from facedex.training.trainer import Run, pick_device  # noqa: E402
 
 TINY = replace(training.RECIPES["compact"], people=4, photos=2, steps=12, validations=3)
+
+
+@pytest.fixture(autouse=True)
+def always_float32(monkeypatch):
+    """Whether half-width arithmetic pays is measured by the clock, and other work beside may change the answer."""
+    monkeypatch.setattr(training, "bf16_pays", lambda device: False)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +96,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from facedex.training import train as training
 from facedex.data import load_faces, split_people
+training.bf16_pays = lambda device: False
 folder = Path({folder!r})
 faces = load_faces(folder / "people.tar", folder / "cache", aligned=True)
 known, held = split_people(faces, 0.4, seed=1)
@@ -198,6 +205,15 @@ def test_a_deeper_network_is_planned_and_resumed_as_deep_as_it_is(data, tmp_path
     assert result.meta["blocks"] == list(result.meta["recipe"]["blocks"]) == [1, 3, 2]
     timed = Run(training.Recipe.from_json(result.meta["recipe"]), data[0], None, None, torch.device("cpu"), False)
     assert timed.model.encoder.depth == (1, 3, 2)
+
+
+def test_weights_of_another_architecture_and_impossible_depths_are_errors(data, tmp_path):
+    first = run(data, tmp_path / "first", replace(TINY, steps=2)).model
+    with pytest.raises(DataError, match="--arch"):
+        run(data, tmp_path / "koch", replace(training.RECIPES["koch"], steps=2), init=first.path)
+    replace(first, meta={**first.meta, "blocks": 5}).save(tmp_path / "odd.safetensors", None)
+    with pytest.raises(ModelError, match="blocks"):
+        run(data, tmp_path / "odd", replace(TINY, steps=2), init=tmp_path / "odd.safetensors")
 
 
 def test_checkpoints_are_judged_on_all_people_however_many_photos_the_first_has(data):

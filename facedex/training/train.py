@@ -95,10 +95,14 @@ def train(
             )
     else:
         if start:
-            before = start.meta.get("recipe", {})
+            trained, before = from_file(start), start.meta.get("recipe", {})
+            if trained.arch != recipe.arch:
+                raise DataError(
+                    f"{start.path} is a {trained.arch!r}, not a {recipe.arch!r}; leave out --arch or --init"
+                )
             recipe = replace(
                 recipe, earlier=before.get("earlier", 0) + before.get("steps", 0),
-                blocks=tuple(start.meta.get("blocks", ())),
+                blocks=getattr(trained.encoder, "depth", ()),
             )  # fmt: skip
         facts["bf16"] = bf16_pays(where)  # measured once: what is timed is what is run, and resumed
         if recipe.steps == 0:

@@ -31,16 +31,13 @@ class Run:
         self, recipe: Recipe, faces: Faces, teachers: Targets | None, unlabelled: Faces | None,
         device: torch.device, bf16: bool, start: ModelFile | None = None,
     ) -> None:  # fmt: skip
-        """`start`: the weights to start from, else random ones. Raises DataError where they are of another architecture."""
+        """`start`: the weights to start from, of the recipe's architecture; else random ones."""
         self.recipe, self.faces, self.unlabelled = recipe, faces, unlabelled
         self.device, self.bf16 = device, bf16
         torch.manual_seed(recipe.seed)
         shape = {"blocks": recipe.blocks} if recipe.blocks else {}
-        model = Siamese(recipe.arch, recipe.final_size, **shape)
-        if start:
-            model = at_size(from_file(start), recipe.final_size)
-        if start and model.arch != recipe.arch:
-            raise DataError(f"{start.path} is a {model.arch!r}, not a {recipe.arch!r}; leave out --arch or --init")
+        model = from_file(start) if start else Siamese(recipe.arch, recipe.final_size, **shape)
+        model = at_size(model, recipe.final_size)
         self.sampler = PKSampler(faces.people, recipe.people, recipe.photos, recipe.seed)
         self.extra = round(recipe.others_share * self.sampler.size) if teachers is not None else 0
         self.images = self.sampler.size + self.extra
