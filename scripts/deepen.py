@@ -3,8 +3,8 @@
     python scripts/deepen.py MODEL --blocks 2,3,2 --output MODEL
 
 The new blocks pass on what they get (training/model.py, `deepened`), so that every answer is that of before until
-`facedex train --init` has trained them. To a gallery it is another model all the same. Prints the parameters before and after, and how far any
-embedding of a random picture moved.
+`facedex train --init` has trained them. To a gallery it is another model all the same. Prints the parameters before and
+after, and how far any embedding of a random picture moved.
 """
 
 from __future__ import annotations

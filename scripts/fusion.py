@@ -4,8 +4,8 @@
 
 DATA: folders or packs of people with several photos each, never trained on. Every third of them teaches the learned way.
 Half of the others are enrolled from k photos, again and again; the rest are strangers. For each way of fusing: FNIR at the
-threshold that 1 % of the strangers pass (chosen on these very strangers, so that only the fusion counts), and rank-1 accuracy, with standard errors over the draws; `fuse`
-is what facedex does. Then the model's own threshold for FPIR 1 % with k photos each, and the FPIR it has.
+threshold that 1 % of the strangers pass (chosen on these very strangers, so that only the fusion counts), and rank-1
+accuracy, with standard errors over the draws; `fuse` is what facedex does. Then the model's own threshold for FPIR 1 % with k photos each, and the FPIR it has.
 
 Group photos are simulated: twelve people are enrolled, eight of them and two strangers are in the photo, one face each, so
 that nobody is there twice. Shown is how often a face gets the right name, a wrong one, and how many photos show a name

@@ -2,9 +2,9 @@
 
     python scripts/rehead.py MODEL DATA --validation DATA [--corrections CSV] [--cache DIR] [--turned] --output MODEL
 
-For models whose targets were not turned so while they were trained; with --turned the head alone is trained. The turn is folded into the encoder's last layer:
-no cosine changes, but L1 distances come nearer to it (see training/teachers.py, `evenly`). DATA are aligned faces; the
-split of the validation people is that of `facedex train`. Prints head and cosine side by side.
+For models whose targets were not turned so while they were trained; with --turned the head alone is trained. The turn is
+folded into the encoder's last layer: no cosine changes, but L1 distances come nearer to it (see training/teachers.py,
+`evenly`). DATA are aligned faces; the split of the validation people is that of `facedex train`. Prints head and cosine side by side.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import torch
-
 from facedex import calibrate, data
 from facedex.evaluation import metrics
 from facedex.modelfile import read_model
 from facedex.training.headonly import with_new_head
 from facedex.training.model import Siamese, from_file, to_file
+from facedex.training.procrustes import turn_by
 from facedex.training.teachers import evenly
 from facedex.training.train import finish, head_matrix
 
@@ -49,10 +48,7 @@ def main() -> None:
     model = from_file(file)
     show("as it was", model, choosing)
     if not options.turned:
-        turn = torch.from_numpy(evenly(model.encoder.dim)).float()
-        with torch.no_grad():
-            model.encoder.project.weight.copy_(turn.T @ model.encoder.project.weight)
-            model.encoder.project.bias.copy_(turn.T @ model.encoder.project.bias)
+        turn_by(model, evenly(model.encoder.dim))
     fitted = with_new_head(to_file(model, {}), known, choosing, options.people, options.seed)
     show("new head", from_file(fitted), choosing)
     meta = {k: v for k, v in file.meta.items() if k not in ("calibration", "graph_sha256", "format", "facedex")}

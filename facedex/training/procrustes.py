@@ -33,12 +33,18 @@ def turn_to(model: Siamese, faces: Faces, targets: np.ndarray, most: int = 2000,
     turn = _nearest(embeddings[fitted], wanted[fitted])
     if ((embeddings[judged] @ turn - embeddings[judged]) * wanted[judged]).sum(1).mean() < least:
         return False
-    turned = torch.from_numpy(_nearest(embeddings, wanted).T)
+    turn_by(model, _nearest(embeddings, wanted))
     with torch.no_grad():
-        model.encoder.project.weight.copy_(turned @ model.encoder.project.weight)
-        model.encoder.project.bias.copy_(turned @ model.encoder.project.bias)
         model.head.v.fill_(model.head.weight.mean().expm1().log())
     return True
+
+
+@torch.no_grad()
+def turn_by(model: Siamese, turn: np.ndarray) -> None:
+    """Embeddings (n, dim) of a compact network become embeddings @ `turn`, an orthogonal (dim, dim)."""
+    turned = torch.from_numpy(turn.T).float()
+    for part in (model.encoder.project.weight, model.encoder.project.bias):
+        part.copy_(turned @ part)
 
 
 def _nearest(embeddings: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -79,6 +79,7 @@ def train(
         "teachers": teachers.fingerprint if teachers is not None else None,
     }  # fmt: skip
     facts: dict[str, Any] = {"step": 0, "seconds": 0.0, "best": {}, "inputs": inputs}
+    trained = from_file(start) if start and not state_path.exists() else None  # a checkpoint holds all that came of it
     if state_path.exists():
         if not resume:
             raise DataError(f"{work} holds an unfinished run; add --resume to go on with it, or delete the folder")
@@ -94,8 +95,8 @@ def train(
                 f"{work} is at step {facts['step']} already; give more --steps than that, or leave them out"
             )
     else:
-        if start:
-            trained, before = from_file(start), start.meta.get("recipe", {})
+        if start and trained:
+            before = start.meta.get("recipe", {})
             if trained.arch != recipe.arch:
                 raise DataError(
                     f"{start.path} is a {trained.arch!r}, not a {recipe.arch!r}; leave out --arch or --init"
@@ -109,7 +110,7 @@ def train(
             steps = steps_in(recipe, minutes, faces, teachers, unlabelled, where, facts["bf16"])
             recipe = replace(recipe, steps=steps)
 
-    run = Run(recipe, faces, teachers, unlabelled, where, bool(facts["bf16"]), start)
+    run = Run(recipe, faces, teachers, unlabelled, where, bool(facts["bf16"]), start if trained else None)
     if facts["step"]:
         load_checkpoint(state_path, run.parts())
         for network in (run.model, run.average.model):
@@ -121,8 +122,8 @@ def train(
     on_event({"event": "start", "step": facts["step"], "steps": recipe.steps, "device": str(where),
               "bf16": facts["bf16"], "people": len(faces.names), "photos": len(faces)})  # fmt: skip
 
-    if start and not facts["step"]:  # what one starts from is a candidate too, as it was
-        first = at_size(from_file(start), recipe.final_size).to(where)
+    if trained:  # what one starts from is a candidate too, as it was
+        first = at_size(trained, recipe.final_size).to(where)
         facts["best"] = {"step": 0, "side": recipe.final_size, **validate(first, validation[0], recipe.final_size)}
         to_file(first, {}).save(best_path)
     began = saved = time.monotonic()

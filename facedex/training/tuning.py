@@ -31,7 +31,7 @@ from facedex.training.recipe import TUNE
 from facedex.training.train import Event, head_matrix, train
 
 # People of so many photos each, below which only the calibration is fitted: of 40, some 20 are left to learn from, and so
-# few made every model worse for others (scripts/fewpeople.py; figures in README).
+# few made both models tried worse for others (scripts/fewpeople.py; figures in README).
 LEAST_PEOPLE, LEAST_PHOTOS = 40, 3
 TAIL_PEOPLE = 100  # to replace the impostor tail that came with the model: 1 % of these is one person
 
