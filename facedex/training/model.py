@@ -32,7 +32,7 @@ class Block(nn.Module):
         self.norm2 = nn.BatchNorm2d(outputs)
         self.pool = nn.AvgPool2d(2) if stride == 2 else None
         self.skip = nn.Conv2d(inputs, outputs, 1, bias=False) if stride == 2 or inputs != outputs else None
-        self.relu = nn.ReLU()
+        self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.norm2(self.conv2(self.relu(self.norm1(self.conv1(x)))))
@@ -85,7 +85,7 @@ class Compact(nn.Module):
         self.size, self.depth = size, tuple(blocks)
         self.stem = nn.Conv2d(3, widths[0], 7, 4, 2, bias=False)
         self.norm = nn.BatchNorm2d(widths[0])
-        self.relu = nn.ReLU()
+        self.relu = nn.ReLU(inplace=True)
         layers, inputs = [], widths[0]
         for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
             for block in range(count):

@@ -18,6 +18,7 @@ from facedex.errors import DataError
 from facedex.evaluation import metrics
 from facedex.fitting import sample
 from facedex.modelfile import ModelFile, read_model
+from facedex.training.allocator import kept_memory
 from facedex.training.checkpoint import load_checkpoint, read_facts, save_checkpoint
 from facedex.training.export import export_onnx, require_onnx
 from facedex.training.headonly import with_new_head
@@ -42,6 +43,7 @@ class Result:
     seconds: float
 
 
+@kept_memory()
 def train(
     recipe: Recipe,
     faces: Faces,
