@@ -151,6 +151,21 @@ def test_a_layer_without_counterpart_is_not_exported_silently():
         export_onnx(torch.nn.Sequential(torch.nn.Tanh()), 112)
 
 
+@pytest.mark.parametrize(("size", "widened"), [(80, 3), (64, 0), (96, 0), (112, 0)])
+def test_maps_just_too_small_for_opencvs_fast_convolutions_get_their_margin_first(size, widened):
+    import onnx
+
+    encoder = at_size(lively(), size).encoder
+    nodes = {node.output[0]: node for node in onnx.load_from_string(export_onnx(encoder, size)).graph.node}
+    padded = {name: nodes[node.input[0]] for name, node in nodes.items() if node.input[0].endswith("_wide")}
+    assert len(padded) == widened
+    for name, pad in padded.items():
+        assert pad.op_type == "Pad"
+        attributes = {each.name: list(each.ints) for each in nodes[name].attribute if each.ints}
+        assert attributes["pads"] == [0, 0, 0, 0] and attributes["strides"] == [1, 1]
+    assert not any(node.op_type == "Pad" and node not in padded.values() for node in nodes.values())
+
+
 def test_compact_takes_smaller_crops_in_training_with_the_same_weights():
     torch.manual_seed(0)
     model = Siamese("compact").eval()
@@ -163,7 +178,7 @@ def test_compact_takes_smaller_crops_in_training_with_the_same_weights():
 
 
 def test_a_network_for_smaller_faces_is_stored_and_run_as_such(tmp_path):
-    model = from_file(to_file(at_size(Siamese("compact"), 80), {}))  # rounded as it is stored
+    model = from_file(to_file(at_size(lively(), 80), {}))  # rounded as it is stored
     path = tmp_path / "small.safetensors"
     to_file(model, {}).save(path, export_onnx(model.encoder, model.encoder.size))
     file = read_model(path)

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
 
 from facedex.errors import MissingExtra, ModelError
 
 _OPSET = 13
+_WINOGRAD = 12  # pixels a side of a map from which on OpenCV's dnn takes that way (4.14)
 
 
 def require_onnx() -> None:
@@ -33,6 +35,8 @@ def export_onnx(encoder: nn.Module, size: int) -> bytes:
     from onnx import TensorProto, helper, numpy_helper
 
     traced = fx.GraphModule(encoder.eval(), _Tracer().trace(encoder))
+    with torch.no_grad():
+        ShapeProp(traced).propagate(torch.zeros(1, 3, size, size))
     modules = dict(traced.named_modules())
     nodes: list = []
     constants: dict[str, np.ndarray] = {}
@@ -40,8 +44,8 @@ def export_onnx(encoder: nn.Module, size: int) -> bytes:
     folded: set[fx.Node] = set()
     dim = 0
 
-    def constant(name: str, array: np.ndarray) -> str:
-        constants[name] = np.ascontiguousarray(array, np.float32)
+    def constant(name: str, array: np.ndarray, kind: type = np.float32) -> str:
+        constants[name] = np.ascontiguousarray(array, kind)
         return name
 
     def emit(node: fx.Node, kind: str, inputs: list[str], **attributes: Any) -> None:
@@ -74,11 +78,16 @@ def export_onnx(encoder: nn.Module, size: int) -> bytes:
                     assert user is not None
                     weight, bias = _fold(weight, bias, norm)
                     folded.add(user)
+                margin = [*module.padding, *module.padding]  # type: ignore[misc]
+                if _wants_margin(module, node.all_input_nodes[0].meta["tensor_meta"].shape[-1]):
+                    around = constant("margin", np.array([0, 0, 1, 1, 0, 0, 1, 1]), np.int64)
+                    wide = f"{node.name}_wide"
+                    nodes.append(helper.make_node("Pad", [*inputs, around], [wide], name=wide))
+                    inputs, margin = [wide], [0, 0, 0, 0]
                 emit(
                     node, "Conv",
                     [*inputs, constant(f"{node.name}_w", weight.numpy()), constant(f"{node.name}_b", bias.numpy())],
-                    kernel_shape=list(module.kernel_size), strides=list(module.stride), group=module.groups,
-                    pads=[*module.padding, *module.padding],  # type: ignore[misc]
+                    kernel_shape=list(module.kernel_size), strides=list(module.stride), group=module.groups, pads=margin,
                 )  # fmt: skip
             elif isinstance(module, nn.ReLU):
                 emit(node, "Relu", inputs)
@@ -115,6 +124,16 @@ def export_onnx(encoder: nn.Module, size: int) -> bytes:
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, nn.Conv2d) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _wants_margin(convolution: nn.Conv2d, side: int) -> bool:
+    """Whether the zeros around a map of `side` pixels are better put there by a step of their own.
+
+    OpenCV's dnn computes 3 x 3 convolutions by Winograd's way (Lavin & Gray 2016) in half the time, but only on maps of
+    12 pixels a side and more: the margin makes one of 10 pixels large enough. onnxruntime takes the two for one again.
+    """
+    shape = convolution.kernel_size, convolution.stride, convolution.padding, convolution.groups
+    return shape == ((3, 3), (1, 1), (1, 1), 1) and side < _WINOGRAD <= side + 2
 
 
 def _fold(weight: torch.Tensor, bias: torch.Tensor, norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
