@@ -358,6 +358,21 @@ def test_crops_are_gentle_at_the_end_of_a_taught_run_only():
     assert {alone.variation(step) for step in range(100)} == {(1.0, 1.0)}
 
 
+def test_crops_grow_to_the_side_asked_for_and_weights_keep_theirs():
+    assert (
+        recipe_for("compact", True, "cpu").sizes == recipe_for("compact", True, "cpu", 80).sizes == ((0, 64), (0.6, 80))
+    )
+    assert recipe_for("compact", True, "cpu", 112).sizes == ((0, 96), (0.6, 112))
+    assert recipe_for("compact", True, "cpu", 32).sizes == ((0, 32), (0.6, 32))
+    assert recipe_for("compact", True, "cpu", 96, begun=True).sizes == ((0, 96),)
+    assert recipe_for("koch", False, "cpu", 96).sizes == ((0, 96),)
+    for side in (16, 90, 128):
+        with pytest.raises(DataError, match="32, 48, 64, 80, 96, 112"):
+            recipe_for("compact", True, "cpu", side)
+    for side in range(32, 113, 16):  # those offered are those that fit
+        assert Siamese("compact", side).embed(torch.zeros(2, 3, side, side)).shape == (2, 128)
+
+
 def test_augmentation_keeps_the_face_where_the_template_has_it():
     canvas = torch.zeros(64, 3, 128, 128, dtype=torch.uint8)
     canvas[:, :, 54:74, 54:74] = 255  # the middle: stays within jitter of the crop's middle

@@ -47,6 +47,12 @@ def test_a_pack_becomes_a_model_that_enrolls_and_says_what_it_learnt_from(tmp_pa
     assert file.meta["data"]["people"] + file.meta["data"]["validation_people"] <= 12
     assert model.with_suffix(".onnx").exists()
     assert "accuracy" in done.stderr and done.stdout == ""
+    assert file.size == 80
+    further = ["train", pack, "--from-scratch", "--aligned", "--steps", 1, "--device", "cpu", "--init", model]
+    for options, side in (([], 80), (["--size", 48], 48)):
+        assert facedex(*further, *options, "-o", tmp_path / "further.safetensors").returncode == 0
+        further_on = read_model(tmp_path / "further.safetensors")
+        assert further_on.size == side and further_on.meta["recipe"]["sizes"] == [[0.0, side]]
 
 
 @pytest.mark.slow
@@ -80,6 +86,8 @@ def test_bad_arguments_are_one_line_each(tmp_path):
         (["train", folder, "-o", tmp_path / "m.pt"], ".safetensors"),
         (["train", folder, "-o", model, "--arch", "vgg"], "compact"),
         (["train", folder, "-o", model, "--unlabelled", folder], "--teachers"),
+        (["train", folder, "-o", model, "--from-scratch", "--size", "90"], "96, 112"),
+        (["train", folder, "-o", model, "--size", "96"], "leave out --size"),
         (["train", folder, "-o", model, "--encoder", tmp_path / "no.onnx"], "no.onnx"),
         (["train", folder, "-o", model, "--encoder", tmp_path / "no.onnx", "--from-scratch"], "as it is"),
         (["train", folder, "-o", model, "--encoder", shipped_model().with_suffix(".onnx"), "--mean", "a"], "--mean"),

@@ -32,7 +32,14 @@ def train(
     encoder: Annotated[
         Path | None, typer.Option(help="An ONNX encoder to take as it is: only the head is trained.")
     ] = None,
-    size: Annotated[int, typer.Option(min=16, max=1024, help="With --encoder: pixels a side it wants.")] = 112,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            min=16,
+            max=1024,
+            help="Pixels a side that the encoder sees: of --encoder 112, from scratch 80, with --init as before.",
+        ),
+    ] = None,
     mean: Annotated[str, typer.Option(help="With --encoder: subtracted from 0..255; one number, or R,G,B.")] = "0",
     scale: Annotated[str, typer.Option(help="With --encoder: what is left is multiplied by this.")] = "1",
     rgb: Annotated[bool, typer.Option("--rgb/--bgr", help="With --encoder: the order of colours it wants.")] = True,
@@ -92,6 +99,8 @@ def train(
         )
     if encoder is not None and (resume or force or minutes is not None or rate != 1 or device != "auto"):
         raise DataError("--encoder trains a head alone; leave out --resume, --force, --minutes, --rate and --device")
+    if size is not None and encoder is None and not scratch:
+        raise DataError("Adapting a model keeps what it sees; leave out --size, or train --from-scratch")
     if mirrored and encoder is None:
         raise DataError("--mirrored goes with --encoder; our own networks see mirror images by themselves")
     if unlabelled and not teachers:
@@ -108,10 +117,10 @@ def train(
         from facedex.onnxencoder import OnnxEncoder
 
         done = _head_only(
-            job, OnnxEncoder(encoder, size, _numbers(mean, "--mean"), _numbers(scale, "--scale"), rgb, mirrored)
+            job, OnnxEncoder(encoder, size or 112, _numbers(mean, "--mean"), _numbers(scale, "--scale"), rgb, mirrored)
         )
     elif scratch:
-        done = _from_scratch(job, arch or "compact", teachers, unlabelled or [], init, minutes or _MINUTES)
+        done = _from_scratch(job, arch or "compact", teachers, unlabelled or [], init, size, minutes or _MINUTES)
     else:
         done = _tune(job, init, minutes or _TUNING_MINUTES, force)
     raise typer.Exit(done)
@@ -204,18 +213,27 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
 
 
 def _from_scratch(
-    job: Job, arch: str, teachers: Path | None, unlabelled: list[Path], init: Path | None, minutes: float
+    job: Job,
+    arch: str,
+    teachers: Path | None,
+    unlabelled: list[Path],
+    init: Path | None,
+    size: int | None,
+    minutes: float,
 ) -> int:
     from facedex.cli.display import Display
+    from facedex.modelfile import read_model
     from facedex.training import train as training
     from facedex.training.teachers import Teachers
     from facedex.training.trainer import pick_device
 
     if arch not in training.RECIPES:
         raise DataError(f"There is no architecture {arch!r}; choose one of: {', '.join(training.RECIPES)}")
+    if init and size is None:
+        size = read_model(init).size
+    recipe = training.recipe_for(arch, teachers is not None, pick_device(job.device).type, size, begun=init is not None)
     known, choosing, calibrating = job.split()
     others = job.reader.load(unlabelled) if unlabelled else None
-    recipe = training.recipe_for(arch, teachers is not None, pick_device(job.device).type)
     recipe = replace(recipe, seed=job.seed, steps=job.steps, rate=job.rate)
     display = Display(err())
     with _interruptible() as stop, display.progress:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from facedex import align
+from facedex.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -102,14 +103,29 @@ TAUGHT: dict[str, Any] = {
 TUNE = Recipe(people=16, muon_rate=1e-3, adam_rate=2e-4, pair_weight=1.0, average_decay=0.99, validations=8)
 
 
-def recipe_for(arch: str, taught: bool, device: str) -> Recipe:
+SIDES = range(32, align.SIZE + 1, 16)  # of the crops of `compact`: its maps are halved twice after a step of 4
+
+
+def recipe_for(arch: str, taught: bool, device: str, side: int | None = None, begun: bool = False) -> Recipe:
     """The recipe of an architecture, with teachers or without.
 
-    An accelerator is fed larger batches, all of them at the full size: it has the time.
+    `side`: of the crops in the end, in pixels, where not the recipe's own; `begun`: from weights that see such crops
+    already, or shall, and so from the first step on. An accelerator is fed larger batches, all of them at the full size: it
+    has the time. Raises DataError for a side that the architecture cannot have.
     """
     recipe = RECIPES[arch]
     if arch == "compact":
         recipe = replace(recipe, **TAUGHT) if taught else recipe
         if device == "cuda":
-            recipe = replace(recipe, people=4 * recipe.people, sizes=((0.0, align.SIZE),), average_decay=0.9995)
-    return recipe
+            recipe = replace(recipe, people=4 * recipe.people, sizes=((0.0, 96),), average_decay=0.9995)
+    if side is None:
+        return recipe
+    if side not in SIDES:
+        raise DataError(
+            f"Crops of {side} pixels do not fit the network; give --size one of: {', '.join(map(str, SIDES))}"
+        )
+    if begun:
+        return replace(recipe, sizes=((0.0, side),))
+    *smaller, (share, whole) = recipe.sizes
+    scaled = [(share, max(SIDES[0], 16 * round(side * small / whole / 16))) for share, small in smaller]
+    return replace(recipe, sizes=(*scaled, (share, side)))
