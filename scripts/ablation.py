@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from told import told
 
 from facedex import align, calibrate
 from facedex.data import Faces, correct, join, load_faces, split_people, without_people
@@ -117,12 +118,16 @@ def main() -> None:
     others = load_faces(options.unlabelled, cache, aligned=True) if options.unlabelled else None
     teachers = Teachers(options.teachers) if options.teachers else None
 
+    def rung_file(number: int) -> Path:
+        return options.out / f"rung-{number + 1:02d}-{options.minutes:g}min.safetensors"
+
     for i in wanted:
-        rung, model = rungs[i], options.out / f"rung-{i + 1:02d}.safetensors"
+        rung, model = rungs[i], rung_file(i)
         recipe = replace(rung.recipe, validations=VALIDATIONS)
         if model.exists():
-            if replace(Recipe.from_json(read_model(model).meta["recipe"]), steps=0) != recipe:
-                parser.error(f"{model} was trained by another recipe than this rung's; delete it")
+            meta = read_model(model).meta
+            if replace(Recipe.from_json(meta["recipe"]), steps=0) != recipe or meta["data"]["sha256"] != known.digest():
+                parser.error(f"{model} was trained by another recipe than this rung's, or on other data; delete it")
         else:
             print(f"{i + 1}. {rung.name} …", flush=True)
             train(
@@ -134,7 +139,7 @@ def main() -> None:
     pairs = read_pairs(options.pairs)
     matchers: list[Matcher] = []
     for i in wanted:
-        file = read_model(options.out / f"rung-{i + 1:02d}.safetensors")
+        file = read_model(rung_file(i))
         by_head = model_matcher(file, str(i))
         if rungs[i].recipe.jitter == UNALIGNED:
             network = from_file(file)
@@ -148,7 +153,7 @@ def main() -> None:
     print("| | steps | minutes | ten-fold accuracy, head | cosine | TAR@FAR=.01, head | cosine |")
     print("|---|---|---|---|---|---|---|")
     for i, head, cosine in zip(wanted, reports[0::2], reports[1::2], strict=True):
-        meta = read_model(options.out / f"rung-{i + 1:02d}.safetensors").meta
+        meta = read_model(rung_file(i)).meta
         print(
             f"| {i + 1}. {rungs[i].name} | {meta['recipe']['steps']:,} | {meta['seconds'] / 60:.1f} "
             f"| {head.accuracy:.1%} ± {head.accuracy_se:.1%} | {cosine.accuracy:.1%} "
@@ -162,4 +167,4 @@ def corrected(faces: Faces, corrections: Path | None) -> Faces:
 
 
 if __name__ == "__main__":
-    main()
+    told(main)

@@ -16,6 +16,7 @@ import time
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from told import told
 
 from facedex.evaluation.allpairs import all_pairs
 from facedex.evaluation.bootstrap import people_weights
@@ -68,4 +69,4 @@ def _none(crops: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main()
+    told(main)

@@ -35,6 +35,7 @@ import numpy as np
 from generate_embeddings import Faces, Generator
 from rich.console import Console
 from rich.table import Table
+from told import told
 
 from facedex.gallery import Gallery
 from facedex.records import FaceRecord
@@ -353,4 +354,4 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    told(main)

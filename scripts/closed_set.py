@@ -24,6 +24,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from told import told
 
 from facedex import Gallery, IdentifiedPhoto, identify
 from facedex.evaluation.photos import central
@@ -118,4 +119,4 @@ def _main_face(photo: IdentifiedPhoto) -> tuple[str | None, str | None]:
 
 
 if __name__ == "__main__":
-    main()
+    told(main)

@@ -2,11 +2,11 @@
 # The main job on a fresh machine: set up, enroll, identify.
 #
 #   bash scripts/demo.sh                     with the model that ships
-#   bash scripts/demo.sh --train DATA [...]  first train a small network of your own on a folder or pack of people,
-#                                            for five minutes; what follows DATA goes to `facedex train`
+#   bash scripts/demo.sh --train DATA [...]  first adapt it to a folder or pack of people of your own, for five minutes;
+#                                            what follows DATA goes to `facedex train`
 set -euo pipefail
-cd "$(dirname "$0")/.."
-root=$PWD
+here=$PWD
+root=$(cd "$(dirname "$0")/.." && pwd)
 data=() model=()
 if [ "${1:-}" = --train ]; then
     [ $# -ge 2 ] || { echo "demo.sh: --train needs a folder or pack of people" >&2; exit 2; }
@@ -18,6 +18,7 @@ elif [ $# -gt 0 ]; then
     exit 2
 fi
 
+cd "$root"
 if [ ! -x .venv-demo/bin/python ]; then
     "${PYTHON:-python3}" -m venv .venv-demo
 fi
@@ -29,7 +30,11 @@ echo "installing facedex$extra into .venv-demo …"
 
 if [ ${#data[@]} -gt 0 ]; then
     mkdir -p demo
-    "$python" -m facedex train "${data[@]}" -o demo/model.safetensors --minutes 5
     model=(--model "$root/demo/model.safetensors")
+    (cd "$here" && "$python" -m facedex train --minutes 5 "${data[@]}" -o "${model[1]}") || {
+        [ $? -eq 1 ] || exit 2
+        echo "demo.sh: going on with the model that ships"
+        model=()
+    }
 fi
 "$python" scripts/demo.py ${model[@]+"${model[@]}"}

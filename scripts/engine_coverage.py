@@ -22,6 +22,7 @@ from generate_embeddings import Faces, Generator
 from postgres_server import Server
 from rich.console import Console
 from rich.table import Table
+from told import told
 
 from facedex.gallery import Gallery
 from facedex.postgresql import PostgresEngine
@@ -128,4 +129,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    told(main)

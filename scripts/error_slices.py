@@ -19,7 +19,6 @@ import argparse
 import json
 import random
 import sys
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -73,18 +72,14 @@ POSES = (("nose offset below .08", 0.0, 0.08), (".08 to .18", 0.08, 0.18), (".18
 
 
 class Reader:
-    """A photo's wanted face to its embedding, with a detector and encoder for each thread."""
+    """A photo's wanted face to its embedding; threads may share one."""
 
     def __init__(self, model: ModelFile) -> None:
-        self._model = model
-        self._local = threading.local()
+        self._reader = FaceReader(model)
 
     def face(self, pixels: np.ndarray, at: np.ndarray | None = None) -> tuple[Face, np.ndarray] | None:
         """The face (and its unit embedding) that covers `at`, else nearest the middle; None when it is not found."""
-        if not hasattr(self._local, "reader"):
-            self._local.reader = FaceReader(self._model)
-        reader: FaceReader = self._local.reader
-        faces = reader.detector.detect(pixels)
+        faces = self._reader.detector.detect(pixels)
         if at is not None:
             faces = [f for f in faces if (np.abs(middle(f) - at) < np.array(f.box[2:]) / 2).all()]
         else:
@@ -92,7 +87,7 @@ class Reader:
         if not faces:
             return None
         nearest = min(faces, key=lambda face: float(np.hypot(*(middle(face) - at))))
-        return nearest, reader.encode([(pixels, nearest)])[0].vector
+        return nearest, self._reader.encode([(pixels, nearest)])[0].vector
 
 
 @dataclass

@@ -71,15 +71,20 @@ def measure(start: ModelFile, faces: Faces, people: int, number: int, rate: floa
     assert tuned.model is not None
     seconds, found = time.perf_counter() - began, compare(start, tuned.model, judged)
     return {
-        "model": start.identity, "people": people, "draw": number, "rate": rate, "photos": len(learnt),
+        **of(start, faces, minutes), "people": people, "draw": number, "rate": rate, "photos": len(learnt),
         "figure": found.figure,
         "judged_people": found.people, "before": found.before, "after": found.after, "low": found.low,
         "high": found.high, "seconds": round(seconds, 1),
     }  # fmt: skip
 
 
-def done(path: Path, start: ModelFile) -> dict[tuple[int, int, float], dict]:
-    """The rows there are of this model, by people, draw and rate; a line torn by a crash is none."""
+def of(start: ModelFile, faces: Faces, minutes: float) -> dict:
+    """What the rows of one table have in common."""
+    return {"model": start.identity, "data": faces.digest(), "minutes": minutes}
+
+
+def done(path: Path, common: dict) -> dict[tuple[int, int, float], dict]:
+    """The rows there are with this in common, by people, draw and rate; a line torn by a crash is none."""
 
     def rows() -> Iterator[dict]:
         for line in path.read_text("utf-8").splitlines() if path.exists() else ():
@@ -88,7 +93,7 @@ def done(path: Path, start: ModelFile) -> dict[tuple[int, int, float], dict]:
             except ValueError:
                 continue
 
-    return {(row["people"], row["draw"], row["rate"]): row for row in rows() if row.get("model") == start.identity}
+    return {(row["people"], row["draw"], row["rate"]): row for row in rows() if common.items() <= row.items()}
 
 
 def table(rows: Sequence[dict]) -> str:
@@ -127,10 +132,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         faces = load_faces(options.source, options.cache or options.out / "cache", options.aligned)
         if options.corrections:
             faces = correct(faces, options.corrections)
+        common = of(start, faces, options.minutes)
         for number in range(options.draws):  # every number of people once before any is drawn again
             for people in map(int, options.people.split(",")):
                 for rate in map(float, options.rates.split(",")):
-                    if (people, number, rate) in done(path, start):
+                    if (people, number, rate) in done(path, common):
                         continue
                     work = options.out / "work"
                     shutil.rmtree(work, ignore_errors=True)
@@ -142,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FacedexError as error:
         say(f"fewpeople.py: {error}")
         return 2
-    print(table(list(done(path, start).values())))
+    print(table(list(done(path, common).values())))
     return 0
 
 

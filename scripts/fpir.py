@@ -26,6 +26,7 @@ import faiss
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from told import told
 
 from facedex import calibrate, data
 from facedex.encoder import open_encoder
@@ -283,4 +284,4 @@ def generate(
 
 
 if __name__ == "__main__":
-    main()
+    told(main)

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from told import told
 
 from facedex import calibrate, data
 from facedex.assignment import assign
@@ -185,4 +186,4 @@ def groups(
 
 
 if __name__ == "__main__":
-    main()
+    told(main)

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from told import told
 
 from facedex import align, images
 from facedex.calibrate import Calibration
@@ -138,4 +139,4 @@ def _read(reader: FaceReader, pixels: np.ndarray, unclear: float) -> tuple[np.nd
 
 
 if __name__ == "__main__":
-    main()
+    told(main)

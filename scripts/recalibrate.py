@@ -3,8 +3,7 @@
     python scripts/recalibrate.py MODEL DATA... [--training DATA] [--corrections CSV] [--aligned] [--mirrored] [--cache DIR] [--all]
 
 DATA are the folders or packs that `facedex train` was given as --validation. As there, people who are also in --training
-are left out, half of the others chose the checkpoint, and the other half, the same ones for the same --seed, are calibrated
-on; --all takes everybody. --mirrored is for models of before there was a choice (facedex/mirror.py): galleries made with them
+are left out, half of the others chose the checkpoint, and the other half, the same ones always, are calibrated on; --all takes everybody. --mirrored is for models of before there was a choice (facedex/mirror.py): galleries made with them
 are then another model's. MODEL and its graph are written in place, or to --output. Prints the fit, what it says of the
 threshold at several sizes; and, on the half that chose the checkpoint, Platt scaling and isotonic regression side by side,
 and whether a name's probability is honest.
@@ -20,6 +19,7 @@ import numpy as np
 from fpir import reliability
 from rich.console import Console
 from rich.table import Table
+from told import told
 
 from facedex import calibrate, data
 from facedex.encoder import open_encoder
@@ -39,7 +39,6 @@ def main() -> None:
     parser.add_argument("--corrections", type=Path)
     parser.add_argument("--aligned", action="store_true")
     parser.add_argument("--cache", type=Path)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--mirrored", action="store_true", help="from now on its embeddings are of a face and its mirror image together"
     )
@@ -59,7 +58,7 @@ def main() -> None:
         held = data.without_people(held, known & set(held.names))
         others, chosen = None, held
         if not options.all:
-            others, chosen = data.split_people(held, 0.5, options.seed, least=calibrate.LEAST_PEOPLE)
+            others, chosen = data.split_people(held, 0.5, least=calibrate.LEAST_PEOPLE)
         whole = model_matcher(model)
 
         def matrix(faces: data.Faces) -> tuple[np.ndarray, np.ndarray | None]:
@@ -166,4 +165,4 @@ def _names(path: Path, corrections: Path | None) -> set[str]:
 
 
 if __name__ == "__main__":
-    main()
+    told(main)

@@ -1,6 +1,6 @@
 """Turn a trained model's embeddings evenly over their coordinates, and train its head and calibration again.
 
-    python scripts/rehead.py MODEL DATA --validation DATA [--corrections CSV] [--cache DIR] [--turned] --output MODEL
+    python scripts/rehead.py MODEL DATA --validation DATA [--corrections CSV] --cache DIR [--turned] --output MODEL
 
 For models whose targets were not turned so while they were trained; with --turned the head alone is trained. The turn is
 folded into the encoder's last layer: no cosine changes, but L1 distances come nearer to it (see training/teachers.py,
@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+
+from told import told
 
 from facedex import calibrate, data
 from facedex.evaluation import metrics
@@ -42,7 +44,7 @@ def main() -> None:
 
     known = load(options.data)
     held = data.without_people(load(options.validation), known.names)
-    choosing, calibrating = data.split_people(held, 0.5, options.seed, least=calibrate.LEAST_PEOPLE)
+    choosing, calibrating = data.split_people(held, 0.5, least=calibrate.LEAST_PEOPLE)
 
     file = read_model(options.model)
     model = from_file(file)
@@ -69,4 +71,4 @@ def show(name: str, model: Siamese, faces: data.Faces) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    told(main)

@@ -26,6 +26,7 @@ import faiss
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from told import told
 
 from facedex import calibrate, data
 from facedex.calibrate import Calibration, Scores
@@ -180,4 +181,4 @@ def alarms(taken: np.ndarray, people: int, size: int) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    told(main)

@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
+from told import told
 
 from facedex import Gallery, align, images, named_photos
 from facedex.batch import LEAST_SIDE
@@ -142,4 +143,4 @@ def measure(paths: list[Path], options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    told(main)

@@ -64,7 +64,7 @@ def test_a_rung_is_trained_measured_and_not_trained_again(tmp_path, monkeypatch,
     tiny[3] = replace(tiny[3], recipe=replace(tiny[3].recipe, hardest=0.5))
     with pytest.raises(SystemExit):
         ablation.main()
-    assert "rung-04.safetensors was trained by another recipe" in capsys.readouterr().err
+    assert "rung-04-0.1min.safetensors was trained by another recipe" in capsys.readouterr().err
 
 
 def test_faces_that_were_never_aligned_are_always_the_same(tmp_path):

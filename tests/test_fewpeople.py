@@ -43,7 +43,7 @@ def test_what_is_measured_is_kept_and_not_measured_again(tmp_path, monkeypatch, 
         calls.append((people, number, rate))
         if len(calls) == 4:
             raise FacedexError("cut off")
-        return {"model": start.identity, "people": people, "draw": number, "rate": rate, "photos": 9,
+        return {**fewpeople.of(start, faces, minutes), "people": people, "draw": number, "rate": rate, "photos": 9,
                 "figure": "TAR", "judged_people": 3,
                 "before": 0.5, "after": 0.51 - 0.02 * number, "low": 0, "high": 0, "seconds": 1.0}  # fmt: skip
 
@@ -59,3 +59,6 @@ def test_what_is_measured_is_kept_and_not_measured_again(tmp_path, monkeypatch, 
     assert [json.loads(line)["draw"] for line in results.read_text().splitlines()[5:]] == [1]
     printed = capsys.readouterr().out
     assert "| 5 | 1 | 2 | 9 | 50.00% | 50.00% | +1.00, -1.00 | 1 of 2 |" in printed
+    other = [*command, "--minutes", "5", "--people", "5", "--draws", "1"]
+    assert fewpeople.main(other) == 0 and calls[5:] == [(5, 0, 1)], "rows of other minutes are others"
+    assert fewpeople.main(other) == 0 and len(calls) == 6

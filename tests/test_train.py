@@ -28,7 +28,7 @@ from facedex.training.recipe import recipe_for  # noqa: E402
 from facedex.training.teachers import Teachers  # noqa: E402
 from facedex.training.trainer import Run, pick_device  # noqa: E402
 
-TINY = replace(training.RECIPES["compact"], people=4, photos=2, steps=12, validations=3)
+TINY = replace(training.RECIPES["compact"], people=4, photos=2, steps=12, validations=3, validations_apart=4)
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +100,7 @@ training.bf16_pays = lambda device: False
 folder = Path({folder!r})
 faces = load_faces(folder / "people.tar", folder / "cache", aligned=True)
 known, held = split_people(faces, 0.4, seed=1)
-recipe = replace(training.RECIPES["compact"], people=4, photos=2, steps=12, validations=3)
+recipe = replace(training.RECIPES["compact"], people=4, photos=2, steps=12, validations=3, validations_apart=4)
 training.train(
     recipe, known, split_people(held, 0.5, seed=1), folder / "m.safetensors", work=folder / "m.train", device="cpu",
     resume=True, checkpoint_seconds=0, on_event=lambda e: print(e["event"], e["step"], flush=True),
@@ -133,9 +133,14 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path):
         (tmp_path / name).mkdir()
         write_pack(tmp_path / name / "people.tar", 24, 4)
     whole = start(tmp_path / "whole")
+    whole_validations = [int(line.split()[1]) for line in whole.stdout if line.startswith("validation")]
     assert whole.wait(120) == 0
 
-    for stop_at in ("saved 4", "step 7"):  # once on a checkpoint, once between two
+    for stop_at in (
+        "saved 2",
+        "validation 4",
+        "step 7",
+    ):  # on a checkpoint, just after judging, between two checkpoints
         process = start(tmp_path / "killed")
         for line in process.stdout:
             if line.strip() == stop_at:
@@ -146,9 +151,15 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path):
     last = start(tmp_path / "killed")
     steps = [line.split()[1] for line in last.stdout if line.startswith("step")]
     assert last.wait(120) == 0 and 5 <= int(steps[0]) <= 8
+    assert whole_validations == [4, 8, 12]
     assert_same(weights(tmp_path / "whole" / "m.safetensors"), weights(tmp_path / "killed" / "m.safetensors"))
     first, second = ((tmp_path / n / "m.train" / "metrics.csv").read_text().splitlines() for n in ("whole", "killed"))
     assert [line.split(",")[0] for line in first] == [line.split(",")[0] for line in second]
+    # All but the time it took and the loss's mean, whose window a kill begins anew.
+    told = [[row[key] for key in ("step", "side", "accuracy", "tar_at_1e-3", "auc")] for row in csv.DictReader(first)]
+    assert told == [
+        [row[key] for key in ("step", "side", "accuracy", "tar_at_1e-3", "auc")] for row in csv.DictReader(second)
+    ]
 
 
 def test_stopping_saves_and_writes_no_model_and_resume_finishes(data, tmp_path):
@@ -239,14 +250,66 @@ def test_a_checkpoint_of_other_data_is_refused(data, tmp_path):
         run(data, tmp_path, resume=True, teachers=Teachers(tmp_path / "t.npz"), unlabelled=choosing)
 
 
-def test_the_head_is_trained_again_at_the_end_where_that_is_better(data, tmp_path):
-    recipe = replace(TINY, people=8, photos=4, steps=6, validations=1)
-    before = run(data, tmp_path / "a", recipe)
-    after = run(data, tmp_path / "b", replace(recipe, head_people=8))
-    assert after.best["score"] >= before.best["score"]
-    kept, again = (weights(tmp_path / name / "m.safetensors") for name in "ab")
-    assert all((kept[name] == again[name]).all() for name in kept if name.startswith("encoder.")), "the same encoder"
-    assert (kept["head.v"] != again["head.v"]).any() == (after.best["score"] > before.best["score"])
+def judged_by(monkeypatch, score):
+    """Networks are judged by `score` of the network and the side it saw."""
+    zero = dict.fromkeys(("accuracy", "tar_at_1e-3", "cosine_tar_at_1e-3", "auc"), 0.0)
+    monkeypatch.setattr(
+        training, "validate", lambda model, faces, side=None: {**zero, "score": float(score(model, side))}
+    )
+
+
+@pytest.mark.parametrize("change", [1.0, -1.0])
+def test_the_head_is_trained_again_at_the_end_where_that_is_better(data, tmp_path, monkeypatch, change):
+    asked = []
+
+    def other_head(best, faces, choosing, people, seed):
+        asked.append((faces, choosing, people, best.tensors["head.beta"]))
+        return replace(
+            best, tensors={**best.tensors, "head.beta": np.asarray(best.tensors["head.beta"] + np.float32(change))}
+        )
+
+    monkeypatch.setattr(training, "with_new_head", other_head)
+    judged_by(monkeypatch, lambda model, side: model.head.beta)
+    run(data, tmp_path, replace(TINY, steps=2, head_people=8))
+    [(faces, choosing, people, before)] = asked
+    assert faces is data[0] and choosing is data[1][0] and people == 8
+    assert weights(tmp_path / "m.safetensors")["head.beta"] == before + max(change, 0)
+
+
+def test_what_was_best_on_smaller_crops_is_not_kept(data, tmp_path, monkeypatch):
+    judged_by(monkeypatch, lambda model, side: {64: 2.0, 80: 1.0}[side])
+    result = run(data, tmp_path, replace(TINY, steps=8, sizes=((0, 64), (0.5, 80))))
+    sides = [row["side"] for row in csv.DictReader((tmp_path / "m.train" / "metrics.csv").open())]
+    assert sides == ["64", "80"] and (result.best["step"], result.best["side"]) == (8, 80)
+
+
+def test_resume_with_other_options_is_refused_and_they_are_named(data, tmp_path):
+    first = run(data, tmp_path / "first", replace(TINY, steps=2)).model
+    run(data, tmp_path / "cut", init=first.path, stop=lambda: True)
+    changes = {
+        "--seed": {"seed": 1},
+        "--rate": {"rate": 0.5},
+        "--size": {"sizes": ((0, 96),)},
+        "--arch": {"arch": "koch"},
+    }
+    for option, change in changes.items():
+        with pytest.raises(DataError, match=f"another {option};"):
+            run(data, tmp_path / "cut", replace(TINY, **change), init=first.path, resume=True)
+    (tmp_path / "second").mkdir()
+    second = replace(
+        first, tensors={**first.tensors, "encoder.project.bias": first.tensors["encoder.project.bias"] + 1}
+    )
+    second.save(tmp_path / "second" / "m.safetensors", None)
+    with pytest.raises(DataError, match="another --init;"):
+        run(data, tmp_path / "cut", init=second.path, resume=True)
+
+
+def test_a_recipe_of_another_version_is_an_error():
+    stored = asdict(TINY)
+    assert training.Recipe.from_json(json.loads(json.dumps(stored))) == replace(TINY)
+    for other in ({**stored, "unlabelled_share": 1.0}, {}, {**stored, "sizes": [5]}):
+        with pytest.raises(DataError, match="another version"):
+            training.Recipe.from_json(other)
 
 
 def test_a_device_that_is_not_there_is_an_error():

@@ -79,7 +79,9 @@ def test_bad_arguments_are_one_line_each(tmp_path):
     folder = tmp_path / "people"
     (folder / "Ann").mkdir(parents=True)
     (folder / "Ann" / "notes.txt").write_text("no photo")
-    model = tmp_path / "m.safetensors"
+    model, taken = tmp_path / "m.safetensors", tmp_path / "taken.safetensors"
+    taken.mkdir()
+    pack = write_pack(tmp_path / "people.tar", 12, 3)
     for arguments, words in (
         (["train", tmp_path / "nowhere", "-o", model], "does not exist"),
         (["train", folder, "-o", model], "no usable photo"),
@@ -88,6 +90,13 @@ def test_bad_arguments_are_one_line_each(tmp_path):
         (["train", folder, "-o", model, "--unlabelled", folder], "--teachers"),
         (["train", folder, "-o", model, "--from-scratch", "--size", "90"], "96, 112"),
         (["train", folder, "-o", model, "--size", "96"], "leave out --size"),
+        (["train", folder, "-o", model, "--mean", "127.5"], "go with --encoder"),
+        (["train", folder, "-o", model, "--bgr"], "go with --encoder"),
+        (["train", folder, "-o", model, "--from-scratch", "--force"], "leave out --force"),
+        (["train", folder, "-o", model, "--minutes", "inf"], "inf is not a number"),
+        (["train", pack, "-o", taken, "--aligned"], "is a folder"),
+        (["train", pack, "-o", pack / "m.safetensors", "--aligned"], "give another place"),
+        (["train", pack, "-o", model, "--aligned", "--validation", pack], "Everybody in --validation"),
         (["train", folder, "-o", model, "--encoder", tmp_path / "no.onnx"], "no.onnx"),
         (["train", folder, "-o", model, "--encoder", tmp_path / "no.onnx", "--from-scratch"], "as it is"),
         (["train", folder, "-o", model, "--encoder", shipped_model().with_suffix(".onnx"), "--mean", "a"], "--mean"),

@@ -33,7 +33,7 @@ def test_who_is_kept_apart_does_not_depend_on_the_seed(faces, start, tmp_path, m
         return tuning_result(start)
 
     monkeypatch.setattr(tuning, "train", train)
-    monkeypatch.setattr(tuning, "compare", lambda a, b, testing, seed: Comparison("TAR", 10, 0.5, 0.4, -0.2, 0.0))
+    monkeypatch.setattr(tuning, "_compared", lambda *a: Comparison("TAR", 10, 0.5, 0.4, -0.2, 0.0))
     for seed in (0, 1):
         tune(start, faces, tmp_path / "m.safetensors", work=tmp_path / "work", seed=seed)
     assert seen[0] == seen[1]
@@ -66,12 +66,19 @@ def test_enough_people_tune_the_network_and_the_report_is_of_people_kept_out(fac
 
 
 def test_a_worse_network_is_not_written_unless_forced(faces, start, tmp_path, monkeypatch):
-    monkeypatch.setattr(tuning, "compare", lambda *a: Comparison("TAR", 10, 0.5, 0.4, -0.2, 0.0))
+    monkeypatch.setattr(tuning, "_compared", lambda *a: Comparison("TAR", 10, 0.5, 0.4, -0.2, 0.0))
     monkeypatch.setattr(tuning, "train", lambda *a, **k: tuning_result(start))
     for force in (False, True):
         tuned = tune(start, faces, tmp_path / "m.safetensors", work=tmp_path / "work", force=force)
         assert (tuned.model is not None) == (tmp_path / "m.safetensors").exists() == force
         assert tuned.comparison is not None and tuned.comparison.worse
+
+
+def test_people_who_cannot_tell_two_models_apart_are_refused_before_the_work(faces, start, tmp_path, monkeypatch):
+    monkeypatch.setattr(tuning, "train", lambda *a, **k: pytest.fail("it trained"))
+    held = load_faces(write_pack(tmp_path / "held.tar", 12, 2, first=60), tmp_path / "cache", aligned=True)
+    with pytest.raises(DataError, match="too few photos to tell two models apart"):
+        tune(start, faces, tmp_path / "m.safetensors", work=tmp_path / "work", held=held, force=True)
 
 
 def tuning_result(start):

@@ -5,12 +5,15 @@ rich is loaded only where something is shown with it: a table, a notice, a bar.
 
 from __future__ import annotations
 
+import math
 import sys
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from facedex.errors import DataError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,10 +44,21 @@ def err() -> Console:
 
 
 def a_number(value: float | None) -> float | None:
-    """Refuse NaN, which lies in no range and which not every typer refuses by itself."""
-    if value is not None and value != value:
-        raise typer.BadParameter("nan is not a number")
+    """Refuse NaN and infinity: the first lies in no range, and not every typer refuses it by itself."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a number")
     return value
+
+
+def numbers(text: str, option: str) -> list[float]:
+    """One number, or three with commas. Raises DataError."""
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if len(found) not in (1, 3):
+        raise DataError(f"{option} is one number, or three with commas for R,G,B; not {text!r}")
+    return found
 
 
 def one_format(as_json: bool, as_csv: bool) -> None:
@@ -62,9 +76,9 @@ def show(table: object) -> None:
     console.print(table)
 
 
-def say(text: str) -> None:
-    """A notice on stderr."""
-    err().print(text, highlight=False, markup=False, soft_wrap=True)
+def say(text: str, style: str | None = None) -> None:
+    """A notice on stderr, as it is and on one line however long."""
+    err().print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
 def ask(question: str) -> bool:

@@ -31,6 +31,7 @@ class Display:
                 f"{event['photos']:,} photos of {event['people']:,} people, {event['steps']:,} steps on {event['device']}"
                 f"{' in bf16' if event['bf16'] else ''}, from step {event['step']:,}",
                 highlight=False,
+                soft_wrap=True,
             )
             self._last = time.monotonic()
         elif event["event"] == "step":
@@ -48,5 +49,6 @@ class Display:
                 f"{event['cosine_tar_at_1e-3']:.2%})  AUC {event['auc']:.4f}  "
                 f"{self._speed:.0f} images/s",
                 highlight=False,
+                soft_wrap=True,
             )
             self._last = time.monotonic()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facedex.cli.console import DeviceOption, JsonOption, NoBar, progress_bar, say, show
+from facedex.cli.console import DeviceOption, JsonOption, NoBar, numbers, progress_bar, say, show
 from facedex.errors import DataError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def evaluate(
 
         require()
     matchers = _matchers(
-        model or [], onnx or [], size, _numbers(mean, "mean"), _numbers(scale, "scale"), rgb, mirrored, device
+        model or [], onnx or [], size, numbers(mean, "--mean"), numbers(scale, "--scale"), rgb, mirrored, device
     )
 
     with progress_bar(None if as_json else 1) as progress:
@@ -168,17 +168,6 @@ def _matchers(
             for path, name in zip(graphs, names[len(models) :], strict=True)
         ),
     ]
-
-
-def _numbers(text: str, what: str) -> list[float]:
-    """One number, or three with commas."""
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in (1, 3):
-        raise DataError(f"--{what} is one number, or three with commas for R,G,B; not {text!r}")
-    return numbers
 
 
 def _bar(progress: Progress | NoBar, name: str) -> Callable[[int, int | None], None]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facedex.cli.console import a_number, err
+from facedex.cli.console import a_number, err, numbers, say
 from facedex.errors import DataError, MissingExtra
 
 if TYPE_CHECKING:
@@ -101,28 +101,41 @@ def train(
         raise DataError("--encoder trains a head alone; leave out --resume, --force, --minutes, --rate and --device")
     if size is not None and encoder is None and not scratch:
         raise DataError("Adapting a model keeps what it sees; leave out --size, or train --from-scratch")
-    if mirrored and encoder is None:
-        raise DataError("--mirrored goes with --encoder; our own networks see mirror images by themselves")
+    if encoder is None and (mirrored or not rgb or (mean, scale) != ("0", "1")):
+        raise DataError(
+            "--mirrored, --mean, --scale and --bgr go with --encoder; our own networks see what they need by themselves"
+        )
+    if force and scratch:
+        raise DataError("A model trained from scratch is always written; leave out --force")
     if unlabelled and not teachers:
         raise DataError(
             "Photos without names teach nothing by themselves; give --teachers too, or leave out --unlabelled"
         )
     if output.suffix != ".safetensors":
         raise DataError(f"{output} must end in .safetensors: that is what is written")
+    if output.is_dir():
+        raise DataError(f"{output} is a folder; name the file to write, or remove the folder")
     job = Job(
         output, output.with_suffix(".train"), Reader(cache or output.with_suffix(".train"), aligned, corrections), data,
         validation or [], seed, steps, rate, device, resume,
     )  # fmt: skip
-    if encoder is not None:
-        from facedex.onnxencoder import OnnxEncoder
+    try:
+        if encoder is not None:
+            from facedex.onnxencoder import OnnxEncoder
 
-        done = _head_only(
-            job, OnnxEncoder(encoder, size or 112, _numbers(mean, "--mean"), _numbers(scale, "--scale"), rgb, mirrored)
-        )
-    elif scratch:
-        done = _from_scratch(job, arch or "compact", teachers, unlabelled or [], init, size, minutes or _MINUTES)
-    else:
-        done = _tune(job, init, minutes or _TUNING_MINUTES, force)
+            done = _head_only(
+                job,
+                OnnxEncoder(encoder, size or 112, numbers(mean, "--mean"), numbers(scale, "--scale"), rgb, mirrored),
+            )
+        elif scratch:
+            done = _from_scratch(job, arch or "compact", teachers, unlabelled or [], init, size, minutes or _MINUTES)
+        else:
+            done = _tune(job, init, minutes or _TUNING_MINUTES, force)
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or output} cannot be read or written ({error.strerror or error}); make room or give another "
+            "place, then go on with --resume where a run had begun"
+        ) from None
     raise typer.Exit(done)
 
 
@@ -147,6 +160,10 @@ class Job:
 
         known = self.reader.load(self.data)
         held = without_people(self.reader.load(self.validation), known.names) if self.validation else None
+        if held is not None and not len(held):
+            raise DataError(
+                "Everybody in --validation is among those to learn from; name other people, or leave it out"
+            )
         return known, held
 
     def split(self) -> tuple[Faces, Faces, Faces]:
@@ -169,28 +186,30 @@ class Reader:
 
     def load(self, sources: list[Path]) -> Faces:
         """All faces of all sources, corrected. Raises DataError."""
+        from rich.text import Text
+
         from facedex import data as faces_of
 
         parts, before = [], self._left_out
         for source in sources:
-            with err().status(f"reading {source}") as status:
+            with err().status(Text(f"reading {source}")) as status:
                 seen = 0
 
                 def count(more: int, source: Path = source) -> None:
                     nonlocal seen
                     seen += more
-                    status.update(f"reading {source}: {seen:,} photos")
+                    status.update(Text(f"reading {source}: {seen:,} photos"))
 
                 part = faces_of.load_faces(source, self._cache, self._aligned, progress=count, notice=self._notice)
             parts.append(faces_of.correct(part, self._corrections) if self._corrections else part)
         if self._left_out > max(before, 20):
-            err().print(f"… and {self._left_out - max(before, 20)} more photos left out", style="yellow")
+            say(f"… and {self._left_out - max(before, 20)} more photos left out", style="yellow")
         return faces_of.join(parts)
 
     def _notice(self, text: str) -> None:
         self._left_out += 1
         if self._left_out <= 20:
-            err().print(f"left out: {text}", style="yellow", highlight=False, markup=False)
+            say(f"left out: {text}", style="yellow")
 
 
 @contextmanager
@@ -203,7 +222,7 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
         if interrupted:
             raise KeyboardInterrupt
         interrupted = True
-        err().print("saving the state after this step …")
+        say("saving the state after this step …")
 
     before = signal.signal(signal.SIGINT, interrupt)
     try:
@@ -243,14 +262,13 @@ def _from_scratch(
             resume=job.resume, on_event=display.on_event, stop=stop,
         )  # fmt: skip
     if result.model is None:
-        err().print(f"stopped at step {result.step} and saved; the same command with --resume goes on", highlight=False)
+        say(f"stopped at step {result.step} and saved; the same command with --resume goes on")
         return 130
     best = result.best
-    err().print(
+    say(
         f"{job.output}: accuracy {best['accuracy']:.1%}, TAR@FAR=1e-3 {best['tar_at_1e-3']:.1%} (by cosine "
         f"{best['cosine_tar_at_1e-3']:.1%}) on {len(choosing.names)} people never trained on (step {best['step']} of {result.step}, {result.seconds / 60:.1f} min); "
-        f"calibrated on {len(calibrating.names)} others. Metrics and their plot: {job.work}",
-        highlight=False,
+        f"calibrated on {len(calibrating.names)} others. Metrics and their plot: {job.work}"
     )
     return 0
 
@@ -270,26 +288,22 @@ def _tune(job: Job, init: Path | None, minutes: float, force: bool) -> int:
         )  # fmt: skip
     found = tuned.comparison
     if found is None:
-        err().print("stopped and saved; the same command with --resume goes on")
+        say("stopped and saved; the same command with --resume goes on")
         return 130
     if tuned.kind == "calibration":
-        err().print(
+        say(
             f"fewer than {tuning.LEAST_PEOPLE} people have {tuning.LEAST_PHOTOS} photos or more, too few to teach the "
-            "network without overfitting: only the calibration was fitted", highlight=False,
-        )  # fmt: skip
+            "network without overfitting: only the calibration was fitted"
+        )
     spread = (
         "" if found.low != found.low else f" (95 % interval of the difference {found.low:+.3f} to {found.high:+.3f})"
     )
-    err().print(
-        f"{found.figure} on {found.people} people kept out: {found.before:.3f} before, {found.after:.3f} after{spread}",
-        highlight=False,
-    )
+    say(f"{found.figure} on {found.people} people kept out: {found.before:.3f} before, {found.after:.3f} after{spread}")
     if tuned.model is None:
-        err().print(
-            f"{job.output} was not written, because it got worse; --force writes it all the same", style="yellow"
-        )
+        lies = f"; what came of it lies in {job.work / tuning.CANDIDATE}" if tuned.kind == "network" else ""
+        say(f"{job.output} was not written, because it got worse; --force writes it all the same{lies}", style="yellow")
         return 1
-    err().print(f"{job.output}: started from {start.path}", highlight=False)
+    say(f"{job.output}: started from {start.path}")
     return 0
 
 
@@ -305,17 +319,9 @@ def _head_only(job: Job, foreign: OnnxEncoder) -> int:
             foreign, known, (choosing, calibrating), job.output, seed=job.seed,
             progress=lambda done, total: bar.update(task, completed=done), **({"steps": job.steps} if job.steps else {}),
         )  # fmt: skip
-    err().print(
+    say(
         f"{job.output}: TAR@FAR=1e-3 {found.tar_head:.1%} by the head, {found.tar_cosine:.1%} by cosine, on "
         f"{len(choosing.names)} people never trained on; calibrated on {len(calibrating.names)} others. Keep "
-        f"{job.output.with_suffix('.onnx')} beside it",
-        highlight=False,
+        f"{job.output.with_suffix('.onnx')} beside it"
     )
     return 0
-
-
-def _numbers(text: str, option: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise DataError(f"{option} {text} is not a number, or three with commas between, such as 127.5") from None

@@ -54,6 +54,7 @@ class Recipe:
     head_people: int = 0
 
     validations: int = 16  # in the whole run
+    validations_apart: int = 20  # steps between two of them at least
 
     def size(self, step: int) -> int:
         """The side of a step's crops."""
@@ -70,9 +71,14 @@ class Recipe:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Recipe:
-        """The recipe of a checkpoint."""
-        sizes = tuple((float(share), int(side)) for share, side in stored["sizes"])
-        return cls(**{**stored, "sizes": sizes, "blocks": tuple(stored.get("blocks", ()))})
+        """The recipe of a checkpoint. Raises DataError for one of a version that chose other things."""
+        try:
+            sizes = tuple((float(share), int(side)) for share, side in stored["sizes"])
+            return cls(**{**stored, "sizes": sizes, "blocks": tuple(stored.get("blocks", ()))})
+        except (KeyError, TypeError, ValueError):
+            raise DataError(
+                "The run was begun by another version of facedex; finish it with that, or delete its files and begin again"
+            ) from None
 
 
 # At 80 pixels a step takes half as long as at 112, and so does a face in use; in the time of a run on a CPU the network

@@ -23,7 +23,6 @@ class PKSampler:
         if not self._paired:
             raise DataError("Nobody has two photos; training needs people with two photos or more")
         self._singles = min(p * k // 4, len(self._single))
-        self._p = p
         self._k = k
         self._seed = seed
         self.size = p * k

@@ -65,7 +65,7 @@ def train(
 
     No person may be in two of the three. Events: {"event": "start" | "step" | "validation" | "saved", ...}.
     `stop` is asked after every step; when it says so the state is saved and the run ends without a model.
-    Raises DataError, ModelError.
+    Raises DataError, ModelError, OSError.
     """
     require_onnx()
     where, start = pick_device(device), read_model(init) if init else None
@@ -89,7 +89,15 @@ def train(
         other = [name for name, digest in inputs.items() if facts.get("inputs", {}).get(name) != digest]
         if other:
             raise DataError(f"{work} holds a run with other {' and '.join(other)}; give the same, or delete the folder")
-        stored = Recipe.from_json(facts["recipe"])
+        stored = Recipe.from_json(facts.get("recipe", {}))
+        chosen = {"--arch": "arch", "--seed": "seed", "--rate": "rate", "--size": "final_size"}
+        other = [option for option, name in chosen.items() if getattr(stored, name) != getattr(recipe, name)]
+        if start and facts.get("init") != start.fingerprint:
+            other.append("--init")
+        if other:
+            raise DataError(
+                f"{work} holds a run with another {' and '.join(other)}; give the same, or delete the folder"
+            )
         recipe = replace(stored, steps=recipe.steps or stored.steps)
         # A run at its last step still lacks the model, which was being made when it was cut off.
         if recipe.steps < facts["step"] or (recipe.steps == facts["step"] and not facts["best"]):
@@ -120,7 +128,7 @@ def train(
     else:
         facts.update(mirrored=run.model.encoder.mirrored, init=start.fingerprint if start else None)
     trim_metrics(metrics_path, facts["step"])
-    every = max(20, recipe.steps // recipe.validations)
+    every = max(recipe.validations_apart, recipe.steps // recipe.validations)
     on_event({"event": "start", "step": facts["step"], "steps": recipe.steps, "device": str(where),
               "bf16": facts["bf16"], "people": len(faces.names), "photos": len(faces)})  # fmt: skip
 

@@ -20,7 +20,7 @@ from facedex.data import Faces, split_people
 from facedex.errors import DataError
 from facedex.evaluation import metrics
 from facedex.evaluation.allpairs import all_pairs
-from facedex.evaluation.bootstrap import difference, people_weights
+from facedex.evaluation.bootstrap import Figure, difference, people_weights
 from facedex.evaluation.matchers import model_matcher
 from facedex.evaluation.verification import verification
 from facedex.fitting import sample
@@ -33,6 +33,8 @@ from facedex.training.train import Event, head_matrix, train
 # People of so many photos each, below which only the calibration is fitted: of 40, some 20 are left to learn from, and so
 # few made both models tried worse for others (scripts/fewpeople.py; figures in README).
 LEAST_PEOPLE, LEAST_PHOTOS = 40, 3
+CANDIDATE = "tuned.safetensors"  # in the work folder: what is written if it is not worse
+_FARS = (1e-3, 1e-2, 1e-1)
 TAIL_PEOPLE = 100  # to replace the impostor tail that came with the model: 1 % of these is one person
 
 
@@ -114,14 +116,15 @@ def tune(
     recipe = replace(TUNE, seed=seed, steps=steps, rate=rate, sizes=((0.0, start.size),))
     if not recipe.steps:  # twenty passes and no more: what few people say is soon learnt
         recipe = replace(recipe, most_steps=max(40, 20 * len(known) // (recipe.people * recipe.photos)))
-    candidate = work / "tuned.safetensors"
+    was = _tars(start, testing, seed)  # before the work: it may be that these people cannot tell two models apart
+    candidate = work / CANDIDATE
     result = train(
         recipe, known, (choosing, calibrating), candidate, work=work, minutes=minutes, teachers=Anchors(start),
         init=start.path, device=device, resume=resume, on_event=on_event, stop=stop,
     )  # fmt: skip
     if result.model is None:
         return Tuned("network", None, None)
-    comparison = compare(start, result.model, testing, seed)
+    comparison = _compared(was, _tars(result.model, testing, seed), len(testing.names))
     if comparison.worse and not force:
         return Tuned("network", None, comparison)
     meta: dict[str, Any] = {**result.model.meta}
@@ -193,22 +196,29 @@ def _pairs(matrix: np.ndarray, people: np.ndarray, chosen: np.ndarray) -> tuple[
 
 
 def compare(before: ModelFile, after: ModelFile, faces: Faces, seed: int = 0) -> Comparison:
-    """TAR over all pairs of `faces` by both models' heads, at a FAR of 1e-3, or 1e-2 or .1 where fewer pairs tell."""
+    """TAR over all pairs of `faces` by both models' heads, at a FAR of 1e-3, or 1e-2 or .1 where fewer pairs tell. Raises
+    DataError where not even these do.
+    """
+    return _compared(_tars(before, faces, seed), _tars(after, faces, seed), len(faces.names))
+
+
+def _tars(model: ModelFile, faces: Faces, seed: int) -> dict[float, Figure]:
+    """TAR at every FAR that the pairs of `faces` can tell, the strictest first. Raises DataError where there is none."""
     order = np.argsort(faces.people, kind="stable")
-    crops, people = faces.crops112(order), faces.people[order]
-    weights = people_weights(len(faces.names), seed)
-    found = []
-    for matcher in (model_matcher(before), model_matcher(after)):
-        pairs = all_pairs(matcher, matcher.points(matcher.encode(crops)), people, seed)
-        figures = verification(pairs, weights, fars=(1e-3, 1e-2, 1e-1), seed=seed).figures
-        found.append({far: figures.get(("tar", f"{far:g}")) for far in (1e-3, 1e-2, 1e-1)})
-    far = next((f for f, figure in found[0].items() if figure is not None and np.isfinite(figure.value)), None)
-    if far is None:
+    matcher = model_matcher(model)
+    points = matcher.points(matcher.encode(faces.crops112(order)))
+    pairs = all_pairs(matcher, points, faces.people[order], seed)
+    figures = verification(pairs, people_weights(len(faces.names), seed), fars=_FARS, seed=seed).figures
+    found = {far: figure for far in _FARS if (figure := figures.get(("tar", f"{far:g}"))) and np.isfinite(figure.value)}
+    if not found:
         raise DataError("The people kept out have too few photos to tell two models apart; add people or photos")
-    old, new = found[0][far], found[1][far]
-    assert old is not None and new is not None
-    gap = difference(new, old)[0]
-    return Comparison(f"TAR@FAR={far:g}", len(faces.names), old.value, new.value, *gap.interval)
+    return found
+
+
+def _compared(old: dict[float, Figure], new: dict[float, Figure], people: int) -> Comparison:
+    far = next(iter(old))
+    gap = difference(new[far], old[far])[0]
+    return Comparison(f"TAR@FAR={far:g}", people, old[far].value, new[far].value, *gap.interval)
 
 
 def _log_loss(genuine: np.ndarray, impostor: np.ndarray, slope: float, offset: float) -> float:
