@@ -115,9 +115,9 @@ SIDES = range(32, align.SIZE + 1, 16)  # of the crops of `compact`: its maps are
 def recipe_for(arch: str, taught: bool, device: str, side: int | None = None, begun: bool = False) -> Recipe:
     """The recipe of an architecture, with teachers or without.
 
-    `side`: of the crops in the end, in pixels, where not the recipe's own; `begun`: from weights that see such crops
-    already, or shall, and so from the first step on. An accelerator is fed larger batches, all of them at the full size: it
-    has the time. Raises DataError for a side that the architecture cannot have.
+    `side`: of the crops in the end, in pixels, where not the recipe's own. `begun`: there are weights to start from; they
+    see crops of that side from the first step on, and gentle ones sooner. An accelerator is fed larger batches, all of
+    them at the full size: it has the time. Raises DataError for a side that the architecture cannot have.
     """
     recipe = RECIPES[arch]
     if arch == "compact":
@@ -131,7 +131,7 @@ def recipe_for(arch: str, taught: bool, device: str, side: int | None = None, be
             f"Crops of {side} pixels do not fit the network; give --size one of: {', '.join(map(str, SIDES))}"
         )
     if begun:
-        return replace(recipe, sizes=((0.0, side),))
+        return replace(recipe, sizes=((0.0, side),), gentle=min(recipe.gentle, 0.3) if taught else recipe.gentle)
     *smaller, (share, whole) = recipe.sizes
     scaled = [(share, max(SIDES[0], 16 * round(side * small / whole / 16))) for share, small in smaller]
     return replace(recipe, sizes=(*scaled, (share, side)))
