@@ -14,6 +14,8 @@ from facedex.errors import DataError, ModelError
 from facedex.modelfile import ModelFile, read_graph, read_model, shipped_model
 from facedex.stock import side_by_side
 
+SIDE = read_model(shipped_model()).size
+
 
 def crops(count, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, 112, 112, 3), dtype=np.uint8)
@@ -44,7 +46,7 @@ def test_without_the_extra_it_is_opencv(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     graph = read_graph(read_model(shipped_model()))
     monkeypatch.setattr(runtime, "in_onnxruntime", None)
-    x = np.zeros((2, 3, 80, 80), np.float32)
+    x = np.zeros((2, 3, SIDE, SIDE), np.float32)
     np.testing.assert_array_equal(runtime.open_graph(graph)(x), runtime.in_opencv(graph)(x))
 
 
@@ -63,7 +65,7 @@ def test_onnxruntime_keeps_to_as_many_threads_as_opencv():
     try:
         cv2.setNumThreads(2)
         run = runtime.in_onnxruntime(Spy, read_graph(read_model(shipped_model())))
-        x = np.random.default_rng(0).normal(0, 50, (1, 3, 80, 80)).astype(np.float32)
+        x = np.random.default_rng(0).normal(0, 50, (1, 3, SIDE, SIDE)).astype(np.float32)
         two = run(x)
         with side_by_side():
             np.testing.assert_allclose(run(x), two, rtol=1e-4, atol=1e-4)

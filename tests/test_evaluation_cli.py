@@ -18,8 +18,9 @@ from synthetic import person_crop, write_pack
 from facedex import cli
 from facedex.evaluation import matchers, pairs, people, report
 from facedex.evaluation.bootstrap import people_weights
-from facedex.modelfile import shipped_model
+from facedex.modelfile import read_model, shipped_model
 
+SIDE = str(read_model(shipped_model()).size)
 Done = namedtuple("Done", "code out err")
 FIGURES = ["tar", "eer", "auc", "p50", "ece", "n_way", "rank", "fnir"]
 
@@ -111,11 +112,11 @@ def test_models_are_compared_on_the_same_trials(run, pack, other):
 def test_the_same_encoder_as_onnx_takes_part(run, pack):
     graph = shipped_model().with_suffix(".onnx")
     model, encoder, compared = lines(
-        run(pack, "--aligned", "-m", shipped_model(), "--onnx", graph, "--size", "80", "--json").out
+        run(pack, "--aligned", "-m", shipped_model(), "--onnx", graph, "--size", SIDE, "--json").out
     )
     assert encoder["model"] != model["model"] and "ece" not in encoder and encoder["realised_fpir"] == []
     assert 0.5 < encoder["auc"] <= 1 and "ece" not in compared["difference"]
-    (alone,) = lines(run(pack, "--aligned", "--onnx", graph, "--size", "80", "--json").out)
+    (alone,) = lines(run(pack, "--aligned", "--onnx", graph, "--size", SIDE, "--json").out)
     assert {**alone, "model": ""} == {**encoder, "model": ""}
 
 
@@ -218,7 +219,7 @@ def test_the_cache_knows_a_photo_by_its_content_and_a_model_by_its_fingerprint(r
     found = {}
     for way in ("--mirrored", "--scale=0.5", "--bgr", "--rgb"):
         before = set((tmp_path / "cache").iterdir())
-        run(pack, "--aligned", "--json", "--cache", tmp_path / "cache", "--onnx", graph, "--size", "80", way)
+        run(pack, "--aligned", "--json", "--cache", tmp_path / "cache", "--onnx", graph, "--size", SIDE, way)
         (new,) = set((tmp_path / "cache").iterdir()) - before
         with np.load(new) as stored, np.load(own) as ours:
             assert np.array_equal(stored["photos"], ours["photos"])

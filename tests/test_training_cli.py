@@ -124,7 +124,19 @@ def test_few_people_of_ones_own_change_the_calibration_alone(tmp_path):
 def test_a_head_for_an_encoder_from_elsewhere_makes_a_model_like_any_other(tmp_path):
     pack = write_pack(tmp_path / "people.tar", 30, 3)
     foreign, model = shipped_model().with_suffix(".onnx"), tmp_path / "m.safetensors"
-    arguments = ["train", pack, "-o", model, "--aligned", "--encoder", foreign, "--size", 80, "--steps", 40]
+    arguments = [
+        "train",
+        pack,
+        "-o",
+        model,
+        "--aligned",
+        "--encoder",
+        foreign,
+        "--size",
+        read_model(shipped_model()).size,
+        "--steps",
+        40,
+    ]
     arguments += ["--mirrored"]  # as ours are
     done = facedex(*arguments)
     assert done.returncode == 0, done.stderr
