@@ -283,6 +283,15 @@ def test_what_was_best_on_smaller_crops_is_not_kept(data, tmp_path, monkeypatch)
     assert sides == ["64", "80"] and (result.best["step"], result.best["side"]) == (8, 80)
 
 
+@pytest.mark.parametrize(
+    ("scores", "kept"), [((0.9, 0.897, 0.894), 8), ((0.9, 0.892, 0.898), 12), ((0.5, 0.6, 0.7), 12)]
+)
+def test_of_checkpoints_that_are_nearly_as_good_the_later_one_is_kept(data, tmp_path, monkeypatch, scores, kept):
+    left = iter(scores)
+    judged_by(monkeypatch, lambda model, side: next(left))
+    assert run(data, tmp_path).best["step"] == kept
+
+
 def test_resume_with_other_options_is_refused_and_they_are_named(data, tmp_path):
     first = run(data, tmp_path / "first", replace(TINY, steps=2)).model
     run(data, tmp_path / "cut", init=first.path, stop=lambda: True)

@@ -32,6 +32,10 @@ __all__ = ["RECIPES", "Event", "Recipe", "Result", "finish", "recipe_for", "trai
 
 Event = dict[str, Any]
 
+# So much better must the best checkpoint before be to be kept: less is chance, and a later one has seen a lower rate. The
+# weights that a run starts from are left for any gain.
+LATER = 0.005
+
 
 @dataclass(frozen=True)
 class Result:
@@ -156,9 +160,11 @@ def train(
             found = {"step": step, "loss": float(summed) / count, "side": side, **measured}
             summed, count = torch.zeros_like(summed), 0
             # A network is judged at the size it learns at; what was best at a smaller one is not the best any more.
-            if (side, found["score"]) > (facts["best"].get("side", 0), facts["best"].get("score", -1.0)):
+            peak = facts.get("peak") or [facts["best"].get("side", 0), facts["best"].get("score", -1.0)]
+            if [side, found["score"] + (LATER if facts["best"].get("step") else 0.0)] > peak:
                 facts["best"] = found
                 to_file(run.average.model, {}).save(best_path)
+            facts["peak"] = max(peak, [side, found["score"]])
             seconds = earlier + time.monotonic() - began
             append_metrics(metrics_path, {**found, "seconds": round(seconds, 1)})
             on_event({"event": "validation", **found, "seconds": seconds})
