@@ -131,7 +131,7 @@ def recipe_for(arch: str, taught: bool, device: str, side: int | None = None, be
             f"Crops of {side} pixels do not fit the network; give --size one of: {', '.join(map(str, SIDES))}"
         )
     if begun:
-        return replace(recipe, sizes=((0.0, side),), gentle=min(recipe.gentle, 0.3) if taught else recipe.gentle)
+        return replace(recipe, sizes=((0.0, side),), gentle=0.3 if taught else recipe.gentle)
     *smaller, (share, whole) = recipe.sizes
     scaled = [(share, max(SIDES[0], 16 * round(side * small / whole / 16))) for share, small in smaller]
     return replace(recipe, sizes=(*scaled, (share, side)))
