@@ -36,6 +36,7 @@ class Recipe:
     muon_rate: float = 0.02
     adam_rate: float = 2e-3
     level_rate: bool = False  # never lowered
+    norms_stay: bool = False  # batch norms go on with the statistics of the weights one starts from
     weight_decay: float = 0.01
     average_decay: float = 0.998
     l2_convolutions: float = 0.0
@@ -105,8 +106,11 @@ TAUGHT: dict[str, Any] = {
     "head_people": 2000,
 }
 
-# From trained weights, on few people: small steps, and the weights' own embeddings (tuning.Anchors) for teachers.
-TUNE = Recipe(people=16, muon_rate=1e-3, adam_rate=2e-4, pair_weight=1.0, average_decay=0.99, validations=8)
+# From trained weights, on few people: small steps, and the weights' own embeddings (tuning.Anchors) for teachers. The
+# statistics of so few photos are of these people more than of faces; with them the network would jump before it learns.
+TUNE = Recipe(
+    people=16, muon_rate=1e-3, adam_rate=2e-4, pair_weight=1.0, average_decay=0.99, validations=8, norms_stay=True
+)
 
 
 SIDES = range(32, align.SIZE + 1, 16)  # of the crops of `compact`: its maps are halved twice after a step of 4

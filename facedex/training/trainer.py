@@ -35,7 +35,7 @@ class Run:
         self.recipe, self.faces, self.unlabelled = recipe, faces, unlabelled
         self.device, self.bf16 = device, bf16
         torch.manual_seed(recipe.seed)
-        shape = {"blocks": recipe.blocks} if recipe.blocks else {}
+        shape: dict[str, Any] = {"blocks": recipe.blocks} if recipe.blocks else {}
         model = from_file(start) if start else Siamese(recipe.arch, recipe.final_size, **shape)
         model = at_size(model, recipe.final_size)
         self.sampler = PKSampler(faces.people, recipe.people, recipe.photos, recipe.seed)
@@ -50,6 +50,9 @@ class Run:
             if start:
                 turn_to(model, faces, targets[: len(faces)])
         self.model = model.train().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if recipe.norms_stay:
+            for norm in _norms(self.model):
+                norm.eval()
         self.average = Average(self.model, recipe.average_decay)
         self.people = torch.from_numpy(faces.people).to(device)
         self.resident = self._on_device()
@@ -112,8 +115,8 @@ class Run:
         "Precise BN" (Wu & Johnson 2021, section 3): a moving average of them would lag behind, by far where crops have
         just grown.
         """
-        norms = [part for part in self.average.model.modules() if isinstance(part, nn.BatchNorm2d)]
-        if not norms:
+        norms = _norms(self.average.model)
+        if not norms or self.recipe.norms_stay:
             return
         momentum = norms[0].momentum
         for norm in norms:
@@ -211,6 +214,10 @@ class Run:
             assert self.unlabelled is not None
             crops[~mine] = self.unlabelled.crops[self.unlabelled.rows[places[~mine] - len(self.faces)]]
         return torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2)
+
+
+def _norms(model: nn.Module) -> list[nn.BatchNorm2d]:
+    return [part for part in model.modules() if isinstance(part, nn.BatchNorm2d)]
 
 
 def pick_device(wanted: str) -> torch.device:
