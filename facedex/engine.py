@@ -1,6 +1,6 @@
 """Beyond one machine: what a search engine must do to hold a gallery's index, and which one a gallery uses.
 
-gallery.db stays the truth. An engine is a projection of it, as the index in files is: it holds z = w * f(x) of each face
+gallery.db stays the truth. An engine is a projection of it, as the index in files is: it holds z = w * F f(x) of each face
 and finds the nearest by L1, and whatever it says is checked against the truth (see remote.py).
 
 PostgreSQL with pgvector is supported (postgresql.py); `open_engine` is where another would come in. Why that one: of the

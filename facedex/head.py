@@ -9,36 +9,41 @@ from facedex.modelfile import ModelFile
 
 
 class Head:
-    """logit = beta - sum_i w_i |a_i - b_i|, w >= 0 (Koch et al. 2015, section 3.2, with the sign held).
+    """logit = beta - sum_i w_i |(F a)_i - (F b)_i|, w >= 0 (Koch et al. 2015, section 3.2, with the sign held).
 
-    With z = w * f(x) that is beta - ||z_a - z_b||_1: an L1 search over z finds the head's own order.
+    F shows embeddings in several bases, against the noise of one (training/head.py says why); models of before have none.
+    With z = w * F f(x) the logit is beta - ||z_a - z_b||_1: an L1 search over z finds the head's own order.
     """
 
-    def __init__(self, weight: np.ndarray, beta: float) -> None:
+    def __init__(self, weight: np.ndarray, beta: float, frame: np.ndarray | None = None) -> None:
+        """`weight` (m,), `frame` (m, d) for embeddings of d numbers; without it m is d."""
         self.weight = np.asarray(weight, np.float32)
         self.beta = float(beta)
+        self.frame = None if frame is None else np.asarray(frame, np.float32)
 
     @classmethod
     def from_file(cls, file: ModelFile) -> Head:
-        """The head of a stored model. Raises ModelError for one whose weights have free signs."""
+        """The head of a stored model. Raises ModelError for one whose weights have free signs, or that is not whole."""
         if file.meta.get("free_sign"):
             raise ModelError(
                 f"{file.path} ({file.meta.get('arch')}) has a head with weights of either sign, which no index can "
                 "search; use it with `facedex evaluate`, or train --arch compact"
             )
-        try:
-            v, beta = file.tensors["head.v"].astype(np.float64), float(file.tensors["head.beta"])
-        except KeyError:
-            raise ModelError(f"{file.path} holds no head; train or copy it again") from None
-        return cls(np.logaddexp(0.0, v), beta)
+        return cls(*head_tensors(file))
+
+    @property
+    def dim(self) -> int:
+        """How many numbers z has."""
+        return len(self.weight)
 
     def project(self, embeddings: np.ndarray) -> np.ndarray:
-        """z = w * f: (n, d) float32 to (n, d) float32, in which L1 distance is beta - logit."""
-        return np.ascontiguousarray(embeddings, np.float32) * self.weight
+        """z = w * F f: (…, d) float32 to (…, dim) float32, in which L1 distance is beta - logit."""
+        seen = np.ascontiguousarray(embeddings, np.float32)
+        return (seen if self.frame is None else seen @ self.frame.T) * self.weight
 
     def logits(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Logits of pairs that broadcast, (…, d) and (…, d) to (…) float32."""
-        return (self.beta - (np.abs(a - b) * self.weight).sum(-1)).astype(np.float32)
+        return (self.beta - np.abs(self.project(a) - self.project(b)).sum(-1)).astype(np.float32)
 
     def pairwise(self, a: np.ndarray, b: np.ndarray, block: int = 256) -> np.ndarray:
         """Logits of everybody against everybody, (n, d) and (m, d) to (n, m) float32, block-wise in memory."""
@@ -49,3 +54,15 @@ class Head:
                 gap = np.abs(za[i : i + block, None] - zb[None, j : j + block])
                 out[i : i + block, j : j + block] = self.beta - gap.sum(-1)
         return out
+
+
+def head_tensors(file: ModelFile) -> tuple[np.ndarray, float, np.ndarray | None]:
+    """Weights (m,), offset and frame (m, d), or None for none, of a stored head. Raises ModelError."""
+    try:
+        v, beta = file.tensors["head.v"].astype(np.float64).ravel(), float(file.tensors["head.beta"])
+    except KeyError:
+        raise ModelError(f"{file.path} holds no head; train or copy it again") from None
+    frame = file.tensors.get("head.frame")
+    if frame is not None and (frame.ndim != 2 or frame.shape != (len(v), file.meta.get("dim"))):
+        raise ModelError(f"{file.path} has a head for other embeddings than its own; train or copy it again")
+    return v if file.meta.get("free_sign") else np.logaddexp(0.0, v), beta, frame

@@ -122,7 +122,7 @@ class IndexWriter:
         state, head = self._store.state, self._lookup.head
         head_id = self._lookup.model.head_fingerprint
         coverage = coverage or search.stored_coverage(self.folder)
-        old = None if kind else search.read(self.folder, state, head_id)
+        old = None if kind else search.read(self.folder, state, head, head_id)
         kind = kind or search.stored_kind(self.folder)
         projection, data = search.build(self._store, state, head, head_id, kind, coverage, old)
         try:

@@ -212,7 +212,7 @@ class Lookup:
             head_id, data = self.model.head_fingerprint, None
             projection = self._projection if isinstance(self._projection, search.Projection) else None
             if projection is None or not projection.follow(self._store, state, self.head):
-                stale = search.read(self.folder, state, head_id)
+                stale = search.read(self.folder, state, self.head, head_id)
                 if stale is not None and stale.follow(self._store, state, self.head):
                     projection = stale
                 else:

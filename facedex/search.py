@@ -1,6 +1,6 @@
 """The projection of a gallery for searching: derived from gallery.db, thrown away and built again at any doubt.
 
-It holds z = w * f(x) under L1, so the index's order is the head's (see head.py), in the form that suits its size (see
+It holds z = w * F f(x) under L1, so the index's order is the head's (see head.py), in the form that suits its size (see
 codes.py). `faces.faiss` is bound by `manifest.json` to the faces it is of, to model and head, and to its own hash, and
 is read whole, never mapped: what was checked is what is used, and a file can be replaced while others read it. Faces
 enrolled since are searched beside it until the next compaction, so one more photo never rewrites a large file.
@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from facedex.codes import INDEXES, Bytes, Flat, Found
+from facedex.codes import Bytes, Flat, Found
 from facedex.errors import GalleryDamaged
+from facedex.halfbytes import HalfBytes
 from facedex.head import Head
 from facedex.lock import HOLDER_FILE
 from facedex.modelfile import patiently, replace_file
@@ -30,10 +31,12 @@ from facedex.store import Store
 INDEX_FILE = "faces.faiss"
 MANIFEST_FILE = "manifest.json"
 FORMAT = "facedex-projection/2"
+INDEXES: dict[str, type[Flat] | type[Bytes]] = {index.kind: index for index in (Flat, Bytes, HalfBytes)}
 KINDS = ("auto", *INDEXES)
 COVERAGE = 0.999  # of the nearest five, where the index is approximate
 
-_SIZES = ((20_000, "flat"), (300_000, "bytes"))  # faces up to which a kind is the best; beyond, half-bytes
+# Numbers up to which a kind is the best: with 512 a face 5,000 faces and 75,000. Beyond, half-bytes.
+_SIZES = ((2_560_000, "flat"), (38_400_000, "bytes"))
 # The two files are exchanged one after the other: who looks in between, while somebody writes, finds what does not fit, but
 # not for long.
 _LOOKS, _PAUSE = 4, 0.05
@@ -67,7 +70,7 @@ class Projection:
 
     def __init__(self, index: Any, ids: np.ndarray, marks: np.ndarray, manifest: Manifest) -> None:
         self.index, self.ids, self.marks, self.manifest = index, ids, marks, manifest
-        self._tail = Flat(np.empty((0, index_dim(index)), np.float32))
+        self._tail = Flat(np.empty((0, index.dim), np.float32))
         self._tail_ids, self._tail_marks = np.empty(0, np.int64), np.empty(0, np.int64)
 
     def __len__(self) -> int:
@@ -124,7 +127,7 @@ def build(
     kind stays; without one, all are read.
     """
     automatic = kind == "auto"
-    chosen = next((name for size, name in _SIZES if state.faces <= size), "halfbytes") if automatic else kind
+    chosen = next((name for most, name in _SIZES if state.faces * head.dim <= most), "halfbytes") if automatic else kind
     made = _reused(store, state, head, old, chosen) if old is not None else None
     if made is None:
         ids, marks, z = _everybody(store, state, head)
@@ -156,11 +159,11 @@ def save(folder: Path, projection: Projection, data: bytes) -> None:
 
 def load(folder: Path, store: Store, state: State, head: Head, head_fingerprint: str) -> Projection | None:
     """The stored projection with the newer faces beside it; None when it is missing, stale or altered."""
-    stored = read(folder, state, head_fingerprint)
+    stored = read(folder, state, head, head_fingerprint)
     return stored if stored is not None and stored.follow(store, state, head) else None
 
 
-def read(folder: Path, state: State, head_fingerprint: str) -> Projection | None:
+def read(folder: Path, state: State, head: Head, head_fingerprint: str) -> Projection | None:
     """The stored projection of this model and head, whole, of whatever state; None when there is none."""
     for number in range(_LOOKS):
         manifest = read_manifest(folder)
@@ -169,7 +172,7 @@ def read(folder: Path, state: State, head_fingerprint: str) -> Projection | None
         try:
             data = patiently((folder / INDEX_FILE).read_bytes)
             if hashlib.sha256(data).hexdigest() == manifest.sha256:
-                return _restored(data, manifest, state.dim)
+                return _restored(data, manifest, head.dim)
         except (OSError, ValueError, TypeError, KeyError, IndexError, OverflowError, RuntimeError):
             pass  # what is not as the manifest says; RuntimeError: FAISS's
         if read_manifest(folder) == manifest:
@@ -218,11 +221,6 @@ def stored_parameters(folder: Path) -> dict[str, Any]:
     return manifest.parameters if manifest else {}
 
 
-def index_dim(index: Any) -> int:
-    """How many numbers a row of an index stands for."""
-    return (index.codes if isinstance(index, Bytes) else index.z).shape[1]
-
-
 def _reused(
     store: Store, state: State, head: Head, old: Projection, kind: str
 ) -> tuple[Any, np.ndarray, np.ndarray] | None:
@@ -249,19 +247,32 @@ def _reused(
     return index, ids, marks
 
 
-def _everybody(store: Store, state: State, head: Head) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ids (n,), marks (n,) and projected vectors (n, dim) of all faces, put in their places block by block: of a million
-    there should not be two copies.
+def _everybody(store: Store, state: State, head: Head) -> tuple[np.ndarray, np.ndarray, _Projected]:
+    """Ids (n,), marks (n,) and vectors of all faces, put in their places block by block: of a million there should not be
+    two copies.
     """
     ids, marks = np.empty(state.faces, np.int64), np.empty(state.faces, np.int64)
-    z, n = np.empty((state.faces, state.dim), np.float32), 0
+    vectors, n = np.empty((state.faces, state.dim), np.float32), 0
     for block in store.blocks():
         end = n + len(block.ids)
         if end > state.faces:
             raise GalleryDamaged(f"{store.path} holds more faces than it says; run `facedex doctor`")
-        ids[n:end], marks[n:end], z[n:end] = block.ids, block.marks, _projected(head, block.vectors)
+        ids[n:end], marks[n:end], vectors[n:end] = block.ids, block.marks, block.vectors
         n = end
-    return ids[:n], marks[:n], z[:n]
+    return ids[:n], marks[:n], _Projected(head, vectors[:n])
+
+
+class _Projected:
+    """z (n, dim) of vectors (n, d), worked out for the rows that are asked for: it may be several times as large."""
+
+    def __init__(self, head: Head, vectors: np.ndarray) -> None:
+        self._head, self._vectors, self.shape = head, vectors, (len(vectors), head.dim)
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        return _projected(self._head, self._vectors[rows])
 
 
 def _restored(data: bytes, manifest: Manifest, dim: int) -> Projection | None:
@@ -273,7 +284,7 @@ def _restored(data: bytes, manifest: Manifest, dim: int) -> Projection | None:
         at += size * kind.itemsize
     ids, marks = arrays.pop("ids"), arrays.pop("marks")
     index = INDEXES[manifest.kind].restore(arrays, manifest.parameters)
-    if len(index) != len(ids) or index_dim(index) != dim:
+    if len(index) != len(ids) or index.dim != dim:
         return None
     return Projection(index, ids, marks, manifest)
 

@@ -61,7 +61,7 @@ def gallery(folder, records=(), model=None):
 def make_model(path, v=None, beta=None, **calibration):
     """The shipped encoder with a head and a calibration of our choosing."""
     shipped = read_model(shipped_model())
-    tensors = dict(shipped.tensors)
+    tensors = {name: tensor for name, tensor in shipped.tensors.items() if name != "head.frame"}
     tensors["head.v"] = np.asarray(PLAIN_HEAD["v"] if v is None else v, np.float32)
     tensors["head.beta"] = np.array(PLAIN_HEAD["beta"] if beta is None else beta, np.float32)
     facts = {"slope": 0.8, "offset": -1.0, "tail_start": [2.0], "tail_share": 0.05, "tail_rate": 2.0, "tail_bend": 0.0,

@@ -17,12 +17,32 @@ def head():
     return Head(np.random.default_rng(0).lognormal(0, 1, 128), 11.5)
 
 
+@pytest.fixture(scope="module")
+def framed():
+    """One that sees 128 numbers as 320."""
+    rng = np.random.default_rng(1)
+    return Head(rng.lognormal(0, 1, 320) / 10, 11.5, rng.standard_normal((320, 128)) / 11)
+
+
 def test_the_formula_longhand(head):
     a, b = unit(2)
     total = 11.5
     for i in range(128):
         total -= float(head.weight[i]) * abs(float(a[i]) - float(b[i]))
     assert head.logits(a, b) == pytest.approx(total, abs=1e-4)
+
+
+def test_the_formula_longhand_through_a_frame(framed):
+    a, b = unit(2)
+    total = 11.5
+    for i in range(320):
+        seen = [sum(float(framed.frame[i, j]) * float(face[j]) for j in range(128)) for face in (a, b)]
+        total -= float(framed.weight[i]) * abs(seen[0] - seen[1])
+    assert framed.logits(a, b) == pytest.approx(total, abs=1e-3) and framed.dim == 320
+    z = framed.project(unit(2))
+    assert z.shape == (2, 320) and np.abs(z[0] - z[1]).sum() == pytest.approx(11.5 - framed.logits(a, b), abs=1e-3)
+    a, b = unit(7), unit(5, seed=1)
+    np.testing.assert_allclose(framed.pairwise(a, b, 3), framed.logits(a[:, None], b[None]), atol=1e-3)
 
 
 def test_a_face_is_most_like_itself_and_the_order_of_a_pair_does_not_matter(head):

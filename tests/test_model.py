@@ -99,13 +99,60 @@ def test_pairwise_equals_pair_by_pair(free):
     torch.testing.assert_close(head.pairwise(a, b), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_the_head_is_kochs_equation():
-    head = L1Head(4, normalised=True)
+@pytest.mark.parametrize("bases", [1, 3])
+def test_the_head_is_kochs_equation_on_what_the_frame_shows(bases):
+    head = L1Head(4, normalised=True, bases=bases)
+    torch.nn.init.normal_(head.v)
     a, b = torch.rand(4), torch.rand(4)
-    expected = float(head.beta) - sum(
-        float(torch.nn.functional.softplus(v)) * abs(float(x) - float(y)) for v, x, y in zip(head.v, a, b, strict=True)
-    )
-    assert float(head(a, b)) == pytest.approx(expected, rel=1e-5)
+    frame = np.eye(4) if bases == 1 else head.frame.numpy()
+    expected = float(head.beta.detach())
+    for v, row in zip(head.v.tolist(), frame.tolist(), strict=True):
+        seen = [sum(number * float(x) for number, x in zip(row, face, strict=True)) for face in (a, b)]
+        expected -= np.log1p(np.exp(v)) * abs(seen[0] - seen[1])
+    assert float(head(a, b).detach()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_with_more_bases_the_heads_distance_comes_nearer_to_the_length():
+    a, b = torch.nn.functional.normalize(torch.randn(2, 3000, 128, generator=torch.Generator().manual_seed(0)), dim=2)
+    noise = {}
+    for bases in (1, 4):
+        head = L1Head(128, normalised=True, bases=bases)
+        with torch.no_grad():
+            ratio = (head.beta - head(a, b)) / (a - b).norm(dim=1)
+        noise[bases] = float(ratio.std() / ratio.mean())
+        assert ratio.mean() == pytest.approx(10, rel=0.02)  # some 14 for strangers, sqrt(2) apart
+    # One basis: (pi - 3) / 2 by number, as the sum of their squares is held (delta method); several average it out.
+    assert noise[1] == pytest.approx(np.sqrt((np.pi - 3) / 2 / 128), rel=0.1)
+    assert noise[4] == pytest.approx(noise[1] / 2, rel=0.1)
+
+
+def test_a_frame_is_of_orthonormal_bases_and_what_is_stored_is_what_is_used():
+    head = Siamese("compact").head
+    assert head.bases == 4 and torch.equal(head.frame[:128], torch.eye(128))
+    for base in head.frame.split(128):
+        torch.testing.assert_close(base @ base.T, torch.eye(128), atol=2e-3, rtol=0)
+    assert torch.equal(head.frame.half().float(), head.frame)
+    assert L1Head(512, normalised=True).frame is None and Siamese("koch").head.frame is None
+
+
+def test_a_model_of_before_frames_is_read_as_it_was_and_a_frame_that_does_not_fit_is_refused():
+    model = Siamese("compact", bases=1).eval()
+    file = to_file(model, {})
+    assert "head.frame" not in file.tensors and len(file.tensors["head.v"]) == 128
+    again, x = from_file(file), torch.rand(2, 3, 112, 112) * 255
+    torch.testing.assert_close(again(x[:1], x[1:]), model(x[:1], x[1:]), atol=2e-2, rtol=1e-2)
+    assert again.head.frame is None and at_size(again, 80).head.frame is None
+    framed = to_file(Siamese("compact"), {})
+    for wrong in (
+        framed.tensors["head.frame"][:-128],
+        framed.tensors["head.frame"][:, :-1],
+        np.float16(1),
+        np.ones((0, 128)),
+    ):
+        other = ModelFile({**framed.tensors, "head.frame": np.asarray(wrong)}, framed.meta)
+        for read in (from_file, Head.from_file):
+            with pytest.raises(ModelError):
+                read(other)
 
 
 def test_one_encoder_serves_both_faces():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers import PLAIN_HEAD, flip, gallery, make_model, near, people, record, unit
 
-from facedex import codes, search
+from facedex import codes, halfbytes, search
 from facedex.head import Head
 from facedex.store import Store
 
@@ -66,6 +66,39 @@ def test_the_distance_is_what_the_head_takes_from_beta(store, seed):
     logits = head.logits(probe[None], vectors)
     np.testing.assert_allclose(head.beta - found.bounds, logits[found.rows - 1], atol=1e-2)
     assert np.all(np.diff(logits[found.rows - 1]) < 1e-4)
+
+
+def framed_head(seed=0, bases=3):
+    """A head that sees an embedding in several bases."""
+    rng = np.random.default_rng(seed)
+    turns = [np.linalg.qr(rng.standard_normal((128, 128)))[0] for _ in range(bases)]
+    return Head(rng.uniform(0.3, 0.5, 128 * bases), 14.0, np.concatenate(turns))
+
+
+@pytest.mark.parametrize("kind", search.KINDS)
+def test_through_a_frame_the_order_is_the_heads_own_too(store, kind):
+    head, vectors = framed_head(), unit(3000)
+    store.add(people(vectors[:2900]))
+    built(store, head, kind)
+    store.add(people(vectors[2900:], "late"))
+    projection, right = loaded(store, head), []
+    assert len(projection) == 3000 and projection.exact == (kind != "halfbytes")
+    for probe in unit(40, seed=1):
+        found = projection.search(head.project(probe[None])[0], 40)
+        logits = head.logits(probe[None], vectors)
+        best = 1 + np.argsort(-logits)[:5]
+        assert np.all(head.beta - found.bounds >= logits[found.rows - 1]), "bounds are bounds"
+        certain = found.rows[found.bounds <= found.horizon]
+        left_out = np.setdiff1d(np.arange(1, 3001), found.rows)
+        if projection.exact:
+            assert np.all(head.beta - logits[left_out - 1] >= found.horizon)
+        right.append(np.isin(best, found.rows).mean())
+        assert len(certain) >= 5
+    assert np.mean(right) == 1 if projection.exact else np.mean(right) > 0.99
+    # The numbers of half-bytes and their bytes are as many as the embedding has, not as the head sees.
+    assert projection.index.dim == 384
+    if kind == "halfbytes":
+        assert projection.index.codes.shape[1] == 128 and projection.index.halves.shape[1] == 24
 
 
 def test_an_uneven_heads_best_is_not_cosines_best():
@@ -173,7 +206,7 @@ def test_few_faces_are_found_without_faiss_as_with_it(monkeypatch):
 
 
 def test_the_kind_follows_the_size(store, monkeypatch):
-    monkeypatch.setattr(search, "_SIZES", ((10, "flat"), (1500, "bytes")))
+    monkeypatch.setattr(search, "_SIZES", ((10 * 128, "flat"), (1500 * 128, "bytes")))
     kinds = []
     for start, end in ((0, 10), (10, 11), (11, 1501)):
         store.add(people(unit(end - start, seed=start), f"from{start}-"))
@@ -402,7 +435,7 @@ def test_an_index_exchanged_while_it_is_read_is_read_again(two_galleries, tmp_pa
         told = iter([old])
         genuine = search.read_manifest
         monkeypatch.setattr(search, "read_manifest", lambda where: next(told, None) or genuine(where))
-        assert search.read(folder, store.state, head_id).manifest == new.manifest
+        assert search.read(folder, store.state, opened.head, head_id).manifest == new.manifest
 
 
 def test_who_looks_while_the_two_files_are_exchanged_waits_and_builds_nothing(store, monkeypatch):
@@ -420,14 +453,14 @@ def test_who_looks_while_the_two_files_are_exchanged_waits_and_builds_nothing(st
         search.save(folder, projection, data)
 
     monkeypatch.setattr(search.time, "sleep", writer_goes_on)
-    found = search.read(folder, store.state, "head")
+    found = search.read(folder, store.state, head, "head")
     assert found is not None and len(found) == 50 and len(slept) == 1
     (folder / search.INDEX_FILE).write_bytes(data[:-1])
     monkeypatch.setattr(search.time, "sleep", slept.append)
-    assert search.read(folder, store.state, "head") is None and len(slept) > 2 and sum(slept) < 1
+    assert search.read(folder, store.state, head, "head") is None and len(slept) > 2 and sum(slept) < 1
     (folder / "writer.txt").unlink()
     slept.clear()
-    assert search.read(folder, store.state, "head") is None and not slept, "nobody writes: no use in waiting"
+    assert search.read(folder, store.state, head, "head") is None and not slept, "nobody writes: no use in waiting"
 
 
 # approximation
@@ -467,7 +500,8 @@ def test_the_coverage_asked_for_is_measured_and_met(clustered):
 
 def test_more_coverage_takes_more_candidates(clustered, monkeypatch):
     opened, _ = clustered
-    monkeypatch.setattr(codes, "_LEAST", 6)
+    for module in (codes, halfbytes):
+        monkeypatch.setattr(module, "LEAST", 6)
     with Store(opened.folder) as store:
         counts = [
             search.build(store, store.state, opened.head, "head", "halfbytes", coverage)[0].manifest.parameters[
@@ -515,7 +549,7 @@ def test_axes_are_paired_so_that_every_four_bits_are_worth_the_same():
     rng = np.random.default_rng(0)
     mixed = np.linalg.qr(rng.normal(size=(64, 64)))[0]
     z = (rng.normal(size=(4000, 64)) * np.geomspace(1, 0.05, 64) @ mixed).astype(np.float32)
-    turn = codes._axes_in_pairs(z)
+    turn = halfbytes._in_pairs(*halfbytes._principal(z))
     assert turn.shape == (64, 48) and np.allclose(turn.T @ turn, np.eye(48), atol=1e-5)
     spread = (z @ turn).var(0)
     assert spread.sum() > 0.97 * z.var(0).sum()  # the narrowest sixteen axes are left out
@@ -526,7 +560,7 @@ def test_half_bytes_whose_parts_do_not_fit_are_refused(clustered):
     """FAISS would read past the end of what is too short."""
     index = clustered[0]._lookup._refreshed()[0].index
     arrays, told = index.arrays(), index.parameters
-    assert len(codes.HalfBytes.restore(arrays, told)) == len(index)
+    assert len(halfbytes.HalfBytes.restore(arrays, told)) == len(index)
     for name, wrong in (
         ("turn", arrays["turn"][:, :-2]),
         ("turn", arrays["turn"][:-1]),
@@ -534,9 +568,11 @@ def test_half_bytes_whose_parts_do_not_fit_are_refused(clustered):
         ("book", arrays["book"][:, :-1]),
         ("halves", arrays["halves"][:-1]),
         ("halves", arrays["halves"][:, :-1]),
+        ("basis", np.ones((len(arrays["turn"]), arrays["codes"].shape[1] - 1), np.float32)),
+        ("basis", np.ones((len(arrays["turn"]) + 1, arrays["codes"].shape[1]), np.float32)),
     ):
         with pytest.raises(ValueError, match=r"fit|codes"):
-            codes.HalfBytes.restore({**arrays, name: wrong}, told)
+            halfbytes.HalfBytes.restore({**arrays, name: wrong}, told)
 
 
 # people, not faces

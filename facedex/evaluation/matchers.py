@@ -10,7 +10,8 @@ import numpy as np
 
 from facedex.calibrate import Calibration
 from facedex.encoder import open_encoder
-from facedex.errors import MissingExtra, ModelError
+from facedex.errors import MissingExtra
+from facedex.head import head_tensors
 from facedex.modelfile import ModelFile
 from facedex.onnxencoder import OnnxEncoder
 
@@ -19,7 +20,8 @@ _CHUNK = 4096  # pairs scored together: a few MB of differences
 
 @dataclass(frozen=True)
 class Matcher:
-    """An encoder and a score: beta - sum_i w_i |a_i - b_i| with a head's `weight` (dim,), or the cosine without.
+    """An encoder and a score: beta - sum_i w_i |(F a)_i - (F b)_i| with a head's `weight` (m,) and `frame` F (m, dim), if it
+    has one; or the cosine without.
 
     `encode`: crops (n, 112, 112, 3) uint8 RGB to embeddings (n, dim) float32; `fingerprint` is theirs.
     `calibration` turns a score into a probability; None where nothing is known of it.
@@ -31,16 +33,18 @@ class Matcher:
     weight: np.ndarray | None = None
     beta: float = 0.0
     calibration: Calibration | None = None
+    frame: np.ndarray | None = None
 
     def points(self, embeddings: np.ndarray) -> np.ndarray:
-        """Embeddings as `pairs` and `block` take them, (n, dim) float32: for a head each number times |w|.
+        """Embeddings as `pairs` and `block` take them, (n, dim or m) float32: for a head each number times |w|.
 
         Weights below zero, which the 2015 network may have, count their distance as evidence for, not against;
         their columns come last.
         """
         if self.weight is None:
             return np.ascontiguousarray(embeddings, np.float32)
-        return np.ascontiguousarray((embeddings * np.abs(self.weight))[:, self._order])
+        seen = embeddings if self.frame is None else embeddings @ self.frame.T.astype(np.float32)
+        return np.ascontiguousarray((seen * np.abs(self.weight))[:, self._order], np.float32)
 
     def pairs(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Scores of pairs of points, (n, dim) and (n, dim) to (n,) float32."""
@@ -85,22 +89,19 @@ def model_matcher(model: ModelFile, name: str = "", device: str = "cpu") -> Matc
 
     A model without a graph (koch) encodes in torch; MissingExtra says so where torch is not installed.
     """
-    try:
-        v, beta = model.tensors["head.v"].astype(np.float64).ravel(), float(model.tensors["head.beta"])
-    except KeyError:
-        raise ModelError(f"{model.path} holds no head; train or copy it again") from None
-    weight = (v if model.meta.get("free_sign") else np.logaddexp(0.0, v)).astype(np.float32)
+    weight, beta, frame = head_tensors(model)
+    weight = weight.astype(np.float32)
     calibration = Calibration.from_meta(model.meta) if model.meta.get("calibration") else None
     if model.meta.get("graph_sha256"):
         encoder = open_encoder(model, device)
         return Matcher(
-            name, model.fingerprint, lambda crops: encoder.encode(crops)[0], weight, beta, calibration
+            name, model.fingerprint, lambda crops: encoder.encode(crops)[0], weight, beta, calibration, frame
         )  # fmt: skip
     try:
         from facedex.training.model import from_file
     except ModuleNotFoundError:
         raise MissingExtra(f"Evaluating {model.meta.get('arch')!r}", "train") from None
-    return Matcher(name, model.fingerprint, from_file(model).embed_crops, weight, beta, calibration)
+    return Matcher(name, model.fingerprint, from_file(model).embed_crops, weight, beta, calibration, frame)
 
 
 def onnx_matcher(encoder: OnnxEncoder, name: str = "") -> Matcher:

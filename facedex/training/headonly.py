@@ -21,11 +21,12 @@ from facedex.fitting import sample
 from facedex.modelfile import FOREIGN, ModelFile
 from facedex.onnxencoder import OnnxEncoder
 from facedex.training import losses
-from facedex.training.model import L1Head, Siamese, from_file, to_file
+from facedex.training.head import L1Head
+from facedex.training.model import Siamese, from_file, to_file
 from facedex.training.optim import rate
 from facedex.training.sampler import PKSampler
 
-_STEPS, _PEOPLE, _PHOTOS, _RATE = 1500, 64, 4, 0.02
+_STEPS, _PEOPLE, _PHOTOS, _RATE = 1500, 32, 4, 0.02
 _BLOCK = 64
 
 
@@ -74,7 +75,7 @@ def train_head(
 
     fitted = calibrate.fit(_matrix(head, calibrating), validation[1].people, lengths)
     graph = encoder.path.read_bytes()
-    tensors = {f"head.{name}": tensor.numpy() for name, tensor in best_state.items()}
+    tensors = {f"head.{name}": (t.half() if t.dim() > 1 else t).numpy() for name, t in best_state.items()}
     # What stands for the encoder's tensors in the model's fingerprint: the graph and what it is fed.
     tensors["encoder.sha256"] = np.frombuffer(bytes.fromhex(encoder.fingerprint), np.uint8).copy()
     model = ModelFile(tensors, {
@@ -100,7 +101,7 @@ def with_new_head(file: ModelFile, faces: Faces, choosing: Faces, people: int, s
     choosing = choosing.select(sample(choosing.people))
     model = from_file(file)
     head = fit_head(embedded(model, known), known.people, embedded(model, choosing), choosing.people, seed)
-    model.head.load_state_dict(head.state_dict())
+    model.head = head
     return to_file(model, {})
 
 
@@ -148,7 +149,7 @@ def _started(head: L1Head, vectors: np.ndarray) -> L1Head:
     """Equal weights that put strangers about 14 apart, as in our own networks, whatever this encoder's distances."""
     some = torch.from_numpy(vectors[np.random.default_rng(0).permutation(len(vectors))[:500]])
     with torch.no_grad():
-        head.v.fill_(float(np.log(np.expm1(14.0 / float(torch.pdist(some, p=1).median())))))
+        head.v.fill_(float(np.log(np.expm1(14.0 / float(torch.pdist(head.seen(some), p=1).median())))))
         head.beta.fill_(12.0)
     return head
 

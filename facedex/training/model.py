@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from facedex import align
 from facedex.encoder import unit
 from facedex.errors import ModelError
 from facedex.modelfile import ModelFile
+from facedex.training.head import L1Head
 
 DIM = 128
 BLOCKS = (1, 2, 2)  # of compact models whose file does not say how many they have at each width
@@ -138,48 +138,17 @@ class Koch(nn.Module):
         return torch.sigmoid(self.dense(self.features(grey).flatten(1)))
 
 
-class L1Head(nn.Module):
-    """logit of "same person" = beta - sum_i w_i |a_i - b_i|, w_i = softplus(v_i) >= 0.
-
-    After Koch et al. 2015, section 3.2. With w >= 0 the logit falls with an L1 distance between w * a and
-    w * b, which is what lets an index shortlist without ever disagreeing with the head. `free` leaves the sign
-    of w open, as the paper does.
-    """
-
-    def __init__(self, dim: int, normalised: bool, free: bool = False) -> None:
-        super().__init__()
-        # Unit vectors of strangers are some sqrt(2 d / pi) * sqrt(2) apart in L1; this w puts that at about 14.
-        start = 14.0 / math.sqrt(4 * dim / math.pi) if normalised else 4.0 / dim
-        self.free = free
-        self.v = nn.Parameter(torch.full((dim,), start if free else math.log(math.expm1(start))))
-        self.beta = nn.Parameter(torch.tensor(12.0 if normalised else 0.5))
-
-    @property
-    def weight(self) -> torch.Tensor:
-        return self.v if self.free else F.softplus(self.v)
-
-    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        """Logits of pairs that broadcast: (…, dim) and (…, dim) to (…)."""
-        return self.beta - ((a - b).abs() * self.weight).sum(-1)
-
-    def pairwise(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        """Logits of everybody against everybody: (n, dim) and (m, dim) to (n, m)."""
-        w = self.weight
-        apart = torch.cdist(a * w.clamp(min=0), b * w.clamp(min=0), p=1)
-        if self.free:  # weights below zero count similarity as evidence against: a second distance, added
-            apart = apart - torch.cdist(a * w.clamp(max=0), b * w.clamp(max=0), p=1)
-        return self.beta - apart
-
-
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"compact": Compact, "koch": Koch}
 
 
 class Siamese(nn.Module):
     """One encoder for both faces and the head between them."""
 
-    def __init__(self, arch: str = "compact", size: int = align.SIZE, **shape: tuple[int, ...]) -> None:
-        """`size` of the crops in pixels; `shape` as the architecture has it. Raises ModelError for one that is not in
-        ARCHITECTURES.
+    def __init__(
+        self, arch: str = "compact", size: int = align.SIZE, bases: int | None = None, **shape: tuple[int, ...]
+    ) -> None:
+        """`size` of the crops in pixels; `bases` of the head's frame, if not its own choice; `shape` as the architecture
+        has it. Raises ModelError for one that is not in ARCHITECTURES.
         """
         super().__init__()
         if arch not in ARCHITECTURES:
@@ -187,7 +156,7 @@ class Siamese(nn.Module):
         self.arch = arch
         self.encoder: Any = ARCHITECTURES[arch](size, **shape)
         encoder: Any = self.encoder
-        self.head = L1Head(encoder.dim, encoder.normalised, free=arch == "koch")
+        self.head = L1Head(encoder.dim, encoder.normalised, arch == "koch", bases)
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
         """(n, 3, size, size) float RGB in 0..255 to embeddings (n, dim), of unit length where the encoder says so; not
@@ -230,7 +199,7 @@ def at_size(model: Siamese, size: int) -> Siamese:
     """The same network for crops of another size: its kernel over the last map is resized with that map."""
     if model.encoder.size == size:
         return model
-    other = Siamese(model.arch, size, **_shape(model))
+    other = Siamese(model.arch, size, model.head.bases, **_shape(model))
     other.encoder.mirrored = model.encoder.mirrored
     state = model.state_dict()
     if isinstance(model.encoder, Compact):
@@ -248,7 +217,7 @@ def deepened(model: Siamese, blocks: tuple[int, ...]) -> Siamese:
     have = model.encoder.depth if isinstance(model.encoder, Compact) else ()
     if len(blocks) != len(have) or any(more < now for more, now in zip(blocks, have, strict=True)):
         raise ModelError(f"Blocks {have} cannot become {blocks}; give as many at each width, or more")
-    other = Siamese(model.arch, model.encoder.size, blocks=blocks)
+    other = Siamese(model.arch, model.encoder.size, model.head.bases, blocks=blocks)
     other.encoder.mirrored = model.encoder.mirrored
     for block in other.encoder.blocks:
         nn.init.zeros_(block.norm2.weight)
@@ -269,9 +238,9 @@ def _shape(model: Siamese) -> dict[str, tuple[int, ...]]:
 
 
 def to_file(model: Siamese, meta: dict[str, Any]) -> ModelFile:
-    """A model as it is stored: the encoder's matrices in half precision, vectors and the head in full."""
+    """A model as it is stored: matrices in half precision, vectors in full."""
     tensors = {
-        name: (tensor.half() if name.startswith("encoder.") and tensor.dim() > 1 else tensor)
+        name: (tensor.half() if tensor.dim() > 1 else tensor)
         .detach().cpu().contiguous().numpy()
         for name, tensor in model.state_dict().items()
         if not name.endswith("num_batches_tracked")
@@ -288,7 +257,9 @@ def from_file(file: ModelFile) -> Siamese:
     """The torch network of a stored model, in evaluation mode. Raises ModelError when they do not fit."""
     arch = str(file.meta.get("arch"))
     shape = {"blocks": file.meta.get("blocks", BLOCKS)} if arch == "compact" else {}
-    model = Siamese(arch, file.size, **shape)
+    frame = file.tensors.get("head.frame")
+    bases = len(frame) // frame.shape[1] if frame is not None and frame.ndim == 2 and frame.size else 1
+    model = Siamese(arch, file.size, bases, **shape)
     model.encoder.mirrored = file.mirrored
     state = {name: torch.from_numpy(tensor.astype(np.float32)) for name, tensor in file.tensors.items()}
     try:
