@@ -38,6 +38,7 @@ from rich.table import Table
 from told import told
 
 from facedex.gallery import Gallery
+from facedex.head import Head
 from facedex.records import FaceRecord
 
 RIVALS = ("FAISS Flat L1", "FAISS Flat IP", "FAISS HNSW", "numpy linear scan", "exhaustive head, torch")
@@ -98,13 +99,14 @@ def measure(folder: Path, options: argparse.Namespace, size: int) -> dict[str, A
         note(f"{row['bulk, faces/s of cpu']:,.0f} faces enrolled a second of processor time")
         cpu = time.process_time()
         row["index, s"], row["index, s of cpu"] = _timed(gallery.reindex), time.process_time() - cpu
-        weight, beta = gallery.head.weight, gallery.head.beta
+        head = gallery.head
         manifest = json.loads((folder / "gallery" / "manifest.json").read_text())
     row["kind"], row["parameters"] = manifest["kind"], manifest["parameters"]
     row["files, MB"] = {p.name: round(p.stat().st_size / 1e6, 1) for p in (folder / "gallery").iterdir()}
-    np.savez(folder / "head.npz", weight=weight, beta=beta)
+    frame: dict[str, Any] = {} if head.frame is None else {"frame": head.frame}
+    np.savez(folder / "head.npz", weight=head.weight, beta=head.beta, **frame)
     note("scoring everybody")
-    truth = _truth(vectors, probes, weight, beta)
+    truth = _truth(vectors, probes, head)
     answers = _run(options.faces, folder, "gallery")
     row["facedex"] = answers["times"]
     row["agreement"] = _agreement(truth, answers["answers"])
@@ -124,16 +126,16 @@ def _records(vectors: np.ndarray, first: int) -> Iterator[FaceRecord]:
         yield FaceRecord(f"{number:07d}", vector, (8.0, 8.0, 96.0, 96.0), 0.9, 20.0, f"{number:07d}.jpg", photo)
 
 
-def _truth(vectors: np.ndarray, probes: tuple[np.ndarray, ...], weight: np.ndarray, beta: float) -> list[list[Any]]:
+def _truth(vectors: np.ndarray, probes: tuple[np.ndarray, ...], head: Head) -> list[list[Any]]:
     """For each kind of probe the five best (name, logit), by the head over everybody."""
-    index = faiss.IndexFlat(vectors.shape[1], faiss.METRIC_L1)
+    index = faiss.IndexFlat(head.dim, faiss.METRIC_L1)
     for start in range(0, len(vectors), 50_000):
-        index.add(vectors[start : start + 50_000] * weight)
+        index.add(head.project(vectors[start : start + 50_000]))
     truth = []
     for kind in probes:
         found = []
-        for probe, rows in zip(kind, index.search(kind * weight, min(8, len(vectors)))[1], strict=True):
-            logits = (beta - (np.abs(probe - vectors[rows]) * weight).sum(-1)).astype(np.float32)
+        for probe, rows in zip(kind, index.search(head.project(kind), min(8, len(vectors)))[1], strict=True):
+            logits = head.logits(probe[None], vectors[rows])
             order = np.lexsort((rows, -logits))[:5]
             found.append([(f"{rows[i]:07d}", float(logits[i])) for i in order])
         truth.append(found)
@@ -232,7 +234,7 @@ def _gallery(folder: Path) -> Callable[[np.ndarray], Any]:
 def _rival(folder: Path, what: str) -> Callable[[np.ndarray], Any]:
     vectors: Any = np.load(folder / "vectors.npy")
     with np.load(folder / "head.npz") as stored:
-        weight, beta = stored["weight"], float(stored["beta"])
+        head = Head(**{name: stored[name] for name in stored.files})
     dim = vectors.shape[1]
     if what == "numpy linear scan":  # as face_recognition's face_distance
         return lambda probe: np.linalg.norm(vectors - probe, axis=1).argmin()
@@ -240,10 +242,14 @@ def _rival(folder: Path, what: str) -> Callable[[np.ndarray], Any]:
         import torch
 
         torch.set_num_threads(1)
-        z, w = torch.from_numpy(vectors), torch.from_numpy(weight)
+        z = torch.from_numpy(
+            np.concatenate([head.project(vectors[i : i + 50_000]) for i in range(0, len(vectors), 50_000)])
+        )
+        vectors = None
 
         def score(probe: np.ndarray) -> float:
-            parts = (beta - ((z[i : i + 10_000] - torch.from_numpy(probe)).abs() @ w) for i in range(0, len(z), 10_000))
+            own = torch.from_numpy(head.project(probe[None]))[0]
+            parts = (head.beta - (z[i : i + 10_000] - own).abs().sum(1) for i in range(0, len(z), 10_000))
             return max(float(part.max()) for part in parts)
 
         return score
@@ -252,14 +258,11 @@ def _rival(folder: Path, what: str) -> Callable[[np.ndarray], Any]:
         "FAISS Flat IP": lambda: faiss.IndexFlatIP(dim),
         "FAISS HNSW": lambda: faiss.IndexHNSWFlat(dim, 32),
     }[what]()
-    if what == "FAISS Flat L1":
-        vectors *= weight
     faiss.omp_set_num_threads(os.cpu_count() or 1)  # for building alone
     index.add(vectors)
     faiss.omp_set_num_threads(1)
     vectors = None
-    scale = weight if what == "FAISS Flat L1" else np.float32(1)
-    return lambda probe: index.search((probe * scale)[None], 50)[1]
+    return lambda probe: index.search(probe[None], 50)[1]
 
 
 def _has_torch() -> bool:

@@ -91,7 +91,7 @@ def main() -> None:
             assert isinstance(engine, PostgresEngine) and summary is not None
             console.print(f"{options.people:,} people moved, built and tuned in {moved:.0f} s: {summary.tuned}")
 
-            z, index = gallery.head.project(probes), faiss.IndexFlat(probes.shape[1], faiss.METRIC_L1)
+            z, index = gallery.head.project(probes), faiss.IndexFlat(gallery.head.dim, faiss.METRIC_L1)
             index.add(gallery.head.project(enrolled))
             start = time.perf_counter()
             nearest = index.search(z, 5)[1] + 1  # ids

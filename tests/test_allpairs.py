@@ -15,13 +15,18 @@ DIM = 16
 PEOPLE = np.repeat(np.arange(9), [1, 2, 3, 4, 5, 6, 7, 8, 9])
 
 
+FRAME = np.random.default_rng(3).standard_normal((40, DIM)).astype(np.float16)
+
+
 def matcher(kind):
-    weight = {"cosine": None, "head": np.linspace(0, 2, DIM), "signed": np.linspace(-1, 2, DIM)}[kind]
-    return Matcher(kind, "f", None, None if weight is None else weight.astype(np.float32), 3.0)
+    weights = {"head": np.linspace(0, 2, DIM), "signed": np.linspace(-1, 2, DIM), "framed": np.linspace(0, 1, len(FRAME))}
+    weight = weights[kind].astype(np.float32) if kind in weights else None
+    return Matcher(kind, "f", None, weight, 3.0, frame=FRAME if kind == "framed" else None)
 
 
 def one_score(one, a, b):
-    return float(a @ b) if one.weight is None else one.beta - float((one.weight * np.abs(a - b)).sum())
+    seen = a - b if one.frame is None else one.frame.astype(np.float64) @ (a - b)
+    return float(a @ b) if one.weight is None else one.beta - float((one.weight * np.abs(seen)).sum())
 
 
 def longhand(one, vectors, people):
@@ -37,7 +42,7 @@ def vectors():
     return unit(len(PEOPLE), DIM, seed=5)
 
 
-@pytest.mark.parametrize("kind", ["cosine", "head", "signed"])
+@pytest.mark.parametrize("kind", ["cosine", "head", "signed", "framed"])
 def test_every_pair_once(kind, vectors):
     one = matcher(kind)
     found = all_pairs(one, one.points(vectors), PEOPLE)

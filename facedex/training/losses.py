@@ -76,8 +76,8 @@ def relational(embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 def relational_l1(embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Mean squared difference of the batch's L1 distances, student's and teacher's, in units of sqrt(2 d / pi).
 
-    Park et al. 2019, equation 5 (distance-wise), in the distance that the head sums: what counts is that L1 distances
-    are right, not cosines. The unit makes two unit vectors of R^d about their L2 distance apart. Both (n, d).
+    Park et al. 2019, equation 5 (distance-wise), in what a head of one basis sums: there L1 distances have to be right,
+    not only cosines. The unit makes two unit vectors of R^d about their L2 distance apart. Both (n, d).
     """
     unit = (2 * embeddings.shape[1] / torch.pi) ** 0.5
     return (torch.pdist(embeddings, p=1) - torch.pdist(targets, p=1)).div(unit).square().mean()
