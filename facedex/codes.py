@@ -82,9 +82,9 @@ class Flat:
         """The same without the other rows."""
         return Flat(self.z[rows])
 
-    def extended(self, z: np.ndarray) -> Flat:
+    def extended(self, z: Rows) -> Flat:
         """The same with more rows."""
-        return Flat(np.concatenate([self.z, z]))
+        return Flat(np.concatenate([self.z, z[:]]))
 
     def search(self, z: np.ndarray, k: int) -> Found:
         k = min(k, len(self))
@@ -188,7 +188,8 @@ class Bytes:
         code, error = self.encode(z[None])
         sums, nearest = cv2.batchDistance(code, codes, cv2.CV_32S, normType=cv2.NORM_L1, K=k)
         rows = nearest[0].astype(np.int64)
-        distances = np.abs(z - self.decode(codes[rows])).sum(1, dtype=np.float64)
+        near = (self.decode(codes[rows[at : at + BLOCK]]) for at in range(0, len(rows), BLOCK))
+        distances = np.concatenate([np.abs(z - part).sum(1, dtype=np.float64) for part in near])
         order = np.argsort(distances, kind="stable")
         bounds, horizon = below(distances[order] - self.error), float("inf")
         if k < len(codes):  # in another basis the sum is no bound on anything: what it left out was not considered

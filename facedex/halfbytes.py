@@ -41,8 +41,8 @@ class HalfBytes(Bytes):
         sample = z[np.linspace(0, len(z) - 1, min(len(z), _SAMPLE)).astype(np.int64)]
         spread, axes = _principal(sample)
         basis = None if len(spread) == z.shape[1] else _evened(axes)
-        inner = (part if basis is None else part @ basis for part in parts(z))
-        base = Bytes(np.empty((0, len(spread)), np.uint8), *grid(inner), 0.0, basis).extended(z)
+        inner = sample if basis is None else sample @ basis
+        empty = Bytes(np.empty((0, len(spread)), np.uint8), *grid([inner]), 0.0, basis)
         turn = _in_pairs(spread, axes)
         quantizer = faiss.ProductQuantizer(turn.shape[1], turn.shape[1] // 2, 4)
         threads = faiss.omp_get_max_threads()
@@ -50,7 +50,7 @@ class HalfBytes(Bytes):
         quantizer.train(sample @ turn)
         faiss.omp_set_num_threads(threads)
         book = faiss.vector_to_array(quantizer.centroids).reshape(1, -1)
-        made = cls(base, turn, book, _halves(quantizer, z, turn), {})
+        made = cls(empty, turn, book, np.empty((0, quantizer.code_size), np.uint8), {}).extended(z)
         made.tuned = {"candidates": 0, "coverage": coverage, "faces": len(z), **made._tune(coverage)}
         return made
 
@@ -79,8 +79,15 @@ class HalfBytes(Bytes):
         return HalfBytes(super().kept(rows), self.turn, self.book, self.halves[rows], self.tuned)
 
     def extended(self, z: Rows) -> HalfBytes:
-        halves = _halves(self._quantizer(self.halves[:0]).pq, z, self.turn)
-        return HalfBytes(super().extended(z), self.turn, self.book, np.concatenate([self.halves, halves]), self.tuned)
+        quantizer = self._quantizer(self.halves[:0]).pq
+        codes, errors, halves = [self.codes], [self.error], [self.halves]
+        for part in parts(z):
+            code, error = self.encode(part)
+            codes.append(code)
+            errors.append(float(error.max()))
+            halves.append(quantizer.compute_codes(part @ self.turn))
+        base = Bytes(np.concatenate(codes), self.low, self.step, max(errors), self.basis)
+        return HalfBytes(base, self.turn, self.book, np.concatenate(halves), self.tuned)
 
     def search(self, z: np.ndarray, k: int) -> Found:
         grown = max(1.0, len(self) / self.tuned["faces"])  # as many more as there are more faces since
@@ -146,11 +153,11 @@ def _principal(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     spread, axes = np.linalg.eigh(np.cov(z.T))
     spread, axes = spread[::-1], axes[:, ::-1]
     wide = np.flatnonzero(spread > 1e-9 * spread[0])
+    left = np.abs(z[:100] - z[:100] @ axes[:, wide] @ axes[:, wide].T).max()
     if (
-        len(wide) < z.shape[1]
-        and np.abs(z[:100] - z[:100] @ axes[:, wide] @ axes[:, wide].T).max() > 1e-4 * np.abs(z).max()
-    ):
-        wide = np.arange(z.shape[1])  # the mean lies outside, or the sample says little: as if of full rank
+        len(wide) < 2 or left > 1e-4 * np.abs(z).max()
+    ):  # as if of full rank: the sample says little, or its mean lies outside
+        wide = np.arange(z.shape[1])
     return spread[wide], np.ascontiguousarray(axes[:, wide], np.float32)
 
 
@@ -172,8 +179,3 @@ def _in_pairs(spread: np.ndarray, axes: np.ndarray) -> np.ndarray:
     for axis in range(kept):  # each to the pair that is worth least yet
         min((p for p in pairs if len(p) < 2), key=lambda pair: (sum(worth[pair]), len(pair))).append(axis)
     return np.ascontiguousarray(axes[:, np.concatenate(pairs)], np.float32)
-
-
-def _halves(quantizer: Any, z: Rows, turn: np.ndarray) -> np.ndarray:
-    coded = [quantizer.compute_codes(part @ turn) for part in parts(z)]
-    return np.concatenate(coded) if coded else np.empty((0, quantizer.code_size), np.uint8)

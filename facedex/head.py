@@ -20,6 +20,8 @@ class Head:
         self.weight = np.asarray(weight, np.float32)
         self.beta = float(beta)
         self.frame = None if frame is None else np.asarray(frame, np.float32)
+        if self.frame is not None:
+            self._turn = np.ascontiguousarray(self.frame.T.astype(np.float64) * self.weight)
 
     @classmethod
     def from_file(cls, file: ModelFile) -> Head:
@@ -37,15 +39,19 @@ class Head:
         return len(self.weight)
 
     def project(self, embeddings: np.ndarray) -> np.ndarray:
-        """z = w * F f: (…, d) float32 to (…, dim) float32, in which L1 distance is beta - logit."""
-        seen = np.ascontiguousarray(embeddings, np.float32)
-        return (seen if self.frame is None else seen @ self.frame.T) * self.weight
+        """z = w * F f: (…, d) float32 to (…, dim) float32, in which L1 distance is beta - logit.
+
+        Summed in double precision, so that once rounded a face's numbers do not depend on the faces beside it.
+        """
+        if self.frame is None:
+            return np.ascontiguousarray(embeddings, np.float32) * self.weight
+        return (np.asarray(embeddings, np.float64) @ self._turn).astype(np.float32)
 
     def logits(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Logits of pairs that broadcast, (…, d) and (…, d) to (…) float32."""
         return (self.beta - np.abs(self.project(a) - self.project(b)).sum(-1)).astype(np.float32)
 
-    def pairwise(self, a: np.ndarray, b: np.ndarray, block: int = 256) -> np.ndarray:
+    def pairwise(self, a: np.ndarray, b: np.ndarray, block: int = 64) -> np.ndarray:
         """Logits of everybody against everybody, (n, d) and (m, d) to (n, m) float32, block-wise in memory."""
         za, zb = self.project(a), self.project(b)
         out = np.empty((len(za), len(zb)), np.float32)
@@ -62,7 +68,7 @@ def head_tensors(file: ModelFile) -> tuple[np.ndarray, float, np.ndarray | None]
         v, beta = file.tensors["head.v"].astype(np.float64).ravel(), float(file.tensors["head.beta"])
     except KeyError:
         raise ModelError(f"{file.path} holds no head; train or copy it again") from None
-    frame = file.tensors.get("head.frame")
-    if frame is not None and (frame.ndim != 2 or frame.shape != (len(v), file.meta.get("dim"))):
+    frame, dim = file.tensors.get("head.frame"), file.meta.get("dim", len(v))
+    if (len(v) != dim) if frame is None else (frame.shape != (len(v), dim) or not np.isfinite(frame).all()):
         raise ModelError(f"{file.path} has a head for other embeddings than its own; train or copy it again")
     return v if file.meta.get("free_sign") else np.logaddexp(0.0, v), beta, frame

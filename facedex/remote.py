@@ -1,7 +1,7 @@
 """A gallery's index in a search engine: brought up to date, tuned, searched, and never believed.
 
 The engine answers with ids and vectors; both are held against gallery.db. What is not enrolled (any more) is left out,
-what is not the enrolled face's very vector is an error, and the head scores the truth. So an engine that is behind, or
+what is not the enrolled face's vector is an error, and the head scores the truth. So an engine that is behind, or
 was tampered with, can cost coverage until that is noticed, never a name or a score.
 
 Nothing keeps a list of what is still to be sent. The engine keeps a digest of its rows, as the gallery does of its faces:
@@ -79,10 +79,8 @@ class RemoteProjection:
         order = np.argsort(hits.ids)
         kept = order[np.isin(hits.ids[order], truth.ids)]
         once = len(np.unique(hits.ids)) == len(hits.ids)
-        # A product of matrices is rounded otherwise with other rows beside it.
-        same = once and np.allclose(
-            hits.z[kept], self._head.project(truth.vectors[np.argsort(truth.ids)]), rtol=1e-5, atol=1e-5
-        )
+        true = self._head.project(truth.vectors[np.argsort(truth.ids)])
+        same = once and np.allclose(hits.z[kept], true, rtol=1e-5, atol=1e-6)  # sent by another machine, perhaps
         if not same or (len(kept) < len(order) and not self.behind):
             raise EngineError(
                 "The engine holds rows that are not this gallery's faces; run `facedex reindex`, which writes them anew"
@@ -91,7 +89,7 @@ class RemoteProjection:
         # Fewer than were asked for: every row that can be reached was considered.
         horizon = float(below(distances).max()) if 0 < k <= len(hits.ids) else float("inf")
         beside = self._tail.search(np.ascontiguousarray(z, np.float32), k)
-        bounds = np.concatenate([below(distances[kept]), beside.bounds])
+        bounds = np.concatenate([below(np.abs(true.astype(np.float64) - z).sum(1)), beside.bounds])
         ids = np.concatenate([hits.ids[kept], self._ids[beside.rows]])
         order = np.lexsort((ids, bounds))
         return Found(bounds[order], ids[order], min(horizon, beside.horizon))

@@ -237,7 +237,7 @@ def _reused(
         return None
     blocks = list(store.blocks(after=int(old.ids[-1])))
     if blocks:
-        index = index.extended(np.concatenate([_projected(head, block.vectors) for block in blocks]))
+        index = index.extended(_Projected(head, np.concatenate([block.vectors for block in blocks])))
         ids, marks = (
             np.concatenate([have, *(getattr(block, name) for block in blocks)])
             for have, name in ((ids, "ids"), (marks, "marks"))

@@ -59,10 +59,12 @@ def gallery(folder, records=(), model=None):
 
 
 def make_model(path, v=None, beta=None, **calibration):
-    """The shipped encoder with a head and a calibration of our choosing."""
+    """The shipped encoder with a head and a calibration of our choosing; with 512 weights the head sees four bases."""
     shipped = read_model(shipped_model())
-    tensors = {name: tensor for name, tensor in shipped.tensors.items() if name != "head.frame"}
+    tensors = dict(shipped.tensors)
     tensors["head.v"] = np.asarray(PLAIN_HEAD["v"] if v is None else v, np.float32)
+    if len(tensors["head.v"]) == DIM:  # as many weights as the embedding has numbers: no frame
+        tensors.pop("head.frame", None)
     tensors["head.beta"] = np.array(PLAIN_HEAD["beta"] if beta is None else beta, np.float32)
     facts = {"slope": 0.8, "offset": -1.0, "tail_start": [2.0], "tail_share": 0.05, "tail_rate": 2.0, "tail_bend": 0.0,
              "people": 100, "faces": 200, **calibration}  # fmt: skip

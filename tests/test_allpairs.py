@@ -19,7 +19,11 @@ FRAME = np.random.default_rng(3).standard_normal((40, DIM)).astype(np.float16)
 
 
 def matcher(kind):
-    weights = {"head": np.linspace(0, 2, DIM), "signed": np.linspace(-1, 2, DIM), "framed": np.linspace(0, 1, len(FRAME))}
+    weights = {
+        "head": np.linspace(0, 2, DIM),
+        "signed": np.linspace(-1, 2, DIM),
+        "framed": np.linspace(0, 1, len(FRAME)),
+    }
     weight = weights[kind].astype(np.float32) if kind in weights else None
     return Matcher(kind, "f", None, weight, 3.0, frame=FRAME if kind == "framed" else None)
 

@@ -551,8 +551,12 @@ def test_a_search_that_takes_too_long_is_given_up(small, server, monkeypatch):
 # an engine that holds something else
 
 
-def test_a_vector_that_was_changed_there_is_noticed_and_mended(small, server):
-    server.sql(f"UPDATE {table(small)} SET z = (SELECT z FROM {table(small)} WHERE id = 9) WHERE id = 4")
+@pytest.mark.parametrize(
+    "change", ["(SELECT z FROM {rows} WHERE id = 9)", "z + array_fill(0.0001::real, ARRAY[{dim}])::vector"]
+)
+def test_a_vector_that_was_changed_there_is_noticed_and_mended(small, server, change):
+    change = change.format(rows=table(small), dim=small.head.dim)
+    server.sql(f"UPDATE {table(small)} SET z = {change} WHERE id = 4")
     with pytest.raises(EngineError, match="reindex"):
         small.match(FACES[8, 0])
     assert {"index": "repaired"}.items() <= {f.part: f.state for f in doctor.examine(small.folder)}.items()
@@ -606,10 +610,10 @@ def test_two_galleries_in_one_table_do_not_see_each_other(tmp_path, server):
 def test_rows_of_another_model_are_not_found(small, server):
     binding, state = read_binding(small._store), small._store.state
     for key in (
-        Key(binding.gallery, "0" * 64, small.model.head_fingerprint, 128),
-        Key(binding.gallery, state.model, "0" * 64, 128),
-        Key(binding.gallery, state.model, small.model.head_fingerprint, 64),
-        Key("12345678-1234-1234-1234-123456789012", state.model, small.model.head_fingerprint, 128),
+        Key(binding.gallery, "0" * 64, small.model.head_fingerprint, small.head.dim),
+        Key(binding.gallery, state.model, "0" * 64, small.head.dim),
+        Key(binding.gallery, state.model, small.model.head_fingerprint, small.head.dim // 2),
+        Key("12345678-1234-1234-1234-123456789012", state.model, small.model.head_fingerprint, small.head.dim),
     ):
         engine = open_engine(binding.url, key)
         assert engine.summary() is None

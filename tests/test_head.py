@@ -83,6 +83,29 @@ def test_a_head_of_either_sign_is_refused_with_the_remedy():
         Head.from_file(file)
 
 
+def test_what_a_face_is_to_the_head_does_not_depend_on_the_faces_beside_it(framed):
+    vectors = unit(300)
+    whole = framed.project(vectors)
+    for rows in (slice(0, 1), slice(7, 9), slice(100, 163)):
+        assert np.array_equal(framed.project(vectors[rows]), whole[rows])
+    assert np.array_equal(framed.project(vectors[5]), whole[5])
+    assert framed.logits(vectors[5], vectors)[5] == 11.5, "a face is itself"
+
+
+def test_a_head_for_other_embeddings_is_refused():
+    facts = {"head.v": np.zeros(8), "head.beta": np.array(1.0)}
+    for tensors in (
+        {"head.v": np.zeros(9)},
+        {"head.frame": np.zeros((8, 3))},
+        {"head.frame": np.zeros((4, 8))},
+        {"head.frame": np.zeros(8)},
+        {"head.frame": np.full((8, 8), np.nan)},
+    ):
+        with pytest.raises(ModelError, match="other embeddings"):
+            Head.from_file(ModelFile({**facts, **tensors}, {"dim": 8}))
+    assert Head.from_file(ModelFile(facts, {"dim": 8})).frame is None
+
+
 def test_a_model_without_a_head_is_refused():
     with pytest.raises(ModelError, match="no head"):
         Head.from_file(ModelFile({}, {}))

@@ -20,15 +20,16 @@ def uneven(rng, dim=128):
     return rng.normal(0, 2, dim)
 
 
-@pytest.fixture(scope="module", params=["flat", "bytes"])
+@pytest.fixture(scope="module", params=[("flat", 128), ("bytes", 128), ("flat", 512), ("bytes", 512)])
 def exact(request, tmp_path_factory):
     """4,000 faces of 3,000 people behind an exact index, with a head of uneven weights, and 300 faces beside it."""
     rng = np.random.default_rng(1)
-    folder = tmp_path_factory.mktemp(request.param)
+    kind, seen = request.param
+    folder = tmp_path_factory.mktemp(kind)
     vectors = unit(4000, seed=2)
     records = [record(f"p{i % 3000:04d}", vector) for i, vector in enumerate(vectors)]
-    opened = gallery(folder / "g", records[:3700], make_model(folder / "m.safetensors", v=uneven(rng)))
-    opened.reindex(kind=request.param)
+    opened = gallery(folder / "g", records[:3700], make_model(folder / "m.safetensors", v=uneven(rng, seen)))
+    opened.reindex(kind=kind)
     with Store(folder / "g") as store:
         store.add(records[3700:])
     yield opened, vectors
@@ -104,7 +105,11 @@ def test_incremental_enrolment_equals_bulk(tmp_path, kind):
                     opened.reindex(kind=kind)
             answers.append([opened.match(near(v, i), top=5) for i, v in enumerate(vectors[::100])])
             assert opened.faces == len(opened) == 2600
-    assert answers[0] == answers[1]
+    if kind == "halfbytes":  # the fifth of faces that are all strange to each other may be missed, by either
+        assert [found[0] for found in answers[0]] == [found[0] for found in answers[1]]
+        assert np.mean([a == b for a, b in zip(*answers, strict=True)]) > 0.8
+    else:
+        assert answers[0] == answers[1]
 
 
 def test_one_more_photo_rewrites_nothing_large(tmp_path):

@@ -556,6 +556,21 @@ def test_axes_are_paired_so_that_every_four_bits_are_worth_the_same():
     assert np.ptp(np.log(spread.reshape(-1, 2).prod(1))) < 1 < np.ptp(np.log(np.sort(spread).reshape(-1, 2).prod(1)))
 
 
+def test_bounds_of_half_bytes_are_bounds_for_faces_that_leave_the_space_of_the_others(store):
+    head, line = framed_head(), unit(1)
+    vectors = np.concatenate([line * sign for sign in (1, -1)] * 600).astype(np.float32)
+    store.add(people(vectors))
+    built(store, head, "halfbytes")
+    late = unit(5, seed=1)
+    store.add(people(late, "late"))
+    projection, _ = search.build(store, store.state, head, "head", "halfbytes", old=loaded(store, head))
+    for probe in late:
+        found = projection.search(head.project(probe), 8)
+        assert len(found.rows) >= 8
+        every = np.concatenate([vectors, late])
+        assert np.all(head.beta - found.bounds >= head.logits(probe[None], every)[found.rows - 1])
+
+
 def test_half_bytes_whose_parts_do_not_fit_are_refused(clustered):
     """FAISS would read past the end of what is too short."""
     index = clustered[0]._lookup._refreshed()[0].index

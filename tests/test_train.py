@@ -22,6 +22,7 @@ from facedex.errors import DataError, MissingExtra, ModelError  # noqa: E402
 from facedex.modelfile import read_model  # noqa: E402
 from facedex.training import train as training  # noqa: E402
 from facedex.training.augment import augment  # noqa: E402
+from facedex.training.checkpoint import read_facts  # noqa: E402
 from facedex.training.model import Siamese, deepened, from_file, to_file  # noqa: E402
 from facedex.training.optim import Average, orthogonalise, rate  # noqa: E402
 from facedex.training.recipe import recipe_for  # noqa: E402
@@ -225,6 +226,20 @@ def test_weights_of_another_architecture_and_impossible_depths_are_errors(data, 
     replace(first, meta={**first.meta, "blocks": 5}).save(tmp_path / "odd.safetensors", None)
     with pytest.raises(ModelError, match="blocks"):
         run(data, tmp_path / "odd", replace(TINY, steps=2), init=tmp_path / "odd.safetensors")
+
+
+def test_a_run_from_a_head_of_one_basis_keeps_it_and_is_resumed_with_it(data, tmp_path):
+    """As models and checkpoints of before frames are."""
+    plain = to_file(Siamese("compact", 80, bases=1), {})
+    plain.save(tmp_path / "plain.safetensors", None)
+    run(data, tmp_path / "cut", init=tmp_path / "plain.safetensors", stop=lambda: True)
+    facts = read_facts(tmp_path / "cut" / "m.train" / "checkpoint.safetensors")
+    assert facts["bases"] == 1
+    result = run(data, tmp_path / "cut", replace(TINY, steps=2), resume=True).model
+    assert "head.frame" not in result.tensors and len(result.tensors["head.v"]) == 128
+    run(data, tmp_path / "new", stop=lambda: True)
+    result = run(data, tmp_path / "new", replace(TINY, steps=2), resume=True).model
+    assert result.tensors["head.frame"].shape == (512, 128)
 
 
 def test_checkpoints_are_judged_on_all_people_however_many_photos_the_first_has(data):

@@ -146,7 +146,7 @@ def test_a_head_for_an_encoder_from_elsewhere_makes_a_model_like_any_other(tmp_p
     for a, b in zip(open_encoder(file).encode(crops), open_encoder(ours).encode(crops), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
     head = Head.from_file(file)
-    assert head.weight.shape == (128,) and (head.weight > 0).all()
+    assert head.weight.shape == (512,) and (head.weight > 0).all() and head.frame.shape == (512, 128)
     assert file.meta["calibration"]["people"] >= 4
     ignored = facedex(*arguments, "--minutes", "3")
     assert ignored.returncode == 2 and "leave out --resume, --force, --minutes" in ignored.stderr

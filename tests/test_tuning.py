@@ -57,6 +57,10 @@ def test_enough_people_tune_the_network_and_the_report_is_of_people_kept_out(fac
     # Made-up faces are strange to it, and lie together; even so it is not thrown from where it was, as by statistics of
     # batch norms from so few (0.14).
     assert float((a * b).sum(1).mean()) > 0.8, "it stays near what it was"
+    for name, tensor in start.tensors.items():
+        if "running" in name:
+            np.testing.assert_array_equal(written.tensors[name], tensor, err_msg=name)
+    assert (written.tensors["encoder.norm.weight"] != start.tensors["encoder.norm.weight"]).any()
     old, new = (Calibration.from_meta(model.meta) for model in (start, written))
     assert (new.people, new.faces) == (old.people, old.faces), "so few people bring no tail of their own"
     assert old.unclear != new.unclear

@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-SEEN = (
-    512  # numbers that the head sees of a face, or more; with so many L1 loses little to the angle (weights/README.md)
-)
+# Numbers that the head sees of a face, in as many whole bases as fit; with so many L1 loses little to the angle.
+SEEN = 512
 
 
 class L1Head(nn.Module):
@@ -27,7 +26,7 @@ class L1Head(nn.Module):
     """
 
     def __init__(self, dim: int, normalised: bool, free: bool = False, bases: int | None = None) -> None:
-        """`bases`: how many F has, if not as many as make SEEN numbers; with 1 the embeddings are compared as they are."""
+        """`bases`: how many F has, if not as many as fit into SEEN numbers; with 1 the embeddings are compared as they are."""
         super().__init__()
         if bases is None:
             bases = max(1, SEEN // dim) if normalised else 1

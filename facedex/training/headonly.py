@@ -1,6 +1,6 @@
 """A head and a calibration for an encoder from elsewhere: `facedex train --encoder FILE.onnx`.
 
-The encoder stays as it is and sees every photo once; what is trained is dim weights and an offset, on its embeddings.
+The encoder stays as it is and sees every photo once; what is trained is a weight for each number that the head sees, and an offset, on its embeddings.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from torch import nn
 from facedex import align
 from facedex.encoder import unit
 from facedex.errors import ModelError
+from facedex.head import head_tensors
 from facedex.modelfile import ModelFile
 from facedex.training.head import L1Head
 
@@ -257,9 +258,8 @@ def from_file(file: ModelFile) -> Siamese:
     """The torch network of a stored model, in evaluation mode. Raises ModelError when they do not fit."""
     arch = str(file.meta.get("arch"))
     shape = {"blocks": file.meta.get("blocks", BLOCKS)} if arch == "compact" else {}
-    frame = file.tensors.get("head.frame")
-    bases = len(frame) // frame.shape[1] if frame is not None and frame.ndim == 2 and frame.size else 1
-    model = Siamese(arch, file.size, bases, **shape)
+    frame = head_tensors(file)[2]
+    model = Siamese(arch, file.size, 1 if frame is None else max(1, len(frame) // frame.shape[1]), **shape)
     model.encoder.mirrored = file.mirrored
     state = {name: torch.from_numpy(tensor.astype(np.float32)) for name, tensor in file.tensors.items()}
     try:

@@ -124,13 +124,16 @@ def train(
             steps = steps_in(recipe, minutes, faces, teachers, unlabelled, where, facts["bf16"])
             recipe = replace(recipe, steps=steps)
 
-    run = Run(recipe, faces, teachers, unlabelled, where, bool(facts["bf16"]), start if trained else None)
+    begun = facts.get("bases", 1) if facts["step"] else None  # runs of before frames have one, and do not say so
+    run = Run(recipe, faces, teachers, unlabelled, where, bool(facts["bf16"]), start if trained else None, begun)
     if facts["step"]:
         load_checkpoint(state_path, run.parts())
         for network in (run.model, run.average.model):
             network.encoder.mirrored = bool(facts.get("mirrored"))
     else:
-        facts.update(mirrored=run.model.encoder.mirrored, init=start.fingerprint if start else None)
+        facts.update(
+            mirrored=run.model.encoder.mirrored, bases=run.model.head.bases, init=start.fingerprint if start else None
+        )
     trim_metrics(metrics_path, facts["step"])
     every = max(recipe.validations_apart, recipe.steps // recipe.validations)
     on_event({"event": "start", "step": facts["step"], "steps": recipe.steps, "device": str(where),

@@ -29,14 +29,16 @@ class Run:
 
     def __init__(
         self, recipe: Recipe, faces: Faces, teachers: Targets | None, unlabelled: Faces | None,
-        device: torch.device, bf16: bool, start: ModelFile | None = None,
+        device: torch.device, bf16: bool, start: ModelFile | None = None, bases: int | None = None,
     ) -> None:  # fmt: skip
-        """`start`: the weights to start from, of the recipe's architecture; else random ones."""
+        """`start`: the weights to start from, of the recipe's architecture; else random ones, with so many `bases` of the
+        head's frame.
+        """
         self.recipe, self.faces, self.unlabelled = recipe, faces, unlabelled
         self.device, self.bf16 = device, bf16
         torch.manual_seed(recipe.seed)
         shape: dict[str, Any] = {"blocks": recipe.blocks} if recipe.blocks else {}
-        model = from_file(start) if start else Siamese(recipe.arch, recipe.final_size, **shape)
+        model = from_file(start) if start else Siamese(recipe.arch, recipe.final_size, bases, **shape)
         model = at_size(model, recipe.final_size)
         self.sampler = PKSampler(faces.people, recipe.people, recipe.photos, recipe.seed)
         self.extra = round(recipe.others_share * self.sampler.size) if teachers is not None else 0
@@ -158,8 +160,8 @@ class Run:
         if self.targets is not None:
             loss = loss + self._taught_loss(embeddings, self.targets[places])
         terms = [
-            (recipe.pair_weight * recipe.l2_head, head.weight)
-        ]  # set against the pairs, which alone shape the head
+            (recipe.pair_weight * recipe.l2_head * head.bases, head.weight)
+        ]  # set against the pairs, which alone shape the head; each of several bases has its share of the weight
         for name, tensor in self.model.encoder.named_parameters():
             if name.endswith("weight") and (recipe.l2_convolutions or recipe.l2_dense):
                 terms.append((recipe.l2_convolutions if tensor.dim() == 4 else recipe.l2_dense, tensor))
