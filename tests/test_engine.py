@@ -110,7 +110,8 @@ def test_what_an_index_finds_is_bounded_from_below_and_ascending(tmp_path, where
             true = np.abs(z[found.rows - 1].astype(np.float64) - opened.head.project(FACES[number, 1])).sum(1)
             assert len(set(found.rows.tolist())) == len(found.rows) >= 56
             assert np.all(np.diff(found.bounds) >= 0) and np.all(found.bounds <= true)
-            assert 0 < found.horizon < np.inf and number + 1 in found.rows
+            assert found.horizon > 0 and number + 1 in found.rows
+            assert found.horizon < np.inf or not projection.exact  # all that half-bytes considered may be found
 
 
 def test_candidates_are_people_not_photos(tmp_path, where, approximate):
@@ -558,7 +559,8 @@ def test_a_vector_that_was_changed_there_is_noticed_and_mended(small, server, ch
     change = change.format(rows=table(small), dim=small.head.dim)
     server.sql(f"UPDATE {table(small)} SET z = {change} WHERE id = 4")
     with pytest.raises(EngineError, match="reindex"):
-        small.match(FACES[8, 0])
+        small.match(FACES[8, 0])  # near to 9's vector, wherever it is
+        small.match(FACES[3, 0])
     assert {"index": "repaired"}.items() <= {f.part: f.state for f in doctor.examine(small.folder)}.items()
     assert small.match(FACES[3, 0])[0].name == "person0003"
 
