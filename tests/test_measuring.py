@@ -12,6 +12,7 @@ pytest.importorskip("torch", reason="needs the extra train")
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
+import bases
 import fpir
 import fusion
 import quality
@@ -106,3 +107,20 @@ def test_the_calibration_error_is_what_is_said_less_what_is():
     same, weight = np.arange(1000) % 4 == 0, np.full(1000, 1e-3)
     assert recalibrate.calibration_error(np.full(1000, 0.25), same, weight) == pytest.approx(0, abs=1e-9)
     assert recalibrate.calibration_error(np.full(1000, 0.9), same, weight) == pytest.approx(0.65)
+
+
+def test_more_bases_bring_the_heads_rates_to_the_cosines(capsys):
+    rng, people = np.random.default_rng(0), np.repeat(np.arange(150), 4)
+    vectors = rng.standard_normal((150, 128))[people] + 1.35 * rng.standard_normal((600, 128))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    one = bases.by_bases(vectors, 1, 0)
+    assert one[3, 5] == pytest.approx(-np.abs(vectors[3] - vectors[5]).sum(), rel=1e-4)
+    cosine = bases.rates(vectors @ vectors.T, people)
+    found = {
+        count: np.mean([bases.rates(bases.by_bases(vectors, count, draw), people) for draw in range(3)], 0)
+        for count in (1, 4)
+    }
+    assert 0.2 < cosine[1] < 0.98, "neither easy nor hopeless"
+    assert found[1][1] < found[4][1] and abs(found[4][1] - cosine[1]) < 0.7 * (cosine[1] - found[1][1])
+    bases.show("4", np.array([[0.5, 0.25, 0.125], [0.5, 0.5, 0.125]]))
+    assert capsys.readouterr().out == "| 4 | 50.0% | 25.0% to 50.0% | 12.5% |\n"

@@ -59,10 +59,10 @@ class L1Head(nn.Module):
         return x if self.frame is None else x @ self.frame.T
 
 
-def frame(dim: int, bases: int) -> torch.Tensor:
+def frame(dim: int, bases: int, seed: int = 0xF4A) -> torch.Tensor:
     """The coordinates themselves and `bases` - 1 random rotations of them, (bases * dim, dim) float32, rounded to what half
     precision stores.
     """
-    rng = np.random.default_rng(0xF4A)
+    rng = np.random.default_rng(seed)
     turns = [np.linalg.qr(rng.standard_normal((dim, dim)))[0] for _ in range(bases - 1)]
     return torch.from_numpy(np.concatenate([np.eye(dim), *turns]).astype(np.float16).astype(np.float32))
