@@ -1,4 +1,4 @@
-"""The learned head in numpy: embeddings to logits, the same as model.L1Head."""
+"""The learned head in numpy: embeddings to logits, the same as training.head.L1Head."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def ladder() -> list[Rung]:
         Rung("all pairs + proxies, one against all", proxies),
         Rung("all pairs + teachers' embeddings", cosine_only, taught=True),
         Rung("+ their cosines among each other", replace(cosine_only, relational_weight=1.0), taught=True),
-        Rung("+ their L1 distances, as the head sums them", taught, taught=True),
+        Rung("+ their L1 distances, as a head of one basis sums them", taught, taught=True),
         Rung("+ small crops first, 32 x 4 faces, the head again at the end", by_person, taught=True),
         Rung("+ 16 x 2 faces, 128 more drawn one by one", replace(whole, gentle=1.0), taught=True),
         Rung("+ gentler crops at the end", whole, taught=True),
