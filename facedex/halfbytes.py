@@ -79,13 +79,13 @@ class HalfBytes(Bytes):
         return HalfBytes(super().kept(rows), self.turn, self.book, self.halves[rows], self.tuned)
 
     def extended(self, z: Rows) -> HalfBytes:
-        quantizer = self._quantizer(self.halves[:0]).pq
+        coder = self._quantizer(self.halves[:0])  # kept: its `pq` is a reference into it, which would not keep it
         codes, errors, halves = [self.codes], [self.error], [self.halves]
         for part in parts(z):
             code, error = self.encode(part)
             codes.append(code)
             errors.append(float(error.max()))
-            halves.append(quantizer.compute_codes(part @ self.turn))
+            halves.append(coder.pq.compute_codes(part @ self.turn))
         base = Bytes(np.concatenate(codes), self.low, self.step, max(errors), self.basis)
         return HalfBytes(base, self.turn, self.book, np.concatenate(halves), self.tuned)
 

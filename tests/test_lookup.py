@@ -105,11 +105,7 @@ def test_incremental_enrolment_equals_bulk(tmp_path, kind):
                     opened.reindex(kind=kind)
             answers.append([opened.match(near(v, i), top=5) for i, v in enumerate(vectors[::100])])
             assert opened.faces == len(opened) == 2600
-    if kind == "halfbytes":  # the fifth of faces that are all strange to each other may be missed, by either
-        assert [found[0] for found in answers[0]] == [found[0] for found in answers[1]]
-        assert np.mean([a == b for a, b in zip(*answers, strict=True)]) > 0.8
-    else:
-        assert answers[0] == answers[1]
+    assert answers[0] == answers[1]
 
 
 def test_one_more_photo_rewrites_nothing_large(tmp_path):
