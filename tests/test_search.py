@@ -556,6 +556,17 @@ def test_axes_are_paired_so_that_every_four_bits_are_worth_the_same():
     assert np.ptp(np.log(spread.reshape(-1, 2).prod(1))) < 1 < np.ptp(np.log(np.sort(spread).reshape(-1, 2).prod(1)))
 
 
+@pytest.mark.parametrize("first", [1100, 1500])
+def test_every_pair_of_numbers_is_coded_by_the_nearest_entry_of_its_book(first):
+    z = framed_head().project(unit(1500))
+    for _ in range(3):  # more than once: memory that was given back may still hold what it held
+        index = halfbytes.HalfBytes.build(z[:first], 0.9).extended(z[first:])
+        pairs = (z @ index.turn).reshape(len(z), -1, 1, 2)
+        nearest = ((pairs - index.book.reshape(1, -1, 16, 2)) ** 2).sum(-1).argmin(-1)
+        coded = np.stack([index.halves & 15, index.halves >> 4], axis=2).reshape(len(z), -1)
+        assert (coded == nearest).mean() > 0.999  # but for rounding, where two are as near
+
+
 def test_bounds_of_half_bytes_are_bounds_for_faces_that_leave_the_space_of_the_others(store):
     head, line = framed_head(), unit(1)
     vectors = np.concatenate([line * sign for sign in (1, -1)] * 600).astype(np.float32)
