@@ -181,12 +181,16 @@ class Bytes:
         return self._search(z, self.codes, k)
 
     def _search(self, z: np.ndarray, codes: np.ndarray, k: int) -> Found:
-        """The nearest of `codes` by the sum of absolute differences (OpenCV's, with the processor's own instruction)."""
+        """The nearest of `codes` by the sum of absolute differences (OpenCV's, with the processor's own instruction), or, in
+        a basis, of squared ones.
+        """
         k = min(max(k, LEAST), len(codes))
         if not k:
             return Found(np.empty(0), np.empty(0, np.int64), float("inf"))
         code, error = self.encode(z[None])
-        sums, nearest = cv2.batchDistance(code, codes, cv2.CV_32S, normType=cv2.NORM_L1, K=k)
+        # In one basis of z's space L1 is noise beside what z has of several: there the Euclidean distance is nearer to it.
+        norm = cv2.NORM_L1 if self.basis is None else cv2.NORM_L2SQR
+        sums, nearest = cv2.batchDistance(code, codes, cv2.CV_32S, normType=norm, K=k)
         rows = nearest[0].astype(np.int64)
         near = (self.decode(codes[rows[at : at + BLOCK]]) for at in range(0, len(rows), BLOCK))
         distances = np.concatenate([np.abs(z - part).sum(1, dtype=np.float64) for part in near])
@@ -204,11 +208,11 @@ def parts(z: Rows) -> Iterator[np.ndarray]:
         yield z[at : at + BLOCK]
 
 
-def grid(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, float]:
-    """What code 0 stands for (r,), and the step from one code to the next."""
+def grid(blocks: Iterable[np.ndarray], room: float = 1.1) -> tuple[np.ndarray, float]:
+    """What code 0 stands for (r,), and the step from one code to the next; with some `room` for faces to come."""
     ranges = [(part.min(0), part.max(0)) for part in blocks]
     least, most = np.min([low for low, _ in ranges], axis=0), np.max([high for _, high in ranges], axis=0)
-    step = max(float((most - least).max()) * 1.1 / 255, 1e-12)  # some room for faces to come
+    step = max(float((most - least).max()) * room / 255, 1e-12)
     return ((least + most) / 2 - 127.5 * step).astype(np.float32), step
 
 

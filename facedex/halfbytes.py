@@ -42,7 +42,7 @@ class HalfBytes(Bytes):
         spread, axes = _principal(sample)
         basis = None if len(spread) == z.shape[1] else _evened(axes)
         inner = sample if basis is None else sample @ basis
-        empty = Bytes(np.empty((0, len(spread)), np.uint8), *grid([inner]), 0.0, basis)
+        empty = Bytes(np.empty((0, len(spread)), np.uint8), *grid([inner], 1.3), 0.0, basis)  # others reach further
         turn = _in_pairs(spread, axes)
         quantizer = faiss.ProductQuantizer(turn.shape[1], turn.shape[1] // 2, 4)
         threads = faiss.omp_get_max_threads()
