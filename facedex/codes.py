@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-_FEW = 4096  # rows whose distances numpy has added up before FAISS is even loaded
+_FEW = 4096  # rows whose distances OpenCV has added up before FAISS is even loaded
 LEAST = 256  # rows found by their codes, at least: a proof nearly always needs no more
 BLOCK = 20_000  # rows that are worked on at a time
 
@@ -88,14 +88,15 @@ class Flat:
 
     def search(self, z: np.ndarray, k: int) -> Found:
         k = min(k, len(self))
+        if not k:
+            return Found(np.empty(0), np.empty(0, np.int64), float("inf"))
         if len(self) <= _FEW:
-            every = np.abs(self.z - z).sum(1)
-            rows = np.argsort(every, kind="stable")[:k]
-            distances = every[rows]
+            (distances,), (rows,) = cv2.batchDistance(z[None], self.z, cv2.CV_32F, normType=cv2.NORM_L1, K=k)
         else:
             (distances,), (rows,) = self._searched(z[None], k)
+        rows = rows.astype(np.int64)
         bounds = below(distances.astype(np.float64))
-        return Found(bounds, rows, float(bounds[-1]) if 0 < k < len(self) else float("inf"))
+        return Found(bounds, rows, float(bounds[-1]) if k < len(self) else float("inf"))
 
     def _searched(self, z: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         import faiss
