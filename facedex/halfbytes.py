@@ -114,8 +114,9 @@ class HalfBytes(Bytes):
         rng = np.random.default_rng(0)
         probes = rng.choice(len(self), min(_PROBES, len(self)), replace=False)
         limit = min(len(self), max(1000, len(self) // 20))
+        decoded = self.decode(self.codes[probes])
         ranks = []
-        for probe, z, rows in zip(probes, self.decode(self.codes[probes]), self._nearest(probes), strict=True):
+        for probe, z, rows in zip(probes, decoded, self._nearest(probes, decoded), strict=True):
             order = self._candidates(z, limit)
             order = order[order != probe]  # the probe itself is not a neighbour
             considered = self._search(z, np.take(self.codes, order, axis=0), 6).rows
@@ -132,11 +133,10 @@ class HalfBytes(Bytes):
             "probes": len(probes),
         }  # fmt: skip
 
-    def _nearest(self, probes: np.ndarray) -> list[np.ndarray]:
-        """The five rows nearest to each of some rows, by their bytes and without itself, each (5,) or fewer."""
+    def _nearest(self, probes: np.ndarray, z: np.ndarray) -> list[np.ndarray]:
+        """The five rows nearest to each of some rows, by their bytes `z` and without itself, each (5,) or fewer."""
         import faiss
 
-        z = self.decode(self.codes[probes])
         best, rows = np.empty((len(probes), 0), np.float32), np.empty((len(probes), 0), np.int64)
         for at in range(0, len(self), BLOCK):
             there = faiss.pairwise_distances(z, self.decode(self.codes[at : at + BLOCK]), metric=faiss.METRIC_L1)

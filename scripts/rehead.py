@@ -2,9 +2,10 @@
 
     python scripts/rehead.py MODEL DATA --validation DATA [--corrections CSV] --cache DIR [--turned] --output MODEL
 
-For models whose targets were not turned so while they were trained; with --turned the head alone is trained, in four bases also where it had one. The turn is
-folded into the encoder's last layer: no cosine changes, but L1 distances come nearer to it (see training/teachers.py,
-`evenly`). DATA are aligned faces; the split of the validation people is that of `facedex train`. Prints head and cosine side by side.
+For models whose targets were not turned so while they were trained; with --turned the head alone is trained. It sees four
+bases afterwards, also where it saw one. The turn is folded into the encoder's last layer: no cosine changes, but L1
+distances come nearer to it (see training/teachers.py, `evenly`). DATA are aligned faces; the split of the validation people
+is that of `facedex train`. Prints head and cosine side by side.
 """
 
 from __future__ import annotations
