@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -48,6 +50,27 @@ def record(name, vector, photo=None):
 
 def people(vectors, prefix="person"):
     return [record(f"{prefix}{i:04d}", vector) for i, vector in enumerate(vectors)]
+
+
+def documented(command):
+    """The fields that facedex/cli/README.md lists for a command's JSON, at any depth: faces[].box, decision.fpir."""
+    text = (Path(__file__).parents[1] / "facedex" / "cli" / "README.md").read_text("utf-8").split("## What `--json`")[1]
+    said = re.split(rf"^`{command}`, ", text, flags=re.MULTILINE)[1]
+    paragraph, _, after = said.partition("\n\n")
+    if after.startswith("| field"):
+        rows = itertools.takewhile(lambda line: line.startswith("|"), after.splitlines()[2:])
+        return set(re.findall(r"`([^`]+)`", " ".join(row.split("|")[1] for row in rows)))
+    return set(re.findall(r"`([^`]+)`", paragraph.splitlines()[0]))
+
+
+def fields(value, at=""):
+    """The fields of what a command printed as JSON, written in the same way."""
+    if isinstance(value, list):
+        return set().union(*(fields(one, at + "[]") for one in value)) if value else set()
+    if not isinstance(value, dict):
+        return set()
+    path = f"{at}." if at else ""
+    return {f"{path}{key}" for key in value}.union(*(fields(one, f"{path}{key}") for key, one in value.items()))
 
 
 def gallery(folder, records=(), model=None):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import drawn_face, gallery, make_model, people, save_blank, save_face, unit
+from helpers import documented, drawn_face, fields, gallery, make_model, people, save_blank, save_face, unit
 from PIL import Image
 
 from facedex import cli
@@ -217,6 +217,17 @@ def test_identify_json(run, enrolled, database):
         "Ada", face["similarity"], face["probability"],
     )  # fmt: skip
     assert bad["faces"] == [] and "does not exist" in bad["error"]
+
+
+def test_json_has_the_fields_that_are_documented(run, enrolled, database):
+    commands = {
+        "enroll": (database,), "identify": (database / "Ada.png", "--top", 2), "list": (), "doctor": (),
+        "verify": (database / "Ada.png", database / "Bob.png"),
+    }  # fmt: skip
+    for command, arguments in commands.items():
+        where = () if command == "verify" else ("-g", enrolled)
+        printed = lines(run(command, *arguments, *where, "--json").out)
+        assert printed and all(fields(line) == documented(command) for line in printed), command
 
 
 def test_identify_csv(run, enrolled, database, tmp_path):

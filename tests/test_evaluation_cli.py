@@ -12,7 +12,7 @@ from collections import namedtuple
 
 import numpy as np
 import pytest
-from helpers import make_model, save_blank, save_face
+from helpers import documented, make_model, save_blank, save_face
 from synthetic import person_crop, write_pack
 
 from facedex import cli
@@ -80,6 +80,7 @@ def test_json_of_people(run, pack):
     assert list(found) == [
         "protocol", "model", "people", "photos", "genuine", "impostors", *FIGURES, "ci", "failed", "realised_fpir"
     ]  # fmt: skip
+    assert set(found) == documented("evaluate")
     assert (found["protocol"], found["model"], found["people"], found["photos"]) == ("people", "facedex", 18, 50)
     assert found["genuine"] == 48 and found["impostors"] == 50 * 49 // 2 - 48 and found["failed"] == []
     assert list(found["tar"]) == ["0.01", "0.001", "0.0001", "1e-05"] and found["tar"]["1e-05"] is None
