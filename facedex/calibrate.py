@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from facedex.errors import DataError, ModelError
-from facedex.fitting import LEAST_PEOPLE, Enrolled, platt, sample
+from facedex.fitting import LEAST_PEOPLE, Enrolled, pair_weights, platt, sample
 from facedex.posterior import CONTENDERS, Scores, posterior
 from facedex.tail import Tail, over_probes
 
@@ -148,11 +148,12 @@ def fit(matrix: np.ndarray, people: np.ndarray, lengths: np.ndarray | None = Non
     if people.size == 0 or people.max() + 1 < LEAST_PEOPLE or np.bincount(people).max() < 2:
         raise DataError("Calibration needs at least four people, some of them with two photos; add people")
     chosen = sample(people)
-    people, matrix = people[chosen], matrix[np.ix_(chosen, chosen)].astype(np.float64)
+    people = np.unique(people[chosen], return_inverse=True)[1]  # of many people some are left out
+    matrix = matrix[np.ix_(chosen, chosen)].astype(np.float64)
     i, j = np.triu_indices(len(people), 1)
     same = people[i] == people[j]
-    pairs = matrix[i, j]
-    slope, offset = platt(pairs[same], pairs[~same])
+    pairs, weights = matrix[i, j], pair_weights(people, i, j)
+    slope, offset = platt(pairs[same], pairs[~same], (weights[same], weights[~same]))
 
     sets = [found for photos in PHOTOS if (found := Enrolled.of(matrix, people, photos)) is not None]
     once = np.ones(people.max() + 1)

@@ -8,9 +8,11 @@ import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -96,15 +98,31 @@ def load_faces(
     return Faces(crops, np.arange(len(keys)), people.astype(np.int64), names.tolist(), keys)
 
 
-def correct(faces: Faces, corrections: str | os.PathLike[str]) -> Faces:
-    """Apply a table of label faults: CSV with `key` (a person, or PERSON/PHOTO) and `person` (empty: leave out)."""
+def read_corrections(corrections: str | os.PathLike[str]) -> dict[str, str]:
+    """A table of label faults: CSV with `key` (NAME, or NAME/PHOTO without the suffix) and `person` (empty: leave out).
+
+    Raises DataError.
+    """
     try:
-        with open(corrections, newline="", encoding="utf-8") as file:
-            table = {row["key"]: row["person"] for row in csv.DictReader(file)}
+        with open(corrections, newline="", encoding="utf-8-sig") as file:  # Excel puts a mark before the first column
+            return {row["key"]: row["person"] for row in csv.DictReader(file)}
     except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(
             f"{corrections} is no table of corrections ({error}); it needs the columns key, person"
         ) from None
+
+
+def correct(faces: Faces, corrections: str | os.PathLike[str]) -> Faces:
+    """Apply a table of label faults. Rows of people who are not here have no effect: one table may serve several sets.
+
+    Raises DataError, also where a row would be of a photo here but for the suffix.
+    """
+    table = read_corrections(corrections)
+    known = {*faces.names, *faces.keys}
+    for key in table.keys() - known:
+        whole, suffix = os.path.splitext(key)
+        if suffix.lower() in images.SUFFIXES and whole in known:
+            raise DataError(f"{corrections} has the key {key}, with a suffix; write {whole}, and all others like it")
     names = []
     for person, key in zip(faces.people, faces.keys, strict=True):
         name = table.get(key, faces.names[person])
@@ -213,7 +231,8 @@ def _build_cache(
 ) -> None:
     keys: list[str] = []
     names: list[str] = []
-    partial = stem.with_suffix(f".partial-{os.getpid()}")
+    written = stem.with_suffix(f".npy-{os.getpid()}")
+    _sweep(stem.parent)
 
     def crop(photo: NamedPhoto, data: bytes | PhotoError) -> np.ndarray | PhotoError:
         if isinstance(data, PhotoError):
@@ -225,8 +244,9 @@ def _build_cache(
             return error
 
     try:
-        # Raw crops are appended first: how many there will be is known only at the end.
-        with open(partial, "wb") as file, open_people(source) as photos, ThreadPoolExecutor() as pool:
+        # How many crops there will be is known only at the end; the header is as long then as it is now.
+        with open(written, "wb") as file, open_people(source) as photos, ThreadPoolExecutor() as pool:
+            _write_header(file, 0)
             while chunk := list(islice(photos, 256)):
                 data = [_bytes(photo) for photo in chunk]
                 for photo, result in zip(chunk, pool.map(crop, chunk, data), strict=True):
@@ -239,25 +259,45 @@ def _build_cache(
                     names.append(photo.name)
                 if progress:
                     progress(len(chunk))
+            file.seek(0)
+            _write_header(file, len(keys))
         if not keys:
             raise DataError(
                 f"{source} holds no usable photo of a face; put each person's photos in a folder of their own"
             )
-        final = stem.with_suffix(".npy")
-        crops = np.memmap(partial, np.uint8, "r", shape=(len(keys), CANVAS, CANVAS, 3))
-        written = stem.with_suffix(f".npy-{os.getpid()}")
-        with open(written, "wb") as out:
-            np.lib.format.write_array_header_1_0(
-                out, {"descr": "|u1", "fortran_order": False, "shape": (len(keys), CANVAS, CANVAS, 3)}
-            )
-            for start in range(0, len(keys), 2048):
-                out.write(crops[start : start + 2048].tobytes())
-        del crops
-        os.replace(written, final)
+        os.replace(written, stem.with_suffix(".npy"))
         stem.with_suffix(".json.new").write_text(json.dumps({"keys": keys, "names": names}), "utf-8")
         os.replace(stem.with_suffix(".json.new"), stem.with_suffix(".json"))
     finally:
-        partial.unlink(missing_ok=True)
+        written.unlink(missing_ok=True)
+
+
+def _write_header(file: BinaryIO, count: int) -> None:
+    """The beginning of a .npy of so many crops, of one length whatever the count."""
+    facts = {"descr": "|u1", "fortran_order": False, "shape": (count, CANVAS, CANVAS, 3)}
+    np.lib.format.write_array_header_1_0(file, facts)
+
+
+def _sweep(cache: Path) -> None:
+    """Remove what killed processes have left half made: each such file may be as large as a whole cache."""
+    for left in cache.glob("crops-*.*-*"):
+        number = left.name.rpartition("-")[2]
+        if number.isdecimal() and not _runs(int(number)):
+            with suppress(OSError):
+                left.unlink()
+
+
+def _runs(process: int) -> bool:
+    """Whether there is a process of this number. Windows is not asked: it lets nobody remove a file that one writes."""
+    if os.name != "posix":
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def _bytes(photo: NamedPhoto) -> bytes | PhotoError:

@@ -94,12 +94,25 @@ class Enrolled:
         return {}
 
 
-def platt(genuine: np.ndarray, impostor: np.ndarray) -> tuple[float, float]:
+def pair_weights(people: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    """What pairs (i, j) of faces that show `people` count, (n,) each: one over how many pairs those same two people have,
+    or that one with itself, so that everybody counts the same, whatever the number of photos.
+    """
+    low, high = np.minimum(people[i], people[j]), np.maximum(people[i], people[j])
+    _, whose, pairs = np.unique(low * (int(people.max()) + 1) + high, return_inverse=True, return_counts=True)
+    return 1 / pairs[whose]
+
+
+def platt(
+    genuine: np.ndarray, impostor: np.ndarray, weights: tuple[np.ndarray, np.ndarray] | None = None
+) -> tuple[float, float]:
     """Slope and offset of Platt scaling (Platt 1999, by Newton's method as in Lin et al. 2007), the two kinds
-    of pair weighing half each, with Platt's smoothed targets; the slope is kept positive.
+    of pair weighing half each, with Platt's smoothed targets; the slope is kept positive. `weights` are what each
+    genuine and each impostor pair counts beside those of its kind, the same unless given.
     """
     x = np.concatenate([genuine, impostor]).astype(np.float64)
-    weight = np.concatenate([np.full(len(genuine), 0.5 / len(genuine)), np.full(len(impostor), 0.5 / len(impostor))])
+    parts = weights or (np.ones(len(genuine)), np.ones(len(impostor)))
+    weight = np.concatenate([0.5 * part / part.sum() for part in parts])
     target = np.concatenate(
         [
             np.full(len(genuine), (len(genuine) + 1) / (len(genuine) + 2)),

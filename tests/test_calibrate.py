@@ -2,13 +2,15 @@
 
 import json
 import math
+import warnings
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import faiss
 import numpy as np
 import pytest
 
+from facedex import calibrate
 from facedex.calibrate import CONTENDERS, Calibration, Scores, fit, with_tail_of
 from facedex.errors import DataError, ModelError
 from facedex.fitting import platt, sample
@@ -321,6 +323,30 @@ def test_everybody_counts_the_same_whatever_the_number_of_photos():
     matrix[many == 0] += 3  # as a probe this one resembles everybody
     few = fit(matrix[: len(who), : len(who)], who)
     assert fit(matrix, many).threshold(100, 0.05) == pytest.approx(few.threshold(100, 0.05), abs=0.25)
+
+
+def test_the_similarity_too_counts_everybody_the_same():
+    """One person whose photos are hardly alike moves it no more with fifty of them than with two."""
+    who = np.repeat(np.arange(60), 2)
+    many = np.concatenate([who, np.zeros(48, int)])
+    matrix = gaussian(np.random.default_rng(21), (len(many), len(many)))
+    matrix = (matrix + matrix.T) / 2
+    matrix[many[:, None] == many[None]] += 4
+    matrix[np.ix_(many == 0, many == 0)] = -1
+    few = fit(matrix[: len(who), : len(who)], who)
+    assert 0.2 < few.similarity(2.0) < 0.8
+    assert fit(matrix, many).similarity(2.0) == pytest.approx(few.similarity(2.0), abs=0.1)
+
+
+def test_a_fit_to_more_people_than_it_takes_counts_those_it_took(monkeypatch):
+    monkeypatch.setattr(calibrate, "sample", partial(sample, faces=100))
+    who = np.repeat(np.arange(80), 2)
+    matrix = gaussian(np.random.default_rng(3), (len(who), len(who)))
+    matrix[who[:, None] == who[None]] += 9
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = fit(matrix, who)
+    assert (found.people, found.faces) == (50, 100)
 
 
 def test_fit_counts_people_and_faces():

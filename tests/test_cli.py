@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections import namedtuple
@@ -660,6 +661,20 @@ def test_a_reader_that_stops_reading_is_no_crash(tmp_path):
     assert b"Traceback" not in process.stderr.read()
     process.wait()
     process.stderr.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+def test_ctrl_c_is_said_in_one_line(enrolled):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "facedex", "remove", "Ada", "-g", str(enrolled)],
+        stdin=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
+    )  # fmt: skip
+    asked = ""
+    while not asked.endswith("[y/N] "):
+        asked += process.stderr.read(1)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert said.endswith("facedex: interrupted\n") and "Traceback" not in said and process.returncode == 130
 
 
 def test_the_gallery_from_the_library_is_the_command_lines(run, enrolled):

@@ -1,6 +1,7 @@
 """Photos to training data: decoded once, told apart by person."""
 
 import os
+import subprocess
 import sys
 
 import numpy as np
@@ -220,6 +221,30 @@ def test_damaged_cache_is_a_data_error(people, cache, suffix, content):
         load_faces(people, cache, aligned=True)
 
 
+def test_building_that_fails_leaves_nothing(people, cache, monkeypatch):
+    def full(*_):
+        raise OSError("No space left on device")
+
+    for broken in ({"progress": full}, {}):
+        with pytest.raises(OSError, match="No space"):
+            load_faces(people, cache, aligned=True, **broken)
+        assert list(cache.iterdir()) == []
+        monkeypatch.setattr(os, "replace", full)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="asks whether a process lives")
+def test_what_killed_processes_have_left_goes_and_what_others_write_stays(people, cache):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    cache.mkdir()
+    left = [cache / f"crops-0123456789abcdef.{kind}-{gone.pid}" for kind in ("npy", "partial")]
+    other = cache / f"crops-0123456789abcdef.npy-{os.getppid()}"
+    for path in (*left, other):
+        path.write_bytes(b"half")
+    assert len(load_faces(people, cache, aligned=True)) == 6
+    assert other.exists() and not any(path.exists() for path in left)
+
+
 def test_crops_stay_on_disk(people, cache):
     assert isinstance(load_faces(people, cache, aligned=True).crops, np.memmap)
 
@@ -261,6 +286,19 @@ def test_corrections_are_applied(tmp_path, rows, expected):
 def test_people_listed_to_double_each_other_end(tmp_path):
     corrected = correct(faces_of(NAMES), table(tmp_path, ("ada", "bob"), ("bob", "ada")))
     assert len(corrected) == 5
+
+
+def test_a_key_with_its_suffix_is_a_data_error_that_says_what_to_write(tmp_path):
+    with pytest.raises(DataError, match=r"key bob/2\.JPG, with a suffix; write bob/2,"):
+        correct(faces_of(NAMES), table(tmp_path, ("ada/1", ""), ("bob/2.JPG", "ada")))
+    dotted = faces_of(["J.png"])  # a name may end so
+    assert shown(correct(dotted, table(tmp_path, ("J.png", "Jo"), ("J.png/9.png", "")))) == {"J.png/0": "Jo"}
+
+
+def test_a_table_saved_by_excel_is_read(tmp_path):
+    path = table(tmp_path, ("bob", "ada"))
+    path.write_text(path.read_text("utf-8"), "utf-8-sig")
+    assert set(shown(correct(faces_of(NAMES), path)).values()) == {"ada", "eve"}
 
 
 @pytest.mark.parametrize("text", ["name,of\nada,bob\n", "key\nada\n"])

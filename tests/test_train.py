@@ -23,6 +23,7 @@ from facedex.modelfile import read_model  # noqa: E402
 from facedex.training import train as training  # noqa: E402
 from facedex.training.augment import augment  # noqa: E402
 from facedex.training.checkpoint import read_facts  # noqa: E402
+from facedex.training.metricslog import COLUMNS, append_metrics, plot_metrics, read_metrics  # noqa: E402
 from facedex.training.model import Siamese, deepened, from_file, to_file  # noqa: E402
 from facedex.training.optim import Average, orthogonalise, rate  # noqa: E402
 from facedex.training.recipe import recipe_for  # noqa: E402
@@ -189,6 +190,39 @@ def test_a_run_cut_off_while_its_model_is_written_is_finished_by_resume(data, tm
     assert result.step == 3
     assert_same(whole.tensors, result.model.tensors)
     assert whole.meta["calibration"] == result.model.meta["calibration"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "kept"),
+    [
+        (lambda log: log + b"\0" * 60, ["1", "2", "3"]),
+        (lambda log: log[:-9], ["1", "3"]),
+        (lambda log: log.replace(b"\r\n1,", b"\r\n\xff,"), ["2", "3"]),
+        (lambda log: b"", ["3"]),
+    ],
+)
+def test_a_damaged_log_loses_rows_and_ends_no_run(data, tmp_path, damage, kept):
+    recipe = replace(TINY, steps=3, validations_apart=1)
+    run(data, tmp_path, recipe, stop=lambda: (tmp_path / "m.train" / "metrics.csv").read_bytes().count(b"\n") == 3)
+    log = tmp_path / "m.train" / "metrics.csv"
+    log.write_bytes(damage(log.read_bytes()))
+    assert run(data, tmp_path, recipe, resume=True).step == 3
+    assert [row["step"] for row in csv.DictReader(log.open())] == kept
+
+
+def test_a_damaged_log_is_plotted_as_far_as_it_is_whole(tmp_path):
+    row = dict.fromkeys(COLUMNS, 0.5)
+    append_metrics(tmp_path / "m.csv", {**row, "step": 1})
+    with open(tmp_path / "m.csv", "ab") as file:
+        file.write(b"2,0.5,0.5\n\0\0\0,\n3,0.5")
+    plot_metrics(tmp_path / "m.csv", tmp_path / "m.png")
+    assert read_metrics(tmp_path / "m.csv") == [{**row, "step": 1}] and (tmp_path / "m.png").exists()
+
+
+def test_a_log_that_cannot_be_written_ends_no_run(data, tmp_path):
+    for name in ("metrics.csv", "metrics.png"):
+        (tmp_path / "m.train" / name).mkdir(parents=True)
+    assert run(data, tmp_path, replace(TINY, steps=1)).model is not None
 
 
 def test_without_onnx_training_does_not_even_begin(data, tmp_path, monkeypatch):
@@ -404,7 +438,7 @@ def test_teachers_targets_are_unit_vectors_that_keep_the_teachers_similarities(t
 
 def test_teachers_of_other_data_are_refused(tmp_path):
     np.savez(tmp_path / "t.npz", key=np.array(["a/1"]), one=np.ones((1, 200)))
-    with pytest.raises(DataError, match="other data"):
+    with pytest.raises(DataError, match=r"other data.* NAME/PHOTO without suffix"):
         Teachers(tmp_path / "t.npz").targets(["b/1", "c/1"], 128)
     good = (tmp_path / "t.npz").read_bytes()
     np.save(tmp_path / "plain.npy", np.ones((2, 3)))
@@ -454,6 +488,7 @@ def test_crops_grow_to_the_side_asked_for_and_weights_keep_theirs():
     begun = recipe_for("compact", True, "cpu", 96, begun=True)
     assert begun.sizes == ((0, 96),) and begun.gentle < recipe_for("compact", True, "cpu").gentle
     assert recipe_for("koch", False, "cpu", 96).sizes == ((0, 96),)
+    assert recipe_for("koch", False, "cpu", 100).sizes == ((0, 100),), "it has no sizes that do not fit"
     for side in (16, 90, 128):
         with pytest.raises(DataError, match="32, 48, 64, 80, 96, 112"):
             recipe_for("compact", True, "cpu", side)

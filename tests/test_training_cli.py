@@ -5,12 +5,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from synthetic import person_crop, write_pack
 
+from facedex.cli.display import Display
+from facedex.cli.training import Job, Reader, _interruptible
 from facedex.encoder import open_encoder
 from facedex.head import Head
 from facedex.modelfile import read_model, shipped_model
@@ -35,6 +39,8 @@ def test_without_the_extra_it_says_what_to_install(tmp_path):
 
 torch = pytest.importorskip("torch", reason="needs the extra train")
 pytest.importorskip("onnx", reason="needs the extra train")
+
+from facedex.training import train as training  # noqa: E402
 
 
 @pytest.mark.slow
@@ -75,6 +81,75 @@ def test_ctrl_c_saves_and_resume_finishes(tmp_path):
     assert done.returncode == 0 and (tmp_path / "m.safetensors").exists()
 
 
+def test_ctrl_c_waits_for_a_step_where_steps_are_taken_and_else_ends_at_once(capsys):
+    def press():
+        signal.raise_signal(signal.SIGINT)
+
+    display = Display(Console(quiet=True))
+    with _interruptible(display), pytest.raises(KeyboardInterrupt):
+        press()  # nothing is there to be saved
+    facts = {"steps": 2, "photos": 9, "people": 3, "device": "cpu", "bf16": False}
+    display.on_event({"event": "start", "step": 0, **facts})
+    with _interruptible(display) as stop:
+        assert not stop()
+        press()
+        assert stop()
+        with pytest.raises(KeyboardInterrupt):
+            press()
+    assert "saving the state after this step" in capsys.readouterr().err
+    for event in ({"event": "saved", "step": 2}, {"event": "start", "step": 2, **facts}):
+        display.on_event(event)
+        with _interruptible(display), pytest.raises(KeyboardInterrupt):
+            press()
+        said = capsys.readouterr().err
+        assert "every step is taken and saved" in said and "after this step" not in said
+
+
+@pytest.mark.slow
+def test_a_run_of_another_size_is_resumed_without_naming_it(tmp_path):
+    """As one begun on CUDA, where the network sees larger crops, on a CPU."""
+    pack, output = write_pack(tmp_path / "people.tar", 12, 3), tmp_path / "m.safetensors"
+    work = output.with_suffix(".train")
+    job = Job(output, work, Reader(work, True, None), [pack], [], 0, 2, 1.0, "cpu", False)
+    known, *held = job.split()
+    recipe = replace(training.recipe_for("compact", False, "cuda"), steps=2, people=4, photos=2)
+    training.train(recipe, known, tuple(held), output, work=work, device="cpu", stop=lambda: True)
+    options = ["--from-scratch", "--aligned", "--device", "cpu", "--resume"]
+    refused = facedex("train", pack, "-o", output, *options, "--size", 80)
+    assert refused.returncode == 2 and "another --size" in refused.stderr
+    done = facedex("train", pack, "-o", output, *options)
+    assert done.returncode == 0, done.stderr
+    assert read_model(output).size == 96
+
+
+def test_it_says_how_many_corrections_are_of_these_people(tmp_path, capsys):
+    pack, table = write_pack(tmp_path / "people.tar", 4, 2), tmp_path / "corrections.csv"
+    held = write_pack(tmp_path / "held.tar", 2, 2, first=6)
+
+    def told(*keys):
+        table.write_text("key,person\n" + "".join(f"{key},\n" for key in keys))
+        reader = Reader(tmp_path / "cache", True, table)
+        Job(tmp_path / "m", tmp_path, reader, [pack], [held], 0, 0, 1.0, "cpu", False).people()
+        return capsys.readouterr().err
+
+    said = told("person001", "person002/01", "person006/00", "elsewhere")
+    assert said == f"3 of 4 rows of {table} are of these people\n"
+    assert "0 of 1 rows" in (said := told("elsewhere")) and "NAME/PHOTO without suffix" in said
+
+
+def test_the_help_says_what_options_do():
+    told = " ".join(facedex("train", "--help").stdout.split())
+    for words in (
+        "from scratch 80 (on CUDA 96, koch 112), with --init as before",
+        "Same seed, data, machine and --steps: same weights",
+        "key (NAME, or NAME/PHOTO without suffix), person",
+        "key (NAME/PHOTO without suffix), and (n, d) arrays",
+    ):
+        assert words in told
+    for arch, device, side in (("compact", "cpu", 80), ("compact", "cuda", 96), ("koch", "cuda", 112)):
+        assert training.recipe_for(arch, False, device).final_size == side
+
+
 def test_bad_arguments_are_one_line_each(tmp_path):
     folder = tmp_path / "people"
     (folder / "Ann").mkdir(parents=True)
@@ -82,6 +157,7 @@ def test_bad_arguments_are_one_line_each(tmp_path):
     model, taken = tmp_path / "m.safetensors", tmp_path / "taken.safetensors"
     taken.mkdir()
     pack = write_pack(tmp_path / "people.tar", 12, 3)
+    (tmp_path / "graph.onnx").mkdir()
     for arguments, words in (
         (["train", tmp_path / "nowhere", "-o", model], "does not exist"),
         (["train", folder, "-o", model], "no usable photo"),
@@ -96,6 +172,7 @@ def test_bad_arguments_are_one_line_each(tmp_path):
         (["train", folder, "-o", model, "--minutes", "inf"], "inf is not a number"),
         (["train", pack, "-o", taken, "--aligned"], "is a folder"),
         (["train", pack, "-o", pack / "m.safetensors", "--aligned"], "give another place"),
+        (["train", pack, "-o", tmp_path / "graph.safetensors", "--aligned", "--force"], "graph.onnx cannot be"),
         (["train", pack, "-o", model, "--aligned", "--validation", pack], "Everybody in --validation"),
         (["train", folder, "-o", model, "--encoder", tmp_path / "no.onnx"], "no.onnx"),
         (["train", folder, "-o", model, "--encoder", tmp_path / "no.onnx", "--from-scratch"], "as it is"),

@@ -16,6 +16,7 @@ from facedex.encoder import open_encoder  # noqa: E402
 from facedex.errors import DataError  # noqa: E402
 from facedex.modelfile import read_model, shipped_model  # noqa: E402
 from facedex.training import tuning  # noqa: E402
+from facedex.training.model import Siamese, to_file  # noqa: E402
 from facedex.training.tuning import Comparison, compare, tune  # noqa: E402
 
 
@@ -78,6 +79,39 @@ def test_a_worse_network_is_not_written_unless_forced(faces, start, tmp_path, mo
         tuned = tune(start, faces, tmp_path / "m.safetensors", work=tmp_path / "work", force=force)
         assert (tuned.model is not None) == (tmp_path / "m.safetensors").exists() == force
         assert tuned.comparison is not None and tuned.comparison.worse
+
+
+def test_what_fails_after_the_last_step_is_done_again_by_resume_without_a_step(faces, start, tmp_path):
+    output, events = tmp_path / "m.safetensors", []
+    state = tmp_path / "work" / "checkpoint.safetensors"
+
+    def tuned(**options):
+        return tune(start, faces, output, work=state.parent, steps=1, force=True, device="cpu", **options)
+
+    output.with_suffix(".onnx").mkdir()
+    with pytest.raises(OSError):
+        tuned()
+    assert state.exists() and not output.exists()
+    output.with_suffix(".onnx").rmdir()
+    assert tuned(resume=True, on_event=events.append).model is not None and output.exists()
+    assert [event["step"] for event in events] == [1], "it is at the last step, and takes none"
+    assert not state.exists()
+
+
+def test_a_run_that_was_judged_is_over(faces, start, tmp_path, monkeypatch):
+    monkeypatch.setattr(tuning, "_compared", lambda *a: Comparison("TAR", 10, 0.5, 0.4, -0.2, 0.0))
+    worse = tune(start, faces, tmp_path / "m.safetensors", work=tmp_path / "work", steps=1, device="cpu")
+    assert worse.model is None and (tmp_path / "work" / tuning.CANDIDATE).exists()
+    assert not (tmp_path / "work" / "checkpoint.safetensors").exists()
+
+
+def test_the_network_of_2015_is_refused_before_anything_is_fitted(faces, start, tmp_path):
+    koch = to_file(Siamese("koch"), {"calibration": start.meta["calibration"]})
+    koch.save(tmp_path / "koch.safetensors", None)
+    few = faces.select(np.flatnonzero(faces.people < 8))
+    for people in (faces, few):
+        with pytest.raises(DataError, match=r"koch\.safetensors is a 'koch'.* --arch koch"):
+            tune(koch, people, tmp_path / "m.safetensors", work=tmp_path / "work")
 
 
 def test_people_who_cannot_tell_two_models_apart_are_refused_before_the_work(faces, start, tmp_path, monkeypatch):

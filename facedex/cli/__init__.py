@@ -5,11 +5,12 @@ Imports that take time are inside the commands, so that --help answers at once.
 
 from __future__ import annotations
 
+import functools
 import gc
 import io
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -61,8 +62,22 @@ def application(asked: str | None = None) -> typer.Typer:
     )
     app.callback()(_main)
     for name in [asked] if asked in COMMANDS else COMMANDS:
-        app.command(name)(COMMANDS[name])
+        app.command(name)(_interruptible(COMMANDS[name]))
     return app
+
+
+def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, which says so when Ctrl-C ends it: typer would end it without a word."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except KeyboardInterrupt:
+            err().print("facedex: interrupted")
+            raise typer.Exit(130) from None
+
+    return run
 
 
 def main() -> None:
@@ -74,9 +89,6 @@ def main() -> None:
     except FacedexError as error:
         err().print(f"facedex: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        err().print("facedex: interrupted")
-        sys.exit(130)
     finally:
         gc.freeze()  # to look through everything once more before the process ends takes longer than to find a face
 

@@ -22,9 +22,14 @@ class Display:
         self._loss: float | None = None
         self._last = time.monotonic()
         self._speed = 0.0
+        self._steps = 0
+        self.stage = "preparing"  # then "stepping", and "finishing" once every step is taken and saved
 
     def on_event(self, event: dict) -> None:
         """Show one event of train.train."""
+        if event["event"] in ("start", "saved"):
+            self._steps = event.get("steps", self._steps)
+            self.stage = "stepping" if event["step"] < self._steps else "finishing"
         if event["event"] == "start":
             self.progress.update(self.task, total=event["steps"], completed=event["step"])
             self.console.print(

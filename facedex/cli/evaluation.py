@@ -47,7 +47,8 @@ def evaluate(
         bool, typer.Option("--aligned", help="Photos are aligned faces already, 128 or 112 pixels.")
     ] = False,
     corrections: Annotated[
-        Path | None, typer.Option(help="CSV of label faults: key, person (empty: leave out).")
+        Path | None,
+        typer.Option(help="CSV of label faults: key (NAME, or NAME/PHOTO without suffix), person (empty: leave out)."),
     ] = None,
     report: Annotated[
         Path | None, typer.Option(help="Folder for report.html, one page with plots and the worst errors.")
@@ -77,8 +78,10 @@ def evaluate(
         raise DataError(f"--images goes with a pairs file, and {data} is a folder or pack; leave one of them out")
     if as_pairs and (aligned or corrections):
         raise DataError("--aligned and --corrections go with a folder or pack of people, not with a pairs file")
-    if mirrored and not onnx:
-        raise DataError("--mirrored goes with --onnx; a model knows by itself whether it sees mirror images")
+    if not onnx and (mirrored or not rgb or (size, mean, scale) != (112, "0", "1")):
+        raise DataError(
+            "--size, --mean, --scale, --bgr and --mirrored go with --onnx; a model knows by itself what it is to see"
+        )
     listed = read_pairs(data) if as_pairs else []
     if report:
         from facedex.evaluation.report import require

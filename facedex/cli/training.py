@@ -16,6 +16,7 @@ from facedex.cli.console import a_number, err, numbers, say
 from facedex.errors import DataError, MissingExtra
 
 if TYPE_CHECKING:
+    from facedex.cli.display import Display
     from facedex.data import Faces
     from facedex.onnxencoder import OnnxEncoder
 
@@ -37,7 +38,8 @@ def train(
         typer.Option(
             min=16,
             max=1024,
-            help="Pixels a side that the encoder sees: of --encoder 112, from scratch 80, with --init as before.",
+            help="Pixels a side that the encoder sees: of --encoder 112, from scratch 80 (on CUDA 96, koch 112), "
+            "with --init as before.",
         ),
     ] = None,
     mean: Annotated[str, typer.Option(help="With --encoder: subtracted from 0..255; one number, or R,G,B.")] = "0",
@@ -56,10 +58,14 @@ def train(
         list[Path] | None, typer.Option(help="People kept apart to choose, calibrate and test on; else some of DATA.")
     ] = None,
     corrections: Annotated[
-        Path | None, typer.Option(help="CSV of label faults: key, person (empty: leave out).")
+        Path | None,
+        typer.Option(help="CSV of label faults: key (NAME, or NAME/PHOTO without suffix), person (empty: leave out)."),
     ] = None,
     teachers: Annotated[
-        Path | None, typer.Option(help=".npz of other encoders' embeddings to learn from: key, and (n, d) arrays.")
+        Path | None,
+        typer.Option(
+            help=".npz of other encoders' embeddings to learn from: key (NAME/PHOTO without suffix), and (n, d) arrays."
+        ),
     ] = None,
     unlabelled: Annotated[
         list[Path] | None, typer.Option(help="Photos without names, learnt from with --teachers.")
@@ -77,7 +83,10 @@ def train(
     rate: Annotated[
         float, typer.Option(min=1e-6, max=100, callback=a_number, help="Factor on the learning rates.")
     ] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, data and machine: same weights.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, help="Same seed, data, machine and --steps: same weights; else time says how many steps."),
+    ] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run of this output.")] = False,
     force: Annotated[
@@ -133,8 +142,8 @@ def train(
             done = _tune(job, init, minutes or _TUNING_MINUTES, force)
     except OSError as error:
         raise DataError(
-            f"{error.filename or output} cannot be read or written ({error.strerror or error}); make room or give another "
-            "place, then go on with --resume where a run had begun"
+            f"{error.filename2 or error.filename or output} cannot be read or written ({error.strerror or error}); make "
+            "room, then go on with --resume where a run had begun, or give another place and begin anew"
         ) from None
     raise typer.Exit(done)
 
@@ -164,6 +173,7 @@ class Job:
             raise DataError(
                 "Everybody in --validation is among those to learn from; name other people, or leave it out"
             )
+        self.reader.tell_corrections()
         return known, held
 
     def split(self) -> tuple[Faces, Faces, Faces]:
@@ -183,6 +193,7 @@ class Reader:
     def __init__(self, cache: Path, aligned: bool, corrections: Path | None) -> None:
         self._cache, self._aligned, self._corrections = cache, aligned, corrections
         self._left_out = 0
+        self._found: set[str] = set()  # names and keys that a correction may be of
 
     def load(self, sources: list[Path]) -> Faces:
         """All faces of all sources, corrected. Raises DataError."""
@@ -201,10 +212,22 @@ class Reader:
                     status.update(Text(f"reading {source}: {seen:,} photos"))
 
                 part = faces_of.load_faces(source, self._cache, self._aligned, progress=count, notice=self._notice)
+            self._found.update(part.names, part.keys)
             parts.append(faces_of.correct(part, self._corrections) if self._corrections else part)
         if self._left_out > max(before, 20):
             say(f"… and {self._left_out - max(before, 20)} more photos left out", style="yellow")
         return faces_of.join(parts)
+
+    def tell_corrections(self) -> None:
+        """Say how many corrections are of what was read: where none is, the keys may be written another way."""
+        from facedex.data import read_corrections
+
+        if self._corrections is None:
+            return
+        rows = read_corrections(self._corrections)
+        met = len(rows.keys() & self._found)
+        why = "" if met else "; a key is NAME, or NAME/PHOTO without suffix"
+        say(f"{met} of {len(rows)} rows of {self._corrections} are of these people{why}", None if met else "yellow")
 
     def _notice(self, text: str) -> None:
         self._left_out += 1
@@ -213,13 +236,17 @@ class Reader:
 
 
 @contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed, as a question; a second one does not wait for the step to end."""
+def _interruptible(display: Display) -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed, as a question asked after every step. A second one does not wait for that, nor does
+    the first where no steps are being taken: there is nothing to save yet, or all is.
+    """
     interrupted = False
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         nonlocal interrupted
-        if interrupted:
+        if display.stage == "finishing":
+            say("every step is taken and saved; the same command with --resume does the rest")
+        if interrupted or display.stage != "stepping":
             raise KeyboardInterrupt
         interrupted = True
         say("saving the state after this step …")
@@ -248,6 +275,8 @@ def _from_scratch(
 
     if arch not in training.RECIPES:
         raise DataError(f"There is no architecture {arch!r}; choose one of: {', '.join(training.RECIPES)}")
+    if size is None and job.resume:  # as it was begun, which may have been on a device where another size is chosen
+        size = training.begun_size(job.work)
     if init and size is None:
         size = read_model(init).size
     recipe = training.recipe_for(arch, teachers is not None, pick_device(job.device).type, size, begun=init is not None)
@@ -255,7 +284,7 @@ def _from_scratch(
     others = job.reader.load(unlabelled) if unlabelled else None
     recipe = replace(recipe, seed=job.seed, steps=job.steps, rate=job.rate)
     display = Display(err())
-    with _interruptible() as stop, display.progress:
+    with _interruptible(display) as stop, display.progress:
         result = training.train(
             recipe, known, (choosing, calibrating), job.output, work=job.work, minutes=minutes,
             teachers=Teachers(teachers) if teachers else None, unlabelled=others, init=init, device=job.device,
@@ -281,7 +310,7 @@ def _tune(job: Job, init: Path | None, minutes: float, force: bool) -> int:
     start = read_model(init or shipped_model())
     known, held = job.people()
     display = Display(err())
-    with _interruptible() as stop, display.progress:
+    with _interruptible(display) as stop, display.progress:
         tuned = tuning.tune(
             start, known, job.output, work=job.work, held=held, seed=job.seed, steps=job.steps, minutes=minutes,
             rate=job.rate, device=job.device, resume=job.resume, force=force, on_event=display.on_event, stop=stop,

@@ -18,6 +18,8 @@ from safetensors.torch import save
 from facedex.errors import DataError
 from facedex.modelfile import replace_file
 
+STATE_FILE = "checkpoint.safetensors"  # in the work folder
+
 
 def save_checkpoint(path: Path, modules: dict[str, Any], facts: dict[str, Any]) -> None:
     """Write the state_dicts of `modules` (networks and optimizers, by name) and `facts` (JSON)."""

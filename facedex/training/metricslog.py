@@ -1,48 +1,62 @@
-"""A run's metrics: a CSV row a validation, and a plot of them."""
+"""A run's metrics: a CSV row a validation, and a plot of them. Neither ever ends a run: what cannot be read or written
+is left out.
+"""
 
 from __future__ import annotations
 
 import csv
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from facedex.modelfile import replace_file
 
 COLUMNS = ["step", "seconds", "side", "loss", "accuracy", "tar_at_1e-3", "cosine_tar_at_1e-3", "auc", "score"]
 
 
 def append_metrics(path: Path, row: dict[str, Any]) -> None:
-    new = not path.exists()
-    with open(path, "a", newline="", encoding="utf-8") as file:
+    """Add a row, where there is room and leave to."""
+    with suppress(OSError), open(path, "a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
-        if new:
+        if not file.tell():
             writer.writeheader()
         writer.writerow({key: round(v, 6) if isinstance(v, float) else v for key, v in row.items()})
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Rows of a run's metrics file."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    """Rows of a run's metrics file, without those that are damaged; none where it cannot be read."""
+    return [row for _, row in _whole_lines(path)]
+
+
+def _whole_lines(path: Path) -> list[tuple[str, dict[str, float]]]:
+    try:
+        lines = path.read_text("utf-8", "replace").split("\n")[1:-1]  # what no line feed ends is cut short
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        with suppress(ValueError):  # cut short, or zeros in its place, as a machine that lost its power may leave
+            found.append((line, dict(zip(COLUMNS, map(float, line.split(",")), strict=True))))
+    return found
 
 
 def trim_metrics(path: Path, step: int) -> None:
-    """Drop rows of steps that a killed run had taken but not saved: they will be taken again."""
-    if not path.exists():
-        return
-    lines = path.read_text("utf-8").splitlines(keepends=True)
-    kept = [line for i, line in enumerate(lines) if i == 0 or int(line.split(",")[0]) <= step]
-    if step == 0:
-        path.unlink()
-    elif kept != lines:
-        path.write_text("".join(kept), "utf-8")
+    """Drop rows of steps that a killed run had taken but not saved, which will be taken again, and damaged ones."""
+    kept = [line for line, row in _whole_lines(path) if row["step"] <= step]
+    with suppress(OSError):
+        if step == 0:
+            path.unlink()
+        else:
+            replace_file(path, "\n".join([",".join(COLUMNS), *kept, ""]).encode())
 
 
 def plot_metrics(path: Path, picture: Path) -> None:
-    """Loss and validation over the steps as a PNG; nothing without matplotlib or rows."""
+    """Loss and validation over the steps as a PNG; nothing without matplotlib, rows or room."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         return
-    if not path.exists() or not (rows := read_metrics(path)):
+    if not (rows := read_metrics(path)):
         return
     figure = Figure(figsize=(8, 4), layout="constrained")
     left = figure.add_subplot()
@@ -54,4 +68,5 @@ def plot_metrics(path: Path, picture: Path) -> None:
     left.set(xlabel="step", ylabel="training loss")
     right.set(ylabel="validation, people never trained on", ylim=(0, 1))
     figure.legend(loc="upper center", ncols=3)
-    figure.savefig(picture, dpi=120)
+    with suppress(OSError):
+        figure.savefig(picture, dpi=120)

@@ -130,7 +130,7 @@ def recipe_for(arch: str, taught: bool, device: str, side: int | None = None, be
             recipe = replace(recipe, people=4 * recipe.people, sizes=((0.0, 96),), average_decay=0.9995)
     if side is None:
         return recipe
-    if side not in SIDES:
+    if arch == "compact" and side not in SIDES:  # koch brings whatever it is given to its own 100 pixels
         raise DataError(
             f"Crops of {side} pixels do not fit the network; give --size one of: {', '.join(map(str, SIDES))}"
         )

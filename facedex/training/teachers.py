@@ -65,7 +65,10 @@ class Teachers:
         rows = np.array([self._at.get(key, -1) for key in keys])
         known = rows >= 0
         if known.mean() < 0.5:
-            raise DataError(f"{self.path} knows only {known.mean():.0%} of the photos; it belongs to other data")
+            raise DataError(
+                f"{self.path} knows only {known.mean():.0%} of the photos; it belongs to other data, or its keys are "
+                "not NAME/PHOTO without suffix"
+            )
         joined = np.concatenate([_centred(part[rows[known]]) for part in self._parts.values()], axis=1)
         if joined.shape[1] < dim:
             raise DataError(f"{self.path} has {joined.shape[1]} numbers a photo, fewer than the embedding's {dim}")

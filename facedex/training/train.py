@@ -19,7 +19,7 @@ from facedex.evaluation import metrics
 from facedex.fitting import sample
 from facedex.modelfile import ModelFile, read_model
 from facedex.training.allocator import kept_memory
-from facedex.training.checkpoint import load_checkpoint, read_facts, save_checkpoint
+from facedex.training.checkpoint import STATE_FILE, load_checkpoint, read_facts, save_checkpoint
 from facedex.training.export import export_onnx, require_onnx
 from facedex.training.headonly import with_new_head
 from facedex.training.metricslog import append_metrics, plot_metrics, trim_metrics
@@ -28,7 +28,7 @@ from facedex.training.recipe import RECIPES, Recipe, recipe_for
 from facedex.training.teachers import Targets
 from facedex.training.trainer import Run, bf16_pays, pick_device, steps_in
 
-__all__ = ["RECIPES", "Event", "Recipe", "Result", "finish", "recipe_for", "train", "validate"]
+__all__ = ["RECIPES", "Event", "Recipe", "Result", "begun_size", "finish", "recipe_for", "train", "validate"]
 
 Event = dict[str, Any]
 
@@ -61,6 +61,7 @@ def train(
     init: Path | None = None,
     device: str = "auto",
     resume: bool = False,
+    keep_state: bool = False,
     checkpoint_seconds: float = 60.0,
     on_event: Callable[[Event], None] = lambda event: None,
     stop: Callable[[], bool] = lambda: False,
@@ -68,16 +69,13 @@ def train(
     """Train on `faces`, choose the checkpoint on validation[0], calibrate on validation[1], write `output`.
 
     No person may be in two of the three. Events: {"event": "start" | "step" | "validation" | "saved", ...}.
-    `stop` is asked after every step; when it says so the state is saved and the run ends without a model.
+    `stop` is asked after every step; when it says so the state is saved and the run ends without a model. `keep_state`:
+    whoever calls has more to do with the model, and deletes the state (STATE_FILE) when that is done.
     Raises DataError, ModelError, OSError.
     """
     require_onnx()
     where, start = pick_device(device), read_model(init) if init else None
-    state_path, best_path, metrics_path = (
-        work / "checkpoint.safetensors",
-        work / "best.safetensors",
-        work / "metrics.csv",
-    )
+    state_path, best_path, metrics_path = work / STATE_FILE, work / "best.safetensors", work / "metrics.csv"
     work.mkdir(parents=True, exist_ok=True)
     inputs = {
         "photos": faces.digest(), "people kept apart": [part.digest() for part in validation],
@@ -203,8 +201,18 @@ def train(
         },
     )  # fmt: skip
     plot_metrics(metrics_path, work / "metrics.png")
-    state_path.unlink(missing_ok=True)
+    if not keep_state:
+        state_path.unlink(missing_ok=True)
     return Result(model, step, facts["best"], seconds)
+
+
+def begun_size(work: Path) -> int | None:
+    """Pixels a side that the network of the unfinished run in a work folder sees; None where there is no such run.
+
+    Raises DataError.
+    """
+    path = work / STATE_FILE
+    return Recipe.from_json(read_facts(path).get("recipe", {})).final_size if path.exists() else None
 
 
 def validate(model: Siamese, faces: Faces, side: int | None = None, most: int = 1500) -> Event:

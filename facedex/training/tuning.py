@@ -23,8 +23,9 @@ from facedex.evaluation.allpairs import all_pairs
 from facedex.evaluation.bootstrap import Figure, difference, people_weights
 from facedex.evaluation.matchers import model_matcher
 from facedex.evaluation.verification import verification
-from facedex.fitting import sample
+from facedex.fitting import pair_weights, sample
 from facedex.modelfile import FOREIGN, ModelFile, read_graph
+from facedex.training.checkpoint import STATE_FILE
 from facedex.training.headonly import embedded
 from facedex.training.model import from_file
 from facedex.training.recipe import TUNE
@@ -106,6 +107,10 @@ def tune(
             f"{start.path} has an encoder from elsewhere, which is taken as it is; `facedex train --encoder FILE.onnx` "
             "fits its head and calibration to your people"
         )
+    if (arch := start.meta.get("arch")) != TUNE.arch:
+        raise DataError(
+            f"{start.path} is a {arch!r}, and only a {TUNE.arch!r} is adapted; add --arch {arch} to train it on"
+        )
     if enough.sum() < least:
         return _calibrate_only(start, faces, output, seed, force, held)
     known = faces
@@ -120,12 +125,13 @@ def tune(
     candidate = work / CANDIDATE
     result = train(
         recipe, known, (choosing, calibrating), candidate, work=work, minutes=minutes, teachers=Anchors(start),
-        init=start.path, device=device, resume=resume, on_event=on_event, stop=stop,
+        init=start.path, device=device, resume=resume, keep_state=True, on_event=on_event, stop=stop,
     )  # fmt: skip
     if result.model is None:
         return Tuned("network", None, None)
     comparison = _compared(was, _tars(result.model, testing, seed), len(testing.names))
     if comparison.worse and not force:
+        (work / STATE_FILE).unlink(missing_ok=True)
         return Tuned("network", None, comparison)
     meta: dict[str, Any] = {**result.model.meta}
     if len(calibrating.names) < TAIL_PEOPLE:
@@ -135,6 +141,7 @@ def tune(
     meta["tuned"] = {"people": len(known.names), "photos": len(known), **_facts(comparison)}
     written = ModelFile(result.model.tensors, meta)
     written.save(output, read_graph(result.model))
+    (work / STATE_FILE).unlink(missing_ok=True)  # only now: what fails before is done again by --resume, without a step
     return Tuned("network", written, comparison)
 
 
@@ -161,7 +168,7 @@ def _calibrate_only(start: ModelFile, faces: Faces, output: Path, seed: int, for
     if held is not None:
         judges, kept_out = scored(held)
         judged = _pairs(kept_out, judges.people, np.ones(len(judges), bool))
-        losses.append([_log_loss(*judged, *each) for each in ((old.slope, old.offset), line)])
+        losses.append([_log_loss(judged, *each) for each in ((old.slope, old.offset), line)])
     else:
         judges, halves = faces, np.random.default_rng([seed, 0x7A11]).permutation(len(faces.names)) % 2
         for half in (0, 1):
@@ -170,7 +177,7 @@ def _calibrate_only(start: ModelFile, faces: Faces, output: Path, seed: int, for
                 calibrate.platt(*_pairs(matrix, faces.people, fitting)),
                 _pairs(matrix, faces.people, judging),
             )
-            losses.append([_log_loss(*judged, *each) for each in ((old.slope, old.offset), by_half)])
+            losses.append([_log_loss(judged, *each) for each in ((old.slope, old.offset), by_half)])
     before, after = np.mean(losses, axis=0)
     # A lower loss is better: as a figure that should rise it is turned round.
     figure = "- log loss of pairs" if held is not None else "- log loss of pairs, each half by the other's fit,"
@@ -185,14 +192,20 @@ def _calibrate_only(start: ModelFile, faces: Faces, output: Path, seed: int, for
     return Tuned("calibration", written, comparison)
 
 
-def _pairs(matrix: np.ndarray, people: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    genuine, impostor = metrics.pair_scores(matrix[chosen][:, chosen], people[chosen])
+_Pairs = tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]  # genuine, impostor, and what each counts
+
+
+def _pairs(matrix: np.ndarray, people: np.ndarray, chosen: np.ndarray) -> _Pairs:
+    people = people[chosen]
+    genuine, impostor = metrics.pair_scores(matrix[chosen][:, chosen], people)
     if not len(genuine) or not len(impostor):
         raise DataError(
             "There are too few people with two photos to fit even the calibration; add people or photos, at least "
             f"{2 * calibrate.LEAST_PEOPLE} people with two"
         )
-    return genuine, impostor
+    i, j = np.triu_indices(len(people), 1)
+    weights, same = pair_weights(people, i, j), people[i] == people[j]
+    return genuine, impostor, (weights[same], weights[~same])
 
 
 def compare(before: ModelFile, after: ModelFile, faces: Faces, seed: int = 0) -> Comparison:
@@ -221,11 +234,12 @@ def _compared(old: dict[float, Figure], new: dict[float, Figure], people: int) -
     return Comparison(f"TAR@FAR={far:g}", people, old[far].value, new[far].value, *gap.interval)
 
 
-def _log_loss(genuine: np.ndarray, impostor: np.ndarray, slope: float, offset: float) -> float:
-    """Cross-entropy of calibrated pairs, both kinds counting half."""
-    yes = np.logaddexp(0, -(slope * genuine.astype(np.float64) + offset)).mean()
-    no = np.logaddexp(0, slope * impostor.astype(np.float64) + offset).mean()
-    return float(0.5 * (yes + no))
+def _log_loss(pairs: _Pairs, slope: float, offset: float) -> float:
+    """Cross-entropy of calibrated pairs, both kinds counting half, and everybody the same."""
+    genuine, impostor, weights = pairs
+    yes = np.logaddexp(0, -(slope * genuine.astype(np.float64) + offset))
+    no = np.logaddexp(0, slope * impostor.astype(np.float64) + offset)
+    return float(0.5 * (np.average(yes, weights=weights[0]) + np.average(no, weights=weights[1])))
 
 
 def _facts(comparison: Comparison) -> dict[str, Any]:
