@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from told import told
+from told import list_of, told
 
 from facedex import align, calibrate
 from facedex.data import Faces, correct, join, load_faces, split_people, without_people
@@ -91,6 +91,7 @@ def unaligned_embeddings(network: Siamese, crops: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
+    rungs = ladder()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="+", help="packs or folders of aligned faces")
     parser.add_argument("--validation", type=Path, required=True)
@@ -103,11 +104,12 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--cache", type=Path, help="decoded crops; else OUT")
     parser.add_argument("--out", type=Path, default=Path("ladder"))
-    parser.add_argument("--rungs", help="numbers of the rungs to climb, 1,2,…; else all")
+    parser.add_argument(
+        "--rungs", type=list_of(int, 1, len(rungs)), help="numbers of the rungs to climb, 1,2,…; else all"
+    )
     options = parser.parse_args()
 
-    rungs = ladder()
-    wanted = [int(n) - 1 for n in options.rungs.split(",")] if options.rungs else list(range(len(rungs)))
+    wanted = [n - 1 for n in options.rungs or range(1, len(rungs) + 1)]
     wanted = [i for i in wanted if options.teachers or not rungs[i].taught]
     wanted = [i for i in wanted if options.unlabelled or not rungs[i].unlabelled]
     cache = options.cache or options.out

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import faiss
 import numpy as np
-from told import told
+from told import list_of, told
 
 from facedex.evaluation import metrics
 from facedex.evaluation.matchers import model_matcher
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--aligned", action="store_true")
     parser.add_argument("--corrections", type=Path)
     parser.add_argument("--model", type=Path)
-    parser.add_argument("--bases", default="1,2,4,8")
+    parser.add_argument("--bases", type=list_of(int, 1), default="1,2,4,8")
     parser.add_argument("--draws", type=int, default=3)
     options = parser.parse_args()
     matcher = model_matcher(read_model(options.model or shipped_model()))
@@ -41,7 +41,7 @@ def main() -> None:
 
     print("| bases | " + " | ".join(f"TAR@FAR={far:g}" for far in FARS) + " |")
     print("|---" * (len(FARS) + 1) + "|")
-    for bases in map(int, options.bases.split(",")):
+    for bases in options.bases:
         found = [
             rates(by_bases(vectors, bases, draw), photos.people) for draw in range(options.draws if bases > 1 else 1)
         ]

@@ -35,7 +35,7 @@ import numpy as np
 from generate_embeddings import Faces, Generator
 from rich.console import Console
 from rich.table import Table
-from told import told
+from told import list_of, told
 
 from facedex.gallery import Gallery
 from facedex.head import Head
@@ -50,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("faces", type=Path)
     parser.add_argument("--model")
-    parser.add_argument("--sizes", default="1000,10000,100000,250000,1000000")
+    parser.add_argument("--sizes", type=list_of(int, 1), default="1000,10000,100000,250000,1000000")
     parser.add_argument("--probes", type=int, default=500, help="of either kind")
     parser.add_argument(
         "--hnsw", type=int, default=100_000, help="largest size at which HNSW is built, which takes long"
@@ -66,7 +66,7 @@ def main() -> None:
     rows = []
     print(f"{platform.machine()}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, "
           f"FAISS {faiss.__version__}")  # fmt: skip
-    for size in map(int, options.sizes.split(",")):
+    for size in options.sizes:
         with tempfile.TemporaryDirectory() as folder:
             rows.append(measure(Path(folder), options, size))
         print(json.dumps(rows[-1]), flush=True)

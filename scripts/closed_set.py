@@ -27,6 +27,7 @@ from rich.table import Table
 from told import told
 
 from facedex import Gallery, IdentifiedPhoto, identify
+from facedex.errors import DataError
 from facedex.evaluation.photos import central
 from facedex.images import find_photos
 from facedex.people import NamedPhoto
@@ -44,6 +45,8 @@ def main() -> None:
         photos[path.parent.name].append(path)
     enrolled = [NamedPhoto(name, name, str(paths[0]), paths[0].read_bytes) for name, paths in photos.items()]
     probes = [(name, path) for name, paths in photos.items() for path in paths[1:]]
+    if not probes:
+        raise DataError(f"Nobody in {options.folder} has a second photo to identify; put each person's in NAME/*.jpg")
 
     table = Table("", "index", "exhaustive")
     rows: dict[str, list[str]] = defaultdict(list)
@@ -115,7 +118,7 @@ def _main_face(photo: IdentifiedPhoto) -> tuple[str | None, str | None]:
         return None, None
     chosen = central([one.face for one in photo.faces], photo.pixels.shape)
     one = next(one for one in photo.faces if one.face is chosen)
-    return one.candidates[0].name, one.name
+    return one.candidates[0].name if one.candidates else None, one.name
 
 
 if __name__ == "__main__":

@@ -10,13 +10,12 @@ after, and how far any embedding of a random picture moved.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from told import list_of, told
 
-from facedex.errors import FacedexError
 from facedex.modelfile import read_model, shipped_model
 from facedex.training.export import export_onnx
 from facedex.training.model import Siamese, deepened, from_file, to_file
@@ -29,32 +28,23 @@ def parameters(model: Siamese) -> int:
     return sum(tensor.numel() for tensor in model.parameters())
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Read, deepen, compare, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", type=Path, help="else the one that ships")
-    parser.add_argument("--blocks", required=True, help="residual blocks at each width")
+    parser.add_argument("--blocks", type=list_of(int, 1), required=True, help="residual blocks at each width")
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args(arguments)
-    try:
-        file = read_model(options.model or shipped_model())
-        before = from_file(file)
-        try:
-            blocks = tuple(map(int, options.blocks.split(",")))
-        except ValueError:
-            parser.error(f"--blocks {options.blocks}: give whole numbers and commas, as in 2,3,2")
-        after = deepened(before, blocks)
-        meta = {key: file.meta[key] for key in KEPT if key in file.meta}
-        to_file(after, meta).save(options.output, export_onnx(after.encoder, file.size))
-        after = from_file(read_model(options.output))
-    except FacedexError as error:
-        print(f"deepen.py: {error}", file=sys.stderr)
-        return 2
+    file = read_model(options.model or shipped_model())
+    before = from_file(file)
+    after = deepened(before, tuple(options.blocks))
+    meta = {key: file.meta[key] for key in KEPT if key in file.meta}
+    to_file(after, meta).save(options.output, export_onnx(after.encoder, file.size))
+    after = from_file(read_model(options.output))
     crops = np.random.default_rng(0).integers(0, 256, (32, 112, 112, 3), dtype=np.uint8)
     moved = np.abs(before.embed_crops(crops) - after.embed_crops(crops)).max()
     print(f"{parameters(before):,} parameters, then {parameters(after):,}; embeddings moved by {moved:.1g} at most")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    told(main)

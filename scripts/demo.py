@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 from portraits import fetch
+from told import told
 
 ROOT = Path(__file__).resolve().parent.parent
 ENROLLED = {"obama.jpg": "Barack Obama", "biden.jpg": "Joe Biden", "grace_hopper.jpg": "Grace Hopper"}
@@ -79,4 +80,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    told(main)

@@ -1,15 +1,15 @@
 """How long the encoder takes a face, beside others, and what one whole `facedex identify` process spends its time on.
 
-    python scripts/encoder_speed.py [--model FILE] [--onnx FILE --size 112]... [--photo PHOTO] [--sweep] [--json]
+    python scripts/encoder_speed.py [--model FILE] [--onnx FILE --size 112]... [--mirrored] [--photo PHOTO] [--sweep]
+        [--json]
 
 Milliseconds a face at batch 1 and 64 with one and two threads: the model's graph in OpenCV's dnn and, where that is
-installed, in onnxruntime, as facedex runs it (twice a face where the model takes its mirror image too), the same network in
-torch, and any other encoder given as ONNX, likewise. They take turns within one run, so that whatever else the machine does
-slows all of them alike: compare the ratios (medians over rounds of each round's ratio to the first), not the milliseconds of
-two runs. --sweep tries more batch
-sizes on the first. With --photo (of a face), the wall and processor time of whole processes `facedex identify PHOTO` against
-made-up people, and what their imports cost; --beside PYTHON times another installation's in turns with them. --seconds 0
-leaves the encoders out.
+installed, in onnxruntime, as facedex runs it (twice a face where the model takes its mirror image too), the same
+network in torch, and any other encoder given as ONNX, likewise (once a face, with --mirrored twice). They take turns in
+one run, so that whatever else the machine does slows all of them alike: compare the ratios (medians over rounds of each
+round's ratio to the first), not the milliseconds of two runs. --sweep tries more batch sizes on the first. With --photo
+(of a face), the wall and processor time of whole processes `facedex identify PHOTO` against made-up people, and what
+their imports cost; --beside PYTHON times another installation's in turns with them. --seconds 0 leaves encoders out.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from rich.console import Console
 from rich.table import Table
 
 from facedex import Gallery, runtime
-from facedex.errors import FacedexError
+from facedex.errors import DataError, FacedexError
 from facedex.mirror import both_ways
 from facedex.modelfile import ModelFile, read_graph, read_model, shipped_model
 from facedex.records import FaceRecord
@@ -189,6 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", help="else the one that ships")
     parser.add_argument("--onnx", type=Path, action="append", default=[], help="another encoder; may be given again")
     parser.add_argument("--size", type=int, action="append", default=[], help="pixels a side it takes (default 112)")
+    parser.add_argument("--mirrored", action="store_true", help="of --onnx: the mean over a face and its mirror image")
     parser.add_argument("--seconds", type=float, default=6.0, help="for each batch size and number of threads")
     parser.add_argument("--sweep", action="store_true", help="batch sizes 1 to 64 of the model's graph")
     parser.add_argument("--photo", type=Path, help="a photo of a face, to time whole processes with")
@@ -200,6 +201,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     try:
+        if options.mirrored and not options.onnx:
+            raise DataError("--mirrored goes with --onnx; a model knows by itself whether it sees mirror images")
         model = read_model(options.model or shipped_model())
         size = model.size
         graph = read_graph(model)
@@ -207,7 +210,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if torch := in_torch(model):
             runs["facedex in torch"] = (torch, size)
         for i, path in enumerate(options.onnx):
-            runs |= by_runtime(path.stem, path.read_bytes(), options.size[i] if i < len(options.size) else 112)
+            side = options.size[i] if i < len(options.size) else 112
+            runs |= by_runtime(path.stem, path.read_bytes(), side, options.mirrored)
         result: dict = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "encoders": []}
         for threads in (1, 2):
             set_threads(threads)

@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -31,10 +30,11 @@ import numpy as np
 from photo_changes import CHANGES, Change, middle, smaller
 from rich.console import Console
 from rich.table import Table
+from told import told
 
 from facedex import images
 from facedex.cli.console import progress_bar, say
-from facedex.errors import DataError, FacedexError, PhotoError
+from facedex.errors import DataError, PhotoError
 from facedex.evaluation.pairs import read_pairs, report
 from facedex.faces import FaceReader
 from facedex.head import Head
@@ -301,7 +301,7 @@ def show(rows: list[Row]) -> None:
     (console if console.is_terminal else Console(width=160)).print(table)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, metavar="PHOTOS")
@@ -317,20 +317,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"there is no slice {', '.join(sorted(unknown))}")
     cv2.setNumThreads(1)  # two photos at a time use the cores better than one photo on both
     began = time.perf_counter()
-    try:
-        model = read_model(options.model or shipped_model())
-        rows = measure(model, options.source, options.pairs, options.photos, options.seed, only)
-    except FacedexError as error:
-        say(f"error_slices.py: {error}")
-        return 2
+    model = read_model(options.model or shipped_model())
+    rows = measure(model, options.source, options.pairs, options.photos, options.seed, only)
     if options.json:
         for row in rows:
             print(json.dumps(asdict(row)))
     else:
         show(rows)
         print(f"{rows[0].photos} photos, seed {options.seed}, {time.perf_counter() - began:.0f} s")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    told(main)

@@ -15,12 +15,12 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from told import list_of, told
 
 from facedex.cli.console import say
 from facedex.data import Faces, correct, load_faces
@@ -111,7 +111,7 @@ def table(rows: Sequence[dict]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what is not measured yet, and print all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, metavar="PEOPLE")
@@ -120,37 +120,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--corrections", type=Path)
     parser.add_argument("--cache", type=Path, help="of decoded faces; else in DIR")
     parser.add_argument("--model", help="else the one that ships")
-    parser.add_argument("--people", default="5,10,20,40,80")
+    parser.add_argument("--people", type=list_of(int, 1), default="5,10,20,40,80")
     parser.add_argument("--draws", type=int, default=3)
-    parser.add_argument("--rates", default="1")
+    parser.add_argument("--rates", type=list_of(float, 1e-6), default="1")
     parser.add_argument("--minutes", type=float, default=2.0, help="of training at most, each")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "results.jsonl"
-    try:
-        start = read_model(options.model or shipped_model())
-        faces = load_faces(options.source, options.cache or options.out / "cache", options.aligned)
-        if options.corrections:
-            faces = correct(faces, options.corrections)
-        common = of(start, faces, options.minutes)
-        for number in range(options.draws):  # every number of people once before any is drawn again
-            for people in map(int, options.people.split(",")):
-                for rate in map(float, options.rates.split(",")):
-                    if (people, number, rate) in done(path, common):
-                        continue
-                    work = options.out / "work"
-                    shutil.rmtree(work, ignore_errors=True)
-                    row = measure(start, faces, people, number, rate, options.minutes, work)
-                    with open(path, "a", encoding="utf-8") as file:
-                        file.write(json.dumps(row) + "\n")
-                    say(f"{people} people, draw {number}, rate {rate:g}: {row['figure']} {row['before']:.4f} to "
-                        f"{row['after']:.4f} in {row['seconds']:.0f} s")  # fmt: skip
-    except FacedexError as error:
-        say(f"fewpeople.py: {error}")
-        return 2
+    start = read_model(options.model or shipped_model())
+    faces = load_faces(options.source, options.cache or options.out / "cache", options.aligned)
+    if options.corrections:
+        faces = correct(faces, options.corrections)
+    common = of(start, faces, options.minutes)
+    for number in range(options.draws):  # every number of people once before any is drawn again
+        for people in options.people:
+            for rate in options.rates:
+                if (people, number, rate) in done(path, common):
+                    continue
+                work = options.out / "work"
+                shutil.rmtree(work, ignore_errors=True)
+                row = measure(start, faces, people, number, rate, options.minutes, work)
+                with open(path, "a", encoding="utf-8") as file:
+                    file.write(json.dumps(row) + "\n")
+                say(f"{people} people, draw {number}, rate {rate:g}: {row['figure']} {row['before']:.4f} to "
+                    f"{row['after']:.4f} in {row['seconds']:.0f} s")  # fmt: skip
     print(table(list(done(path, common).values())))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    told(main)

@@ -1,6 +1,7 @@
 """Is the stated rate of false alarms kept, and does the probability mean what it says?
 
-    python scripts/fpir.py DATA... [--model FILE] [--aligned] [--cache DIR] [--generated FILE.npz] [--fpir 0.01] [--photos 1]
+    python scripts/fpir.py DATA... [--model FILE] [--aligned] [--cache DIR] [--generated FILE] [--fpir 0.01]
+        [--photos 1]
 
 DATA: folders or packs of people who neither trained the model, chose its checkpoint nor calibrated it. Again and again, N
 of them are enrolled and everybody else is a stranger, a random photo of each person counting the same:
@@ -11,14 +12,16 @@ of them are enrolled and everybody else is a stranger, a random photo of each pe
 - FMR and FNMR at the threshold that `facedex verify` takes for a stated FMR.
 
 Then the same rates at 10,000 and 100,000 people on generated embeddings: people and photos drawn from normal distributions
-with DATA's covariances between and within people, or --generated, an .npz with `vectors` (n, d) and `people` (n,). The
-calibration is fitted anew on a thousand of the generated people, so this checks how far its tail can be extrapolated.
+with DATA's covariances between and within people, or --generated: what `generate_embeddings.py draw FACES.npz
+VECTORS.npy --people 104000 --photos 2` writes, or an .npz with `vectors` (n, d) and `people` (n,). The calibration is
+fitted anew on a thousand of the generated people, so this checks how far its tail can be extrapolated.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+import zipfile
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,12 +33,14 @@ from told import told
 
 from facedex import calibrate, data
 from facedex.encoder import open_encoder
+from facedex.errors import DataError
 from facedex.evaluation.bootstrap import people_weights
 from facedex.fusion import fuse
 from facedex.head import Head
 from facedex.modelfile import read_model, shipped_model
 
 BINS = np.array([0, 0.02, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.97, 1.0001])
+LEAST_GENERATED = 14_000  # people: a thousand calibrate, 3,000 are strangers, 10,000 are enrolled
 
 
 def main() -> None:
@@ -53,6 +58,7 @@ def main() -> None:
     options = parser.parse_args()
     model = read_model(options.model or shipped_model())
     head, calibration = Head.from_file(model), calibrate.Calibration.from_meta(model.meta)
+    made = read_generated(options.generated, model.meta["dim"]) if options.generated else None
     with tempfile.TemporaryDirectory() as folder:
         parts = [data.load_faces(path, options.cache or Path(folder), options.aligned) for path in options.data]
         if options.corrections:
@@ -79,7 +85,8 @@ def main() -> None:
     console.print(table)
     reliability(console, matrix, people, calibration, rng)
     verified(console, matrix, people, calibration)
-    generated(console, head, vectors, people, options)
+    rng = np.random.default_rng(1)
+    generated(console, head, *(made or generate(vectors, people, 104_000, 2, rng)), options.fpir, rng)
 
 
 def error(low: float, high: float) -> str:
@@ -114,6 +121,7 @@ def realised(
         tried[np.unique(people[probes])] += 1
     times = np.stack([np.bincount(rng.integers(0, total, total), minlength=total) for _ in range(1000)]).astype(float)
     alarms = np.einsum("bi,ij,bj->b", times, blame, times, optimize=True) / (times @ strange)
+    alarms = np.minimum(alarms, 1)  # two people's weights may come to more than all trials
     misses = (times @ failed) / np.maximum(times @ tried, 1)
     return tuple(
         f"{value:.2%} ({low:.2%} to {high:.2%})"
@@ -210,18 +218,32 @@ def verified(console: Console, matrix: np.ndarray, people: np.ndarray, calibrati
     console.print(table)
 
 
+def read_generated(path: Path, dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """The vectors (n, dim) of made-up people in a file, and whose each is (n,). Raises DataError."""
+    try:
+        stored = np.load(path)
+        if isinstance(stored, np.ndarray):
+            if stored.ndim != 3:
+                raise ValueError(f"its shape is {stored.shape}, not people x photos x numbers")
+            made, owner = stored.reshape(-1, stored.shape[2]), np.repeat(np.arange(len(stored)), stored.shape[1])
+        else:
+            with stored:
+                made, owner = stored["vectors"], np.unique(stored["people"], return_inverse=True)[1]
+        if made.shape != (len(owner), dim):
+            raise ValueError(f"its vectors are {made.shape}, the model's embeddings have {dim} numbers")
+        if len(counts := np.bincount(owner)) < LEAST_GENERATED or counts.min() < 2:
+            raise ValueError(f"{len(counts):,} people; {LEAST_GENERATED:,} are needed, each with two photos or more")
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path} holds no made-up people to measure on ({error}); make it by `generate_embeddings.py draw`"
+        ) from None
+    return made, owner
+
+
 def generated(
-    console: Console, head: Head, vectors: np.ndarray, people: np.ndarray, options: argparse.Namespace
+    console: Console, head: Head, made: np.ndarray, owner: np.ndarray, fpir: float, rng: np.random.Generator
 ) -> None:
-    """The rates at sizes that no photos are there for."""
-    rng = np.random.default_rng(1)
-    if options.generated:
-        with np.load(options.generated) as stored:
-            made, owner = stored["vectors"], np.unique(stored["people"], return_inverse=True)[1]
-        if owner.max() + 1 < 14_000 or np.bincount(owner).min() < 2:
-            raise SystemExit(f"{options.generated} must hold 14,000 people or more, each with two faces or more")
-    else:
-        made, owner = generate(vectors, people, 104_000, 2, rng)
+    """The rates at sizes that no photos are there for, on vectors (n, d) of made-up people and whose each is (n,)."""
     names = rng.permutation(owner.max() + 1)
     order = np.argsort(owner, kind="stable")
     first = np.searchsorted(owner[order], names)
@@ -251,10 +273,10 @@ def generated(
         (10_000, best, rival[:, :1]),
         (len(gallery), best.max(1, keepdims=True), rival.max(1, keepdims=True)),
     ):
-        threshold = found.threshold(size, options.fpir)
+        threshold = found.threshold(size, fpir)
         low, high = found.interval(threshold, size)
         alarms, missed = (top > threshold).mean(1), (mates <= threshold) | (mates <= other[:, 0])
-        table.add_row(f"{size:,}", f"{threshold:.2f}", f"{options.fpir:.2%}", error(low, high),
+        table.add_row(f"{size:,}", f"{threshold:.2f}", f"{fpir:.2%}", error(low, high),
                       spread(alarms, rng), spread(missed, rng))  # fmt: skip
     console.print(table)
 

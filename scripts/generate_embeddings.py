@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import zipfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from told import told
 
 from facedex import data
 from facedex.encoder import open_encoder
+from facedex.errors import DataError
 from facedex.head import Head
 from facedex.modelfile import ModelFile, read_model, shipped_model
 
@@ -77,8 +79,14 @@ class Faces:
 
     @classmethod
     def load(cls, path: Path) -> Faces:
-        with np.load(path) as stored:
-            return cls(**{name: stored[name].astype(np.float64) for name in stored.files})
+        """What `save` wrote. Raises DataError."""
+        try:
+            with np.load(path) as stored:
+                return cls(*(stored[field.name].astype(np.float64) for field in fields(cls)))
+        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+            raise DataError(
+                f"{path} holds no statistics of faces ({error}); make it by `generate_embeddings.py fit`"
+            ) from None
 
 
 class Generator:

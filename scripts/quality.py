@@ -23,7 +23,7 @@ from told import told
 
 from facedex import align, images
 from facedex.calibrate import Calibration
-from facedex.errors import PhotoError
+from facedex.errors import DataError, PhotoError
 from facedex.evaluation.bootstrap import people_weights
 from facedex.evaluation.metrics import threshold_at_fmr
 from facedex.evaluation.photos import central
@@ -55,6 +55,10 @@ def main() -> None:
                 measured.append(found[1])
                 people.append(person)
                 photos.append(path)
+    if not 1 < len(set(people)) < len(people):
+        raise DataError(
+            f"{options.folder} must show two people or more, one of them in two photos; put each person's in NAME/*.jpg"
+        )
     whole, owner, table = np.stack(vectors), np.array(people), np.array(measured)
     print(f"{len(owner):,} faces of {owner.max() + 1:,} people; measures (5 %, median): "
           + ", ".join(f"{name} {low:.3g}, {mid:.3g}" for name, low, mid in

@@ -1,12 +1,14 @@
 """Fit a model's calibration again, on people it was not trained on; no tensor changes.
 
-    python scripts/recalibrate.py MODEL DATA... [--training DATA] [--corrections CSV] [--aligned] [--mirrored] [--cache DIR] [--all]
+    python scripts/recalibrate.py MODEL DATA... [--training DATA] [--corrections CSV] [--aligned] [--mirrored]
+        [--cache DIR] [--all] [--output MODEL]
 
 DATA are the folders or packs that `facedex train` was given as --validation. As there, people who are also in --training
-are left out, half of the others chose the checkpoint, and the other half, the same ones always, are calibrated on; --all takes everybody. --mirrored is for models of before there was a choice (facedex/mirror.py): galleries made with them
-are then another model's. MODEL and its graph are written in place, or to --output. Prints the fit, what it says of the
-threshold at several sizes; and, on the half that chose the checkpoint, Platt scaling and isotonic regression side by side,
-and whether a name's probability is honest.
+are left out, half of the others chose the checkpoint, and the other half, always the same, are calibrated on; --all
+takes everybody. --mirrored is for models of before there was a choice (facedex/mirror.py): galleries made with them are
+then another model's. Prints the fit, what it says of the threshold at several sizes; and, on the half that chose the
+checkpoint, Platt scaling and isotonic regression side by side, and whether a name's probability is honest. Nothing is
+written but to --output, which may be MODEL: the model with the new calibration, and its graph.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from facedex.people import open_people
 
 
 def main() -> None:
-    """Fit, write and print."""
+    """Fit, print, and write where that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("data", type=Path, nargs="+")
@@ -43,7 +45,7 @@ def main() -> None:
         "--mirrored", action="store_true", help="from now on its embeddings are of a face and its mirror image together"
     )
     parser.add_argument("--all", action="store_true", help="calibrate on everybody")
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--output", type=Path, help="where to write the model; else nothing is written")
     options = parser.parse_args()
     model = read_model(options.model)
     if options.mirrored:
@@ -74,13 +76,17 @@ def main() -> None:
         found = calibrate.fit(fitted, chosen.people, lengths)
         model.meta["calibration"] = found.to_meta()
         model.meta.setdefault("data", {})["calibration_people"] = len(chosen.names)
-        model.save(options.output or options.model, graph)
-        print(f"{options.output or options.model}: calibrated on {found.faces:,} faces of {found.people:,} people")
+        print(f"{options.model}: calibrated on {found.faces:,} faces of {found.people:,} people")
         show_thresholds(found)
         if others is not None:
             other = matrix(others)[0].astype(np.float64)
             show_similarity(found, (fitted, chosen.people), (other, others.people))
             reliability(Console(width=150), other, others.people, found, np.random.default_rng(0))
+    if options.output:
+        model.save(options.output, graph)
+        print(f"written to {options.output}")
+    else:
+        print("nothing is written without --output")
 
 
 def show_thresholds(found: calibrate.Calibration) -> None:

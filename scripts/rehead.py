@@ -2,10 +2,10 @@
 
     python scripts/rehead.py MODEL DATA --validation DATA [--corrections CSV] --cache DIR [--turned] --output MODEL
 
-For models whose targets were not turned so while they were trained; with --turned the head alone is trained. It sees four
-bases afterwards, also where it saw one. The turn is folded into the encoder's last layer: no cosine changes, but L1
-distances come nearer to it (see training/teachers.py, `evenly`). DATA are aligned faces; the split of the validation people
-is that of `facedex train`. Prints head and cosine side by side.
+For compact models whose targets were not turned so while they were trained; with --turned the head alone is trained.
+It sees four bases afterwards, also where it saw one. The turn is folded into the encoder's last layer: no cosine
+changes, but L1 distances come nearer to it (see training/teachers.py, `evenly`). DATA are aligned faces; the split of
+the validation people is that of `facedex train`. Prints head and cosine side by side.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from told import told
 
 from facedex import calibrate, data
+from facedex.errors import ModelError
 from facedex.evaluation import metrics
 from facedex.modelfile import read_model
 from facedex.training.headonly import with_new_head
@@ -38,6 +39,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
+    file = read_model(options.model)
+    if file.meta.get("arch") != "compact":
+        raise ModelError(
+            f"{options.model} is {file.meta.get('arch')!r}, and only a compact model can be turned; name one"
+        )
 
     def load(path: Path) -> data.Faces:
         faces = data.load_faces(path, options.cache, aligned=True)
@@ -47,7 +53,6 @@ def main() -> None:
     held = data.without_people(load(options.validation), known.names)
     choosing, calibrating = data.split_people(held, 0.5, least=calibrate.LEAST_PEOPLE)
 
-    file = read_model(options.model)
     model = from_file(file)
     show("as it was", model, choosing)
     if not options.turned:

@@ -67,6 +67,15 @@ def test_a_rung_is_trained_measured_and_not_trained_again(tmp_path, monkeypatch,
     assert "rung-04-0.1min.safetensors was trained by another recipe" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("rungs", ["14", "0", "1,x", ""])
+def test_rungs_that_the_ladder_does_not_have_are_refused(monkeypatch, capsys, rungs):
+    files = ["data", "--validation", "held", "--pairs", "pairs", "--images", "images"]
+    monkeypatch.setattr(sys, "argv", ["ablation.py", *files, "--rungs", rungs])
+    with pytest.raises(SystemExit) as ended:
+        ablation.main()
+    assert ended.value.code == 2 and "give whole numbers of 1 to 13" in capsys.readouterr().err
+
+
 def test_faces_that_were_never_aligned_are_always_the_same(tmp_path):
     crops = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3), dtype=np.uint8)
     moved = ablation.unaligned(crops)

@@ -12,15 +12,17 @@ pytest.importorskip("onnx", reason="needs the extra train")
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 import deepen
+from told import told
 
 from facedex.encoder import open_encoder
+from facedex.errors import FacedexError
 from facedex.modelfile import read_model, shipped_model
 
 
 def test_the_deeper_model_answers_as_the_shipped_one(tmp_path, capsys):
     path, shipped = tmp_path / "deeper.safetensors", read_model(shipped_model())
     blocks = [number + 1 for number in shipped.meta.get("blocks", [1, 2, 2])]
-    assert deepen.main(["--blocks", ",".join(map(str, blocks)), "--output", str(path)]) == 0
+    deepen.main(["--blocks", ",".join(map(str, blocks)), "--output", str(path)])
     deeper = read_model(path)
     assert deeper.meta["blocks"] == blocks and deeper.meta["calibration"] == shipped.meta["calibration"]
     assert deeper.mirrored is shipped.mirrored and deeper.size == shipped.size
@@ -32,9 +34,20 @@ def test_the_deeper_model_answers_as_the_shipped_one(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("blocks", ["1,1,1", "9", "1,2,2,2"])
-def test_what_cannot_be_is_said(tmp_path, capsys, blocks):
-    assert deepen.main(["--blocks", blocks, "--output", str(tmp_path / "m.safetensors")]) == 2
-    assert "deepen.py: Blocks" in capsys.readouterr().err and not list(tmp_path.iterdir())
+def test_what_cannot_be_is_said(tmp_path, blocks):
+    with pytest.raises(FacedexError, match="Blocks"):
+        deepen.main(["--blocks", blocks, "--output", str(tmp_path / "m.safetensors")])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_be_written_to_is_said(tmp_path, monkeypatch, capsys):
+    file, blocks = tmp_path / "file", ",".join(map(str, read_model(shipped_model()).meta["blocks"]))
+    file.touch()
+    monkeypatch.setattr(sys, "argv", ["deepen.py", "--blocks", blocks, "--output", str(file / "m.safetensors")])
+    with pytest.raises(SystemExit) as stopped:
+        told(deepen.main)
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2 and said.startswith(f"deepen.py: {file} cannot be used (") and said.count("\n") == 1
 
 
 def test_a_word_is_no_number_of_blocks(tmp_path, capsys):

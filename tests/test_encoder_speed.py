@@ -100,6 +100,24 @@ def test_it_runs_and_tells_every_encoder_at_every_setting(tmp_path, capsys, monk
         (name, threads, batch) for threads in (1, 2) for batch in (1, 64) for name in names
     ]
     assert [row["batch"] for row in found["sweep"]] == [1, 4, 8, 16, 32, 64] * 2
+    assert encoder_speed.main(["--mirrored"]) == 2 and "--mirrored goes with --onnx" in capsys.readouterr().err
     graph.write_bytes(b"nothing")
     assert encoder_speed.main(["--onnx", str(graph)]) == 2
     assert encoder_speed.main(["--onnx", str(tmp_path / "missing.onnx")]) == 2
+
+
+@pytest.mark.parametrize("mirrored", [True, False])
+def test_a_graph_of_ours_is_timed_as_the_model_is_where_its_mirror_image_is_asked_for(tmp_path, monkeypatch, mirrored):
+    monkeypatch.setattr(encoder_speed, "in_torch", lambda model: None)
+    model, found = read_model(shipped_model()), []
+
+    def encoded(runs, batch, seconds):
+        found.append({name: np.asarray(run(crops)) for name, (run, _) in runs.items()})
+        return {name: [1.0] for name in runs}
+
+    monkeypatch.setattr(encoder_speed, "take_turns", encoded)
+    crops = np.random.default_rng(0).integers(0, 256, (2, model.size, model.size, 3), np.uint8)
+    (tmp_path / "older.onnx").write_bytes(read_graph(model))
+    command = ["--onnx", str(tmp_path / "older.onnx"), "--size", str(model.size), *["--mirrored"] * mirrored]
+    assert encoder_speed.main(command) == 0
+    assert np.allclose(found[0]["older"], found[0]["facedex"], atol=1e-5) is mirrored

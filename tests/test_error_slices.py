@@ -17,7 +17,7 @@ from error_slices import Reader, Sample, Slices, nose_offset, tar_interval, thre
 from photo_changes import CHANGES, middle
 
 from facedex.align import TEMPLATE
-from facedex.errors import DataError
+from facedex.errors import DataError, FacedexError
 from facedex.evaluation.metrics import tar_at_far
 from facedex.head import Head
 from facedex.modelfile import read_model, shipped_model
@@ -181,7 +181,7 @@ def test_every_slice_of_a_folder_has_its_figures(tmp_path, capsys):
             pixels = np.asarray(Image.open(tmp_path / f"p{person}" / f"{i}.png"), np.float32) * (1 - 0.1 * i)
             Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"p{person}" / f"{i}.png")
     save_face(tmp_path / "single" / "1.png", 9)
-    assert error_slices.main([str(tmp_path), "--only", "grey,jpeg,pose", "--json"]) == 0
+    error_slices.main([str(tmp_path), "--only", "grey,jpeg,pose", "--json"])
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["slice"] for row in rows][:5] == ["as they are", *["jpeg"] * 3, "grey"]
     assert rows[0]["photos"] == 10 and rows[0]["not_found"] == 0
@@ -197,7 +197,7 @@ def test_pairs_add_ten_fold_accuracy(tmp_path, capsys):
     lines += [f"p{person}\t1\tp{(person + 1) % 10}\t1" for person in range(10)]
     (tmp_path / "pairs.txt").write_text("\n".join(lines))
     arguments = [str(tmp_path), "--pairs", str(tmp_path / "pairs.txt"), "--only", "grey", "--json"]
-    assert error_slices.main(arguments) == 0
+    error_slices.main(arguments)
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(rows) == 2 and all(0 <= row["accuracy"] <= 1 for row in rows)
     error_slices.show([error_slices.Row(**row) for row in rows])
@@ -207,9 +207,10 @@ def test_pairs_add_ten_fold_accuracy(tmp_path, capsys):
 
 def test_what_cannot_be_used_is_said(tmp_path, capsys):
     save_face(tmp_path / "a" / "1.png")
-    assert error_slices.main([str(tmp_path)]) == 2
-    assert "at least two" in capsys.readouterr().err
-    assert error_slices.main([str(tmp_path / "missing")]) == 2
+    with pytest.raises(FacedexError, match="at least two"):
+        error_slices.main([str(tmp_path)])
+    with pytest.raises(FacedexError, match="missing"):
+        error_slices.main([str(tmp_path / "missing")])
     with pytest.raises(SystemExit):
         error_slices.main([str(tmp_path), "--only", "beard"])
     assert "beard" in capsys.readouterr().err

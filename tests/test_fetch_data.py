@@ -690,13 +690,13 @@ def test_a_file_of_unknown_length_that_is_broken_may_be_whole_in_another_run(ser
 # LFW
 
 
-def archive(*members):
+def archive(*members, photo=PHOTO):
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as pack:
         for name in members:
             info = tarfile.TarInfo(name)
-            info.size = len(PHOTO)
-            pack.addfile(info, io.BytesIO(PHOTO))
+            info.size = len(photo)
+            pack.addfile(info, io.BytesIO(photo))
         link = tarfile.TarInfo("lfw/Ann_Bo/Ann_Bo_0009.jpg")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         pack.addfile(link)
@@ -724,6 +724,18 @@ def test_lfw_comes_from_the_first_mirror_that_has_it_unaltered(server, tmp_path,
     server.asked.clear()
     assert lfw.fetch_lfw(out, "original", None, QUICK, published, (listed,)) == (6, 5)
     assert server.asked == []
+
+
+def test_another_kind_of_lfw_takes_the_place_of_the_first_and_the_first_its_own_again(server, tmp_path):
+    photos, kinds = {"original": PHOTO, "deepfunneled": jpeg(1)}, {}
+    for kind, photo in photos.items():
+        data = archive("lfw/Cy/Cy_0001.jpg", photo=photo)
+        server.routes[kind] = lambda handler, data=data: handler.answer(data)
+        kinds[kind] = lfw.Published(f"{kind}.tgz", hashlib.md5(data).hexdigest(), (server.address(kind),))
+    for kind in ("deepfunneled", "original", "original", "deepfunneled"):
+        assert lfw.fetch_lfw(tmp_path, kind, None, QUICK, kinds[kind], ()) == (1, 1)
+        assert (tmp_path / "Cy" / "Cy_0001.jpg").read_bytes() == photos[kind]
+    assert (server.count("deepfunneled"), server.count("original")) == (2, 1)
 
 
 def test_lfw_that_nobody_has_is_said(server, tmp_path):

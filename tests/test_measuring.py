@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import make_model, save_blank, save_face
 from rich.console import Console
+from synthetic import write_pack
 
 pytest.importorskip("torch", reason="needs the extra train")
 
@@ -15,10 +17,15 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 import bases
 import fpir
 import fusion
+import generate_embeddings
 import quality
 import recalibrate
+import rehead
 
 from facedex.calibrate import Calibration, Scores
+from facedex.errors import DataError, ModelError
+from facedex.head import Head
+from facedex.modelfile import ModelFile, read_model
 from facedex.tail import Tail
 
 # Strangers' scores are normal about 0; the tail says so from 1.645 on, where S falls about as a normal one's does.
@@ -34,6 +41,11 @@ def scored():
     rng = np.random.default_rng(0)
     matrix = rng.normal(0, 1, (400, 400)) + 6 * (people[:, None] == people)
     return np.triu(matrix) + np.triu(matrix, 1).T, people
+
+
+def run(script, monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", [script.__name__, *map(str, arguments)])
+    script.main()
 
 
 def percentages(text):
@@ -124,3 +136,91 @@ def test_more_bases_bring_the_heads_rates_to_the_cosines(capsys):
     assert found[1][1] < found[4][1] and abs(found[4][1] - cosine[1]) < 0.7 * (cosine[1] - found[1][1])
     bases.show("4", np.array([[0.5, 0.25, 0.125], [0.5, 0.5, 0.125]]))
     assert capsys.readouterr().out == "| 4 | 50.0% | 25.0% to 50.0% | 12.5% |\n"
+
+
+def drawn(folder, monkeypatch, people=14_000, photos=2, dim=8):
+    """Made-up people as a fit and a draw of generate_embeddings.py leave them: their statistics, and their vectors."""
+    rng = np.random.default_rng(0)
+    who = np.repeat(np.arange(200), 3)
+    vectors = rng.standard_normal((200, dim))[who] + 0.4 * rng.standard_normal((600, dim))
+    fitted = generate_embeddings.Faces.fit(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), who)
+    fitted.save(folder / "FACES.npz")
+    files = folder / "FACES.npz", folder / "VECTORS.npy"
+    run(generate_embeddings, monkeypatch, "draw", *files, "--people", people, "--photos", photos)
+    return files
+
+
+def test_what_is_drawn_by_one_script_is_measured_by_the_other(tmp_path, monkeypatch):
+    _, vectors = drawn(tmp_path, monkeypatch)
+    made, owner = fpir.read_generated(vectors, 8)
+    assert made.shape == (28_000, 8) and (np.bincount(owner) == 2).all()
+    assert (made[owner == 7] == np.load(vectors)[7]).all()
+    order = np.random.default_rng(1).permutation(len(made))
+    np.savez(tmp_path / "listed.npz", vectors=made[order], people=np.array([f"person {i:05d}" for i in owner])[order])
+    again, whose = fpir.read_generated(tmp_path / "listed.npz", 8)
+    assert (again == made[order]).all() and (whose == owner[order]).all()
+    console = Console(width=150, record=True, file=io.StringIO())
+    fpir.generated(console, Head(np.full(8, 4.0), 6.0), made, owner, 0.01, np.random.default_rng(1))
+    lines = [line.split("│")[1:-1] for line in console.export_text().splitlines() if line.startswith("│")]
+    assert [line[0].strip() for line in lines] == ["10,000", "10,000"]
+    assert all(0 <= percentages(cell)[0] <= 100 for line in lines for cell in line[4:])
+
+
+def test_made_up_people_that_cannot_be_measured_on_are_refused_before_anything_is_measured(tmp_path, monkeypatch):
+    faces, few = drawn(tmp_path, monkeypatch, people=100)
+    np.save(tmp_path / "flat.npy", np.zeros((5, 8), np.float32))
+    np.savez(tmp_path / "short.npz", vectors=np.zeros((5, 8)), people=np.zeros(4))
+    (tmp_path / "torn.npz").write_bytes(b"PK\3\4 and no more")
+    np.save(tmp_path / "single.npy", np.zeros((14_000, 1, 8), np.float32))
+    for path, reason in (
+        (faces, "vectors"),
+        (few, "100 people; 14,000 are needed"),
+        (tmp_path / "flat.npy", r"\(5, 8\)"),
+        (tmp_path / "short.npz", r"\(5, 8\)"),
+        (tmp_path / "single.npy", "two photos"),
+        (tmp_path / "torn.npz", "zip"),
+        (tmp_path / "nosuch.npz", "No such file"),
+    ):
+        with pytest.raises(DataError, match=rf"{path.name} holds no made-up people .*{reason}.*draw"):
+            fpir.read_generated(path, 8)
+    with pytest.raises(DataError, match="the model's embeddings have 128 numbers"):
+        run(fpir, monkeypatch, tmp_path / "no photos either", "--generated", tmp_path / "single.npy")
+
+
+def test_folders_that_show_too_little_are_refused(tmp_path, monkeypatch):
+    save_blank(tmp_path / "nobody" / "1.png")
+    for seed in (1, 2):
+        save_face(tmp_path / f"person{seed}" / "1.png", seed)
+        with pytest.raises(DataError, match="two people or more, one of them in two photos"):
+            run(quality, monkeypatch, tmp_path)
+
+
+def test_lists_that_are_none_are_refused(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        run(bases, monkeypatch, "people", "--bases", "x")
+    assert "--bases: 'x' will not do" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("turned", [[], ["--turned"]])
+def test_a_model_that_is_not_compact_is_given_no_head(tmp_path, monkeypatch, turned):
+    ModelFile({}, {"arch": "koch"}).save(tmp_path / "koch.safetensors")
+    with pytest.raises(ModelError, match="'koch', and only a compact model"):
+        run(rehead, monkeypatch, tmp_path / "koch.safetensors", "data", "--validation", "data", "--cache", tmp_path,
+            *turned, "--output", tmp_path / "m.safetensors")  # fmt: skip
+
+
+def test_a_calibration_is_written_where_that_is_asked_for_and_nowhere_else(tmp_path, monkeypatch, capsys):
+    model, pack = make_model(tmp_path / "m.safetensors"), write_pack(tmp_path / "held.tar", 12, 3)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    command = [model, pack, "--aligned"]
+    run(recalibrate, monkeypatch, *command)
+    said = capsys.readouterr().out
+    assert "18 faces of 6 people" in said and "nothing is written" in said
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    other = tmp_path / "other.safetensors"
+    run(recalibrate, monkeypatch, *command, "--output", other)
+    assert f"written to {other}" in capsys.readouterr().out and model.read_bytes() == before[model]
+    found = read_model(other)
+    assert found.meta["calibration"]["people"] == 6 and found.fingerprint == read_model(model).fingerprint
+    run(recalibrate, monkeypatch, *command, "--output", model)
+    assert model.read_bytes() == other.read_bytes()

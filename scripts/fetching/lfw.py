@@ -65,6 +65,8 @@ def fetch_lfw(
         # An archive of 110 to 240 MB: as long as bytes come, it may take hours.
         patient = replace(limits, total=max(limits.total, 4 * 3600), max_bytes=2**30)
         fetch_published(archive, packed, mirror, patient)
+        for mark in work.glob("unpacked-*"):  # of another kind, whose photos have the same names
+            mark.unlink()
         unpack(packed, out)
         unpacked.touch()
         packed.unlink()

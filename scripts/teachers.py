@@ -1,0 +1,82 @@
+"""What an encoder from elsewhere says of photos, for `facedex train --teachers` to learn from.
+
+    python scripts/teachers.py DATA... --onnx NAME=FILE.onnx [--size 112] [--mean 0] [--scale 1] [--rgb | --bgr]
+        [--aligned] [--cache DIR] --output teachers.npz
+
+DATA: the folders or packs to train on, those without names and those to validate on too. Writes `key`, PERSON/PHOTO
+of each, and beside it the encoder's unit embeddings (n, d) as NAME. Once more with another encoder and the same DATA in
+the same order, puts that one beside the first. A photo that cannot be used is told and left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from told import told
+
+from facedex import data
+from facedex.cli.console import numbers, progress_bar, say
+from facedex.errors import DataError
+from facedex.modelfile import replace_file
+from facedex.onnxencoder import OnnxEncoder
+from facedex.training.teachers import Teachers
+
+BLOCK = 64  # crops read at a time
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read, encode, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="+")
+    parser.add_argument("--onnx", required=True, metavar="NAME=FILE", help="the encoder, and what to call it")
+    parser.add_argument("--size", type=int, default=112, help="pixels a side that it takes")
+    parser.add_argument("--mean", default="0", help="subtracted from 0..255; one number, or R,G,B")
+    parser.add_argument("--scale", default="1", help="what is left is multiplied by this")
+    parser.add_argument("--rgb", action="store_true", default=True, help="the order of colours it wants")
+    parser.add_argument("--bgr", action="store_false", dest="rgb", help="the other order")
+    parser.add_argument("--aligned", action="store_true", help="photos are aligned faces already")
+    parser.add_argument("--cache", type=Path, help="for decoded crops; kept, where it is given")
+    parser.add_argument("--output", type=Path, required=True)
+    options = parser.parse_args(arguments)
+    name, _, file = options.onnx.partition("=")
+    if not file or name in ("", "key", "file"):  # the last two are taken: by the photos, and by numpy
+        raise DataError(f"--onnx {options.onnx} must be NAME=FILE.onnx, with a name of your choice but key and file")
+    mean, scale = numbers(options.mean, "--mean"), numbers(options.scale, "--scale")
+    encoder = OnnxEncoder(file, options.size, mean, scale, options.rgb)
+    with tempfile.TemporaryDirectory() as folder:
+        cache = options.cache or Path(folder)
+        faces = data.join([data.load_faces(path, cache, options.aligned, notice=say) for path in options.data])
+        arrays = beside(options.output, np.array(faces.keys), name)
+        vectors = np.empty((len(faces), encoder.dim), np.float16)
+        with progress_bar(len(faces)) as bar:
+            task = bar.add_task(name, total=len(faces))
+            for at in range(0, len(faces), BLOCK):
+                vectors[at : at + BLOCK] = encoder.encode(faces.crops112(slice(at, at + BLOCK)))
+                bar.advance(task, len(vectors[at : at + BLOCK]))
+    arrays[name] = vectors
+    written = io.BytesIO()
+    np.savez(written, **arrays)  # type: ignore[arg-type]
+    replace_file(options.output, written.getvalue())
+    print(f"{options.output}: {len(faces):,} photos as seen by {', '.join(one for one in arrays if one != 'key')}")
+
+
+def beside(path: Path, keys: np.ndarray, name: str) -> dict[str, np.ndarray]:
+    """What the file holds already of these very photos; their keys alone where there is none. Raises DataError."""
+    if not path.exists():
+        return {"key": keys}
+    Teachers(path)
+    with np.load(path) as stored:
+        if not np.array_equal(stored["key"], keys):
+            raise DataError(f"{path} is of other photos, or of these in another order; name another --output")
+        if name in stored.files:
+            raise DataError(f"{path} holds a {name} already; choose another name, or delete the file")
+        return {one: stored[one] for one in stored.files}
+
+
+if __name__ == "__main__":
+    told(main)

@@ -1,0 +1,72 @@
+"""An encoder's word on photos, kept for a network to learn from."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="needs the extra train")
+pytest.importorskip("onnx", reason="needs the extra train")
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+
+import teachers
+from synthetic import write_pack
+from test_onnxencoder import graph
+
+from facedex.data import join, load_faces
+from facedex.errors import DataError, FacedexError
+from facedex.onnxencoder import OnnxEncoder
+from facedex.training.teachers import Teachers
+
+
+@pytest.fixture
+def packs(tmp_path):
+    return [write_pack(tmp_path / "a.tar", 12, 3), write_pack(tmp_path / "b.tar", 40, 1, first=50)]
+
+
+def test_what_encoders_say_of_photos_is_what_a_network_learns_from(tmp_path, packs, capsys):
+    output, sums = tmp_path / "made" / "teachers.npz", np.random.default_rng(5).normal(size=(5, 192)).astype(np.float32)
+    first, second = graph(tmp_path / "e.onnx")[0], graph(tmp_path / "f.onnx", weight=sums)[0]
+    data = [*map(str, packs), "--aligned", "--output", str(output)]
+    teachers.main([*data, "--onnx", f"one={first}"])
+    teachers.main([*data, "--onnx", f"two={second}", "--bgr", "--mean", "100,110,120", "--scale", ".01"])
+    assert "76 photos as seen by one, two" in capsys.readouterr().out
+
+    faces = join([load_faces(path, tmp_path / "cache", aligned=True) for path in packs])
+    encoders = {"one": OnnxEncoder(first), "two": OnnxEncoder(second, mean=(100, 110, 120), scale=0.01, rgb=False)}
+    said = {name: encoder.encode(faces.crops112()) for name, encoder in encoders.items()}
+    with np.load(output) as stored:
+        assert stored["key"].tolist() == faces.keys and stored["key"][4] == "person001/01"
+        for name, vectors in said.items():
+            assert stored[name].dtype == np.float16 and np.abs(stored[name] - vectors).max() < 1e-3
+    np.savez(tmp_path / "longhand.npz", key=np.array(faces.keys), **said)
+    found, wanted = (Teachers(path).targets(faces.keys, 8) for path in (output, tmp_path / "longhand.npz"))
+    assert found.shape == (76, 8) and np.abs(found - wanted).max() < 0.02
+    assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+
+
+def test_what_does_not_go_together_is_refused_and_the_file_left(tmp_path, packs):
+    output, encoder = tmp_path / "teachers.npz", graph(tmp_path / "e.onnx")[0]
+
+    def made(data, onnx):
+        teachers.main([*map(str, data), "--aligned", "--onnx", onnx, "--output", str(output)])
+
+    made(packs, f"one={encoder}")
+    before = output.read_bytes()
+    for data, onnx, match in (
+        (packs[:1], f"two={encoder}", "other photos"),
+        (packs[::-1], f"two={encoder}", "another order"),
+        (packs, f"one={encoder}", "holds a one already"),
+        (packs, str(encoder), "NAME=FILE"),
+        (packs, f"key={encoder}", "NAME=FILE"),
+        (packs, "two=gone.onnx", "gone.onnx cannot be read"),
+        ([tmp_path / "gone"], f"two={encoder}", "gone does not exist"),
+    ):
+        with pytest.raises(FacedexError, match=match):
+            made(data, onnx)
+    assert output.read_bytes() == before
+    output.write_bytes(b"no such file")
+    with pytest.raises(DataError, match="no file of teachers"):
+        made(packs, f"one={encoder}")
