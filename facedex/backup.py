@@ -93,7 +93,8 @@ def restore(file: str | os.PathLike[str], folder: str | os.PathLike[str], force:
     source, folder = Path(file), Path(folder)
     if is_there(folder) and not force:
         raise GalleryError(f"There is a gallery in {folder} already; name another folder, or add --force to replace it")
-    with _saved(folder, folder.parent) as work:
+    # In the folder itself where it is there: it may be a disk of its own, to which nothing can be renamed from beside it.
+    with _saved(folder, folder if folder.is_dir() else folder.parent) as work:
         _unpack(source, work)
         try:
             with Gallery(work) as found, Store(work) as store:
@@ -106,7 +107,7 @@ def restore(file: str | os.PathLike[str], folder: str | os.PathLike[str], force:
         for path in work.iterdir():
             if not _MEMBER.fullmatch(path.name):
                 path.unlink()
-        make_private(folder)
+        make_private(folder, work.parent)
         with writing(folder, BUSY_SECONDS):
             if is_there(folder) and not force:  # made while this one was checked
                 raise GalleryBusy(f"Somebody made a gallery in {folder} meanwhile; add --force to replace it")
@@ -182,7 +183,11 @@ def _unpack(source: Path, work: Path) -> None:
                 raise ValueError(f"{', '.join(wanted)} missing")
     except FileNotFoundError:
         raise DataError(f"{source} does not exist; check the path") from None
-    except (tarfile.TarError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (IsADirectoryError, PermissionError) as error:
+        if error.filename != os.fspath(source):
+            raise
+        raise DataError(f"{source} cannot be read ({error.strerror}); name a file of `facedex backup`") from None
+    except (tarfile.TarError, EOFError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{source} is damaged or no backup ({error}); use another") from None
 
 
@@ -231,7 +236,7 @@ def _saved(about: Path, beside: Path) -> Iterator[Path]:
     """A private folder to work in, on the disk where the result will be; the system's errors as ours."""
     try:
         make_folder(beside)
-        _sweep(beside)
+        sweep(beside)
         with _own_folder(beside) as top:
             work = top / "files"
             work.mkdir()
@@ -260,8 +265,8 @@ def _own_folder(beside: Path) -> Iterator[Path]:
         _clear(top, lock)
 
 
-def _sweep(beside: Path) -> None:
-    """Delete what killed backups left, copies of a gallery: in folders of ours, where nobody holds the lock."""
+def sweep(beside: Path) -> None:
+    """Delete what killed backups and restores left, copies of a gallery: in folders of ours, where nobody holds the lock."""
     for left in beside.glob(f"{_WORK}*"):
         if _OURS.fullmatch(left.name) and not left.is_symlink():
             with suppress(OSError):  # among them Timeout: somebody works there

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy as np
 from facedex import align, images
 from facedex.errors import DataError, NameInvalid, NoFace, PhotoError, PhotoNotFound, SeveralFaces
 from facedex.faces import EncodedFace, FaceReader
-from facedex.people import NamedPhoto, is_under, name_from, open_people, read_source, source_path
+from facedex.people import NamedPhoto, is_pack, is_under, name_from, open_people, read_source, source_path
 from facedex.quality import Quality
 from facedex.records import FaceRecord, StoredPhoto
 from facedex.stock import side_by_side
@@ -72,21 +73,18 @@ class Enrolling:
         """One result a photo, `size` at a time and in order, all on disk when they are yielded."""
         with side_by_side() as pool:
             ahead: _Batch | None = None
-            failure: Exception | None = None
-            while failure is None:
-                following = None
-                try:
-                    if batch := list(islice(photos, size)):
-                        following = self._begin(batch, pool)
-                except Exception as error:  # a broken pack, say: what came before it is enrolled all the same
-                    failure = error
+            while True:
+                drawn, failure = _drawn(photos, size)
+                following = self._begin(drawn, pool) if drawn else None
                 if ahead is not None:
                     yield self._finish(ahead)
+                if failure is not None:
+                    if following is not None:
+                        yield self._finish(following)
+                    raise failure
                 if following is None:
-                    break
+                    return
                 ahead = following
-            if failure is not None:
-                raise failure
 
     def _begin(self, photos: list[NamedPhoto], pool: Executor) -> _Batch:
         """Read them, and have the faces of those that are not known found and encoded."""
@@ -175,6 +173,17 @@ class Enrolling:
         return [result for result in results if result is not None]
 
 
+def _drawn(photos: Iterator[NamedPhoto], size: int) -> tuple[list[NamedPhoto], Exception | None]:
+    """The next photos; and what ended them early, a broken pack, say: those before it are enrolled all the same."""
+    drawn: list[NamedPhoto] = []
+    try:
+        for photo in islice(photos, size):
+            drawn.append(photo)
+    except Exception as error:
+        return drawn, error
+    return drawn, None
+
+
 def _known(store: Store, photo: NamedPhoto, held: list[StoredPhoto], update: bool) -> Enrolled:
     """What becomes of a photo that is enrolled already, as `held`."""
     if update:
@@ -217,7 +226,9 @@ def _folder_name(source: str, photo: NamedPhoto) -> str | None:
 
 def vanished(enrolled: list[StoredPhoto], roots: Iterable[str | os.PathLike[str]]) -> list[StoredPhoto]:
     """Those of the enrolled photos that were in these folders or packs and are no more. See Gallery.vanished."""
-    newest = {photo.source: photo.photo for photo in enrolled}  # in order of id: what was enrolled there last
+    enrolled_there: dict[str, set[str]] = defaultdict(set)
+    for photo in enrolled:
+        enrolled_there[photo.source].add(photo.photo)
     gone: dict[int, StoredPhoto] = {}
     for root in roots:
         with open_people(root) as photos:
@@ -225,6 +236,11 @@ def vanished(enrolled: list[StoredPhoto], roots: Iterable[str | os.PathLike[str]
         if not there:
             raise DataError(f"{root} holds no photos; if that is meant, delete its people with `facedex remove`")
         for photo in enrolled:
-            if is_under(photo.source, root) and (photo.source not in there or newest[photo.source] != photo.photo):
+            listed = photo.source in there
+            if not is_under(photo.source, root) or (listed and len(enrolled_there[photo.source]) == 1):
+                continue
+            # What is not listed may be there all the same, under another of its names (a link; other capitals), or in a
+            # pack inside the folder; of several enrolled from one place only what lies there now is.
+            if (is_pack(root) and not listed) or not _is_there(photo):
                 gone[photo.face] = photo
     return list(gone.values())

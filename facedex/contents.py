@@ -138,12 +138,37 @@ class Contents:
             f"SELECT face.id, name, source, photo FROM face JOIN person ON person.id = face.person{where} ORDER BY face.id",
             values,
         )
-        return [StoredPhoto(face, name, source, digest.hex()) for face, name, source, digest in rows]
+        return [StoredPhoto(face, name, source, digest.hex()) for face, name, source, digest in self._typed(rows, 2, 3)]
 
     def sources(self) -> list[tuple[int, str, str, tuple[float, float, float, float]]]:
         """(id, path, SHA-256, box) of every face, by id."""
         rows = self._rows("SELECT id, source, photo, box_left, box_top, box_width, box_height FROM face ORDER BY id")
-        return [(face, source, photo.hex(), (a, b, c, d)) for face, source, photo, a, b, c, d in rows]
+        return [
+            (face, source, photo.hex(), (a, b, c, d)) for face, source, photo, a, b, c, d in self._typed(rows, 1, 2)
+        ]
+
+    def described(self, face: int) -> tuple[str, str]:
+        """Source and name of a face whose record is damaged, as far as they can still be read."""
+        before, self._db.text_factory = self._db.text_factory, bytes
+        try:
+            rows = self._rows(
+                "SELECT source, name FROM face LEFT JOIN person ON person.id = face.person WHERE face.id = ?", (face,)
+            )
+        finally:
+            self._db.text_factory = before
+        source, name = (
+            value.decode("utf-8", "replace") if isinstance(value, bytes) else "?" for value in (rows or [(0, 0)])[0]
+        )
+        return source, name
+
+    def _typed(self, rows: list[tuple], source: int, photo: int) -> list[tuple]:
+        """The rows, if path and SHA-256 are of the type that was written. Raises GalleryDamaged."""
+        for row in rows:
+            if not (isinstance(row[source], str) and isinstance(row[photo], bytes)):
+                raise GalleryDamaged(
+                    f"Face {row[0]} in {self.path} is damaged; `facedex doctor` names its photo and what to do"
+                )
+        return rows
 
     # faces
 

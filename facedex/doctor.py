@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from facedex import modelcopy, search
+from facedex.backup import sweep
 from facedex.database import connect
 from facedex.engine import mend_binding, read_binding
 from facedex.errors import (
@@ -66,6 +67,7 @@ def examine(
     writable = True
     try:
         with writing(folder, BUSY_SECONDS):  # which takes away what killed writers left
+            sweep(folder)
             yield _folder(folder)
     except GalleryError as error:
         if type(error) is not GalleryError:
@@ -168,17 +170,18 @@ def _records(folder: Path, means: _Means) -> Finding:
             with writing(folder, BUSY_SECONDS):
                 store.recount()
             return Finding("records", "repaired", f"{found}, but summed up wrongly; counted anew")
-        photos = {photo.face: f"{source_path(photo.source)} ({photo.name})" for photo in store.photos()}
+        lost = ", ".join(f"{source_path(source)} ({name})" for source, name in map(store.described, damaged[:20]))
+        lost += f" and {len(damaged) - 20} more" if len(damaged) > 20 else ""
         if means.drop and means.write:
             with writing(folder, BUSY_SECONDS):
                 search.discard(folder)
                 store.remove_faces(damaged)
                 store.recount()
                 store.scrub()
-            return Finding("records", "repaired", "damaged faces deleted, enroll again: " + _some(damaged, photos))
+            return Finding("records", "repaired", f"damaged faces deleted, enroll again: {lost}")
     return Finding(
         "records", "broken",
-        f"{len(damaged)} damaged: {_some(damaged, photos)}; restore a backup, or `facedex doctor --drop` deletes them "
+        f"{len(damaged)} damaged: {lost}; restore a backup, or `facedex doctor --drop` deletes them "
         "so that their photos can be enrolled again",
     )  # fmt: skip
 
@@ -197,11 +200,6 @@ def _damaged(store: Store, ids: list[int]) -> list[int]:
         return ids
     middle = len(ids) // 2
     return _damaged(store, ids[:middle]) + _damaged(store, ids[middle:])
-
-
-def _some(faces: list[int], photos: dict[int, str]) -> str:
-    listed = [photos.get(face, f"face {face}") for face in faces[:20]]
-    return ", ".join(listed) + (f" and {len(faces) - 20} more" if len(faces) > 20 else "")
 
 
 def _model(folder: Path, means: _Means) -> Finding:

@@ -186,8 +186,7 @@ def write_copy(folder: Path, binding: Binding) -> None:
         if note is None:
             patiently(partial(path.unlink, missing_ok=True))
         else:
-            replace_file(path, note.encode())
-            path.chmod(0o600)
+            replace_file(path, note.encode(), private=True)
     except OSError as error:
         raise GalleryError(f"{path} cannot be written ({error.strerror}); check space and permissions") from None
 

@@ -39,12 +39,12 @@ def _named(record: FaceRecord) -> FaceRecord:
     return record if name == record.name else replace(record, name=name)
 
 
-def make_private(folder: Path) -> None:
-    """Make a folder that is its owner's alone. One that holds something already stays as open as it is: a gallery's
-    files are their owner's by themselves. Raises OSError.
+def make_private(folder: Path, work: Path | None = None) -> None:
+    """Make a folder that is its owner's alone. One that holds something already, beside a folder to `work` in, stays as
+    open as it is: a gallery's files are their owner's by themselves. Raises OSError.
     """
     make_folder(folder)
-    if os.name == "posix" and not any(folder.iterdir()):
+    if os.name == "posix" and not set(folder.iterdir()) - {work}:
         folder.chmod(0o700)
 
 
@@ -86,10 +86,12 @@ class Gallery:
 
     def _own_model(self, named: ModelFile | None, rebind: bool) -> ModelFile:
         state = self._store.state
-        if named is not None and not rebind and named.fingerprint != state.model:
+        if named is not None and not rebind and modelcopy.file_name(named) != state.model_file:
+            other, anew = ("model", "encode its photos anew") if named.fingerprint != state.model else (
+                "head or calibration", "change to these")  # fmt: skip
             raise GalleryMismatch(
-                f"The gallery {self.folder} was made with another model than {named.path}; leave out --model, or run "
-                "`facedex reindex --model` to encode its photos anew"
+                f"The gallery {self.folder} was made with another {other} than {named.path}; leave out --model, or run "
+                f"`facedex reindex --model` to {anew}"
             )
         try:
             return modelcopy.read(self.folder, state)
@@ -267,8 +269,8 @@ class Gallery:
                 self._reader = reader
             elif copy.path.name != before.model_file:
                 self._store.bind_model(copy.fingerprint, copy.path.name)
-        except BaseException:
-            modelcopy.sweep(modelcopy.files(self.folder) - copies, before.model_file)
+        except BaseException:  # Ctrl-C may come when the database has its new model already: that one stays
+            modelcopy.sweep(modelcopy.files(self.folder) - copies, self._store.state.model_file)
             raise
         self.model, self.head, self.calibration = copy, head, calibration
         self._lookup.close()

@@ -26,8 +26,8 @@ def keep(folder: Path, model: ModelFile) -> ModelFile:
     try:
         for copy, data in ((target.with_suffix(".onnx"), graph), (target, model.path.read_bytes())):
             if not _holds(copy, data):
-                replace_file(copy, data)
-            copy.chmod(0o600)
+                replace_file(copy, data, private=True)
+            copy.chmod(0o600)  # of one that was there
     except OSError as error:
         raise GalleryError(
             f"The model cannot be copied to {folder} ({error.strerror}); check space and permissions"

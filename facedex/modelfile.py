@@ -139,15 +139,16 @@ def shipped_model() -> Path:
     return path
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a file under another name, flush it to disk, then rename, patiently: it is whole or not there.
+def replace_file(path: Path, data: bytes, private: bool = False) -> None:
+    """Write a file under another name, flush it to disk, then rename, patiently: it is whole or not there. A `private`
+    one is its owner's alone from the first byte on.
 
     Raises OSError.
     """
     make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "wb", opener=partial(os.open, mode=0o600 if private else 0o666)) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

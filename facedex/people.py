@@ -66,7 +66,8 @@ def source_path(source: str) -> str:
 def is_under(source: str, root: str | os.PathLike[str]) -> bool:
     """Whether a source is of a photo in this folder or pack, there or not."""
     top = os.path.abspath(root)
-    return source_path(source).startswith((top.rstrip(os.sep) + os.sep, top + ":"))
+    inside = top.rstrip(os.sep) + os.sep if os.path.isdir(top) else top + ":"
+    return source_path(source).startswith(inside)
 
 
 def pack_of(source: str) -> str | None:
@@ -190,13 +191,24 @@ def _from_zip(path: Path, pack: zipfile.ZipFile) -> Iterator[NamedPhoto]:
         yield _photo(parts, f"{path}:{info.filename}", read, str(path))
 
 
+def _ended(pack: tarfile.TarFile) -> None:
+    """Raise ReadError unless a tar ends here by its mark, a block of zeros: tarfile stops without a word at a header that
+    is damaged, and whoever stands behind it would count as gone.
+    """
+    assert pack.fileobj is not None
+    pack.fileobj.seek(pack.offset)
+    if pack.fileobj.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+        raise tarfile.ReadError(f"damaged at byte {pack.offset:,}")
+
+
 def _from_tar(path: Path, pack: tarfile.TarFile) -> Iterator[NamedPhoto]:
     # In the order of the file, which for a compressed tar is the only cheap one.
     while True:
         with _intact(path):
             member = pack.next()
-        if member is None:
-            return
+            if member is None:
+                _ended(pack)
+                return
         parts = _pack_parts(member.name)
         if parts is None or not member.isfile() or member.size > images.MAX_BYTES:
             continue

@@ -153,8 +153,7 @@ def save(folder: Path, projection: Projection, data: bytes) -> None:
         (INDEX_FILE, data),
         (MANIFEST_FILE, json.dumps(asdict(projection.manifest), indent=1).encode()),
     ):
-        replace_file(folder / name, content)
-        (folder / name).chmod(0o600)
+        replace_file(folder / name, content, private=True)
 
 
 def load(folder: Path, store: Store, state: State, head: Head, head_fingerprint: str) -> Projection | None:
@@ -232,6 +231,8 @@ def _reused(
     kept = np.isin(old.ids, present, assume_unique=True)
     index, ids, marks = old.index, old.ids, old.marks
     if not kept.all():
+        if kind == "bytes":  # their grid lies midway between the least and the greatest, which may be those of who went
+            return None
         index, ids, marks = index.kept(kept), ids[kept], marks[kept]
     if not len(ids):
         return None

@@ -123,6 +123,18 @@ def test_nothing_is_left_after_remove_nor_found_by_open_readers(opened):
             assert len(names) == 299
 
 
+def test_the_grid_of_codes_says_nothing_of_who_went(crowd, tmp_path):
+    """It lies midway between the least and the greatest of each number: with those of who stays the others' would follow."""
+    shutil.copytree(crowd / "g", tmp_path / "g")
+    with Gallery(tmp_path / "g") as found:
+        found.reindex(kind="bytes")
+        before = found._lookup._refreshed()[0].index.low.copy()
+        found.remove(*(f"person{i:04d}" for i in range(290)))
+        after = found._lookup._refreshed()[0].index.low.copy()
+        found.reindex(kind="bytes")
+        assert np.array_equal(after, found._lookup._refreshed()[0].index.low) and not np.array_equal(before, after)
+
+
 def test_nothing_is_left_of_a_single_photo(opened):
     folder, vectors = opened.folder, unit(300)
     with Store(folder) as store:

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import stat
 import sys
+import tarfile
 import threading
 import zipfile
 
@@ -121,6 +122,24 @@ def test_folder_and_files_are_the_owners_alone(tmp_path, database):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+def test_files_are_the_owners_alone_while_they_are_written(tmp_path, monkeypatch):
+    (tmp_path / "g").mkdir()
+    (tmp_path / "g" / "holiday.txt").write_text("ours")
+    seen, flush = {}, os.fsync
+
+    def looked(file):
+        seen.update({path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "g").glob(".*.new")})
+        flush(file)
+
+    monkeypatch.setattr(os, "fsync", looked)
+    gallery(tmp_path / "g", people(unit(3))).close()
+    with Gallery(tmp_path / "g") as opened:
+        opened.reindex()
+    assert {name.split(".")[1].partition("-")[0] for name in seen} == {"model", "faces", "manifest"}
+    assert set(seen.values()) == {0o600}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
 def test_a_folder_that_others_share_stays_shared(tmp_path):
     (tmp_path / "g").mkdir(mode=0o755)
     (tmp_path / "g" / "holiday.txt").write_text("ours")
@@ -160,8 +179,36 @@ def test_another_model_is_refused_with_the_remedy(tmp_path):
 
 def test_the_same_encoder_by_another_path_is_welcome(tmp_path):
     gallery(tmp_path / "g", people(unit(3))).close()
-    with Gallery(tmp_path / "g", make_model(tmp_path / "m.safetensors")) as opened:
+    shutil.copy(shipped_model(), tmp_path / "m.safetensors")
+    shutil.copy(shipped_model().with_suffix(".onnx"), tmp_path / "m.onnx")
+    with Gallery(tmp_path / "g", tmp_path / "m.safetensors") as opened:
         assert opened.faces == 3
+
+
+def test_another_head_or_calibration_is_another_model_though_the_encoder_is_the_same(tmp_path):
+    gallery(tmp_path / "g", people(unit(3))).close()
+    other = make_model(tmp_path / "m.safetensors")
+    with pytest.raises(GalleryMismatch, match=r"another head or calibration.*facedex reindex --model"):
+        Gallery(tmp_path / "g", other)
+    with Gallery(tmp_path / "g", other, rebind=True) as opened:
+        opened.reindex(other)
+    with Gallery(tmp_path / "g", other) as opened:
+        assert opened.faces == 3
+
+
+def test_ctrl_c_after_the_move_is_on_disk_keeps_the_model_moved_to(tmp_path, monkeypatch):
+    opened, other = gallery(tmp_path / "g", people(unit(3))), make_model(tmp_path / "m.safetensors")
+    bind = Store.bind_model
+
+    def interrupted(store, *model):
+        bind(store, *model)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Store, "bind_model", interrupted)
+    with opened, pytest.raises(KeyboardInterrupt):
+        opened.reindex(other)
+    with Gallery(tmp_path / "g", other) as again:
+        assert again.faces == 3
 
 
 @pytest.mark.parametrize("harm", ["lost", "cut", "flipped", "exchanged"])
@@ -377,6 +424,19 @@ def test_a_broken_member_of_a_pack_does_not_stop_the_rest(tmp_path, database):
     flip(tmp_path / "pack.zip", start + 1000)
     with Gallery(tmp_path / "g", create=True) as opened:
         assert statuses(enroll(opened, tmp_path / "pack.zip")) == ["enrolled", "skipped", "enrolled"]
+
+
+def test_photos_before_the_broken_place_of_a_pack_are_enrolled(tmp_path, database):
+    with tarfile.open(tmp_path / "pack.tar", "w") as pack:
+        for path in sorted(database.iterdir()):
+            pack.add(path, path.name)
+    data = bytearray((tmp_path / "pack.tar").read_bytes())
+    data[data.index(b"Cy.png")] ^= 1
+    (tmp_path / "pack.tar").write_bytes(data)
+    with Gallery(tmp_path / "g", create=True) as opened:
+        with pytest.raises(DataError, match="not a readable pack"):
+            enroll(opened, tmp_path / "pack.tar")
+        assert names(opened) == ["Ada", "Bob"]
 
 
 def test_of_several_faces_the_largest_counts_unless_strict(tmp_path):

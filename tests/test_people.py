@@ -1,6 +1,7 @@
 """Names of files to names of people: one rule for folders and packs."""
 
 import errno
+import gzip
 import io
 import os
 import tarfile
@@ -154,6 +155,8 @@ def test_a_source_leads_back_to_the_photo(tmp_path, monkeypatch, pack_name):
     monkeypatch.chdir("/")
     assert all(read_source(where) == data and is_under(where, source) for where, data in found.items())
     assert not any(is_under(where, tmp_path / "peopl") for where in found)
+    (tmp_path / "a").mkdir(exist_ok=True)
+    assert not any(is_under(where, tmp_path / "a") for where in found), "a:b is another folder than a"
 
 
 def test_a_source_of_odd_bytes_is_text_and_leads_back(tmp_path):
@@ -250,6 +253,23 @@ def test_truncated_pack_is_a_data_error(tmp_path, name):
     path = pack(tmp_path / name, NOISE)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(DataError, match="not a readable"):
+        contents(path)
+
+
+@pytest.mark.parametrize("name", [name for name in PACKS if "zip" not in name])
+def test_a_damaged_header_is_not_the_end_of_a_tar(tmp_path, name):
+    path = pack(tmp_path / name, NOISE)
+    opened = gzip.open if name != "people.tar" else open
+    with opened(path, "rb") as file:
+        data = bytearray(file.read())
+    data[data.index(b"Ada/2.jpg")] ^= 1
+    with opened(path, "wb") as file:
+        file.write(data)
+    with pytest.raises(DataError, match="damaged at byte"):
+        contents(path)
+    with opened(path, "wb") as file:  # cut between two members, as well as without its end
+        file.write(data[: data.index(b"Ada/1.jpg")])
+    with pytest.raises(DataError, match="damaged at byte"):
         contents(path)
 
 

@@ -1,9 +1,11 @@
 """Keeping a gallery in order: folders synchronised, a lost model put back, doctor, backup and restore."""
 
 import contextlib
+import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import sqlite3
 import stat
@@ -144,6 +146,36 @@ def test_a_replaced_photo_is_enrolled_and_the_older_face_offered(enrolled, datab
         opened.remove_photos(opened.vanished([database]))
         assert who(opened) == [("Ada", 2), ("Bob", 1), ("Cy", 1)]
         assert enroll(opened, database, update=True)[2] == ("Bob.png", "Bob", "known")
+
+
+def test_a_photo_put_back_is_there_and_the_one_that_stood_in_for_it_gone(enrolled, database):
+    first = (database / "Bob.png").read_bytes()
+    save_face(database / "Bob.png", 33, side=120)
+    with Gallery(enrolled) as opened:
+        enroll(opened, database)
+        second = hashlib.sha256((database / "Bob.png").read_bytes()).hexdigest()
+        (database / "Bob.png").write_bytes(first)
+        enroll(opened, database, update=True)
+        assert [(photo.name, photo.photo) for photo in opened.vanished([database])] == [("Bob", second)]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="makes a symbolic link")
+def test_a_photo_seen_under_another_path_is_there(enrolled, database):
+    (database / "Ada" / "b").mkdir()
+    (database / "Ada" / "2.png").rename(database / "Ada" / "b" / "2.png")
+    assert update(enrolled, database)[1] == []
+    (database / "Ada" / "a").symlink_to(database / "Ada" / "b")  # comes first, and a folder is looked into once
+    assert update(enrolled, database)[1] == []
+    (database / "Ada" / "b" / "2.png").unlink()
+    assert [name for name, _ in update(enrolled, database)[1]] == ["Ada"]
+
+
+def test_photos_of_a_pack_in_the_folder_are_there(tmp_path, database):
+    shutil.make_archive(str(tmp_path / "pack"), "zip", database)
+    (tmp_path / "pack.zip").rename(database / "pack.zip")
+    with Gallery(tmp_path / "g", create=True) as opened:
+        enroll(opened, database / "pack.zip")
+        assert opened.vanished([database]) == []
 
 
 def test_a_photo_spoilt_in_its_place_keeps_its_face(enrolled, database):
@@ -354,6 +386,21 @@ def test_damaged_records_are_named_and_deleted_only_when_told(crowd):
         assert len(opened) == 38 and opened.match(unit(40)[8], top=1)[0].name == "person0008"
 
 
+@pytest.mark.parametrize(
+    "harm",
+    ["source = CAST(source AS BLOB)", "source = CAST(x'2fff2e6a7067' AS TEXT)", "enrolled = CAST(x'ff' AS TEXT)",
+     "photo = 5"],
+)  # fmt: skip
+def test_a_record_of_another_type_or_of_bytes_that_are_no_text_is_damaged(crowd, harm):
+    folder, _ = crowd
+    alter(folder, f"UPDATE face SET {harm} WHERE id = 7")
+    finding = next(one for one in examine(folder) if one.part == "records")
+    assert finding.state == "broken" and "1 damaged" in finding.detail and "(person0006)" in finding.detail
+    with Store(folder) as store, pytest.raises(GalleryDamaged, match="doctor"):
+        store.photos() if "enrolled" not in harm else store.vectors()
+    assert states(folder, drop=True)["records"] == "repaired" and set(states(folder).values()) == {"sound"}
+
+
 def test_an_entry_missing_from_a_database_index_is_repaired(crowd):
     folder, truth = crowd
     with contextlib.closing(sqlite3.connect(folder / FILE)) as db:
@@ -542,6 +589,46 @@ def test_a_restore_takes_the_place_of_a_ruin_and_of_another_models_gallery(crowd
         with Gallery(where) as opened:
             assert answers(opened) == truth
         assert len(list(where.glob("model-*"))) == 2
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs a second disk")
+@pytest.mark.parametrize("force", [False, True])
+def test_a_restore_reaches_a_folder_that_is_another_disk(crowd, tmp_path, force):
+    folder, truth = crowd
+    backup(folder, tmp_path / "b")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        (tmp_path / "index").symlink_to(other)
+        if force:
+            gallery(tmp_path / "index", people(unit(3), "other")).close()
+        else:
+            os.chmod(other, 0o755)
+        restore(tmp_path / "b", tmp_path / "index", force=force)
+        with Gallery(tmp_path / "index") as opened:
+            assert answers(opened) == truth
+        assert set(states(tmp_path / "index").values()) == {"sound"} and not list(Path(other).glob(".*"))
+        assert stat.S_IMODE(os.stat(other).st_mode) == 0o700
+
+
+def test_what_a_killed_restore_left_in_the_gallery_goes_with_doctor(crowd):
+    folder, _ = crowd
+    left = folder / ".facedex-backup-killed__"
+    (left / "files").mkdir(parents=True)
+    (left / "files" / FILE).write_bytes(b"faces")
+    (left / "lock").touch()
+    assert set(states(folder).values()) == {"sound"} and not left.exists()
+
+
+def test_what_cannot_be_a_backup_is_named(crowd, tmp_path):
+    folder, _ = crowd
+    with pytest.raises(DataError, match=re.escape(f"{folder} cannot be read")):
+        restore(folder, tmp_path / "new")
+    with tarfile.open(tmp_path / "deep", "w") as pack:
+        info = tarfile.TarInfo("backup.json")
+        info.size = 200_000
+        pack.addfile(info, io.BytesIO(b"[" * info.size))
+    with pytest.raises(DataError, match="deep is damaged or no backup"):
+        restore(tmp_path / "deep", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_backup_never_takes_the_place_of_a_part_of_its_gallery(crowd, tmp_path):

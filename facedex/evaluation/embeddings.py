@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from pathlib import Path
 
 import numpy as np
@@ -64,8 +63,7 @@ class EmbeddingCache:
         photos = np.frombuffer(b"".join(self._known), np.uint8).reshape(-1, 32)
         np.savez(buffer, photos=photos, vectors=np.stack(list(self._known.values())).astype(np.float32))
         try:
-            replace_file(self._path, buffer.getvalue())
-            os.chmod(self._path, 0o600)
+            replace_file(self._path, buffer.getvalue(), private=True)
         except OSError as error:
             raise DataError(f"{self._path} cannot be written ({error.strerror}); name another --cache") from None
         self._new = False

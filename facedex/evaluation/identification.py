@@ -247,7 +247,7 @@ def realised(
             sums += both @ times[start : start + _ROWS]
         tried = np.bincount(people, trials.sum(0), minlength=weights.shape[1])
         with np.errstate(invalid="ignore"):
-            draws = sums / (weights @ tried)
+            draws = np.minimum(sums / (weights @ tried), 1)  # two people's weights may come to more than all trials
         return Figure(float(events.sum() / trials.sum()), draws, len(np.unique(people[trials.any(0)])))
 
     return Realised(size, target, rate(alarms, ~enrolled, galleries.whose), rate(missed, mated, None))

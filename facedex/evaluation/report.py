@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib import resources
@@ -72,8 +71,7 @@ def write_report(
     path = folder / "report.html"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        replace_file(path, page.encode("utf-8", "backslashreplace"))
-        os.chmod(path, 0o600)
+        replace_file(path, page.encode("utf-8", "backslashreplace"), private=True)
     except OSError as error:
         raise DataError(f"{path} cannot be written ({error.strerror}); name another folder by --report") from None
     return path
