@@ -107,7 +107,7 @@ def restore(file: str | os.PathLike[str], folder: str | os.PathLike[str], force:
         for path in work.iterdir():
             if not _MEMBER.fullmatch(path.name):
                 path.unlink()
-        make_private(folder, work.parent)
+        make_private(folder, work.parent.name)
         with writing(folder, BUSY_SECONDS):
             if is_there(folder) and not force:  # made while this one was checked
                 raise GalleryBusy(f"Somebody made a gallery in {folder} meanwhile; add --force to replace it")

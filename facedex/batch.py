@@ -6,6 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
@@ -14,7 +15,7 @@ import numpy as np
 from facedex import align, images
 from facedex.errors import DataError, NameInvalid, NoFace, PhotoError, PhotoNotFound, SeveralFaces
 from facedex.faces import EncodedFace, FaceReader
-from facedex.people import NamedPhoto, is_pack, is_under, name_from, open_people, read_source, source_path
+from facedex.people import NamedPhoto, is_under, name_from, open_people, pack_of, read_source, source_path
 from facedex.quality import Quality
 from facedex.records import FaceRecord, StoredPhoto
 from facedex.stock import side_by_side
@@ -74,8 +75,12 @@ class Enrolling:
         with side_by_side() as pool:
             ahead: _Batch | None = None
             while True:
+                following = None
                 drawn, failure = _drawn(photos, size)
-                following = self._begin(drawn, pool) if drawn else None
+                try:
+                    following = self._begin(drawn, pool) if drawn else None
+                except Exception as error:
+                    failure = error
                 if ahead is not None:
                     yield self._finish(ahead)
                 if failure is not None:
@@ -226,21 +231,37 @@ def _folder_name(source: str, photo: NamedPhoto) -> str | None:
 
 def vanished(enrolled: list[StoredPhoto], roots: Iterable[str | os.PathLike[str]]) -> list[StoredPhoto]:
     """Those of the enrolled photos that were in these folders or packs and are no more. See Gallery.vanished."""
-    enrolled_there: dict[str, set[str]] = defaultdict(set)
+    digests: dict[str, list[str]] = defaultdict(list)  # of what was enrolled from a place, in that order
     for photo in enrolled:
-        enrolled_there[photo.source].add(photo.photo)
+        digests[photo.source].append(photo.photo)
     gone: dict[int, StoredPhoto] = {}
     for root in roots:
-        with open_people(root) as photos:
-            there = {photo.source for photo in photos}
+        mine = [photo for photo in enrolled if is_under(photo.source, root)]
+        there = _sources(root)
         if not there:
             raise DataError(f"{root} holds no photos; if that is meant, delete its people with `facedex remove`")
-        for photo in enrolled:
-            listed = photo.source in there
-            if not is_under(photo.source, root) or (listed and len(enrolled_there[photo.source]) == 1):
-                continue
-            # What is not listed may be there all the same, under another of its names (a link; other capitals), or in a
-            # pack inside the folder; of several enrolled from one place only what lies there now is.
-            if (is_pack(root) and not listed) or not _is_there(photo):
+        packs = {pack_of(photo.source) for photo in mine if photo.source not in there}  # such as lie inside the folder
+        there |= {source for pack in packs - {None, os.path.abspath(root)} for source in _sources(str(pack))}
+        lying = {source: _lying(source, digests[source]) for source in {photo.source for photo in mine} & there}
+        for photo in mine:
+            if photo.source in lying:
+                is_there = lying[photo.source] == photo.photo
+            else:  # a link's other name, or one in other capitals, is not listed
+                is_there = os.path.lexists(source_path(photo.source))
+            if not is_there:
                 gone[photo.face] = photo
     return list(gone.values())
+
+
+def _sources(root: str | os.PathLike[str]) -> set[str]:
+    with open_people(root) as photos:
+        return {photo.source for photo in photos}
+
+
+def _lying(source: str, digests: list[str]) -> str:
+    """Which of the photos that were enrolled from a place lies there now. One that is spoilt stands for the last."""
+    if len(set(digests)) > 1:
+        with suppress(PhotoError, DataError):
+            if (now := images.sha256(read_source(source))) in digests:
+                return now
+    return digests[-1]

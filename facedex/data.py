@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,11 +19,12 @@ import numpy as np
 
 from facedex import align, images
 from facedex.detect import FaceDetector
-from facedex.errors import DataError, NoFace, PhotoError, PhotoUnsupported
+from facedex.errors import DataError, NoFace, PhotoError, PhotoUnreadable, PhotoUnsupported
 from facedex.people import NamedPhoto, open_people
 
 CANVAS = align.SIZE + 2 * align.MARGIN  # 128: the 112 crop and the margin that jitter moves in
 _CACHE_VERSION = 1
+_ABANDONED = 86_400  # seconds
 
 Progress = Callable[[int], None]
 
@@ -279,25 +281,13 @@ def _write_header(file: BinaryIO, count: int) -> None:
 
 
 def _sweep(cache: Path) -> None:
-    """Remove what killed processes have left half made: each such file may be as large as a whole cache."""
+    """Remove what killed processes have left half made, which may be as large as a whole cache: nobody has written to it
+    for a day. Another machine may be at work in the same folder.
+    """
     for left in cache.glob("crops-*.*-*"):
-        number = left.name.rpartition("-")[2]
-        if number.isdecimal() and not _runs(int(number)):
-            with suppress(OSError):
+        with suppress(OSError):  # Windows removes no file that is open
+            if time.time() - left.stat().st_mtime > _ABANDONED:
                 left.unlink()
-
-
-def _runs(process: int) -> bool:
-    """Whether there is a process of this number. Windows is not asked: it lets nobody remove a file that one writes."""
-    if os.name != "posix":
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # somebody else's
-        return True
-    return True
 
 
 def _bytes(photo: NamedPhoto) -> bytes | PhotoError:
@@ -305,6 +295,8 @@ def _bytes(photo: NamedPhoto) -> bytes | PhotoError:
         return photo.read()
     except PhotoError as error:
         return error
+    except DataError as error:  # a broken member of a pack
+        return PhotoUnreadable(str(error))
 
 
 def ready(pixels: np.ndarray, name: str) -> np.ndarray:

@@ -73,10 +73,10 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         text = str(error)
+        if text.startswith("Could not decode"):  # a text whose bytes are none any more, and which it quotes
+            raise GalleryDamaged(f"{path} is damaged ({text}); run `facedex doctor`, or restore a copy") from None
         if "locked" in text or "busy" in text:
             raise GalleryBusy(f"{path} is being written by another process; try again when it is done") from None
-        if "decode" in text:  # a text whose bytes are none any more
-            raise GalleryDamaged(f"{path} is damaged ({text}); run `facedex doctor`, or restore a copy") from None
         if "full" in text:
             raise GalleryError(
                 f"{path} could not be written, the disk is full; free some space, nothing was changed"

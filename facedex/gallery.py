@@ -39,12 +39,12 @@ def _named(record: FaceRecord) -> FaceRecord:
     return record if name == record.name else replace(record, name=name)
 
 
-def make_private(folder: Path, work: Path | None = None) -> None:
+def make_private(folder: Path, work: str = "") -> None:
     """Make a folder that is its owner's alone. One that holds something already, beside a folder to `work` in, stays as
     open as it is: a gallery's files are their owner's by themselves. Raises OSError.
     """
     make_folder(folder)
-    if os.name == "posix" and not set(folder.iterdir()) - {work}:
+    if os.name == "posix" and all(path.name == work for path in folder.iterdir()):
         folder.chmod(0o700)
 
 
@@ -87,8 +87,10 @@ class Gallery:
     def _own_model(self, named: ModelFile | None, rebind: bool) -> ModelFile:
         state = self._store.state
         if named is not None and not rebind and modelcopy.file_name(named) != state.model_file:
-            other, anew = ("model", "encode its photos anew") if named.fingerprint != state.model else (
-                "head or calibration", "change to these")  # fmt: skip
+            if named.fingerprint != state.model:
+                other, anew = "model", "encode its photos anew"
+            else:
+                other, anew = "head or calibration", "change to these"
             raise GalleryMismatch(
                 f"The gallery {self.folder} was made with another {other} than {named.path}; leave out --model, or run "
                 f"`facedex reindex --model` to {anew}"
@@ -170,8 +172,8 @@ class Gallery:
     def vanished(self, sources: Iterable[str | os.PathLike[str]]) -> list[StoredPhoto]:
         """Enrolled photos of these folders or packs that are no longer in them, to be offered to `remove_photos`.
 
-        After `enroll(..., update=True)`, which notes the photos that only moved. A photo in whose place another was
-        enrolled counts as gone. Raises DataError for a source without photos: it may merely not be mounted.
+        After `enroll(..., update=True)`, which notes the photos that only moved. Of several enrolled from one
+        place only what lies there now counts as there. Raises DataError for a source without photos: it may merely not be mounted.
         """
         return vanished(self._store.photos(), sources)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ def read_bytes(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> byte
         with open(name, "rb") as file:
             # One byte more than allowed: a file that grew, or a pipe that has no size, is caught too.
             data = file.read(max_bytes + 1)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise PhotoNotFound(f"{name} does not exist; check the path") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or error
@@ -114,20 +115,18 @@ def _decoded(data: bytes, name: str, max_pixels: int, least: int | None = None) 
     elif container == "avif" and not features.check("avif"):
         raise PhotoUnsupported(f"{name} is an AVIF picture, which this Pillow cannot read; upgrade pillow")
     try:
-        with warnings.catch_warnings():
-            # Our own cap below is the guard; Pillow's warning would only print a second, vaguer one.
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=formats) as image:
-                width, height = image.size
-                if width * height > max_pixels:
-                    raise PhotoTooLarge(
-                        f"{name} has {width} x {height} pixels, more than the "
-                        f"{max_pixels / 1e6:.0f} million read here; save a smaller copy"
-                    )
-                if least is not None:
-                    image.draft(image.mode, (least, least))  # other formats than JPEG know nothing of it
-                image.load()
-                return _rgb(_upright(image)), max(width, height) / max(image.size)
+        # Our own cap below is the guard: Pillow's warning would only be a second, vaguer one.
+        with _without_warnings, Image.open(io.BytesIO(data), formats=formats) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise PhotoTooLarge(
+                    f"{name} has {width} x {height} pixels, more than the "
+                    f"{max_pixels / 1e6:.0f} million read here; save a smaller copy"
+                )
+            if least is not None:
+                image.draft(image.mode, (least, least))  # other formats than JPEG know nothing of it
+            image.load()
+            return _rgb(_upright(image)), max(width, height) / max(image.size)
     except PhotoError:
         raise
     except Image.UnidentifiedImageError:
@@ -225,6 +224,32 @@ def _enable_heif(name: str) -> None:
     pillow_heif.register_heif_opener()
 
 
+class _WithoutWarnings:
+    """Python keeps what becomes of warnings for the whole process: of several threads inside, the first switches them off
+    and the last one on again.
+    """
+
+    def __init__(self) -> None:
+        self._switch, self._inside = threading.Lock(), 0
+
+    def __enter__(self) -> None:
+        with self._switch:
+            if not self._inside:
+                self._before = warnings.catch_warnings()
+                self._before.__enter__()
+                warnings.simplefilter("ignore")
+            self._inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._switch:
+            self._inside -= 1
+            if not self._inside:
+                self._before.__exit__(None, None, None)
+
+
+_without_warnings = _WithoutWarnings()
+
+
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
@@ -235,9 +260,9 @@ def _upright(image: Image.Image) -> Image.Image:
 def _rgb(image: Image.Image) -> np.ndarray:
     if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
         # Pillow clips these to 255 on conversion; scale by the depth the values really use.
-        values = np.asarray(image).astype(np.float32)
-        top = float(values.max(initial=0))
-        full = 1.0 if top <= 1 else 255.0 if top <= 255 else 65535.0 if top <= 65535 else top
+        values = np.nan_to_num(np.asarray(image).astype(np.float32), nan=0, posinf=0, neginf=0)
+        top = float(values.max(initial=0))  # floats may lie a little above 1
+        full = 1.0 if top <= (2 if image.mode == "F" else 1) else 2.0 ** max(8, int(top).bit_length()) - 1
         grey = np.clip(values * (255.0 / full), 0, 255).round().astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:

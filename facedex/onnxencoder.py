@@ -81,6 +81,8 @@ class OnnxEncoder:
         out = np.empty((len(crops), self.dim), np.float32)
         for start in range(0, len(crops), self._batch):
             out[start : start + self._batch] = self._forward(crops[start : start + self._batch])
+        if not np.isfinite(out).all():
+            raise ModelError(f"{self.path} gives numbers of a face that are not finite; check --mean and --scale")
         return out
 
     def _forward(self, crops: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl
 
 import psycopg
 from pgvector.psycopg import register_vector
@@ -115,12 +115,12 @@ class Connection:
 
 def _parsed(url: str) -> tuple[str, str]:
     """What libpq is given, and the table's name. Raises DataError."""
-    parts = urlsplit(url)
-    query = parse_qsl(parts.query)
-    name = dict(query).get("table", TABLE)
+    before, _, query = url.partition("?")
+    name = dict(parse_qsl(query)).get("table", TABLE)
     if not re.fullmatch(r"[a-z_][a-z0-9_]{0,39}", name):
         raise DataError(f"{name!r} cannot be a table's name; take small letters, digits and _, forty at most")
-    rest = urlunsplit(parts._replace(query=urlencode([pair for pair in query if pair[0] != "table"])))
+    theirs = [part for part in query.split("&") if part and part.partition("=")[0] != "table"]
+    rest = before + ("?" if theirs else "") + "&".join(theirs)  # as it is written: libpq reads it in its own way
     try:
         given = conninfo_to_dict(rest)
     except (psycopg.Error, UnicodeError) as error:

@@ -53,7 +53,7 @@ def main() -> None:
             parser.error(f"{options.model} has an encoder from elsewhere; run `facedex train --encoder --mirrored`")
         model.meta["mirrored"] = True
     graph = read_graph(model) if model.meta.get("graph_sha256") else None
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows keeps what is mapped
         cache = options.cache or Path(folder)
         held = data.join([_load(path, cache, options) for path in options.data])
         known = {name for path in options.training for name in _names(path, options.corrections)}

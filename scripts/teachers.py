@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise DataError(f"--onnx {options.onnx} must be NAME=FILE.onnx, with a name of your choice but key and file")
     mean, scale = numbers(options.mean, "--mean"), numbers(options.scale, "--scale")
     encoder = OnnxEncoder(file, options.size, mean, scale, options.rgb)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows keeps what is mapped
         cache = options.cache or Path(folder)
         faces = data.join([data.load_faces(path, cache, options.aligned, notice=say) for path in options.data])
         arrays = beside(options.output, np.array(faces.keys), name)

@@ -63,6 +63,12 @@ def documented(command):
     return set(re.findall(r"`([^`]+)`", paragraph.splitlines()[0]))
 
 
+def mentioned(command):
+    """Whatever stands between backticks in what facedex/cli/README.md says of a command's JSON, if that is the last."""
+    text = (Path(__file__).parents[1] / "facedex" / "cli" / "README.md").read_text("utf-8")
+    return set(re.findall(r"`([^`]+)`", text.split(f"\n`{command}`, ")[1]))
+
+
 def fields(value, at=""):
     """The fields of what a command printed as JSON, written in the same way."""
     if isinstance(value, list):

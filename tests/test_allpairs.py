@@ -51,6 +51,7 @@ def test_every_pair_once(kind, vectors):
     one = matcher(kind)
     found = all_pairs(one, one.points(vectors), PEOPLE)
     genuine, impostor = longhand(one, vectors, PEOPLE)
+    assert found.genuine_pairs == len(genuine) == len(found.genuine)
     assert found.impostors == len(impostor) == len(found.tail) + found.counts.sum()
     assert np.allclose(found.genuine.scores, [score for score, _, _ in genuine], atol=1e-5)
     assert np.allclose(found.tail.scores, [score for score, _, _ in impostor[: len(found.tail)]], atol=1e-5)
@@ -95,7 +96,9 @@ def test_of_very_many_genuine_pairs_a_sample_is_kept(monkeypatch):
     monkeypatch.setattr(allpairs, "_MOST_GENUINE", 500)
     people = np.repeat([0, 1, 2], [2, 40, 20])
     one, vectors = matcher("cosine"), unit(62, DIM)
-    found = all_pairs(one, one.points(vectors), people).genuine
+    both = all_pairs(one, one.points(vectors), people)
+    found = both.genuine
+    assert both.genuine_pairs == 971
     assert len(found) == 500 and (people[found.i] == people[found.j]).all() and (found.i != found.j).all()
     share = (people[found.i] == 1).mean()
     assert share == pytest.approx(780 / 971, abs=0.08)

@@ -236,6 +236,24 @@ def test_from_one_engine_to_another_nothing_is_left_behind(small, server):
 
 
 @pytest.mark.parametrize(
+    ("url", "facts", "name"),
+    [
+        ("postgresql:///db?host=/run/postgresql", {"host": "/run/postgresql", "dbname": "db"}, "facedex"),
+        ("postgresql://host/db?table=t&options=-c%20search_path%3Dfoo", {"options": "-c search_path=foo"}, "t"),
+        ("postgresql://host/db?application_name=a%20b&table=t", {"application_name": "a b", "host": "host"}, "t"),
+        ("postgresql://me@a:1,b:2/db", {"user": "me", "host": "a,b", "port": "1,2"}, "facedex"),
+    ],
+)
+def test_an_address_is_libpqs_but_for_the_table(url, facts, name):
+    psycopg = pytest.importorskip("psycopg", reason="needs the extra pgvector")
+    pytest.importorskip("pgvector", reason="needs the extra pgvector")
+    from facedex.pgconnection import _parsed
+
+    given, found = _parsed(url)
+    assert psycopg.conninfo.conninfo_to_dict(given).items() >= facts.items() and found == name
+
+
+@pytest.mark.parametrize(
     ("url", "says"),
     [
         ("postgresql://me:secret@host/db", "PGPASSWORD"),

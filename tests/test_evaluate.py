@@ -282,3 +282,15 @@ def test_real_pairs_are_told_apart(shared, tmp_path):
     pairs = read_pairs(pairs_file(tmp_path / "pairs.txt", *some))
     found = evaluated(read_model(shipped_model()), pairs, shared / "lfw" / "images")
     assert found.failed == [] and found.auc > 0.85 and found.accuracy > 0.7
+
+
+def test_no_interval_passes_100_percent_where_folds_are_unequal():
+    rng = np.random.default_rng(2)
+    same = np.repeat([True, False], 11)
+    folds, people = np.tile(np.arange(11) % 10, 2), np.stack([np.arange(22), np.arange(22)], 1)
+    passed = 0
+    for _ in range(30):
+        found = report(rng.normal(3 * same, 1), same, folds, [], people).figures["accuracy", ""]
+        assert found.draws.max() <= 1
+        passed += found.draws.max() == 1
+    assert passed

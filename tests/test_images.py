@@ -5,7 +5,9 @@ import io
 import os
 import struct
 import sys
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
@@ -164,6 +166,9 @@ def test_cmyk_keeps_its_colours(kind):
         ("TIFF", np.arange(0, 65536, 128, dtype=">u2")),
         ("TIFF", np.arange(0, 65536, 128, dtype=np.int32)),
         ("TIFF", np.linspace(0, 1, 512, dtype=np.float32)),
+        ("PNG", np.linspace(0, 4095, 512).astype("<u2")),  # 12 bits in a file of 16, as cameras and scanners write
+        ("PNG", np.linspace(0, 1023, 512).astype("<u2")),
+        ("PNG", np.linspace(0, 255, 512).astype("<u2")),
     ],
 )
 def test_deep_grey_is_scaled_and_not_clipped(kind, values):
@@ -171,6 +176,23 @@ def test_deep_grey_is_scaled_and_not_clipped(kind, values):
     grey = decode(data)[1, :, 0].astype(int)
     assert (np.diff(grey) >= 0).all()
     assert np.abs(grey - np.linspace(0, 255, 512)).max() <= 2
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf, 1.3])
+def test_a_float_that_is_no_number_or_above_one_spoils_no_picture(odd):
+    values = np.tile(np.linspace(0, 1, 512, dtype=np.float32), (3, 1))
+    values[0, 0] = odd
+    grey = decode(encode(Image.fromarray(values), "TIFF"))[1, :, 0].astype(int)
+    assert np.abs(grey - np.linspace(0, 255, 512)).max() <= 2
+
+
+def test_pictures_read_by_several_threads_leave_warnings_as_they_were():
+    data, before = encode(Image.fromarray(scene()), "PNG"), list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: decode(data), range(200)))
+    assert warnings.filters == before
+    with pytest.warns(UserWarning, match="still shown"):
+        warnings.warn("still shown", stacklevel=1)
 
 
 def test_one_bit_is_black_and_white():
@@ -299,7 +321,7 @@ def test_folder_is_unreadable_and_called_a_folder(tmp_path):
 
 def test_path_below_a_file_is_a_photo_error(tmp_path):
     (tmp_path / "file").write_bytes(b"x")
-    with pytest.raises(PhotoError):
+    with pytest.raises(PhotoNotFound):
         images.open_photo(tmp_path / "file" / "photo.jpg")
 
 

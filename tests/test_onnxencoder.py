@@ -64,6 +64,13 @@ def test_preprocessing_is_what_was_asked_for(tmp_path, crops, rgb, mean, scale):
     assert np.abs(found - expected).max() < 1e-4
 
 
+def test_numbers_that_are_not_finite_are_a_model_error(tmp_path, crops):
+    weight = np.random.default_rng(3).normal(size=(DIM, 192)).astype(np.float32) * np.float32(1e36)
+    encoder = OnnxEncoder(graph(tmp_path / "e.onnx", weight=weight)[0], mean=127.5)
+    with pytest.raises(ModelError, match=r"e\.onnx gives numbers of a face that are not finite"):
+        encoder.encode(np.full_like(crops, 255))
+
+
 def test_a_graph_for_one_picture_at_a_time_gives_the_same(tmp_path, crops):
     free, fixed = (OnnxEncoder(graph(tmp_path / f"{b}.onnx", b)[0]) for b in ("n", 1))
     assert np.allclose(free.encode(crops), fixed.encode(crops), atol=1e-5)

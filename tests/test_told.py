@@ -46,8 +46,8 @@ def test_our_own_errors_and_those_of_files_are_one_line(tmp_path, monkeypatch, c
         lambda: (file / "gone").mkdir(),
     ):
         said = last_word(main, monkeypatch, capsys)
-        assert str(tmp_path) in said and " cannot be used (No" in said
-    assert f"{folder} cannot be used (Is a dir" in last_word(lambda: os.replace(file, folder), monkeypatch, capsys)
+        assert str(tmp_path) in said and " cannot be used (" in said
+    assert f"{folder} cannot be used (" in last_word(lambda: os.replace(file, folder), monkeypatch, capsys)
     assert last_word(io.BytesIO().fileno, monkeypatch, capsys) == "script.py: fileno\n"  # an OSError of no file
 
 

@@ -130,6 +130,7 @@ def test_it_says_how_many_corrections_are_of_these_people(tmp_path, capsys):
         table.write_text("key,person\n" + "".join(f"{key},\n" for key in keys))
         reader = Reader(tmp_path / "cache", True, table)
         Job(tmp_path / "m", tmp_path, reader, [pack], [held], 0, 0, 1.0, "cpu", False).people()
+        reader.tell_corrections()
         return capsys.readouterr().err
 
     said = told("person001", "person002/01", "person006/00", "elsewhere")

@@ -159,6 +159,24 @@ def test_a_photo_put_back_is_there_and_the_one_that_stood_in_for_it_gone(enrolle
         assert [(photo.name, photo.photo) for photo in opened.vanished([database])] == [("Bob", second)]
 
 
+def test_a_photo_that_took_anothers_place_and_was_spoilt_there_keeps_its_face(enrolled, database):
+    save_face(database / "Bob.png", 33, side=120)
+    second = hashlib.sha256((database / "Bob.png").read_bytes()).hexdigest()
+    with Gallery(enrolled) as opened:
+        enroll(opened, database, update=True)
+        save_blank(database / "Bob.png")
+        enroll(opened, database, update=True)
+        (gone,) = opened.vanished([database])
+        assert gone.name == "Bob" and gone.photo != second
+
+
+def test_a_photo_below_what_is_a_file_now_is_gone(enrolled, database):
+    shutil.rmtree(database / "Ada")
+    (database / "Ada").write_text("a note")
+    _, gone = update(enrolled, database)
+    assert [name for name, _ in gone] == ["Ada", "Ada"]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="makes a symbolic link")
 def test_a_photo_seen_under_another_path_is_there(enrolled, database):
     (database / "Ada" / "b").mkdir()
@@ -176,6 +194,8 @@ def test_photos_of_a_pack_in_the_folder_are_there(tmp_path, database):
     with Gallery(tmp_path / "g", create=True) as opened:
         enroll(opened, database / "pack.zip")
         assert opened.vanished([database]) == []
+        (database / "pack.zip").unlink()
+        assert len(opened.vanished([database])) == 4
 
 
 def test_a_photo_spoilt_in_its_place_keeps_its_face(enrolled, database):
@@ -595,6 +615,8 @@ def test_a_restore_takes_the_place_of_a_ruin_and_of_another_models_gallery(crowd
 @pytest.mark.parametrize("force", [False, True])
 def test_a_restore_reaches_a_folder_that_is_another_disk(crowd, tmp_path, force):
     folder, truth = crowd
+    if os.stat("/dev/shm").st_dev == os.stat(tmp_path).st_dev:
+        pytest.skip("needs a second disk")
     backup(folder, tmp_path / "b")
     with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
         (tmp_path / "index").symlink_to(other)
@@ -607,6 +629,19 @@ def test_a_restore_reaches_a_folder_that_is_another_disk(crowd, tmp_path, force)
             assert answers(opened) == truth
         assert set(states(tmp_path / "index").values()) == {"sound"} and not list(Path(other).glob(".*"))
         assert stat.S_IMODE(os.stat(other).st_mode) == 0o700
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+def test_an_empty_folder_becomes_private_by_a_restore_however_it_is_named(crowd, tmp_path, monkeypatch):
+    folder, _ = crowd
+    backup(folder, tmp_path / "b")
+    (tmp_path / "index").mkdir(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    make = tempfile.mkdtemp
+    # As since Python 3.12.
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda **where: os.path.abspath(make(**where)))
+    restore("b", "index")
+    assert stat.S_IMODE((tmp_path / "index").stat().st_mode) == 0o700
 
 
 def test_what_a_killed_restore_left_in_the_gallery_goes_with_doctor(crowd):
@@ -684,7 +719,7 @@ def test_a_backup_whose_folder_is_swept_before_it_has_the_lock_takes_another(cro
             os.rmdir(folders[0])
         elif len(folders) == 2:
             Path(folders[1], "lock").touch()
-            backup_module._sweep(options["dir"])
+            backup_module.sweep(options["dir"])
         return folders[-1]
 
     folder, truth = crowd

@@ -100,7 +100,9 @@ def evaluate(
         bars: dict[str, Callable[[int, int | None], None]] = {}
 
         def scored(name: str, done: int, total: int) -> None:
-            bars.setdefault(name, _bar(progress, f"pairs, {name}"))(done, total)
+            if name not in bars:
+                bars[name] = _bar(progress, f"pairs, {name}")
+            bars[name](done, total)
 
         listed_reports = evaluate_pairs(matchers, listed, photos, seed, scored) if as_pairs else []
         if as_pairs:

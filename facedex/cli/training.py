@@ -173,7 +173,6 @@ class Job:
             raise DataError(
                 "Everybody in --validation is among those to learn from; name other people, or leave it out"
             )
-        self.reader.tell_corrections()
         return known, held
 
     def split(self) -> tuple[Faces, Faces, Faces]:
@@ -282,6 +281,7 @@ def _from_scratch(
     recipe = training.recipe_for(arch, teachers is not None, pick_device(job.device).type, size, begun=init is not None)
     known, choosing, calibrating = job.split()
     others = job.reader.load(unlabelled) if unlabelled else None
+    job.reader.tell_corrections()
     recipe = replace(recipe, seed=job.seed, steps=job.steps, rate=job.rate)
     display = Display(err())
     with _interruptible(display) as stop, display.progress:
@@ -309,6 +309,7 @@ def _tune(job: Job, init: Path | None, minutes: float, force: bool) -> int:
 
     start = read_model(init or shipped_model())
     known, held = job.people()
+    job.reader.tell_corrections()
     display = Display(err())
     with _interruptible(display) as stop, display.progress:
         tuned = tuning.tune(
@@ -341,6 +342,7 @@ def _head_only(job: Job, foreign: OnnxEncoder) -> int:
     from facedex.training.headonly import train_head
 
     known, choosing, calibrating = job.split()
+    job.reader.tell_corrections()
     total = len(known) + len(choosing) + len(calibrating)
     with progress_bar(total) as bar:
         task = bar.add_task("encoding", total=total)

@@ -37,13 +37,14 @@ class Scored:
 class AllPairs:
     """All pairs i < j of n faces.
 
-    `genuine`: every pair of one person (a random two million, were there more). Of the `impostors` pairs of two
+    `genuine`: every one of the `genuine_pairs` of one person (a random two million, were there more). Of the `impostors` pairs of two
     people, `tail` holds the highest exactly, `counts` (bins,) of `values` (bins,) those below it, and `body` a
     random sample of those. What FMR a threshold in the tail has is exact; below, it is to one bin of 65,536.
     """
 
     people: np.ndarray
     genuine: Scored
+    genuine_pairs: int
     impostors: int
     tail: Scored
     values: np.ndarray
@@ -100,7 +101,8 @@ def all_pairs(
     values = (low + width * (np.arange(_BINS) + 0.5)).astype(np.float32)
     np.subtract.at(counts, _bin(tail.scores, low, high), 1)
     below = body.scores < tail.scores[-1]
-    return AllPairs(people, genuine, impostors, tail, np.minimum(values, tail.scores[-1]), counts, body[below])
+    same = int((sizes * (sizes - 1)).sum()) // 2
+    return AllPairs(people, genuine, same, impostors, tail, np.minimum(values, tail.scores[-1]), counts, body[below])
 
 
 def _scan(

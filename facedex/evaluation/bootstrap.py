@@ -50,8 +50,9 @@ class Curve:
 
     @classmethod
     def of(cls, x: np.ndarray, y: np.ndarray, draws: np.ndarray) -> Curve:
-        """With the band from draws (replicates, n)."""
-        low, high = np.percentile(draws, [2.5, 97.5], axis=0)
+        """With the band from draws (replicates, n), those left out in which nobody was drawn who tells."""
+        usable = draws[np.isfinite(draws).all(axis=1)]
+        low, high = np.percentile(usable if len(usable) else draws, [2.5, 97.5], axis=0)
         return cls(np.asarray(x), np.asarray(y), low, high)
 
 

@@ -150,7 +150,9 @@ def report(
         weights = people_weights(int(people.max()) + 1, seed)
         draws = _draws(scores, same, correct, people, weights)
         drawn_from = len(np.unique(people[same, 0]))  # everybody of the genuine pairs, which all these figures rest on
-        figures["accuracy", ""] = Figure(accuracy, draws["accuracy"] + accuracy - draws.pop("start"), drawn_from)
+        figures["accuracy", ""] = Figure(
+            accuracy, np.clip(draws["accuracy"] + accuracy - draws.pop("start"), 0, 1), drawn_from
+        )
         for place, far in enumerate(FARS):
             figures["tar", f"{far:g}"] = Figure(tar[far], draws["tar"][:, place], drawn_from)
         figures["auc", ""] = Figure(area, draws["auc"], drawn_from)

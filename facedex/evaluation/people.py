@@ -85,7 +85,7 @@ def evaluate_people(
         many = identification(matcher, points, photos.people, weights, seed) if one_to_many else None
         reports.append(
             PeopleReport(
-                matcher.name, len(photos.names), len(photos), photos.failed, len(pairs.genuine), pairs.impostors,
+                matcher.name, len(photos.names), len(photos), photos.failed, pairs.genuine_pairs, pairs.impostors,
                 {**one.figures, **(many.figures if many else {})}, one, many, _histogram(pairs),
                 _mistakes(pairs.tail, photos, matcher), _mistakes(pairs.genuine[::-1], photos, matcher),
             )

@@ -15,7 +15,7 @@ import numpy as np
 
 from facedex import align, data, images
 from facedex.detect import Face, FaceDetector
-from facedex.errors import DataError, NoFace, PhotoError
+from facedex.errors import DataError, NoFace, PhotoError, PhotoUnreadable
 from facedex.evaluation.embeddings import EmbeddingCache
 from facedex.evaluation.matchers import Matcher
 from facedex.people import NamedPhoto, open_people
@@ -219,6 +219,8 @@ def _content(photo: NamedPhoto) -> bytes | PhotoError:
         return photo.read()
     except PhotoError as error:
         return error
+    except DataError as error:  # a broken member of a pack
+        return PhotoUnreadable(str(error))
 
 
 def _encoded(

@@ -25,29 +25,29 @@ def append_metrics(path: Path, row: dict[str, Any]) -> None:
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
     """Rows of a run's metrics file, without those that are damaged; none where it cannot be read."""
-    return [row for _, row in _whole_lines(path)]
-
-
-def _whole_lines(path: Path) -> list[tuple[str, dict[str, float]]]:
     try:
-        lines = path.read_text("utf-8", "replace").split("\n")[1:-1]  # what no line feed ends is cut short
+        return [row for _, row in _whole_lines(path.read_text("utf-8", "replace"))]
     except OSError:
         return []
-    found = []
-    for line in lines:
-        with suppress(ValueError):  # cut short, or zeros in its place, as a machine that lost its power may leave
-            found.append((line, dict(zip(COLUMNS, map(float, line.split(",")), strict=True))))
-    return found
 
 
 def trim_metrics(path: Path, step: int) -> None:
     """Drop rows of steps that a killed run had taken but not saved, which will be taken again, and damaged ones."""
-    kept = [line for line, row in _whole_lines(path) if row["step"] <= step]
     with suppress(OSError):
         if step == 0:
             path.unlink()
-        else:
-            replace_file(path, "\n".join([",".join(COLUMNS), *kept, ""]).encode())
+            return
+        text = path.read_text("utf-8", "replace")
+        kept = [line for line, row in _whole_lines(text) if row["step"] <= step]
+        replace_file(path, "\n".join([",".join(COLUMNS), *kept, ""]).encode())
+
+
+def _whole_lines(text: str) -> list[tuple[str, dict[str, float]]]:
+    found = []
+    for line in text.split("\n")[1:-1]:  # what no line feed ends is cut short
+        with suppress(ValueError):  # cut short, or zeros in its place, as a machine that lost its power may leave
+            found.append((line, dict(zip(COLUMNS, map(float, line.split(",")), strict=True))))
+    return found
 
 
 def plot_metrics(path: Path, picture: Path) -> None:
