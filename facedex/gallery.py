@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
@@ -231,6 +231,7 @@ class Gallery:
         device: str = "cpu",
         coverage: float | None = None,
         index: str | None = None,
+        losing: Callable[[list[str]], None] = lambda photos: None,
     ) -> list[str]:
         """Build the projection anew; with another `model` encode all photos anew first.
 
@@ -240,7 +241,7 @@ class Gallery:
         `kind` is one of search.KINDS; "auto" follows the gallery's size. `coverage`: the share of the nearest five
         that an approximate index must find, as measured (search.COVERAGE unless one was asked for before).
         Returns the photos that could not be encoded again (gone, or changed): their faces are dropped, but only
-        when that is not all of them. Raises GalleryError, ModelError; GalleryBusy as `remove` does. DataError,
+        when that is not all of them. `losing` is told them before that; what it raises leaves the gallery as it was. Raises GalleryError, ModelError; GalleryBusy as `remove` does. DataError,
         MissingExtra, EngineError for an engine, which knows no kinds.
         """
         lost: list[str] = []
@@ -249,14 +250,14 @@ class Gallery:
         with self._writing():
             self._index.check(kind, coverage, index)
             if model is not None:
-                lost = self._move_to(read_model(model), device)
+                lost = self._move_to(read_model(model), device, losing)
             modelcopy.sweep(modelcopy.files(self.folder), self._store.state.model_file)  # an interrupted move's too
             self._index.rebuild(kind, coverage, index)
             self._index.scrub()
             relocation.sweep(self._store)
         return lost
 
-    def _move_to(self, model: ModelFile, device: str) -> list[str]:
+    def _move_to(self, model: ModelFile, device: str, losing: Callable[[list[str]], None]) -> list[str]:
         """Bind to another model, or to a good copy of the same one; returns the photos whose faces were dropped."""
         before, copies = self._store.state, modelcopy.files(self.folder)
         lost: list[str] = []
@@ -267,6 +268,8 @@ class Gallery:
             if copy.fingerprint != before.model:
                 reader = FaceReader(copy, device, self.detector)
                 vectors, lost = encode_anew(self._store, reader)
+                if lost:
+                    losing(lost)
                 self._store.replace_vectors(copy.fingerprint, copy.path.name, int(copy.meta["dim"]), vectors)
                 self._reader = reader
             elif copy.path.name != before.model_file:

@@ -567,6 +567,22 @@ def test_reindex(run, enrolled, models, database, tmp_path):
     one_line(run("reindex", "-g", enrolled, "-m", tmp_path / "gone"), "no model")
 
 
+def test_a_move_to_another_model_asks_before_it_drops_a_face(run, database, tmp_path):
+    shipped, where = read_model(shipped_model()), ("-g", tmp_path / "g")
+    tensors = {**shipped.tensors, "encoder.project.bias": shipped.tensors["encoder.project.bias"] + 1}
+    ModelFile(tensors, dict(shipped.meta)).save(tmp_path / "m.safetensors", read_graph(shipped))
+    run("enroll", database, *where)
+    (database / "Ada.png").unlink()
+    before = sorted(path.name for path in (tmp_path / "g").iterdir())
+    done = run("reindex", *where, "-m", tmp_path / "m.safetensors", stdin="n\n")
+    assert done.code == 1 and str(database / "Ada.png") in done.err and "Drop these 1 faces" in done.err
+    assert sorted(path.name for path in (tmp_path / "g").iterdir()) == before
+    assert len(lines(run("list", *where, "--json").out)) == 3 and run("identify", database, *where).code == 0
+    done = run("reindex", *where, "-m", tmp_path / "m.safetensors", "--yes")
+    assert done.code == 1 and "2 faces indexed" in done.err
+    assert [line["name"] for line in lines(run("list", *where, "--json").out)] == ["Bob", "Cy"]
+
+
 # upkeep
 
 

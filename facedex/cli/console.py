@@ -32,6 +32,7 @@ ModelOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Comma-separated values.")]
 DeviceOption = Annotated[str, typer.Option(help="cpu; cuda or mps with the extra train.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 INDEX = Path("index")
 
 

@@ -15,6 +15,7 @@ from facedex.cli.console import (
     GalleryOption,
     JsonOption,
     ModelOption,
+    YesOption,
     ask,
     one_format,
     progress_bar,
@@ -25,8 +26,6 @@ from facedex.errors import DataError
 
 if TYPE_CHECKING:
     from facedex.gallery import Gallery
-
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 def enroll(

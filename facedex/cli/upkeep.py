@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from facedex.cli.console import INDEX, DeviceOption, GalleryOption, JsonOption, say
+from facedex.cli.console import INDEX, DeviceOption, GalleryOption, JsonOption, YesOption, ask, say
 
 
 def reindex(
@@ -23,16 +23,21 @@ def reindex(
             help="Move the index to PostgreSQL: postgresql://USER@HOST/DATABASE?table=NAME; files brings it back."
         ),
     ] = None,
+    yes: YesOption = False,
     device: DeviceOption = "cpu",
 ) -> None:
     """Build the search index anew; with --model move the gallery to another model, with --index its index elsewhere."""
     from facedex.gallery import Gallery
 
+    def losing(photos: list[str]) -> None:
+        for photo in photos:
+            say(f"gone or changed, so that its face cannot be encoded anew: {photo}")
+        if not yes and not ask(f"Drop these {len(photos)} faces from the gallery?"):
+            raise typer.Abort
+
     with Gallery(gallery, model, rebind=True) as known:
-        lost = known.reindex(model, kind, device, coverage, index)
+        lost = known.reindex(model, kind, device, coverage, index, losing)
         faces, found = known.faces, known.coverage()
-    for photo in lost:
-        say(f"dropped, the photo is gone or has changed: {photo}")
     measured = "" if found is None else f"; {found[1]:.2%} of the nearest five are found, asked for were {found[0]:g}"
     say(f"{gallery}: {faces:,} faces indexed{measured}")
     raise typer.Exit(1 if lost else 0)
