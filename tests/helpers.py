@@ -60,7 +60,7 @@ def documented(command):
     if after.startswith("| field"):
         rows = itertools.takewhile(lambda line: line.startswith("|"), after.splitlines()[2:])
         return set(re.findall(r"`([^`]+)`", " ".join(row.split("|")[1] for row in rows)))
-    return set(re.findall(r"`([^`]+)`", paragraph.splitlines()[0]))
+    return set(re.findall(r"`([^`]+)`", paragraph))
 
 
 def mentioned(command):

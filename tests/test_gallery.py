@@ -369,7 +369,7 @@ def test_what_came_before_a_source_that_breaks_is_enrolled(tmp_path, database, m
         with pytest.raises(DataError, match="ends here"):
             for result in opened.enroll(breaking()):
                 done.append(result.status)
-        assert done == ["enrolled"] * opened.faces == ["enrolled"] * 2
+        assert done == ["enrolled"] * opened.faces == ["enrolled"] * 3
 
 
 def test_who_stops_listening_gets_no_more_enrolled_and_leaves_nothing_running(tmp_path, database, monkeypatch):
