@@ -644,6 +644,17 @@ def test_an_empty_folder_becomes_private_by_a_restore_however_it_is_named(crowd,
     assert stat.S_IMODE((tmp_path / "index").stat().st_mode) == 0o700
 
 
+def test_what_a_restore_killed_before_the_folder_was_there_has_left_goes_with_the_next(crowd, tmp_path):
+    folder, _ = crowd
+    backup(folder, tmp_path / "b")
+    left = tmp_path / "x" / ".facedex-backup-killed__"
+    (left / "files").mkdir(parents=True)
+    (left / "lock").touch()
+    (tmp_path / "x" / "g").mkdir()
+    restore(tmp_path / "b", tmp_path / "x" / "g")
+    assert os.listdir(tmp_path / "x") == ["g"]
+
+
 def test_what_a_killed_restore_left_in_the_gallery_goes_with_doctor(crowd):
     folder, _ = crowd
     left = folder / ".facedex-backup-killed__"
