@@ -124,7 +124,7 @@ def build(
     """A projection of all faces, and the bytes of its file. Raises GalleryDamaged for a broken record.
 
     From an `old` projection of this model and head the faces that are still there are taken as they are, where the
-    kind stays; without one, all are read.
+    kind stays (and, of bytes, nobody went); without one, all are read.
     """
     automatic = kind == "auto"
     chosen = next((name for most, name in _SIZES if state.faces * head.dim <= most), "halfbytes") if automatic else kind
