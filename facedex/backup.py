@@ -93,10 +93,12 @@ def restore(file: str | os.PathLike[str], folder: str | os.PathLike[str], force:
     source, folder = Path(file), Path(folder)
     if is_there(folder) and not force:
         raise GalleryError(f"There is a gallery in {folder} already; name another folder, or add --force to replace it")
-    with suppress(OSError):
-        sweep(folder.parent)  # of a restore that was killed before it had made the folder
-    # In the folder itself where it is there: it may be a disk of its own, to which nothing can be renamed from beside it.
-    with _saved(folder, folder if folder.is_dir() else folder.parent) as work:
+    beside = folder.parent
+    if folder.is_dir():  # it may be a disk of its own, to which nothing can be renamed from beside it
+        with suppress(OSError):
+            sweep(beside)  # of a restore that was killed before it had made the folder
+        beside = folder
+    with _saved(folder, beside) as work:
         _unpack(source, work)
         try:
             with Gallery(work) as found, Store(work) as store:

@@ -15,7 +15,7 @@ import numpy as np
 from facedex import align, images
 from facedex.errors import DataError, NameInvalid, NoFace, PhotoError, PhotoNotFound, SeveralFaces
 from facedex.faces import EncodedFace, FaceReader
-from facedex.people import NamedPhoto, is_under, name_from, open_people, pack_of, read_source, source_path
+from facedex.people import NamedPhoto, beginning, name_from, open_people, pack_of, read_source, source_path
 from facedex.quality import Quality
 from facedex.records import FaceRecord, StoredPhoto
 from facedex.stock import side_by_side
@@ -99,10 +99,9 @@ class Enrolling:
         looking: list[Future[list[_Found | PhotoError]]] = []
         task: list[tuple[str, bytes]] = []
         for i, photo in enumerate(photos):
-            try:
-                data = photo.read()
-            except (PhotoError, DataError) as error:  # DataError: a broken member of a pack
-                results[i] = Enrolled(photo.path, photo.name, "skipped", str(error))
+            data = photo.content()
+            if isinstance(data, PhotoError):
+                results[i] = Enrolled(photo.path, photo.name, "skipped", str(data))
                 continue
             digest = images.sha256(data)
             if digest in self._coming or self._store.known_photo(digest):
@@ -236,7 +235,8 @@ def vanished(enrolled: list[StoredPhoto], roots: Iterable[str | os.PathLike[str]
         digests[photo.source].append(photo.photo)
     gone: dict[int, StoredPhoto] = {}
     for root in roots:
-        mine = [photo for photo in enrolled if is_under(photo.source, root)]
+        inside = beginning(root)
+        mine = [photo for photo in enrolled if source_path(photo.source).startswith(inside)]
         there = _sources(root)
         if not there:
             raise DataError(f"{root} holds no photos; if that is meant, delete its people with `facedex remove`")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from facedex.errors import DataError, ModelError
-from facedex.fitting import LEAST_PEOPLE, Enrolled, pair_weights, platt, sample
+from facedex.fitting import LEAST_PEOPLE, Enrolled, platt, sample, weighed_pairs
 from facedex.posterior import CONTENDERS, Scores, posterior
 from facedex.tail import Tail, over_probes
 
@@ -150,16 +150,16 @@ def fit(matrix: np.ndarray, people: np.ndarray, lengths: np.ndarray | None = Non
     chosen = sample(people)
     people = np.unique(people[chosen], return_inverse=True)[1]  # of many people some are left out
     matrix = matrix[np.ix_(chosen, chosen)].astype(np.float64)
-    i, j = np.triu_indices(len(people), 1)
-    same = people[i] == people[j]
-    pairs, weights = matrix[i, j], pair_weights(people, i, j)
-    slope, offset = platt(pairs[same], pairs[~same], (weights[same], weights[~same]))
+    genuine, impostor, weights = weighed_pairs(matrix, people)
+    slope, offset = platt(genuine, impostor, weights)
 
     sets = [found for photos in PHOTOS if (found := Enrolled.of(matrix, people, photos)) is not None]
     once = np.ones(people.max() + 1)
     scores = tuple(Scores(one.photos, *one.genuine(), one.tail(once)) for one in sets)
     # How the tail goes on beyond the sample is uncertain too: every other replicate has the other form (see Tail).
-    most = max(float(np.diag(matrix).max()), float(pairs.max()) + 1e-3)  # a head of free signs has none
+    most = max(
+        float(np.diag(matrix).max()), float(genuine.max()) + 1e-3, float(impostor.max()) + 1e-3
+    )  # a head of free signs has none
     forms = (
         (math.inf, [level.impostor.start for level in scores]),
         (most, [one.tail(once, top=most).start for one in sets]),

@@ -19,7 +19,7 @@ import numpy as np
 
 from facedex import align, images
 from facedex.detect import FaceDetector
-from facedex.errors import DataError, NoFace, PhotoError, PhotoUnreadable, PhotoUnsupported
+from facedex.errors import DataError, NoFace, PhotoError, PhotoUnsupported
 from facedex.people import NamedPhoto, open_people
 
 CANVAS = align.SIZE + 2 * align.MARGIN  # 128: the 112 crop and the margin that jitter moves in
@@ -250,7 +250,7 @@ def _build_cache(
         with open(written, "wb") as file, open_people(source) as photos, ThreadPoolExecutor() as pool:
             _write_header(file, 0)
             while chunk := list(islice(photos, 256)):
-                data = [_bytes(photo) for photo in chunk]
+                data = [photo.content() for photo in chunk]
                 for photo, result in zip(chunk, pool.map(crop, chunk, data), strict=True):
                     if isinstance(result, PhotoError):
                         if notice:
@@ -288,15 +288,6 @@ def _sweep(cache: Path) -> None:
         with suppress(OSError):  # Windows removes no file that is open
             if time.time() - left.stat().st_mtime > _ABANDONED:
                 left.unlink()
-
-
-def _bytes(photo: NamedPhoto) -> bytes | PhotoError:
-    try:
-        return photo.read()
-    except PhotoError as error:
-        return error
-    except DataError as error:  # a broken member of a pack
-        return PhotoUnreadable(str(error))
 
 
 def ready(pixels: np.ndarray, name: str) -> np.ndarray:

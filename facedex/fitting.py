@@ -94,13 +94,19 @@ class Enrolled:
         return {}
 
 
-def pair_weights(people: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-    """What pairs (i, j) of faces that show `people` count, (n,) each: one over how many pairs those same two people have,
-    or that one with itself, so that everybody counts the same, whatever the number of photos.
+Pairs = tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]  # genuine, impostor, and what each counts
+
+
+def weighed_pairs(matrix: np.ndarray, people: np.ndarray) -> Pairs:
+    """Scores of all pairs of one person and of two, from a score matrix (n, n) and each face's person (n,), and what each
+    counts, as `platt` takes them: one over how many pairs those same two people have, or that one with itself, so that
+    everybody counts the same, whatever the number of photos.
     """
+    i, j = np.triu_indices(len(people), 1)
     low, high = np.minimum(people[i], people[j]), np.maximum(people[i], people[j])
-    _, whose, pairs = np.unique(low * (int(people.max()) + 1) + high, return_inverse=True, return_counts=True)
-    return 1 / pairs[whose]
+    _, whose, pairs = np.unique(low * (int(people.max(initial=0)) + 1) + high, return_inverse=True, return_counts=True)
+    scores, weights, same = matrix[i, j], 1 / pairs[whose], low == high
+    return scores[same], scores[~same], (weights[same], weights[~same])
 
 
 def platt(

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote_to_bytes
 
 from facedex import images
-from facedex.errors import DataError, NameInvalid, PhotoNotFound, PhotoUnreadable
+from facedex.errors import DataError, NameInvalid, PhotoError, PhotoNotFound, PhotoUnreadable
 
 UNKNOWN = "unknown"
 
@@ -44,6 +44,15 @@ class NamedPhoto:
     pack: str | None = None
     parts: tuple[str, ...] = ()  # of the path below the folder or in the pack
 
+    def content(self) -> bytes | PhotoError:
+        """The file's bytes, or why there are none: a broken member of a pack is a broken photo."""
+        try:
+            return self.read()
+        except PhotoError as error:
+            return error
+        except DataError as error:
+            return PhotoUnreadable(str(error))
+
     @property
     def source(self) -> str:
         """Where the photo is, from the root and as text that a database can keep; `read_source` reads it again."""
@@ -65,9 +74,13 @@ def source_path(source: str) -> str:
 
 def is_under(source: str, root: str | os.PathLike[str]) -> bool:
     """Whether a source is of a photo in this folder or pack, there or not."""
+    return source_path(source).startswith(beginning(root))
+
+
+def beginning(root: str | os.PathLike[str]) -> str:
+    """What the paths of all sources in this folder or pack begin with."""
     top = os.path.abspath(root)
-    inside = top.rstrip(os.sep) + os.sep if os.path.isdir(top) else top + ":"
-    return source_path(source).startswith(inside)
+    return top.rstrip(os.sep) + os.sep if os.path.isdir(top) else top + ":"
 
 
 def pack_of(source: str) -> str | None:

@@ -74,10 +74,8 @@ def _photos(sources: list[str]) -> Iterator[tuple[str, bytes | None]]:
                 for photo in photos:
                     if photo.source in wanted:
                         wanted.remove(photo.source)
-                        try:
-                            yield photo.source, photo.read()
-                        except (PhotoError, DataError):
-                            yield photo.source, None
+                        data = photo.content()
+                        yield photo.source, None if isinstance(data, PhotoError) else data
         except DataError:  # broken from here on
             pass
         for source in wanted:

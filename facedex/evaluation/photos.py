@@ -15,7 +15,7 @@ import numpy as np
 
 from facedex import align, data, images
 from facedex.detect import Face, FaceDetector
-from facedex.errors import DataError, NoFace, PhotoError, PhotoUnreadable
+from facedex.errors import DataError, NoFace, PhotoError
 from facedex.evaluation.embeddings import EmbeddingCache
 from facedex.evaluation.matchers import Matcher
 from facedex.people import NamedPhoto, open_people
@@ -110,7 +110,7 @@ def encode(
     try:
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             while chunk := list(islice(iterator, _CHUNK)):
-                contents = [_content(photo) for photo in chunk]  # in the pack's order, which for a tar is the cheap one
+                contents = [photo.content() for photo in chunk]  # in the pack's order, which for a tar is the cheap one
                 usable, digests, crops = [], [], []
                 for photo, result in zip(chunk, pool.map(prepare, chunk, contents), strict=True):
                     if isinstance(result, PhotoError):
@@ -157,7 +157,7 @@ def crops_of(photos: Iterable[NamedPhoto], wanted: set[str], take: Take) -> dict
     found: dict[str, np.ndarray] = {}
     for photo in photos:
         if photo.key in wanted and photo.key not in found:
-            content = _content(photo)
+            content = photo.content()
             if not isinstance(content, PhotoError):
                 with suppress(PhotoError):
                     found[photo.key] = take(content, photo.path)
@@ -212,15 +212,6 @@ def _listed(folder: Path, name: str) -> NamedPhoto:
             f"{folder / name}.jpg does not exist; --images must be the folder that holds NAME/NAME_0001.jpg"
         )
     return NamedPhoto(name.rpartition("/")[0], name, str(path), lambda: images.read_bytes(path))
-
-
-def _content(photo: NamedPhoto) -> bytes | PhotoError:
-    try:
-        return photo.read()
-    except PhotoError as error:
-        return error
-    except DataError as error:  # a broken member of a pack
-        return PhotoUnreadable(str(error))
 
 
 def _encoded(

@@ -23,7 +23,7 @@ from facedex.evaluation.allpairs import all_pairs
 from facedex.evaluation.bootstrap import Figure, difference, people_weights
 from facedex.evaluation.matchers import model_matcher
 from facedex.evaluation.verification import verification
-from facedex.fitting import pair_weights, sample
+from facedex.fitting import Pairs, sample, weighed_pairs
 from facedex.modelfile import FOREIGN, ModelFile, read_graph
 from facedex.training.checkpoint import STATE_FILE
 from facedex.training.headonly import embedded
@@ -192,20 +192,14 @@ def _calibrate_only(start: ModelFile, faces: Faces, output: Path, seed: int, for
     return Tuned("calibration", written, comparison)
 
 
-_Pairs = tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]  # genuine, impostor, and what each counts
-
-
-def _pairs(matrix: np.ndarray, people: np.ndarray, chosen: np.ndarray) -> _Pairs:
-    people = people[chosen]
-    genuine, impostor = metrics.pair_scores(matrix[chosen][:, chosen], people)
+def _pairs(matrix: np.ndarray, people: np.ndarray, chosen: np.ndarray) -> Pairs:
+    genuine, impostor, weights = weighed_pairs(matrix[chosen][:, chosen], people[chosen])
     if not len(genuine) or not len(impostor):
         raise DataError(
             "There are too few people with two photos to fit even the calibration; add people or photos, at least "
             f"{2 * calibrate.LEAST_PEOPLE} people with two"
         )
-    i, j = np.triu_indices(len(people), 1)
-    weights, same = pair_weights(people, i, j), people[i] == people[j]
-    return genuine, impostor, (weights[same], weights[~same])
+    return genuine, impostor, weights
 
 
 def compare(before: ModelFile, after: ModelFile, faces: Faces, seed: int = 0) -> Comparison:
@@ -234,7 +228,7 @@ def _compared(old: dict[float, Figure], new: dict[float, Figure], people: int) -
     return Comparison(f"TAR@FAR={far:g}", people, old[far].value, new[far].value, *gap.interval)
 
 
-def _log_loss(pairs: _Pairs, slope: float, offset: float) -> float:
+def _log_loss(pairs: Pairs, slope: float, offset: float) -> float:
     """Cross-entropy of calibrated pairs, both kinds counting half, and everybody the same."""
     genuine, impostor, weights = pairs
     yes = np.logaddexp(0, -(slope * genuine.astype(np.float64) + offset))
