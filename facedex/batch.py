@@ -15,7 +15,7 @@ import numpy as np
 from facedex import align, images
 from facedex.errors import DataError, NameInvalid, NoFace, PhotoError, PhotoNotFound, SeveralFaces
 from facedex.faces import EncodedFace, FaceReader
-from facedex.people import NamedPhoto, beginning, name_from, open_people, pack_of, read_source, source_path
+from facedex.people import NamedPhoto, name_from, open_people, pack_of, read_source, source_path, under
 from facedex.quality import Quality
 from facedex.records import FaceRecord, StoredPhoto
 from facedex.stock import side_by_side
@@ -235,8 +235,8 @@ def vanished(enrolled: list[StoredPhoto], roots: Iterable[str | os.PathLike[str]
         digests[photo.source].append(photo.photo)
     gone: dict[int, StoredPhoto] = {}
     for root in roots:
-        inside = beginning(root)
-        mine = [photo for photo in enrolled if source_path(photo.source).startswith(inside)]
+        inside = under(root)
+        mine = [photo for photo in enrolled if inside(photo.source)]
         there = _sources(root)
         if not there:
             raise DataError(f"{root} holds no photos; if that is meant, delete its people with `facedex remove`")

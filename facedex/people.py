@@ -72,15 +72,11 @@ def source_path(source: str) -> str:
     return os.fsdecode(unquote_to_bytes(source[len(_URI) :])) if source.startswith(_URI) else source
 
 
-def is_under(source: str, root: str | os.PathLike[str]) -> bool:
-    """Whether a source is of a photo in this folder or pack, there or not."""
-    return source_path(source).startswith(beginning(root))
-
-
-def beginning(root: str | os.PathLike[str]) -> str:
-    """What the paths of all sources in this folder or pack begin with."""
+def under(root: str | os.PathLike[str]) -> Callable[[str], bool]:
+    """Tells of a source whether its photo is in this folder or pack, there or not."""
     top = os.path.abspath(root)
-    return top.rstrip(os.sep) + os.sep if os.path.isdir(top) else top + ":"
+    inside = top.rstrip(os.sep) + os.sep if os.path.isdir(top) else top + ":"
+    return lambda source: source_path(source).startswith(inside)
 
 
 def pack_of(source: str) -> str | None:

@@ -15,12 +15,12 @@ from facedex.errors import DataError, FacedexError, NameInvalid, PhotoError
 from facedex.people import (
     NamedPhoto,
     is_pack,
-    is_under,
     name_from,
     open_people,
     person_name,
     read_source,
     source_path,
+    under,
 )
 
 TREE = {
@@ -153,10 +153,10 @@ def test_a_source_leads_back_to_the_photo(tmp_path, monkeypatch, pack_name):
         found = {photo.source: photo.read() for photo in photos}
     assert sorted(found.values()) == sorted(TREE.values())
     monkeypatch.chdir("/")
-    assert all(read_source(where) == data and is_under(where, source) for where, data in found.items())
-    assert not any(is_under(where, tmp_path / "peopl") for where in found)
+    assert all(read_source(where) == data and under(source)(where) for where, data in found.items())
+    assert not any(under(tmp_path / "peopl")(where) for where in found)
     (tmp_path / "a").mkdir(exist_ok=True)
-    assert not any(is_under(where, tmp_path / "a") for where in found), "a:b is another folder than a"
+    assert not any(under(tmp_path / "a")(where) for where in found), "a:b is another folder than a"
 
 
 def test_a_source_of_odd_bytes_is_text_and_leads_back(tmp_path):
