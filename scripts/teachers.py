@@ -1,11 +1,13 @@
 """What an encoder from elsewhere says of photos, for `facedex train --teachers` to learn from.
 
-    python scripts/teachers.py DATA... --onnx NAME=FILE.onnx [--size 112] [--mean 0] [--scale 1] [--rgb | --bgr]
-        [--aligned] [--cache DIR] --output teachers.npz
+    python scripts/teachers.py DATA... --onnx NAME=FILE [--size 112] [--mean 0] [--scale 1] [--rgb | --bgr]
+        [--points X,Y,X,Y,X,Y,X,Y,X,Y] [--aligned] [--cache DIR] --output teachers.npz
 
 DATA: the folders or packs to train on, those without names and those to validate on too. Writes `key`, PERSON/PHOTO
 of each, and beside it the encoder's unit embeddings (n, d) as NAME. Once more with another encoder and the same DATA in
-the same order, puts that one beside the first. A photo that cannot be used is told and left out.
+the same order, puts that one beside the first. A photo that cannot be used is told and left out. FILE is an ONNX
+network, or the .xml of one of OpenVINO's with its .bin beside it (`pip install openvino`); such a one may want faces cut
+otherwise than on the usual template: --points says where in its picture it wants the eyes, nose and mouth's corners.
 """
 
 from __future__ import annotations
@@ -16,16 +18,18 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 from told import told
 
-from facedex import data
+from facedex import align, data
 from facedex.cli.console import numbers, progress_bar, say
-from facedex.errors import DataError
+from facedex.errors import DataError, ModelError
 from facedex.modelfile import replace_file
 from facedex.onnxencoder import OnnxEncoder
 from facedex.training.teachers import Teachers
 
+Channels = float | Sequence[float]
 BLOCK = 64  # crops read at a time
 
 
@@ -39,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--scale", default="1", help="what is left is multiplied by this")
     parser.add_argument("--rgb", action="store_true", default=True, help="the order of colours it wants")
     parser.add_argument("--bgr", action="store_false", dest="rgb", help="the other order")
+    parser.add_argument("--points", help="where it wants five landmarks, in pixels of what it takes; of an .xml only")
     parser.add_argument("--aligned", action="store_true", help="photos are aligned faces already")
     parser.add_argument("--cache", type=Path, help="for decoded crops; kept, where it is given")
     parser.add_argument("--output", type=Path, required=True)
@@ -47,7 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not file or name in ("", "key", "file"):  # the last two are taken: by the photos, and by numpy
         raise DataError(f"--onnx {options.onnx} must be NAME=FILE.onnx, with a name of your choice but key and file")
     mean, scale = numbers(options.mean, "--mean"), numbers(options.scale, "--scale")
-    encoder = OnnxEncoder(file, options.size, mean, scale, options.rgb)
+    encoder: OnnxEncoder | OpenVino
+    if file.endswith(".xml"):
+        encoder = OpenVino(file, options.size, mean, scale, options.rgb, landmarks(options.points, options.size))
+    elif options.points:
+        raise DataError("--points goes with the .xml of an OpenVINO network; leave it out")
+    else:
+        encoder = OnnxEncoder(file, options.size, mean, scale, options.rgb)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows keeps what is mapped
         cache = options.cache or Path(folder)
         faces = data.join([data.load_faces(path, cache, options.aligned, notice=say) for path in options.data])
@@ -63,6 +74,57 @@ def main(arguments: Sequence[str] | None = None) -> None:
     np.savez(written, **arrays)  # type: ignore[arg-type]
     replace_file(options.output, written.getvalue())
     print(f"{options.output}: {len(faces):,} photos as seen by {', '.join(one for one in arrays if one != 'key')}")
+
+
+class OpenVino:
+    """A network in OpenVINO's own form, which OpenCV cannot read. Raises ModelError where it cannot be run."""
+
+    def __init__(self, file: str, size: int, mean: Channels, scale: Channels, rgb: bool, points: np.ndarray) -> None:
+        try:
+            import openvino
+        except ModuleNotFoundError:
+            raise ModelError(f"{file} needs OpenVINO; pip install openvino") from None
+        self.mean, self.scale, self.size, self.rgb = (
+            np.asarray(mean, np.float32),
+            np.asarray(scale, np.float32),
+            size,
+            rgb,
+        )
+        self.matrix = align.similarity(align.TEMPLATE, points)
+        try:
+            core = openvino.Core()
+            network = core.read_model(file)
+            network.reshape([1, 3, size, size])
+            self.network = core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        except RuntimeError:
+            raise ModelError(
+                f"{file} is no OpenVINO network of pictures of {size} pixels; check it and --size"
+            ) from None
+        self.dim = int(np.prod(self.network.output(0).shape))
+
+    def encode(self, crops: np.ndarray) -> np.ndarray:
+        """Crops (n, 112, 112, 3) uint8 RGB to unit embeddings (n, dim) float32."""
+        out = np.empty((len(crops), self.dim), np.float32)
+        for row, crop in zip(out, crops, strict=True):
+            cut = (
+                cv2.warpAffine(crop, self.matrix, (self.size, self.size)).astype(np.float32) - self.mean
+            ) * self.scale
+            row[:] = self.network([(cut if self.rgb else cut[..., ::-1]).transpose(2, 0, 1)[None]])[0].ravel()
+        return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
+
+
+def landmarks(points: str | None, size: int) -> np.ndarray:
+    """Where a network of `size` pixels wants the five landmarks, (5, 2). Raises DataError."""
+    if points is None:
+        # Pixel centres lie at whole numbers.
+        return (align.TEMPLATE + 0.5) * size / align.SIZE - 0.5
+    try:
+        found = np.array([float(number) for number in points.split(",")]).reshape(5, 2)
+    except ValueError:
+        found = np.full((5, 2), np.nan)
+    if not np.isfinite(found).all():
+        raise DataError(f"--points {points} must be ten numbers: X,Y of the eyes, the nose and the mouth's corners")
+    return found
 
 
 def beside(path: Path, keys: np.ndarray, name: str) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ import teachers
 from synthetic import write_pack
 from test_onnxencoder import graph
 
+from facedex.align import TEMPLATE
 from facedex.data import join, load_faces
 from facedex.errors import DataError, FacedexError
 from facedex.onnxencoder import OnnxEncoder
@@ -70,3 +71,35 @@ def test_what_does_not_go_together_is_refused_and_the_file_left(tmp_path, packs)
     output.write_bytes(b"no such file")
     with pytest.raises(DataError, match="no file of teachers"):
         made(packs, f"one={encoder}")
+
+
+def test_a_network_of_openvinos_own_form_says_the_same_as_its_onnx_and_cuts_faces_as_it_wants(tmp_path, packs):
+    openvino = pytest.importorskip("openvino", reason="needs the extra dev")
+    encoder = graph(tmp_path / "e.onnx")[0]
+    openvino.save_model(openvino.Core().read_model(encoder), tmp_path / "e.xml", compress_to_fp16=False)
+    data = [*map(str, packs), "--aligned"]
+    usual = ",".join(str(number) for number in TEMPLATE.ravel())
+    moved = ",".join(str(number) for number in (TEMPLATE + 9).ravel())
+    for name, file, options in (
+        ("onnx", "e.onnx", []),
+        ("plain", "e.xml", []),
+        ("usual", "e.xml", ["--points", usual]),
+        ("moved", "e.xml", ["--points", moved]),
+        ("bgr", "e.xml", ["--bgr"]),
+    ):
+        output = ["--output", str(tmp_path / "t.npz")]
+        teachers.main([*data, "--onnx", f"{name}={tmp_path / file}", *options, *output])
+    with np.load(tmp_path / "t.npz") as said:
+        for name in ("plain", "usual"):
+            assert np.abs(said[name] - said["onnx"]).max() < 2e-3, name
+        for name in ("moved", "bgr"):
+            assert np.abs(said[name] - said["onnx"]).max() > 2e-2, name
+    for file, points, match in (
+        ("e.xml", "1,2,3", "ten numbers"),
+        ("e.onnx", usual, "leave it out"),
+        ("gone.xml", usual, "no OpenVINO network"),
+    ):
+        with pytest.raises(FacedexError, match=match):
+            teachers.main(
+                [*data, "--onnx", f"x={tmp_path / file}", "--points", points, "--output", str(tmp_path / "x.npz")]
+            )
