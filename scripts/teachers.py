@@ -84,12 +84,8 @@ class OpenVino:
             import openvino
         except ModuleNotFoundError:
             raise ModelError(f"{file} needs OpenVINO; pip install openvino") from None
-        self.mean, self.scale, self.size, self.rgb = (
-            np.asarray(mean, np.float32),
-            np.asarray(scale, np.float32),
-            size,
-            rgb,
-        )
+        self.mean, self.scale = np.asarray(mean, np.float32), np.asarray(scale, np.float32)
+        self.size, self.rgb = size, rgb
         self.matrix = align.similarity(align.TEMPLATE, points)
         try:
             core = openvino.Core()
