@@ -74,7 +74,7 @@ def test_what_does_not_go_together_is_refused_and_the_file_left(tmp_path, packs)
 
 
 def test_a_network_of_openvinos_own_form_says_the_same_as_its_onnx_and_cuts_faces_as_it_wants(tmp_path, packs):
-    openvino = pytest.importorskip("openvino", reason="needs the extra dev")
+    openvino = pytest.importorskip("openvino", reason="pip install openvino runs it")
     encoder = graph(tmp_path / "e.onnx")[0]
     openvino.save_model(openvino.Core().read_model(encoder), tmp_path / "e.xml", compress_to_fp16=False)
     data = [*map(str, packs), "--aligned"]
