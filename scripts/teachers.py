@@ -24,12 +24,12 @@ from told import told
 
 from facedex import align, data
 from facedex.cli.console import numbers, progress_bar, say
+from facedex.encoder import unit
 from facedex.errors import DataError, ModelError
 from facedex.modelfile import replace_file
 from facedex.onnxencoder import OnnxEncoder
 from facedex.training.teachers import Teachers
 
-Channels = float | Sequence[float]
 BLOCK = 64  # crops read at a time
 
 
@@ -79,7 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 class OpenVino:
     """A network in OpenVINO's own form, which OpenCV cannot read. Raises ModelError where it cannot be run."""
 
-    def __init__(self, file: str, size: int, mean: Channels, scale: Channels, rgb: bool, points: np.ndarray) -> None:
+    def __init__(
+        self, file: str, size: int, mean: list[float], scale: list[float], rgb: bool, points: np.ndarray
+    ) -> None:
         try:
             import openvino
         except ModuleNotFoundError:
@@ -102,11 +104,10 @@ class OpenVino:
         """Crops (n, 112, 112, 3) uint8 RGB to unit embeddings (n, dim) float32."""
         out = np.empty((len(crops), self.dim), np.float32)
         for row, crop in zip(out, crops, strict=True):
-            cut = (
-                cv2.warpAffine(crop, self.matrix, (self.size, self.size)).astype(np.float32) - self.mean
-            ) * self.scale
+            cut = cv2.warpAffine(crop, self.matrix, (self.size, self.size)).astype(np.float32)
+            cut = (cut - self.mean) * self.scale
             row[:] = self.network([(cut if self.rgb else cut[..., ::-1]).transpose(2, 0, 1)[None]])[0].ravel()
-        return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
+        return unit(out)[0]
 
 
 def landmarks(points: str | None, size: int) -> np.ndarray:
