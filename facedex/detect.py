@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from facedex.align import TEMPLATE, similarity
+from facedex.region import GREY, Region
 from facedex.yunet import Face, YuNet
 
 _SIDE = 640  # longer side worked at; faces of 60 px in a 2 Mpx photo are still found
@@ -27,9 +28,9 @@ _LEVELLED_SIDE = 192  # of the region that is turned upright, of which a face ta
 _NEAR_SIDE = 128  # of the region that is looked at from near, of which a face takes three quarters
 _ANOTHER = 20.0  # degrees between two tilts of one face: then one of them is wrong
 _STEPS = 3
+_SURER = 0.005  # than as it stands: by less than that, a score changes with half a pixel
 _LESS_SURE = 0.05  # than before: then the picture was turned the wrong way
 _LOOKED_AT_AGAIN = 20  # the largest: of a crowd the others would cost more than they are worth
-_GREY = (127, 127, 127)
 
 
 class FaceDetector:
@@ -75,16 +76,17 @@ class FaceDetector:
         """Faces of the whole photo turned back by `degrees`."""
         size = np.array(pixels.shape[1::-1])
         side = float(np.hypot(*size))
-        return self._seen(pixels, (size - 1) / 2, side, degrees, round(np.clip(side, _SMALLEST_INPUT, _SIDE)))
+        region = Region(pixels, (size - 1) / 2, side, degrees, round(np.clip(side, _SMALLEST_INPUT, _SIDE)))
+        return region.back(self._run(region.pixels, 1.0))
 
     def _askew(self, pixels: np.ndarray, face: Face) -> tuple[Face, float]:
-        """A doubtful face, or the same seen half way between the quarter turns, whichever is the surest; and by how
+        """A doubtful face, or the same seen half way between the quarter turns, whichever is clearly the surest; and by how
         many degrees the picture was turned back for that.
         """
         frame = _quarter(face)
         for degrees in (45.0, 135.0, -45.0, -135.0):
             other = self._turned(pixels, face, degrees)
-            if other is not None and other.score > face.score:
+            if other is not None and other.score > face.score + _SURER:
                 face, frame = other, degrees
         return face, frame
 
@@ -110,56 +112,22 @@ class FaceDetector:
     def _from_near(self, pixels: np.ndarray, face: Face, frame: float) -> Face:
         """A face that stands upright in a picture turned back by `frame` degrees, with its landmarks as they are found
         where it fills the picture: always as large and in the same place, so that what the detector gets wrong, it gets
-        wrong alike for all faces.
+        wrong alike for all faces. They are the mean of what it finds there and in the mirror image, as some of what it
+        gets wrong is chance, and a face and its mirror image then are placed alike.
         """
         if _fills(pixels, face):  # what is cut off would be guessed anew, and worse
             return face
-        near = self._turned(pixels, face, frame, 4 / 3, _NEAR_SIDE)
-        if near is None or near.score < face.score - _LESS_SURE:
-            return face
-        if abs(_turn(tilt(near.landmarks) - tilt(face.landmarks))) > _ANOTHER:
-            return face
-        return replace(face, landmarks=near.landmarks)
+        region = _round(pixels, face, frame, 4 / 3, _NEAR_SIDE)
+        found = self._run(region.pixels, 1.0)
+        mirrored = self._run(np.ascontiguousarray(region.pixels[:, ::-1]), 1.0)
+        looks = [_same(region.back(faces), face) for faces in (found, [one.mirrored(_NEAR_SIDE) for one in mirrored])]
+        near = [look.landmarks for look in looks if look is not None and _confirms(look, face)]
+        return replace(face, landmarks=np.mean(near, axis=0)) if near else face
 
-    def _turned(
-        self, pixels: np.ndarray, face: Face, degrees: float, around: float = 2.0, size: int = _LEVELLED_SIDE
-    ) -> Face | None:
-        """The same face as it is found when the picture round it, `around` times as large, is turned back by `degrees`
-        and brought to `size` pixels; None when it is not.
-        """
-        longer = max(face.box[2:])
-        found = self._seen(pixels, _middle(face), around * longer, degrees, size)
-        near = [one for one in found if np.abs(_middle(one) - _middle(face)).max() < longer / 4]
-        return max(near, key=lambda one: one.score, default=None)
-
-    def _seen(self, pixels: np.ndarray, centre: np.ndarray, side: float, degrees: float, size: int) -> list[Face]:
-        """Faces of a square of the photo, `side` wide round `centre`, turned back by `degrees` and `size` pixels wide."""
-        scale = size / side
-        left, top = np.clip(np.floor(centre - 0.75 * side), 0, np.array(pixels.shape[1::-1]) - 1).astype(int).tolist()
-        right, bottom = np.maximum(np.ceil(centre + 0.75 * side), (left + 1, top + 1)).astype(int).tolist()
-        part, first, ratio = pixels[top:bottom, left:right], min(1.0, 2 * scale), np.ones(2)
-        if first < 1:  # warpAffine samples four pixels only: what is large is averaged down before
-            before = np.array(part.shape[1::-1])
-            after = np.maximum(np.round(first * before), 1).astype(int)
-            part, ratio = cv2.resize(part, tuple(after.tolist()), interpolation=cv2.INTER_AREA), after / before
-        within = (centre - (left, top) + 0.5) * ratio - 0.5
-        matrix = cv2.getRotationMatrix2D(tuple(within.tolist()), -degrees, scale / first)
-        matrix[:, 2] += size / 2 - within
-        region = cv2.warpAffine(part, matrix, (size, size), borderMode=cv2.BORDER_CONSTANT, borderValue=_GREY)
-        inverse = cv2.invertAffineTransform(matrix)
-
-        def back(points: np.ndarray) -> np.ndarray:
-            return (points @ inverse[:, :2].T + inverse[:, 2] + 0.5) / ratio - 0.5 + (left, top)
-
-        faces = []
-        for face in self._run(region, 1.0):
-            x, y = back(_middle(face)).tolist()
-            wide, high = (length / scale for length in face.box[2:])
-            if round(degrees / 90) % 2:
-                wide, high = high, wide
-            box = (x - wide / 2, y - high / 2, wide, high)
-            faces.append(Face(box, back(face.landmarks).astype(np.float32), face.score))
-        return faces
+    def _turned(self, pixels: np.ndarray, face: Face, degrees: float) -> Face | None:
+        """The same face as it is found when the picture round it is turned back by `degrees`; None when it is not."""
+        region = _round(pixels, face, degrees, 2.0, _LEVELLED_SIDE)
+        return _same(region.back(self._run(region.pixels, 1.0)), face)
 
     def _as_it_stands(self, pixels: np.ndarray, largest: bool) -> list[Face]:
         faces = (largest and self._glance(pixels)) or self._search(pixels)
@@ -204,7 +172,7 @@ class FaceDetector:
             # Before the border, which round a long strip would be a hundred times the photo.
             pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
         border = max(size) // 2
-        padded = cv2.copyMakeBorder(pixels, border, border, border, border, cv2.BORDER_CONSTANT, value=_GREY)
+        padded = cv2.copyMakeBorder(pixels, border, border, border, border, cv2.BORDER_CONSTANT, value=GREY)
         longer = max(padded.shape[:2])
         scale = _SIDE / longer if longer > _SIDE else max(1.0, _SMALLEST_INPUT / longer)
         x, y = width / size[0], height / size[1]
@@ -226,6 +194,23 @@ def tilt(landmarks: np.ndarray) -> float:
     return float(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])))
 
 
+def _round(pixels: np.ndarray, face: Face, degrees: float, around: float, size: int) -> Region:
+    """The picture round a face, `around` times as large, turned back by `degrees` and brought to `size` pixels."""
+    return Region(pixels, face.middle, around * max(face.box[2:]), degrees, size)
+
+
+def _same(found: list[Face], face: Face) -> Face | None:
+    """The surest of the faces found that lie where this one does."""
+    near = [one for one in found if np.abs(one.middle - face.middle).max() < max(face.box[2:]) / 4]
+    return max(near, key=lambda one: one.score, default=None)
+
+
+def _confirms(look: Face, face: Face) -> bool:
+    """Whether a face looked at anew is as sure as it was, and stands as upright."""
+    turn = _turn(tilt(look.landmarks) - tilt(face.landmarks))
+    return look.score >= face.score - _LESS_SURE and abs(turn) <= _ANOTHER
+
+
 def _as_seen(pixels: np.ndarray, face: Face) -> tuple[Face, float]:
     """A face and by how many degrees the picture was turned back to see it: whole quarters."""
     return face, _quarter(face)
@@ -239,11 +224,6 @@ def _quarter(face: Face) -> float:
 def _turn(degrees: float) -> float:
     """The same angle within -180..180."""
     return (degrees + 180) % 360 - 180
-
-
-def _middle(face: Face) -> np.ndarray:
-    left, top, wide, high = face.box
-    return np.array([left + wide / 2, top + high / 2])
 
 
 def _fills(pixels: np.ndarray, face: Face) -> bool:

@@ -218,10 +218,10 @@ def on_grey(height, width, *places):
     return pixels
 
 
-def test_an_upright_face_is_looked_at_once_more_from_near(detector, looks):
+def test_an_upright_face_is_looked_at_from_near_and_in_a_mirror(detector, looks):
     (found,) = detector.detect(on_grey(480, 640, (150, 100, 250)))
     assert found.score >= detect._SURE and abs(detect.tilt(found.landmarks)) <= detect._TILTED
-    assert looks == [(480, 640), (128, 128)]
+    assert looks == [(480, 640), (128, 128), (128, 128)]
 
 
 def test_where_only_the_largest_face_is_wanted_a_glance_is_enough(detector, looks):
@@ -230,14 +230,14 @@ def test_where_only_the_largest_face_is_wanted_a_glance_is_enough(detector, look
     assert len(everybody) == 2 and (480, 640) in looks
     looks.clear()
     largest = detector.detect(pixels, largest=True)[0]
-    assert looks == [(240, 320), (128, 128)]
+    assert looks == [(240, 320), (128, 128), (128, 128)]
     assert np.abs(largest.landmarks - everybody[0].landmarks).max() < 0.05 * largest.box[2]
 
 
 def test_where_a_glance_leaves_a_doubt_the_photo_is_looked_at_at_full_size(detector, looks, monkeypatch):
     monkeypatch.setattr(detect, "_SURE_AT_A_GLANCE", 2.0)
     (found,) = detector.detect(on_grey(480, 640, (80, 60, 300)), largest=True)
-    assert found.score >= detect._SURE and looks == [(240, 320), (480, 640), (128, 128)]
+    assert found.score >= detect._SURE and looks == [(240, 320), (480, 640), (128, 128), (128, 128)]
 
 
 def test_a_face_that_fills_the_photo_is_not_trusted_at_a_glance(detector, looks):
@@ -250,15 +250,40 @@ def test_landmarks_from_near_that_show_another_tilt_do_not_count(detector, monke
     monkeypatch.setattr(FaceDetector, "_from_near", lambda self, pixels, face, frame: face)
     (before,) = detector.detect(pixels)
     monkeypatch.undo()
-    turned = FaceDetector._turned
+    same = detect._same
 
-    def astray(self, *given):
-        near = turned(self, *given)
+    def astray(found, face):
+        near = same(found, face)
         return replace(near, landmarks=near.landmarks @ np.array([[0.8, 0.6], [-0.6, 0.8]], np.float32))  # 37 degrees
 
-    monkeypatch.setattr(FaceDetector, "_turned", astray)
+    monkeypatch.setattr(detect, "_same", astray)
     (found,) = detector.detect(pixels)
     assert np.array_equal(found.landmarks, before.landmarks)
+
+
+def test_a_face_and_its_mirror_image_are_placed_alike(detector):
+    pixels = on_grey(480, 640, (150, 100, 250))
+    (face,) = detector.detect(pixels)
+    there = detector._from_near(np.ascontiguousarray(pixels[:, ::-1]), face.mirrored(640), 0.0).mirrored(640)
+    assert np.abs(there.landmarks - detector._from_near(pixels, face, 0.0).landmarks).max() < 0.1
+    left, right = face.landmarks[0], face.landmarks[1]
+    assert np.allclose(face.mirrored(640).landmarks[[1, 0]], [(639 - left[0], left[1]), (639 - right[0], right[1])])
+
+
+@pytest.mark.parametrize("astray", [0, 1])
+def test_a_look_that_goes_astray_leaves_the_other(detector, monkeypatch, astray):
+    pixels, looks = on_grey(480, 640, (80, 60, 300)), []
+    same = detect._same
+
+    def noted(found, face):
+        look = same(found, face)
+        looks.append(look.landmarks)
+        return replace(look, score=look.score - 0.3) if len(looks) == 1 + astray else look
+
+    monkeypatch.setattr(detect, "_same", noted)
+    (found,) = detector.detect(pixels)
+    assert len(looks) == 2 and not np.array_equal(*looks)
+    assert np.array_equal(found.landmarks, looks[1 - astray])
 
 
 @pytest.mark.parametrize("side", [240, 1000])
