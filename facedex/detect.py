@@ -80,7 +80,7 @@ class FaceDetector:
         return region.back(self._run(region.pixels, 1.0))
 
     def _askew(self, pixels: np.ndarray, face: Face) -> tuple[Face, float]:
-        """A doubtful face, or the same seen half way between the quarter turns, whichever is clearly the surest; and by how
+        """A doubtful face, or the same seen half way between the quarter turns, where that is clearly surer; and by how
         many degrees the picture was turned back for that.
         """
         frame = _quarter(face)

@@ -45,7 +45,7 @@ class Face:
         return np.array([left + wide / 2, top + high / 2])
 
     def mirrored(self, width: int) -> Face:
-        """The same face in the mirror image of a picture that is so wide: its eyes change places, and its mouth's corners."""
+        """The same face in the mirror image of a picture so wide: its eyes change places, and its mouth's corners."""
         left, top, wide, high = self.box
         x, y = self.landmarks[[1, 0, 2, 4, 3]].T
         return Face((width - 1 - left - wide, top, wide, high), np.stack([width - 1 - x, y], axis=1), self.score)
