@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from facedex import align, images
+from facedex import align, detect, images
 from facedex.detect import FaceDetector
 from facedex.errors import DataError, NoFace, PhotoError, PhotoUnsupported
 from facedex.people import NamedPhoto, open_people
@@ -212,7 +212,7 @@ def _source_digest(source: Path, aligned: bool) -> str:
     """Changes when a photo is added, removed or written anew; reads no photo."""
     if not source.exists():
         raise DataError(f"{source} does not exist; give a folder of people or a .tar or .zip of one")
-    text = f"{_CACHE_VERSION}\0{aligned}\0{CANVAS}\0{source.resolve()}"
+    text = f"{_CACHE_VERSION}\0{aligned or detect.VERSION}\0{CANVAS}\0{source.resolve()}"
     digest = hashlib.sha256(text.encode("utf-8", "surrogateescape"))
     for path in images.find_photos(source) if source.is_dir() else [source]:
         try:

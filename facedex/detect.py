@@ -12,6 +12,8 @@ from facedex.align import TEMPLATE, similarity
 from facedex.region import GREY, Region
 from facedex.yunet import Face, YuNet
 
+VERSION = 2  # raised whenever faces of the same photo come to lie elsewhere: what is cached by it is made anew
+
 _SIDE = 640  # longer side worked at; faces of 60 px in a 2 Mpx photo are still found
 _GLANCE = 0.5  # of that, where only the largest face is wanted: a quarter of the work
 _LEAST_GLANCE = 96  # pixels: below, there is nothing to save
@@ -29,6 +31,7 @@ _NEAR_SIDE = 128  # of the region that is looked at from near, of which a face t
 _ANOTHER = 20.0  # degrees between two tilts of one face: then one of them is wrong
 _STEPS = 3
 _SURER = 0.005  # than as it stands: by less than that, a score changes with half a pixel
+_APART = 1 / 8  # of a box: two looks whose landmarks differ by more do not see the same
 _LESS_SURE = 0.05  # than before: then the picture was turned the wrong way
 _LOOKED_AT_AGAIN = 20  # the largest: of a crowd the others would cost more than they are worth
 
@@ -44,7 +47,7 @@ class FaceDetector:
     def detect(self, pixels: np.ndarray, largest: bool = False) -> list[Face]:
         """Faces in a photo (height, width, 3) uint8 RGB, the largest first.
 
-        Each is turned upright where it is tilted, and looked at once more from near, for the sake of its landmarks.
+        Each is turned upright where it is tilted, and looked at twice more from near, for the sake of its landmarks.
         With `largest` only the first face matters: others may be missing that are smaller, and are not looked at again;
         most photos then need no more than a glance.
 
@@ -83,12 +86,10 @@ class FaceDetector:
         """A doubtful face, or the same seen half way between the quarter turns, where that is clearly surer; and by how
         many degrees the picture was turned back for that.
         """
-        frame = _quarter(face)
-        for degrees in (45.0, 135.0, -45.0, -135.0):
-            other = self._turned(pixels, face, degrees)
-            if other is not None and other.score > face.score + _SURER:
-                face, frame = other, degrees
-        return face, frame
+        turned = {degrees: self._turned(pixels, face, degrees) for degrees in (45.0, 135.0, -45.0, -135.0)}
+        others = [(other, degrees) for degrees, other in turned.items() if other is not None]
+        surest = max(others, key=lambda one: one[0].score, default=(face, 0.0))
+        return surest if surest[0].score > face.score + _SURER else (face, _quarter(face))
 
     def _levelled(self, pixels: np.ndarray, face: Face, frame: float) -> tuple[Face, float]:
         """A face that was found in a picture turned back by `frame` degrees, and is tilted there, with its landmarks
@@ -113,16 +114,18 @@ class FaceDetector:
         """A face that stands upright in a picture turned back by `frame` degrees, with its landmarks as they are found
         where it fills the picture: always as large and in the same place, so that what the detector gets wrong, it gets
         wrong alike for all faces. They are the mean of what it finds there and in the mirror image, as some of what it
-        gets wrong is chance, and a face and its mirror image then are placed alike.
+        gets wrong is chance; where the two are far apart, those of the surer.
         """
         if _fills(pixels, face):  # what is cut off would be guessed anew, and worse
             return face
+        longer = max(face.box[2:])
         region = _round(pixels, face, frame, 4 / 3, _NEAR_SIDE)
         found = self._run(region.pixels, 1.0)
         mirrored = self._run(np.ascontiguousarray(region.pixels[:, ::-1]), 1.0)
         looks = [_same(region.back(faces), face) for faces in (found, [one.mirrored(_NEAR_SIDE) for one in mirrored])]
-        near = [look.landmarks for look in looks if look is not None and _confirms(look, face)]
-        return replace(face, landmarks=np.mean(near, axis=0)) if near else face
+        near = sorted((one for one in looks if one is not None and _confirms(one, face)), key=lambda one: -one.score)
+        marks = [one.landmarks for one in near if np.abs(one.landmarks - near[0].landmarks).max() < _APART * longer]
+        return replace(face, landmarks=np.mean(marks, axis=0)) if marks else face
 
     def _turned(self, pixels: np.ndarray, face: Face, degrees: float) -> Face | None:
         """The same face as it is found when the picture round it is turned back by `degrees`; None when it is not."""
@@ -206,7 +209,7 @@ def _same(found: list[Face], face: Face) -> Face | None:
 
 
 def _confirms(look: Face, face: Face) -> bool:
-    """Whether a face looked at anew is as sure as it was, and stands as upright."""
+    """Whether a face looked at anew is nearly as sure as it was, and stands nearly as it did."""
     turn = _turn(tilt(look.landmarks) - tilt(face.landmarks))
     return look.score >= face.score - _LESS_SURE and abs(turn) <= _ANOTHER
 

@@ -10,6 +10,7 @@ from helpers import save_blank, save_face
 from PIL import Image
 from synthetic import person_crop, write_pack
 
+from facedex import detect
 from facedex.align import MARGIN, SIZE
 from facedex.data import CANVAS, Faces, correct, join, load_faces, split_people, without_people
 from facedex.errors import DataError
@@ -171,6 +172,20 @@ def test_second_load_reads_no_photo_and_gives_the_same(people, cache):
     second = load_faces(people, cache, aligned=True)
     assert np.array_equal(first.crops, second.crops) and shown(first) == shown(second)
     assert first.digest() == second.digest()
+
+
+def test_crops_of_another_version_of_the_detector_are_made_anew(tmp_path, cache, monkeypatch):
+    save_face(tmp_path / "people/Ada/1.png", 0)
+    save_face(tmp_path / "people/Bob/1.png", 1)
+
+    def looked():
+        counts = []
+        load_faces(tmp_path / "people", cache, progress=counts.append)
+        return sum(counts)
+
+    assert (looked(), looked()) == (2, 0)
+    monkeypatch.setattr(detect, "VERSION", detect.VERSION + 1)
+    assert looked() == 2
 
 
 def test_new_photo_is_seen(people, cache):

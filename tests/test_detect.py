@@ -15,6 +15,7 @@ from facedex import detect, images, yunet
 from facedex.align import TEMPLATE, similarity
 from facedex.detect import FaceDetector
 from facedex.errors import ModelError
+from facedex.region import GREY, Region
 
 PORTRAITS = ["obama.jpg", "obama2.jpg", "biden.jpg", "astronaut.png", "grace_hopper.jpg"]
 
@@ -252,22 +253,81 @@ def test_landmarks_from_near_that_show_another_tilt_do_not_count(detector, monke
     monkeypatch.undo()
     same = detect._same
 
+    seen = []
+
     def astray(found, face):
         near = same(found, face)
+        seen.append(near)
         return replace(near, landmarks=near.landmarks @ np.array([[0.8, 0.6], [-0.6, 0.8]], np.float32))  # 37 degrees
 
     monkeypatch.setattr(detect, "_same", astray)
     (found,) = detector.detect(pixels)
-    assert np.array_equal(found.landmarks, before.landmarks)
+    assert len(seen) == 2 and np.array_equal(found.landmarks, before.landmarks)
 
 
-def test_a_face_and_its_mirror_image_are_placed_alike(detector):
+def test_a_face_in_a_mirror_changes_sides():
+    marks = np.array([(10, 20), (30, 21), (22, 30), (14, 40), (29, 41)], np.float32)
+    face = yunet.Face((5.0, 10.0, 30.0, 40.0), marks, 0.9)
+    there = face.mirrored(100)
+    assert there.box == (64.0, 10.0, 30.0, 40.0) and there.score == 0.9 and there.landmarks.dtype == np.float32
+    assert there.landmarks.tolist() == [[69, 21], [89, 20], [77, 30], [70, 41], [85, 40]]
+    back = there.mirrored(100)
+    assert back.box == face.box and np.array_equal(back.landmarks, marks)
+
+
+def test_in_one_region_a_face_and_its_mirror_image_are_placed_alike(detector):
     pixels = on_grey(480, 640, (150, 100, 250))
+    turned = np.ascontiguousarray(pixels[:, ::-1])
     (face,) = detector.detect(pixels)
-    there = detector._from_near(np.ascontiguousarray(pixels[:, ::-1]), face.mirrored(640), 0.0).mirrored(640)
+    there = detector._from_near(turned, face.mirrored(640), 0.0).mirrored(640)
     assert np.abs(there.landmarks - detector._from_near(pixels, face, 0.0).landmarks).max() < 0.1
-    left, right = face.landmarks[0], face.landmarks[1]
-    assert np.allclose(face.mirrored(640).landmarks[[1, 0]], [(639 - left[0], left[1]), (639 - right[0], right[1])])
+    (alone,) = detector.detect(turned)  # whose box, and so its region, is its own
+    assert np.abs(alone.mirrored(640).landmarks - face.landmarks).max() < 0.06 * face.box[2]
+
+
+@pytest.mark.parametrize(("degrees", "centre", "side", "size"), [(0, (300.5, 200), 90, 128), (30, (900, 17), 771, 64)])
+def test_points_of_a_region_come_back_to_where_they_are_in_the_photo(degrees, centre, side, size):
+    rng = np.random.default_rng(5)
+    spots = np.array(centre) + rng.uniform(-0.3, 0.3, (5, 2)) * side
+    y, x = np.mgrid[:801, :1203]
+    for spot in spots[(spots.min(axis=1) > 20)]:
+        light = np.exp(-((x - spot[0]) ** 2 + (y - spot[1]) ** 2) / (2 * (3 * side / size + 1) ** 2))
+        region = Region(np.repeat(np.uint8(255 * light)[..., None], 3, axis=2), np.array(centre), side, degrees, size)
+        assert region.pixels.shape == (size, size, 3)
+        weight = np.maximum(region.pixels[..., 0] - (GREY[0] + 10.0), 0)  # without what lies beyond the edge
+        v, u = np.mgrid[:size, :size]
+        seen = np.array([(weight * u).sum(), (weight * v).sum()]) / weight.sum()
+        (back,) = region.back([yunet.Face((0, 0, 2 * seen[0], 2 * seen[1]), np.tile(seen, (5, 1)), 1.0)])
+        assert np.abs(back.landmarks - spot).max() < 0.15 * max(1, side / size)
+        assert np.abs(back.middle - spot).max() < 0.15 * max(1, side / size)
+
+
+@pytest.mark.parametrize(("gain", "counts"), [(0.001, False), (0.02, True)])
+def test_a_turned_look_has_to_be_clearly_surer(detector, monkeypatch, gain, counts):
+    face = yunet.Face((10.0, 10.0, 30.0, 40.0), TEMPLATE.astype(np.float32), 0.8)
+
+    def turned(self, pixels, face, degrees):
+        return replace(face, score=0.8 + gain * (1 if degrees == -45 else 0.9 if degrees == 45 else -1))
+
+    monkeypatch.setattr(FaceDetector, "_turned", turned)
+    found, degrees = detector._askew(on_grey(60, 60), face)
+    assert (found.score, degrees) == ((0.8 + gain, -45.0) if counts else (0.8, 0.0))
+
+
+@pytest.mark.parametrize("surer", [0, 1])
+def test_of_two_looks_far_apart_the_surer_counts(detector, monkeypatch, surer):
+    pixels, looks = on_grey(480, 640, (80, 60, 300)), []
+    same = detect._same
+
+    def noted(found, face):
+        look = same(found, face)
+        away = np.float32(0.2 * max(face.box[2:]) * len(looks))
+        looks.append(replace(look, landmarks=look.landmarks + away, score=0.95 if len(looks) == surer else 0.94))
+        return looks[-1]
+
+    monkeypatch.setattr(detect, "_same", noted)
+    (found,) = detector.detect(pixels)
+    assert len(looks) == 2 and np.array_equal(found.landmarks, looks[surer].landmarks)
 
 
 @pytest.mark.parametrize("astray", [0, 1])

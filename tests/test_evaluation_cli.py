@@ -16,7 +16,7 @@ import pytest
 from helpers import documented, make_model, mentioned, save_blank, save_face
 from synthetic import person_crop, write_pack
 
-from facedex import cli
+from facedex import cli, detect
 from facedex.evaluation import matchers, pairs, people, report
 from facedex.evaluation.bootstrap import people_weights
 from facedex.modelfile import read_model, shipped_model
@@ -227,6 +227,13 @@ def test_the_cache_gives_the_same_and_no_photo_is_encoded_again(run, pack, tmp_p
     kept.write_bytes(kept.read_bytes()[:-100])
     assert run(pack, "--aligned", "--json", "--cache", tmp_path / "cache").out == first.out
     one_line(run(pack, "--aligned", "--cache", pack), "cache")
+
+
+def test_the_cache_knows_the_version_of_the_detector(run, pack, tmp_path, monkeypatch):
+    run(pack, "--aligned", "--json", "--cache", tmp_path / "cache")
+    monkeypatch.setattr(detect, "VERSION", detect.VERSION + 1)
+    run(pack, "--aligned", "--json", "--cache", tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
 def test_the_cache_knows_a_photo_by_its_content_and_a_model_by_its_fingerprint(run, pack, tmp_path):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facedex import detect
 from facedex._version import __version__
 from facedex.errors import DataError
 from facedex.modelfile import replace_file
@@ -20,8 +21,8 @@ from facedex.modelfile import replace_file
 class EmbeddingCache:
     """One encoder's embeddings by the SHA-256 of the photo's bytes, in one file of a folder of the user's.
 
-    `way` says which face of a photo was taken and how. The file is bound to that, to the encoder's fingerprint and to
-    the facedex version, which stands for the detector and the alignment. Without a folder it only remembers.
+    `way` says which face of a photo was taken and how. The file is bound to that, to the encoder's fingerprint,
+    to the detector's version and to facedex's, which stands for the alignment. Without a folder it only remembers.
     """
 
     def __init__(self, folder: Path | None, fingerprint: str, way: str) -> None:
@@ -35,7 +36,7 @@ class EmbeddingCache:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise DataError(f"{folder} cannot be used as a cache ({error.strerror}); name another folder") from None
-        digest = hashlib.sha256(f"{__version__}\0{fingerprint}\0{way}".encode()).hexdigest()
+        digest = hashlib.sha256(f"{__version__}\0{detect.VERSION}\0{fingerprint}\0{way}".encode()).hexdigest()
         self._path = folder / f"embeddings-{digest[:24]}.npz"
         try:
             with np.load(self._path, allow_pickle=False) as stored:
