@@ -689,7 +689,8 @@ def test_ctrl_c_is_said_in_one_line(enrolled):
     while not asked.endswith("[y/N] "):
         asked += process.stderr.read(1)
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=60)[1]
+    process.wait(timeout=60)  # before the other end closes, which would be an answer
+    said = process.communicate()[1]
     assert said.endswith("facedex: interrupted\n") and "Traceback" not in said and process.returncode == 130
 
 
