@@ -684,6 +684,7 @@ def test_ctrl_c_is_said_in_one_line(enrolled):
     process = subprocess.Popen(
         [sys.executable, "-m", "facedex", "remove", "Ada", "-g", str(enrolled)],
         stdin=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored in the background
     )  # fmt: skip
     asked = ""
     while not asked.endswith("[y/N] "):
