@@ -119,17 +119,18 @@ class FaceDetector:
         if _fills(pixels, face):  # what is cut off would be guessed anew, and worse
             return face
         longer = max(face.box[2:])
-        region = _round(pixels, face, frame, 4 / 3, _NEAR_SIDE)
-        found = self._run(region.pixels, 1.0)
-        mirrored = self._run(np.ascontiguousarray(region.pixels[:, ::-1]), 1.0)
-        looks = [_same(region.back(faces), face) for faces in (found, [one.mirrored(_NEAR_SIDE) for one in mirrored])]
+        region = _around(pixels, face, frame, 4 / 3, _NEAR_SIDE)
+        plain = self._run(region.pixels, 1.0)
+        mirror = self._run(np.ascontiguousarray(region.pixels[:, ::-1]), 1.0)
+        mirrored = [one.mirrored(_NEAR_SIDE) for one in mirror]
+        looks = [_same(region.back(found), face) for found in (plain, mirrored)]
         near = sorted((one for one in looks if one is not None and _confirms(one, face)), key=lambda one: -one.score)
         marks = [one.landmarks for one in near if np.abs(one.landmarks - near[0].landmarks).max() < _APART * longer]
         return replace(face, landmarks=np.mean(marks, axis=0)) if marks else face
 
     def _turned(self, pixels: np.ndarray, face: Face, degrees: float) -> Face | None:
         """The same face as it is found when the picture round it is turned back by `degrees`; None when it is not."""
-        region = _round(pixels, face, degrees, 2.0, _LEVELLED_SIDE)
+        region = _around(pixels, face, degrees, 2.0, _LEVELLED_SIDE)
         return _same(region.back(self._run(region.pixels, 1.0)), face)
 
     def _as_it_stands(self, pixels: np.ndarray, largest: bool) -> list[Face]:
@@ -197,7 +198,7 @@ def tilt(landmarks: np.ndarray) -> float:
     return float(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])))
 
 
-def _round(pixels: np.ndarray, face: Face, degrees: float, around: float, size: int) -> Region:
+def _around(pixels: np.ndarray, face: Face, degrees: float, around: float, size: int) -> Region:
     """The picture round a face, `around` times as large, turned back by `degrees` and brought to `size` pixels."""
     return Region(pixels, face.middle, around * max(face.box[2:]), degrees, size)
 

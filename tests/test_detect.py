@@ -246,21 +246,25 @@ def test_a_face_that_fills_the_photo_is_not_trusted_at_a_glance(detector, looks)
     assert (300, 300) in looks
 
 
+def changed(monkeypatch, change):
+    """The looks from near at a face, each as `change` made it of the look, the face and its number."""
+    looks, same = [], detect._same
+
+    def noted(found, face):
+        looks.append(change(same(found, face), face, len(looks)))
+        return looks[-1]
+
+    monkeypatch.setattr(detect, "_same", noted)
+    return looks
+
+
 def test_landmarks_from_near_that_show_another_tilt_do_not_count(detector, monkeypatch):
     pixels = on_grey(480, 640, (80, 60, 300))
     monkeypatch.setattr(FaceDetector, "_from_near", lambda self, pixels, face, frame: face)
     (before,) = detector.detect(pixels)
     monkeypatch.undo()
-    same = detect._same
-
-    seen = []
-
-    def astray(found, face):
-        near = same(found, face)
-        seen.append(near)
-        return replace(near, landmarks=near.landmarks @ np.array([[0.8, 0.6], [-0.6, 0.8]], np.float32))  # 37 degrees
-
-    monkeypatch.setattr(detect, "_same", astray)
+    by_37_degrees = np.array([[0.8, 0.6], [-0.6, 0.8]], np.float32)
+    seen = changed(monkeypatch, lambda look, face, number: replace(look, landmarks=look.landmarks @ by_37_degrees))
     (found,) = detector.detect(pixels)
     assert len(seen) == 2 and np.array_equal(found.landmarks, before.landmarks)
 
@@ -316,34 +320,24 @@ def test_a_turned_look_has_to_be_clearly_surer(detector, monkeypatch, gain, coun
 
 @pytest.mark.parametrize("surer", [0, 1])
 def test_of_two_looks_far_apart_the_surer_counts(detector, monkeypatch, surer):
-    pixels, looks = on_grey(480, 640, (80, 60, 300)), []
-    same = detect._same
+    def away(look, face, number):
+        marks = look.landmarks + np.float32(0.2 * max(face.box[2:]) * number)
+        return replace(look, landmarks=marks, score=0.95 if number == surer else 0.94)
 
-    def noted(found, face):
-        look = same(found, face)
-        away = np.float32(0.2 * max(face.box[2:]) * len(looks))
-        looks.append(replace(look, landmarks=look.landmarks + away, score=0.95 if len(looks) == surer else 0.94))
-        return looks[-1]
-
-    monkeypatch.setattr(detect, "_same", noted)
-    (found,) = detector.detect(pixels)
+    looks = changed(monkeypatch, away)
+    (found,) = detector.detect(on_grey(480, 640, (80, 60, 300)))
     assert len(looks) == 2 and np.array_equal(found.landmarks, looks[surer].landmarks)
 
 
 @pytest.mark.parametrize("astray", [0, 1])
 def test_a_look_that_goes_astray_leaves_the_other(detector, monkeypatch, astray):
-    pixels, looks = on_grey(480, 640, (80, 60, 300)), []
-    same = detect._same
+    def unsure(look, face, number):
+        return replace(look, score=look.score - 0.3 * (number == astray))
 
-    def noted(found, face):
-        look = same(found, face)
-        looks.append(look.landmarks)
-        return replace(look, score=look.score - 0.3) if len(looks) == 1 + astray else look
-
-    monkeypatch.setattr(detect, "_same", noted)
-    (found,) = detector.detect(pixels)
-    assert len(looks) == 2 and not np.array_equal(*looks)
-    assert np.array_equal(found.landmarks, looks[1 - astray])
+    looks = changed(monkeypatch, unsure)
+    (found,) = detector.detect(on_grey(480, 640, (80, 60, 300)))
+    assert len(looks) == 2 and not np.array_equal(looks[0].landmarks, looks[1].landmarks)
+    assert np.array_equal(found.landmarks, looks[1 - astray].landmarks)
 
 
 @pytest.mark.parametrize("side", [240, 1000])
