@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -31,12 +33,19 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.array([(factor.real, -factor.imag, shift.real), (factor.imag, factor.real, shift.imag)])
 
 
-def resized(crops: np.ndarray, size: int) -> np.ndarray:
-    """Crops (n, 112, 112, 3) uint8 at the `size` in pixels that a network takes, (n, size, size, 3) uint8."""
-    if size == crops.shape[1]:
+def fitted(crops: np.ndarray, size: int, points: Sequence[Sequence[float]] | None = None) -> np.ndarray:
+    """Crops (n, 112, 112, 3) uint8 as a network wants them, (n, size, size, 3) uint8.
+
+    `points` (5, 2): where it wants the landmarks of TEMPLATE, in its pixels. Without them the crop is resized.
+    """
+    if points is not None:
+        matrix = similarity(TEMPLATE, np.array(points, np.float64))
+        made = [cv2.warpAffine(crop, matrix, (size, size), flags=cv2.INTER_LINEAR) for crop in crops]
+    elif size == crops.shape[1]:
         return crops
-    way = cv2.INTER_AREA if size < crops.shape[1] else cv2.INTER_LINEAR
-    made = [cv2.resize(crop, (size, size), interpolation=way) for crop in crops]
+    else:
+        way = cv2.INTER_AREA if size < crops.shape[1] else cv2.INTER_LINEAR
+        made = [cv2.resize(crop, (size, size), interpolation=way) for crop in crops]
     return np.stack(made) if made else np.empty((0, size, size, 3), np.uint8)
 
 

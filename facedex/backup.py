@@ -30,7 +30,7 @@ from facedex.engine import give_up_copy, mend_binding
 from facedex.errors import DataError, FacedexError, GalleryBusy, GalleryDamaged, GalleryError, GalleryNotFound
 from facedex.gallery import Gallery, make_private
 from facedex.lock import writing
-from facedex.modelfile import flush_folder, make_folder, patiently, read_graph
+from facedex.modelfile import flush_folder, make_folder, patiently
 from facedex.records import State
 from facedex.store import BUSY_SECONDS, FILE, Store, is_there
 
@@ -40,7 +40,7 @@ LIST = "backup.json"
 _WORK = ".facedex-backup-"  # begins the name of a folder where a backup is made or checked
 _LOCK = "lock"  # in it, held as long as it is in use
 _OURS = re.compile(re.escape(_WORK) + r"\w{8}")  # as tempfile ends it
-_MEMBER = re.compile(r"gallery\.db|model-[0-9a-f]{16}\.(safetensors|onnx)")
+_MEMBER = re.compile(r"gallery\.db|model-[0-9a-f]{16}\.safetensors")
 
 
 def backup(folder: str | os.PathLike[str], file: str | os.PathLike[str], force: bool = False) -> int:
@@ -102,7 +102,7 @@ def restore(file: str | os.PathLike[str], folder: str | os.PathLike[str], force:
         _unpack(source, work)
         try:
             with Gallery(work) as found, Store(work) as store:
-                read_graph(found.model)
+                found.model.need_graphs()
                 _read_all(store)
                 counts = len(found), found.faces
                 store.note_engine(None)  # of the gallery that was saved, whose rows are that one's
@@ -208,9 +208,8 @@ def _snapshot(folder: Path, work: Path) -> State:
         if copy.unscrubbed:
             copy.scrub()
     try:
-        read_graph(modelcopy.read(folder, state))
-        for path in (folder / state.model_file, (folder / state.model_file).with_suffix(".onnx")):
-            shutil.copyfile(path, work / path.name)
+        modelcopy.read(folder, state)
+        shutil.copyfile(folder / state.model_file, work / state.model_file)
     except (FacedexError, FileNotFoundError):
         with Store(folder) as store:
             if store.state.model_file == state.model_file:

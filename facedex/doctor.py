@@ -32,7 +32,7 @@ from facedex.errors import (
 )  # fmt: skip
 from facedex.gallery import Gallery
 from facedex.lock import writing
-from facedex.modelfile import read_graph, read_model, shipped_model
+from facedex.modelfile import read_model, shipped_model, shipped_models
 from facedex.people import source_path
 from facedex.store import BUSY_SECONDS, FILE, Store, is_there
 
@@ -207,11 +207,9 @@ def _model(folder: Path, means: _Means) -> Finding:
     with Store(folder) as store:
         state = store.state
     try:
-        read_graph(modelcopy.read(folder, state))
+        modelcopy.read(folder, state)
     except (ModelError, GalleryMismatch) as error:
-        for candidate in (means.model, _shipped()):
-            if candidate is None:
-                continue
+        for candidate in [*([means.model] if means.model else []), *map(shipped_model, shipped_models())]:
             model = read_model(candidate)
             if means.write and model.fingerprint == state.model and modelcopy.file_name(model) == state.model_file:
                 with writing(folder, BUSY_SECONDS):
@@ -229,14 +227,7 @@ def _model(folder: Path, means: _Means) -> Finding:
         with writing(folder, BUSY_SECONDS):
             modelcopy.sweep(stray, state.model_file)
         return Finding("model", "repaired", f"models of an interrupted move deleted: {len(stray)} files")
-    return Finding("model", "sound", f"{state.model_file} is the gallery's, its graph too")
-
-
-def _shipped() -> Path | None:
-    try:
-        return shipped_model()
-    except ModelError:
-        return None
+    return Finding("model", "sound", f"{state.model_file} is the gallery's")
 
 
 def _index(folder: Path, means: _Means) -> Finding:

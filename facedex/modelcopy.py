@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from facedex.errors import GalleryError, GalleryMismatch, ModelError
-from facedex.modelfile import ModelFile, read_graph, read_model, replace_file
+from facedex.modelfile import ModelFile, read_model, replace_file
 from facedex.records import State
 
 
@@ -16,18 +16,18 @@ def file_name(model: ModelFile) -> str:
 
 
 def keep(folder: Path, model: ModelFile) -> ModelFile:
-    """Copy a model and its graph into a gallery, in the place of a damaged copy too; returns the copy.
+    """Copy a model into a gallery, in the place of a damaged copy too; returns the copy.
 
-    Raises ModelError when the model or its graph is broken, GalleryError when the folder cannot be written.
+    Raises ModelError when the model has no inference graph, GalleryError when the folder cannot be written.
     """
     assert model.path is not None
-    graph = read_graph(model)
+    model.need_graphs()
     target = folder / file_name(model)
     try:
-        for copy, data in ((target.with_suffix(".onnx"), graph), (target, model.path.read_bytes())):
-            if not _holds(copy, data):
-                replace_file(copy, data, private=True)
-            copy.chmod(0o600)  # of one that was there
+        data = model.path.read_bytes()
+        if not _holds(target, data):
+            replace_file(target, data, private=True)
+        target.chmod(0o600)  # of one that was there
     except OSError as error:
         raise GalleryError(
             f"The model cannot be copied to {folder} ({error.strerror}); check space and permissions"
@@ -55,7 +55,7 @@ def read(folder: Path, state: State) -> ModelFile:
 
 def files(folder: Path) -> set[Path]:
     """All models' copies in a gallery, whether or not they are in use."""
-    return set(folder.glob("model-*.safetensors")) | set(folder.glob("model-*.onnx"))
+    return set(folder.glob("model-*.safetensors"))
 
 
 def sweep(left: set[Path], keep: str) -> None:

@@ -1,7 +1,6 @@
 """A model on disk: one safetensors file with the encoder, the head and, as JSON metadata, what they need.
 
-Beside `NAME.safetensors` lies `NAME.onnx`, the encoder's inference graph, bound to it by SHA-256. Nothing here
-imports torch, and nothing is unpickled.
+Nothing here imports torch, and nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -11,9 +10,9 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,30 +23,73 @@ from safetensors.numpy import save as save_tensors
 from facedex._version import __version__
 from facedex.align import SIZE
 from facedex.errors import ModelError
+from facedex.graph import assembled
 
-FORMAT = "facedex-model/1"
-SHIPPED = "facedex.safetensors"
-FOREIGN = "onnx"  # the architecture of an encoder from elsewhere, of which there is only the graph
+FORMAT = "facedex-model/2"
+DEFAULT = "default"  # the model that ships and is used unless another is named
+FROZEN = "frozen"  # the architecture of an encoder that is taken as it is: of its networks there are only the graphs
+
+_WEIGHTS = Path(__file__).with_name("weights")
 
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class Branch:
+    """One network of an encoder, and what it is shown of a face.
+
+    `size`: pixels a side. `points` (5, 2): where it wants the landmarks, in these pixels; None for the usual template.
+    What the network sees is (pixel - mean) * scale, for pixels of 0..255, in RGB order or else BGR. `mean` and `scale`
+    are three numbers in the order R, G, B, whatever order the network wants.
+    """
+
+    name: str
+    size: int = SIZE
+    points: tuple[tuple[float, float], ...] | None = None
+    rgb: bool = True
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    scale: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+    @classmethod
+    def from_meta(cls, stored: dict[str, Any]) -> Branch:
+        """What `to_meta` gives. Raises ValueError, TypeError or KeyError for anything else."""
+        points = stored.get("points")
+        branch = cls(
+            str(stored["name"]), stored["size"], None if points is None else tuple((float(x), float(y)) for x, y in points),
+            bool(stored["rgb"]), tuple(map(float, stored["mean"])), tuple(map(float, stored["scale"])),
+        )  # fmt: skip
+        sound = type(branch.size) is int and 16 <= branch.size <= 1024 and len(branch.points or range(5)) == 5
+        if not sound or len(branch.mean) != 3 or len(branch.scale) != 3:
+            raise ValueError("a branch cannot be like this")
+        return branch
+
+    def to_meta(self) -> dict[str, Any]:
+        """What `from_meta` reads."""
+        facts: dict[str, Any] = {"name": self.name, "size": self.size, "rgb": self.rgb, "mean": list(self.mean)}
+        facts["scale"] = list(self.scale)
+        return {**facts, "points": [list(point) for point in self.points]} if self.points else facts
+
+
 @dataclass
 class ModelFile:
-    """Tensors by name ("encoder.…", "head.…") and the facts that go with them.
+    """Tensors by name and the facts that go with them.
 
-    `meta` holds arch, size (pixels), dim, template, normalised, mirrored, calibration, data, graph_sha256, facedex.
+    `graph.NAME` is the inference graph of the branch NAME, as bytes, `graph.NAME.…` its constants where they are stored
+    apart (graph.py), `projection.…` what brings the branches together (encoder.py), `head.…` the head (head.py), and
+    `encoder.…` the torch network of a model that can be trained on. `meta` holds arch, branches, dim, normalised,
+    mirrored, calibration, data, format, facedex.
     """
 
     tensors: dict[str, np.ndarray]
     meta: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over the encoder's tensors: two models with the same one give the same embeddings."""
-        kind = self.meta.get("arch", "") + (" mirrored" if self.mirrored else "")
-        return _digest({k: v for k, v in self.tensors.items() if k.startswith("encoder.")}, kind)
+        """SHA-256 over all that makes an embedding: two models with the same one give the same embeddings."""
+        kind = [self.meta.get("arch"), self.mirrored, self.meta.get("branches")]
+        parts = {k: v for k, v in self.tensors.items() if k.startswith(("encoder.", "graph.", "projection."))}
+        return _digest(parts, json.dumps(kind, sort_keys=True))
 
     @property
     def mirrored(self) -> bool:
@@ -55,12 +97,42 @@ class ModelFile:
         return self.meta.get("mirrored") is True
 
     @property
+    def frozen(self) -> bool:
+        """Whether the encoder is taken as it is, and cannot be trained on."""
+        return self.meta.get("arch") == FROZEN
+
+    @property
     def size(self) -> int:
-        """The side in pixels of the faces that the encoder takes. Raises ModelError for what is none."""
+        """The side in pixels of the faces that a network of ours takes. Raises ModelError for what is none."""
         size = self.meta.get("size", SIZE)
         if not isinstance(size, int) or not 16 <= size <= 1024:
             raise ModelError(f"{self.path} says that it takes faces of {size!r} pixels; train or copy it again")
         return size
+
+    @property
+    def branches(self) -> tuple[Branch, ...]:
+        """The networks of the encoder; none where there is no inference graph. Raises ModelError for what is none."""
+        try:
+            branches = tuple(map(Branch.from_meta, self.meta.get("branches", ())))
+            if any(f"graph.{branch.name}" not in self.tensors for branch in branches):
+                raise KeyError("a graph")
+        except (KeyError, TypeError, ValueError):
+            raise ModelError(f"{self.path} does not say what its networks are shown; train or copy it again") from None
+        return branches
+
+    def need_graphs(self) -> None:
+        """Raise ModelError where there is no inference graph: such a model has no place in a gallery."""
+        if not self.branches:
+            raise ModelError(
+                f"{self.path} has no inference graph (architecture {self.meta.get('arch')}); "
+                "it can be evaluated pair by pair, not put into a gallery"
+            )
+
+    def graph(self, branch: Branch) -> bytes:
+        """The ONNX file of a branch."""
+        prefix = f"graph.{branch.name}."
+        apart = {name[len(prefix) :]: value for name, value in self.tensors.items() if name.startswith(prefix)}
+        return assembled(self.tensors[f"graph.{branch.name}"].tobytes(), apart)
 
     @property
     def head_fingerprint(self) -> str:
@@ -69,37 +141,35 @@ class ModelFile:
 
     @property
     def identity(self) -> str:
-        """SHA-256 over everything that shapes an answer: both parts' tensors, the calibration and the graph."""
-        facts = [self.meta.get("calibration"), self.meta.get("graph_sha256")]
-        if self.size != SIZE and self.meta.get("arch") != FOREIGN:  # whose graph's hash covers it
-            facts.append(self.size)
-        rest = json.dumps(facts, sort_keys=True)
+        """SHA-256 over everything that shapes an answer: encoder, head and calibration."""
+        rest = json.dumps(self.meta.get("calibration"), sort_keys=True)
         return hashlib.sha256(f"{self.fingerprint}{self.head_fingerprint}{rest}".encode()).hexdigest()
 
-    @property
-    def graph_path(self) -> Path:
-        """Where the inference graph of a model read from disk lies."""
-        if self.path is None:
-            raise ModelError("This model was never saved; save it first")
-        return self.path.with_suffix(".onnx")
-
-    def save(self, path: str | os.PathLike[str], graph: bytes | None = None) -> None:
-        """Write the model, and its graph beside it, each by rename so that neither is ever half there."""
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model, by rename so that it is never half there. Raises OSError."""
         target = Path(path)
         meta = {**self.meta, "format": FORMAT, "facedex": __version__}
-        meta.pop("graph_sha256", None)
-        if graph is not None:
-            meta["graph_sha256"] = hashlib.sha256(graph).hexdigest()
-            replace_file(target.with_suffix(".onnx"), graph)
         replace_file(target, save_tensors(self.tensors, {"facedex": json.dumps(meta, sort_keys=True)}))
         self.meta, self.path = meta, target
 
 
-def read_model(path: str | os.PathLike[str]) -> ModelFile:
-    """Read a model file. Raises ModelError when it is missing, broken, or not facedex's."""
-    source = Path(path)
+def with_graphs(file: ModelFile, graphs: Sequence[tuple[Branch, bytes]]) -> ModelFile:
+    """The same model with these inference graphs, each a whole ONNX file."""
+    tensors = {name: tensor for name, tensor in file.tensors.items() if not name.startswith("graph.")}
+    tensors.update({f"graph.{branch.name}": np.frombuffer(graph, np.uint8) for branch, graph in graphs})
+    return ModelFile(tensors, {**file.meta, "branches": [branch.to_meta() for branch, _ in graphs]}, file.path)
+
+
+def read_model(model: str | os.PathLike[str]) -> ModelFile:
+    """Read a model file, or one of those that ship by its name. Raises ModelError when it is missing, broken, or not
+    facedex's.
+    """
+    source = Path(model)
+    if not source.suffix and os.fspath(model) in shipped_models():
+        source = _WEIGHTS / f"{model}.safetensors"
     if not os.path.isfile(source):  # which raises nothing where a folder may not be entered
-        raise ModelError(f"There is no model {source}; train one with `facedex train`, or leave out --model")
+        names = " or ".join(shipped_models())
+        raise ModelError(f"There is no model {source}; give a file that `facedex train` wrote, or one of: {names}")
     try:
         with safe_open(source, framework="numpy") as file:
             meta = json.loads((file.metadata() or {})["facedex"])
@@ -114,28 +184,17 @@ def read_model(path: str | os.PathLike[str]) -> ModelFile:
     return ModelFile(tensors, meta, source)
 
 
-def read_graph(model: ModelFile) -> bytes:
-    """The inference graph's bytes, checked against the model. Raises ModelError."""
-    wanted = model.meta.get("graph_sha256")
-    if not wanted:
-        raise ModelError(
-            f"{model.path} has no inference graph (architecture {model.meta.get('arch')}); "
-            "it can be evaluated pair by pair, not put into a gallery"
-        )
-    try:
-        data = model.graph_path.read_bytes()
-    except OSError:
-        raise ModelError(f"{model.graph_path} is missing; keep it beside {model.path}") from None
-    if hashlib.sha256(data).hexdigest() != wanted:
-        raise ModelError(f"{model.graph_path} does not belong to {model.path}; copy both files again")
-    return data
+def shipped_models() -> list[str]:
+    """The names of the models that come with facedex, the default one first."""
+    names = sorted(path.stem for path in _WEIGHTS.glob("*.safetensors"))
+    return sorted(names, key=lambda name: name != DEFAULT)
 
 
-def shipped_model() -> Path:
-    """The model that comes with facedex. Raises ModelError when this copy has none."""
-    path = Path(__file__).with_name("weights") / SHIPPED
+def shipped_model(name: str = DEFAULT) -> Path:
+    """The file of a model that comes with facedex. Raises ModelError when this copy lacks it."""
+    path = _WEIGHTS / f"{name}.safetensors"
     if not path.is_file():
-        raise ModelError("This copy of facedex ships no model; train one with `facedex train` and name it by --model")
+        raise ModelError(f"This copy of facedex lacks its model {name!r}; install facedex again")
     return path
 
 

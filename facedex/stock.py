@@ -17,23 +17,28 @@ T = TypeVar("T")
 
 
 class Stock(Generic[T]):
-    """Lends what `make` makes; what came back is lent again. Safe for threads."""
+    """Lends what `make` makes; what came back is lent again. Safe for threads.
+
+    No more are made than there are workers, since a network may take a hundred megabytes. Who comes then waits.
+    """
 
     def __init__(self, make: Callable[[], T]) -> None:
         """Makes the first at once, so that whatever is wrong shows here."""
         self._make, self._free = make, [make()]
+        self._places = threading.BoundedSemaphore(workers())
 
     @contextmanager
     def one(self) -> Iterator[T]:
         """One of them, for this thread alone."""
-        try:
-            lent = self._free.pop()
-        except IndexError:
-            lent = self._make()
-        try:
-            yield lent
-        finally:
-            self._free.append(lent)
+        with self._places:
+            try:
+                lent = self._free.pop()
+            except IndexError:
+                lent = self._make()
+            try:
+                yield lent
+            finally:
+                self._free.append(lent)
 
 
 def workers() -> int:

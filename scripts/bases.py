@@ -19,8 +19,8 @@ from told import list_of, told
 from facedex.evaluation import metrics
 from facedex.evaluation.matchers import model_matcher
 from facedex.evaluation.photos import read_people
+from facedex.head import frame
 from facedex.modelfile import read_model, shipped_model
-from facedex.training.head import frame
 
 FARS = (1e-2, 1e-3, 1e-4)
 
@@ -51,7 +51,7 @@ def main() -> None:
 
 def by_bases(vectors: np.ndarray, bases: int, draw: int) -> np.ndarray:
     """Minus the L1 distances of everybody from everybody (n, n), of vectors (n, d) seen in so many bases."""
-    seen = np.ascontiguousarray(vectors @ frame(vectors.shape[1], bases, draw).numpy().T)
+    seen = np.ascontiguousarray(vectors @ frame(vectors.shape[1], bases, draw).T)
     return -faiss.pairwise_distances(seen, seen, metric=faiss.METRIC_L1)
 
 

@@ -45,7 +45,7 @@ from facedex.backup import backup, restore
 from facedex.enrolment import named_photos
 from facedex.errors import PersonNotFound
 from facedex.gallery import Gallery
-from facedex.modelfile import ModelFile, read_model
+from facedex.modelfile import Branch, ModelFile, read_model, with_graphs
 from facedex.store import Store
 
 SECONDS = 60  # that a child may take
@@ -137,9 +137,9 @@ def tiny_model(path: Path, beta: float = 12.0, encoder: float = 0.0) -> None:
     graph.ir_version = 8
     made = read_model(make_model(path, beta=beta))
     heads = {name: tensor for name, tensor in made.tensors.items() if name.startswith("head.")}
-    ModelFile({**heads, "encoder.weight": np.full(4, encoder, np.float32)}, {**made.meta, "size": 112}).save(
-        path, graph.SerializeToString()
-    )
+    facts = {**made.meta, "arch": "compact"}
+    whole = ModelFile({**heads, "encoder.weight": np.full(4, encoder, np.float32)}, facts)
+    with_graphs(whole, [(Branch("own"), graph.SerializeToString())]).save(path)
 
 
 def prepare(work: Path) -> None:

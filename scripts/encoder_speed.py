@@ -1,22 +1,18 @@
-"""How long the encoder takes a face, beside others, and what one whole `facedex identify` process spends its time on.
+"""How long encoders take a face, by each engine, and what one whole `facedex identify` process spends its time on.
 
-    python scripts/encoder_speed.py [--model FILE] [--onnx FILE --size 112]... [--mirrored] [--photo PHOTO] [--sweep]
-        [--json]
+    python scripts/encoder_speed.py [--model NAME]... [--onnx FILE --size 112]... [--photo PHOTO] [--seconds 6] [--json]
 
-Milliseconds a face at batch 1 and 64 with one and two threads: the model's graph in OpenCV's dnn and, where that is
-installed, in onnxruntime, as facedex runs it (twice a face where the model takes its mirror image too), the same
-network in torch, and any other encoder given as ONNX, likewise (once a face, with --mirrored twice). They take turns in
-one run, so that whatever else the machine does slows all of them alike: compare the ratios (medians over rounds of each
-round's ratio to the first), not the milliseconds of two runs. --sweep tries more batch sizes on the first. With --photo
-(of a face), the wall and processor time of whole processes `facedex identify PHOTO` against made-up people, and what
-their imports cost; --beside PYTHON times another installation's in turns with them. --seconds 0 leaves encoders out.
+Milliseconds a face on one thread, crop to embedding: each --model (default and fast, where none is named) and each
+--onnx, by OpenCV's dnn and, where these are installed, by OpenVINO and by torch. All take turns in one run, so that
+whatever else the machine does slows all of them alike. Compare the ratios (medians over rounds of each round's ratio
+to the first), not the milliseconds of two runs. With --photo (of a face), the wall and processor time of whole
+processes `facedex identify PHOTO` against made-up people for each --model, and what the imports of the first cost;
+--beside PYTHON times another installation's in turns with them. --seconds 0 leaves encoders out.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import importlib
 import json
 import os
 import platform
@@ -28,7 +24,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -36,76 +31,52 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from facedex import Gallery, runtime
-from facedex.errors import DataError, FacedexError
-from facedex.mirror import both_ways
-from facedex.modelfile import ModelFile, read_graph, read_model, shipped_model
-from facedex.records import FaceRecord
-from facedex.store import Store
+from facedex import runtime
+from facedex.encoder import Networks
+from facedex.errors import FacedexError
+from facedex.foreign import foreign_model
+from facedex.modelfile import ModelFile, read_model, shipped_models
 
-Run = Callable[[np.ndarray], object]  # crops (n, size, size, 3) uint8, encoded
+Run = Callable[[np.ndarray], object]  # crops (n, 112, 112, 3) uint8, encoded
 
-_FACES_A_TURN = 8  # at batch 1: several calls, or the clock's grain and the first call's cold caches would show
+_FACES_A_TURN = 8  # several calls, or the clock's grain and the first call's cold caches would show
 
 
-def by_runtime(name: str, graph: bytes, size: int, mirrored: bool = False) -> dict[str, tuple[Run, int]]:
-    """An ONNX encoder as encoder.GraphEncoder runs it, in each runtime that is installed. Raises ValueError."""
-    made = {name: runtime.in_opencv(graph)}
+def by_engine(name: str, model: ModelFile) -> dict[str, Run]:
+    """A model's networks by each engine that is installed. Raises ModelError."""
+    made: dict[str, Run] = {f"{name} in OpenCV {cv2.__version__}": Networks(model, runtime.in_opencv)}
     with suppress(ImportError):
-        fast = runtime.in_onnxruntime(importlib.import_module("onnxruntime"), graph)
-        try:
-            fast(np.zeros((2, 3, size, size), np.float32))
-        except Exception:  # its exceptions have no common base; OpenCV takes more than a graph was exported for
+        made[f"{name} in OpenVINO"] = Networks(model, runtime.in_openvino)
+    with suppress(ImportError):
+        from facedex.training.torchgraph import TorchNetworks
+        from facedex.training.trainer import pick_device
 
-            def singly(pictures: np.ndarray, fast: runtime.Run = fast) -> np.ndarray:
-                return np.concatenate([fast(pictures[i : i + 1]) for i in range(len(pictures))])
-
-            made[f"{name} in onnxruntime"] = singly
-        else:
-            made[f"{name} in onnxruntime"] = fast
-
-    def run(inner: runtime.Run, crops: np.ndarray) -> np.ndarray:
-        return inner(np.ascontiguousarray(crops.transpose(0, 3, 1, 2), dtype=np.float32))
-
-    once = {name: partial(run, inner) for name, inner in made.items()}
-    return {name: (partial(both_ways, each) if mirrored else each, size) for name, each in once.items()}
+        made[f"{name} in torch"] = TorchNetworks(model, pick_device("cpu"))
+    return made
 
 
-def in_torch(model: ModelFile) -> Run | None:
-    """The same network in torch, as training and `--device` run it; None where torch is not installed."""
-    try:
-        from facedex.encoder import TorchEncoder
-
-        return TorchEncoder(model, "cpu").encode
-    except FacedexError:
-        return None
-
-
-def set_threads(count: int) -> None:
+def one_thread() -> None:
     """For OpenCV, and for torch if it was imported."""
-    cv2.setNumThreads(count)
+    cv2.setNumThreads(1)
     if torch := sys.modules.get("torch"):
-        torch.set_num_threads(count)
+        torch.set_num_threads(1)
 
 
-def take_turns(runs: dict[str, tuple[Run, int]], batch: int, seconds: float, least: int = 3) -> dict[str, list[float]]:
-    """Milliseconds a face of each encoder (its function and input size), round by round, for about so many seconds.
+def take_turns(runs: dict[str, Run], seconds: float, least: int = 3) -> dict[str, list[float]]:
+    """Milliseconds a face of each encoder, round by round, for about so many seconds.
 
     Each round begins with another encoder; a first round warms up and does not count.
     """
-    rng = np.random.default_rng(0)
-    crops = {size: rng.integers(0, 256, (batch, size, size, 3), np.uint8) for _, size in runs.values()}
+    crops = np.random.default_rng(0).integers(0, 256, (_FACES_A_TURN, 112, 112, 3), np.uint8)
     names, times = list(runs), {name: list[float]() for name in runs}
-    calls = max(1, _FACES_A_TURN // batch)
     began, turn = time.perf_counter(), 0
     while turn <= least or time.perf_counter() - began < seconds:
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            run, size = runs[name]
             start = time.perf_counter()
-            for _ in range(calls):
-                run(crops[size])
+            for at in range(len(crops)):
+                runs[name](crops[at : at + 1])
             if turn:
-                times[name].append(1000 * (time.perf_counter() - start) / (calls * batch))
+                times[name].append(1000 * (time.perf_counter() - start) / len(crops))
         turn += 1
     return times
 
@@ -135,63 +106,80 @@ def import_times(report: str) -> dict[str, float]:
 _STANDARD = {*sys.stdlib_module_names, "site", "sitecustomize"}
 
 
-def made_up_gallery(folder: Path, model: str | None, people: int) -> None:
-    """A gallery of so many people, a random embedding each."""
-    with Gallery(folder, model, create=True) as gallery:
-        dim = int(gallery.model.meta["dim"])
-    vectors = np.random.default_rng(0).standard_normal((people, dim)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    with Store(folder) as store:
-        store.add([
-            FaceRecord(f"person {i}", vector, (0.0, 0.0, 60.0, 80.0), 0.9, 20.0, "", hashlib.sha256(b"%d" % i).hexdigest())
-            for i, vector in enumerate(vectors)
-        ])  # fmt: skip
+_MADE_UP = """
+import hashlib, sys
+import numpy as np
+from facedex.gallery import Gallery
+from facedex.records import FaceRecord
+from facedex.store import Store
+
+folder, model, people = sys.argv[1], sys.argv[2] or None, int(sys.argv[3])
+with Gallery(folder, model, create=True) as gallery:
+    dim = int(gallery.model.meta["dim"])
+vectors = np.random.default_rng(0).standard_normal((people, dim)).astype(np.float32)
+vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+with Store(folder) as store:
+    store.add([
+        FaceRecord(f"person {i}", vector, (0.0, 0.0, 60.0, 80.0), 0.9, 20.0, "", hashlib.sha256(b"%d" % i).hexdigest())
+        for i, vector in enumerate(vectors)
+    ])
+"""
+
+
+def made_up_gallery(python: str, folder: Path, model: str, people: int) -> None:
+    """A gallery of so many people, a random embedding each, made by an installation's own code. Raises FacedexError."""
+    done = subprocess.run(
+        [python, "-c", _MADE_UP, str(folder), model, str(people)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise FacedexError(f"{python} made no gallery ({done.stderr.strip().splitlines()[-1]}); install facedex there")
 
 
 def identify_processes(
-    photo: Path, people: int, processes: int, model: str | None = None, pythons: Sequence[str] = (sys.executable,)
-) -> tuple[dict[str, list[tuple[float, float]]], dict[str, float]]:
-    """Wall and processor seconds of whole `facedex identify` processes by each of `pythons`, in turns; and the
-    milliseconds that one of the first spends on imports, by package.
+    photo: Path, people: int, processes: int, ways: Sequence[tuple[str, str]]
+) -> tuple[dict[tuple[str, str], list[tuple[float, float]]], dict[str, float]]:
+    """Wall and processor seconds of whole `facedex identify` processes for each (Python, model) of `ways`, in turns; and
+    the milliseconds that one of the first spends on imports, by package.
 
     Processor seconds are 0 on Windows. Raises FacedexError when the command fails.
     """
     with tempfile.TemporaryDirectory() as folder:
-        made_up_gallery(Path(folder), model, people)
-        command = ["-m", "facedex", "identify", str(photo), "--gallery", folder]
         # Compiled once, as an installation is, whatever this shell says.
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-        seconds: dict[str, list[tuple[float, float]]] = {python: [] for python in pythons}
+        commands = {}
+        for number, (python, model) in enumerate(ways):
+            made_up_gallery(python, Path(folder) / str(number), model, people)
+            commands[python, model] = ["-m", "facedex", "identify", str(photo), "--gallery", f"{folder}/{number}"]
+        seconds: dict[tuple[str, str], list[tuple[float, float]]] = {way: [] for way in ways}
         for turn in range(processes + 1):  # the first compiles, and builds the index
-            for python in pythons if turn % 2 else pythons[::-1]:
+            for way in ways if turn % 2 else ways[::-1]:
                 began, before = time.perf_counter(), os.times()
                 done = subprocess.run(
-                    [python, *command, *([] if turn else ["--json"])],
+                    [way[0], *commands[way], *([] if turn else ["--json"])],
                     capture_output=True, text=True, env=environment, check=False,
                 )  # fmt: skip
                 wall, after = time.perf_counter() - began, os.times()
                 spent = after.children_user + after.children_system - before.children_user - before.children_system
                 if turn:
-                    seconds[python].append((wall, spent))
+                    seconds[way].append((wall, spent))
                 if done.returncode not in (0, 1) or (not turn and json.loads(done.stdout)["error"]):
                     raise FacedexError(
                         f"facedex identify {photo} failed ({done.stderr.strip()}); give a photo of a face"
                     )
         traced = subprocess.run(
-            [pythons[0], "-X", "importtime", *command], capture_output=True, text=True, env=environment, check=False
-        )
+            [ways[0][0], "-X", "importtime", *commands[ways[0]]],
+            capture_output=True, text=True, env=environment, check=False,
+        )  # fmt: skip
     return seconds, import_times(traced.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="else the one that ships")
+    parser.add_argument("--model", action="append", default=[], help="a file, or the name of one that ships")
     parser.add_argument("--onnx", type=Path, action="append", default=[], help="another encoder; may be given again")
     parser.add_argument("--size", type=int, action="append", default=[], help="pixels a side it takes (default 112)")
-    parser.add_argument("--mirrored", action="store_true", help="of --onnx: the mean over a face and its mirror image")
-    parser.add_argument("--seconds", type=float, default=6.0, help="for each batch size and number of threads")
-    parser.add_argument("--sweep", action="store_true", help="batch sizes 1 to 64 of the model's graph")
+    parser.add_argument("--seconds", type=float, default=6.0, help="for all encoders together")
     parser.add_argument("--photo", type=Path, help="a photo of a face, to time whole processes with")
     parser.add_argument("--people", type=int, default=963, help="made-up people it is compared with")
     parser.add_argument("--processes", type=int, default=9)
@@ -200,38 +188,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
+    models = options.model or shipped_models()
     try:
-        if options.mirrored and not options.onnx:
-            raise DataError("--mirrored goes with --onnx; a model knows by itself whether it sees mirror images")
-        model = read_model(options.model or shipped_model())
-        size = model.size
-        graph = read_graph(model)
-        runs = by_runtime("facedex", graph, size, model.mirrored)
-        if torch := in_torch(model):
-            runs["facedex in torch"] = (torch, size)
-        for i, path in enumerate(options.onnx):
-            side = options.size[i] if i < len(options.size) else 112
-            runs |= by_runtime(path.stem, path.read_bytes(), side, options.mirrored)
+        runs: dict[str, Run] = {}
+        if options.seconds:
+            for name in models:
+                runs |= by_engine(Path(name).stem, read_model(name))
+            for i, path in enumerate(options.onnx):
+                runs |= by_engine(path.stem, foreign_model(path, options.size[i] if i < len(options.size) else 112))
         result: dict = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "encoders": []}
-        for threads in (1, 2):
-            set_threads(threads)
-            for batch in (1, 64) if options.seconds else ():
-                found = summary(take_turns(runs, batch, options.seconds))
-                result["encoders"] += [
-                    {"encoder": name, "threads": threads, "batch": batch, **row} for name, row in found.items()
-                ]
-            if options.sweep:
-                result.setdefault("sweep", []).extend(_sweep(runs["facedex"], threads, options.seconds))
+        if runs:
+            one_thread()
+            found = summary(take_turns(runs, options.seconds))
+            result["encoders"] = [{"encoder": name, **row} for name, row in found.items()]
         if options.photo:
-            pythons = [sys.executable, *options.beside]
-            times, imports = identify_processes(
-                options.photo, options.people, options.processes, options.model, pythons
-            )
+            ways = [*((sys.executable, name) for name in models), *((python, "") for python in options.beside)]
+            times, imports = identify_processes(options.photo, options.people, options.processes, ways)
             result["people"] = options.people
             result["identify"] = [
-                {"python": python, "wall_s": round(float(np.median(wall)), 3), "least_s": round(min(wall), 3),
-                 "processor_s": round(float(np.median(spent)), 3)}
-                for python in pythons for wall, spent in [zip(*times[python], strict=True)]
+                {"python": python, "model": model, "wall_s": round(float(np.median(wall)), 3),
+                 "least_s": round(min(wall), 3), "processor_s": round(float(np.median(spent)), 3)}
+                for python, model in ways for wall, spent in [zip(*times[python, model], strict=True)]
             ]  # fmt: skip
             result["import_ms"] = {name: round(ms, 1) for name, ms in imports.items() if ms >= 3}
             result["import_ms_total"] = round(sum(imports.values()), 1)
@@ -242,27 +219,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _sweep(ours: tuple[Run, int], threads: int, seconds: float) -> list[dict]:
-    run, size = ours
-    crops = np.random.default_rng(0).integers(0, 256, (64, size, size, 3), np.uint8)
-
-    def cut(batch: int) -> Run:
-        return lambda whole: [run(whole[i : i + batch]) for i in range(0, len(whole), batch)]
-
-    runs = {str(batch): (cut(batch), size) for batch in (1, 4, 8, 16, 32, 64)}
-    return [{"threads": threads, "batch": int(name), **row}
-            for name, row in summary(take_turns(runs, len(crops), seconds)).items()]  # fmt: skip
-
-
 def _show(result: dict) -> None:
     console = Console()
     print(result["machine"])
-    for title, key in (("ms a face", "encoders"), ("the model's graph by batch size, ms a face", "sweep")):
-        if rows := result.get(key):
-            table = Table(*rows[0], title=title)
-            for row in rows:
-                table.add_row(*(f"{value}" for value in row.values()))
-            console.print(table)
+    if rows := result["encoders"]:
+        table = Table(*rows[0], title="ms a face, one thread")
+        for row in rows:
+            table.add_row(*(f"{value}" for value in row.values()))
+        console.print(table)
     if found := result.get("identify"):
         table = Table(
             *found[0], title=f"facedex identify, one photo against {result['people']} people, a process (medians)"

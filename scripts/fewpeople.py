@@ -1,13 +1,14 @@
-"""From how many people on fine-tuning pays: what `facedex train ./people` gains on others, by the number of people.
+"""From how many people on fitting pays: what `facedex train ./people` gains on others, by the number of people.
 
     python scripts/fewpeople.py PEOPLE --out DIR [--aligned] [--corrections FILE] [--people 5,10,20,40,80]
-                                [--draws 3] [--rates 1] [--minutes 2] [--model FILE]
+                                [--draws 3] [--model FILE]
 
-Of PEOPLE (a folder or pack) 24 are kept to choose and to calibrate by, as with `facedex train --validation`. For each
-number of people and each draw, so many others are drawn, with three to six photos each, the model is tuned to them,
-and judged on everybody else: TAR at FAR 1e-3 over all pairs, before and after, with the 95 % interval of the
-difference (bootstrap over people). `--rates` are factors on the recipe's. What is done is in DIR/results.jsonl and not
-done again, so that the experiment can be climbed in several goes. Prints a table in Markdown.
+Of PEOPLE (a folder or pack) 24 are kept to choose, to calibrate and to decide by, as with `facedex train
+--validation`. For each number of people and each draw, so many others are drawn, with three to six photos each. The
+model's projection and head are fitted to them and judged on everybody else: TAR at FAR 1e-3 over all pairs, before and
+after, with the 95 % interval of the difference (bootstrap over people). The model written is the one judged, even where
+`facedex train` would refuse it. Finished rows are in DIR/results.jsonl and are not measured again. Prints a table in
+Markdown.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ from told import list_of, told
 from facedex.cli.console import say
 from facedex.data import Faces, correct, load_faces
 from facedex.errors import FacedexError
+from facedex.evaluation.matchers import model_matcher
 from facedex.modelfile import ModelFile, read_model, shipped_model
-from facedex.training.tuning import compare, tune
+from facedex.training import judging
+from facedex.training.frozen import fit_frozen
 
 HELD = 24  # people to choose the checkpoint and to calibrate by
 PHOTOS = (3, 6)  # of each person that is learnt from
@@ -59,32 +62,34 @@ def draw(faces: Faces, others: np.ndarray, people: int, number: int) -> tuple[Fa
     return faces.select(np.sort(np.concatenate(photos))), faces.select(np.sort(judged))
 
 
-def measure(start: ModelFile, faces: Faces, people: int, number: int, rate: float, minutes: float, work: Path) -> dict:
-    """One row: `start` tuned to one draw and judged on the others."""
+def measure(start: ModelFile, faces: Faces, people: int, number: int, work: Path) -> dict:
+    """One row: `start` fitted to one draw and judged on the others."""
     held, others = apart(faces)
     learnt, judged = draw(faces, others, people, number)
     began = time.perf_counter()
-    tuned = tune(
-        start, learnt, work / "tuned.safetensors", work=work, held=held, seed=number, minutes=minutes, rate=rate,
-        device="cpu", force=True, least=0,
-    )  # fmt: skip
+    tuned = fit_frozen(start, learnt, work / "tuned.safetensors", held=held, seed=number, force=True, least=0)
     assert tuned.model is not None
-    seconds, found = time.perf_counter() - began, compare(start, tuned.model, judged)
+    seconds, crops = time.perf_counter() - began, judged.crops112()
+    was, now = (
+        judging.tars(matcher, matcher.encode(crops), judged.people, 0)
+        for matcher in map(model_matcher, (start, tuned.model))
+    )
+    found = judging.compared(was, now, len(judged.names))
     return {
-        **of(start, faces, minutes), "people": people, "draw": number, "rate": rate, "photos": len(learnt),
+        **of(start, faces), "people": people, "draw": number, "photos": len(learnt),
         "figure": found.figure,
         "judged_people": found.people, "before": found.before, "after": found.after, "low": found.low,
         "high": found.high, "seconds": round(seconds, 1),
     }  # fmt: skip
 
 
-def of(start: ModelFile, faces: Faces, minutes: float) -> dict:
+def of(start: ModelFile, faces: Faces) -> dict:
     """What the rows of one table have in common."""
-    return {"model": start.identity, "data": faces.digest(), "minutes": minutes}
+    return {"model": start.identity, "data": faces.digest()}
 
 
-def done(path: Path, common: dict) -> dict[tuple[int, int, float], dict]:
-    """The rows there are with this in common, by people, draw and rate; a line torn by a crash is none."""
+def done(path: Path, common: dict) -> dict[tuple[int, int], dict]:
+    """The rows there are with this in common, by people and draw; a line torn by a crash is none."""
 
     def rows() -> Iterator[dict]:
         for line in path.read_text("utf-8").splitlines() if path.exists() else ():
@@ -93,19 +98,19 @@ def done(path: Path, common: dict) -> dict[tuple[int, int, float], dict]:
             except ValueError:
                 continue
 
-    return {(row["people"], row["draw"], row["rate"]): row for row in rows() if common.items() <= row.items()}
+    return {(row["people"], row["draw"]): row for row in rows() if common.items() <= row.items()}
 
 
 def table(rows: Sequence[dict]) -> str:
-    """In Markdown, the draws of each number of people and rate together."""
-    lines = ["| people | rate | draws | photos | before | after | change, each draw | worse |", "|" + "---|" * 8]
-    for people, rate in sorted({(row["people"], row["rate"]) for row in rows}):
-        some = [row for row in rows if (row["people"], row["rate"]) == (people, rate)]
+    """In Markdown, the draws of each number of people together."""
+    lines = ["| people | draws | photos | before | after | change, each draw | worse |", "|" + "---|" * 7]
+    for people in sorted({row["people"] for row in rows}):
+        some = [row for row in rows if row["people"] == people]
         mean = {key: float(np.mean([row[key] for row in some])) for key in ("photos", "before", "after")}
         changes = ", ".join(f"{100 * (row['after'] - row['before']):+.2f}" for row in some)
         worse = sum(row["after"] < row["before"] for row in some)
         lines.append(
-            f"| {people} | {rate:g} | {len(some)} | {mean['photos']:.0f} | {mean['before']:.2%} | {mean['after']:.2%} "
+            f"| {people} | {len(some)} | {mean['photos']:.0f} | {mean['before']:.2%} | {mean['after']:.2%} "
             f"| {changes} | {worse} of {len(some)} |"
         )
     return "\n".join(lines)
@@ -122,8 +127,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", help="else the one that ships")
     parser.add_argument("--people", type=list_of(int, 1), default="5,10,20,40,80")
     parser.add_argument("--draws", type=int, default=3)
-    parser.add_argument("--rates", type=list_of(float, 1e-6), default="1")
-    parser.add_argument("--minutes", type=float, default=2.0, help="of training at most, each")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "results.jsonl"
@@ -131,19 +134,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     faces = load_faces(options.source, options.cache or options.out / "cache", options.aligned)
     if options.corrections:
         faces = correct(faces, options.corrections)
-    common = of(start, faces, options.minutes)
+    common = of(start, faces)
     for number in range(options.draws):  # every number of people once before any is drawn again
         for people in options.people:
-            for rate in options.rates:
-                if (people, number, rate) in done(path, common):
-                    continue
-                work = options.out / "work"
-                shutil.rmtree(work, ignore_errors=True)
-                row = measure(start, faces, people, number, rate, options.minutes, work)
-                with open(path, "a", encoding="utf-8") as file:
-                    file.write(json.dumps(row) + "\n")
-                say(f"{people} people, draw {number}, rate {rate:g}: {row['figure']} {row['before']:.4f} to "
-                    f"{row['after']:.4f} in {row['seconds']:.0f} s")  # fmt: skip
+            if (people, number) in done(path, common):
+                continue
+            work = options.out / "work"
+            shutil.rmtree(work, ignore_errors=True)
+            row = measure(start, faces, people, number, work)
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+            say(f"{people} people, draw {number}: {row['figure']} {row['before']:.4f} to {row['after']:.4f} in "
+                f"{row['seconds']:.0f} s")  # fmt: skip
     print(table(list(done(path, common).values())))
 
 

@@ -1,14 +1,13 @@
 """Fit a model's calibration again, on people it was not trained on; no tensor changes.
 
-    python scripts/recalibrate.py MODEL DATA... [--training DATA] [--corrections CSV] [--aligned] [--mirrored]
+    python scripts/recalibrate.py MODEL DATA... [--training DATA] [--corrections CSV] [--aligned]
         [--cache DIR] [--all] [--output MODEL]
 
 DATA are the folders or packs that `facedex train` was given as --validation. As there, people who are also in --training
 are left out, half of the others chose the checkpoint, and the other half, always the same, are calibrated on; --all
-takes everybody. --mirrored is for models of before there was a choice (facedex/mirror.py): galleries made with them are
-then another model's. Prints the fit, what it says of the threshold at several sizes; and, on the half that chose the
+takes everybody. Prints the fit, what it says of the threshold at several sizes; and, on the half that chose the
 checkpoint, Platt scaling and isotonic regression side by side, and whether a name's probability is honest. Nothing is
-written but to --output, which may be MODEL: the model with the new calibration, and its graph.
+written but to --output, which may be MODEL: the model with the new calibration.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from told import told
 from facedex import calibrate, data
 from facedex.encoder import open_encoder
 from facedex.evaluation.matchers import model_matcher
-from facedex.modelfile import FOREIGN, read_graph, read_model
+from facedex.modelfile import read_model
 from facedex.people import open_people
 
 
@@ -41,18 +40,10 @@ def main() -> None:
     parser.add_argument("--corrections", type=Path)
     parser.add_argument("--aligned", action="store_true")
     parser.add_argument("--cache", type=Path)
-    parser.add_argument(
-        "--mirrored", action="store_true", help="from now on its embeddings are of a face and its mirror image together"
-    )
     parser.add_argument("--all", action="store_true", help="calibrate on everybody")
     parser.add_argument("--output", type=Path, help="where to write the model; else nothing is written")
     options = parser.parse_args()
     model = read_model(options.model)
-    if options.mirrored:
-        if model.meta.get("arch") == FOREIGN:
-            parser.error(f"{options.model} has an encoder from elsewhere; run `facedex train --encoder --mirrored`")
-        model.meta["mirrored"] = True
-    graph = read_graph(model) if model.meta.get("graph_sha256") else None
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows keeps what is mapped
         cache = options.cache or Path(folder)
         held = data.join([_load(path, cache, options) for path in options.data])
@@ -65,7 +56,7 @@ def main() -> None:
 
         def matrix(faces: data.Faces) -> tuple[np.ndarray, np.ndarray | None]:
             crops, lengths = faces.crops112(), None
-            if graph is None:  # koch: torch encodes it
+            if not model.branches:  # koch: torch encodes it
                 vectors = whole.encode(crops)
             else:
                 vectors, lengths = open_encoder(model).encode(crops)
@@ -83,7 +74,7 @@ def main() -> None:
             show_similarity(found, (fitted, chosen.people), (other, others.people))
             reliability(Console(width=150), other, others.people, found, np.random.default_rng(0))
     if options.output:
-        model.save(options.output, graph)
+        model.save(options.output)
         print(f"written to {options.output}")
     else:
         print("nothing is written without --output")

@@ -30,11 +30,12 @@ from told import told
 
 from facedex import calibrate, data
 from facedex.calibrate import Calibration, Scores
-from facedex.encoder import open_encoder, unit
+from facedex.encoder import open_encoder
 from facedex.fitting import Enrolled, sample
 from facedex.head import Head
 from facedex.modelfile import read_model, shipped_model
 from facedex.training.teachers import Teachers, evenly
+from facedex.vectors import unit
 
 SIZES = (10, 100, 500, 1000, 2000, 3000)
 CALIBRATING = 194

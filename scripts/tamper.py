@@ -34,7 +34,7 @@ from helpers import record
 from facedex.doctor import examine
 from facedex.errors import FacedexError
 from facedex.gallery import Gallery
-from facedex.modelfile import ModelFile, read_graph, read_model
+from facedex.modelfile import ModelFile, read_model
 from facedex.store import Store
 
 BATCH = 250  # changes a child process tries
@@ -47,7 +47,7 @@ def prepare(top: Path) -> None:
     model = make.model(top)
     other = read_model(model)
     other.tensors["encoder.weight"] = other.tensors["encoder.weight"] + 1
-    ModelFile(other.tensors, dict(other.meta)).save(top / "other.safetensors", read_graph(read_model(model)))
+    ModelFile(other.tensors, dict(other.meta)).save(top / "other.safetensors")
     vectors = make.vectors(PEOPLE)
 
     def build(name: str, with_model: Path, people: list[str]) -> None:

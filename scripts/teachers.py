@@ -18,17 +18,17 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from told import told
 
 from facedex import align, data
-from facedex.cli.console import numbers, progress_bar, say
-from facedex.encoder import unit
+from facedex.cli.console import landmarks, numbers, progress_bar, say
+from facedex.encoder import GraphEncoder
 from facedex.errors import DataError, ModelError
+from facedex.foreign import foreign_model
 from facedex.modelfile import replace_file
-from facedex.onnxencoder import OnnxEncoder
 from facedex.training.teachers import Teachers
+from facedex.vectors import unit
 
 BLOCK = 64  # crops read at a time
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--scale", default="1", help="what is left is multiplied by this")
     parser.add_argument("--rgb", action="store_true", default=True, help="the order of colours it wants")
     parser.add_argument("--bgr", action="store_false", dest="rgb", help="the other order")
-    parser.add_argument("--points", help="where it wants five landmarks, in pixels of what it takes; of an .xml only")
+    parser.add_argument("--points", help="where it wants five landmarks, in pixels of what it takes")
     parser.add_argument("--aligned", action="store_true", help="photos are aligned faces already")
     parser.add_argument("--cache", type=Path, help="for decoded crops; kept, where it is given")
     parser.add_argument("--output", type=Path, required=True)
@@ -52,13 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not file or name in ("", "key", "file"):  # the last two are taken: by the photos, and by numpy
         raise DataError(f"--onnx {options.onnx} must be NAME=FILE.onnx, with a name of your choice but key and file")
     mean, scale = numbers(options.mean, "--mean"), numbers(options.scale, "--scale")
-    encoder: OnnxEncoder | OpenVino
+    points = None if options.points is None else landmarks(options.points, "--points")
+    encoder: GraphEncoder | OpenVino
     if file.endswith(".xml"):
-        encoder = OpenVino(file, options.size, mean, scale, options.rgb, landmarks(options.points, options.size))
-    elif options.points:
-        raise DataError("--points goes with the .xml of an OpenVINO network; leave it out")
+        encoder = OpenVino(file, options.size, mean, scale, options.rgb, points)
     else:
-        encoder = OnnxEncoder(file, options.size, mean, scale, options.rgb)
+        encoder = GraphEncoder(foreign_model(file, options.size, mean, scale, options.rgb, points=points))
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows keeps what is mapped
         cache = options.cache or Path(folder)
         faces = data.join([data.load_faces(path, cache, options.aligned, notice=say) for path in options.data])
@@ -67,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with progress_bar(len(faces)) as bar:
             task = bar.add_task(name, total=len(faces))
             for at in range(0, len(faces), BLOCK):
-                vectors[at : at + BLOCK] = encoder.encode(faces.crops112(slice(at, at + BLOCK)))
+                vectors[at : at + BLOCK] = encoder.encode(faces.crops112(slice(at, at + BLOCK)))[0]
                 bar.advance(task, len(vectors[at : at + BLOCK]))
     arrays[name] = vectors
     written = io.BytesIO()
@@ -80,15 +79,20 @@ class OpenVino:
     """A network in OpenVINO's own form, which OpenCV cannot read. Raises ModelError where it cannot be run."""
 
     def __init__(
-        self, file: str, size: int, mean: list[float], scale: list[float], rgb: bool, points: np.ndarray
+        self,
+        file: str,
+        size: int,
+        mean: list[float],
+        scale: list[float],
+        rgb: bool,
+        points: list[tuple[float, float]] | None,
     ) -> None:
         try:
             import openvino
         except ModuleNotFoundError:
             raise ModelError(f"{file} needs OpenVINO; pip install openvino") from None
         self.mean, self.scale = np.asarray(mean, np.float32), np.asarray(scale, np.float32)
-        self.size, self.rgb = size, rgb
-        self.matrix = align.similarity(align.TEMPLATE, points)
+        self.size, self.rgb, self.points = size, rgb, points
         try:
             core = openvino.Core()
             network = core.read_model(file)
@@ -100,28 +104,13 @@ class OpenVino:
             ) from None
         self.dim = int(np.prod(self.network.output(0).shape))
 
-    def encode(self, crops: np.ndarray) -> np.ndarray:
-        """Crops (n, 112, 112, 3) uint8 RGB to unit embeddings (n, dim) float32."""
+    def encode(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As facedex.encoder.Encoder."""
         out = np.empty((len(crops), self.dim), np.float32)
-        for row, crop in zip(out, crops, strict=True):
-            cut = cv2.warpAffine(crop, self.matrix, (self.size, self.size)).astype(np.float32)
-            cut = (cut - self.mean) * self.scale
+        for row, seen in zip(out, align.fitted(crops, self.size, self.points), strict=True):
+            cut = (seen.astype(np.float32) - self.mean) * self.scale
             row[:] = self.network([(cut if self.rgb else cut[..., ::-1]).transpose(2, 0, 1)[None]])[0].ravel()
-        return unit(out)[0]
-
-
-def landmarks(points: str | None, size: int) -> np.ndarray:
-    """Where a network of `size` pixels wants the five landmarks, (5, 2). Raises DataError."""
-    if points is None:
-        # Pixel centres lie at whole numbers.
-        return (align.TEMPLATE + 0.5) * size / align.SIZE - 0.5
-    try:
-        found = np.array([float(number) for number in points.split(",")]).reshape(5, 2)
-    except ValueError:
-        found = np.full((5, 2), np.nan)
-    if not np.isfinite(found).all():
-        raise DataError(f"--points {points} must be ten numbers: X,Y of the eyes, the nose and the mouth's corners")
-    return found
+        return unit(out)
 
 
 def beside(path: Path, keys: np.ndarray, name: str) -> dict[str, np.ndarray]:

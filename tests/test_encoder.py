@@ -9,10 +9,11 @@ import pytest
 from helpers import make_model
 
 from facedex import runtime
-from facedex.encoder import GraphEncoder, open_encoder, unit
+from facedex.encoder import GraphEncoder, open_encoder
 from facedex.errors import DataError, ModelError
 from facedex.modelfile import ModelFile, read_graph, read_model, shipped_model
 from facedex.stock import side_by_side
+from facedex.vectors import unit
 
 SIDE = read_model(shipped_model()).size
 

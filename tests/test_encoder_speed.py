@@ -17,9 +17,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 import encoder_speed
 
 from facedex.align import resized
-from facedex.encoder import GraphEncoder, unit
+from facedex.encoder import GraphEncoder
 from facedex.errors import FacedexError
 from facedex.modelfile import read_graph, read_model, shipped_model
+from facedex.vectors import unit
 
 
 @pytest.fixture(autouse=True)

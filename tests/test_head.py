@@ -137,7 +137,7 @@ def unsplit(crops):
     from facedex.training.model import from_file
 
     network = from_file(read_model(shipped_model()))
-    pictures = torch.from_numpy(align.resized(crops, network.encoder.size)).permute(0, 3, 1, 2).float()
+    pictures = torch.from_numpy(align.fitted(crops, network.encoder.size)).permute(0, 3, 1, 2).float()
     with torch.no_grad():
         return np.stack([network(one.expand_as(pictures), pictures).numpy() for one in pictures])
 
@@ -193,7 +193,7 @@ def test_real_faces_agree_too(portraits, tmp_path):
         found.append(align.align(pixels, detector.detect(pixels)[0].landmarks))
     crops = np.stack(found)
     network = from_file(read_model(shipped_model()))
-    pictures = torch.from_numpy(align.resized(crops, network.encoder.size)).permute(0, 3, 1, 2).float()
+    pictures = torch.from_numpy(align.fitted(crops, network.encoder.size)).permute(0, 3, 1, 2).float()
     with torch.no_grad():
         whole = np.stack([network(one.expand_as(pictures), pictures).numpy() for one in pictures])
     np.testing.assert_allclose(split(tmp_path / "g", crops), whole, atol=1e-3)

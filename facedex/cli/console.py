@@ -62,6 +62,17 @@ def numbers(text: str, option: str) -> list[float]:
     return found
 
 
+def landmarks(text: str, option: str) -> list[tuple[float, float]]:
+    """Five points of ten numbers with commas. Raises DataError."""
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if len(found) != 10:
+        raise DataError(f"{option} is ten numbers with commas: X,Y of eyes, nose and mouth's corners; not {text!r}")
+    return list(zip(found[::2], found[1::2], strict=True))
+
+
 def one_format(as_json: bool, as_csv: bool) -> None:
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other; choose one")

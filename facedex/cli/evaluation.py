@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facedex.cli.console import DeviceOption, JsonOption, NoBar, numbers, progress_bar, say, show
+from facedex.cli.console import DeviceOption, JsonOption, NoBar, landmarks, numbers, progress_bar, say, show
 from facedex.errors import DataError
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ def evaluate(
         bool,
         typer.Option("--mirrored", help="Of --onnx: the mean over a face and its mirror image, as with our models."),
     ] = False,
+    points: Annotated[
+        str | None, typer.Option(help="Of --onnx: where it wants the landmarks, ten numbers X,Y,... in its pixels.")
+    ] = None,
     aligned: Annotated[
         bool, typer.Option("--aligned", help="Photos are aligned faces already, 128 or 112 pixels.")
     ] = False,
@@ -78,18 +81,20 @@ def evaluate(
         raise DataError(f"--images goes with a pairs file, and {data} is a folder or pack; leave one of them out")
     if as_pairs and (aligned or corrections):
         raise DataError("--aligned and --corrections go with a folder or pack of people, not with a pairs file")
-    if not onnx and (mirrored or not rgb or (size, mean, scale) != (112, "0", "1")):
+    if not onnx and (mirrored or points is not None or not rgb or (size, mean, scale) != (112, "0", "1")):
         raise DataError(
-            "--size, --mean, --scale, --bgr and --mirrored go with --onnx; a model knows by itself what it is to see"
+            "--size, --mean, --scale, --points, --bgr and --mirrored go with --onnx; a model knows by itself what it is to see"
         )
     listed = read_pairs(data) if as_pairs else []
     if report:
         from facedex.evaluation.report import require
 
         require()
-    matchers = _matchers(
-        model or [], onnx or [], size, numbers(mean, "--mean"), numbers(scale, "--scale"), rgb, mirrored, device
-    )
+    shown = {
+        "size": size, "mean": numbers(mean, "--mean"), "scale": numbers(scale, "--scale"), "rgb": rgb,
+        "mirrored": mirrored, "points": None if points is None else landmarks(points, "--points"),
+    }  # fmt: skip
+    matchers = _matchers(model or [], onnx or [], shown, device)
 
     with progress_bar(None if as_json else 1) as progress:
         counted = _bar(progress, "photos")
@@ -143,33 +148,21 @@ def evaluate(
     raise typer.Exit(1 if photos.failed else 0)
 
 
-def _matchers(
-    models: list[Path],
-    graphs: list[Path],
-    size: int,
-    mean: list[float],
-    scale: list[float],
-    rgb: bool,
-    mirrored: bool,
-    device: str,
-) -> list[Matcher]:
-    """What takes part: the models, then the encoders; the shipped model where neither is named."""
-    from facedex.evaluation.matchers import distinct_names, model_matcher, onnx_matcher
-    from facedex.modelfile import read_model, shipped_model
-    from facedex.onnxencoder import OnnxEncoder
+def _matchers(models: list[Path], graphs: list[Path], shown: dict[str, Any], device: str) -> list[Matcher]:
+    """What takes part: the models, then the encoders; the default model where neither is named. `shown`: what
+    foreign_model takes beside the file.
+    """
+    from facedex.evaluation.matchers import cosine_matcher, distinct_names, model_matcher
+    from facedex.foreign import foreign_model
+    from facedex.modelfile import DEFAULT, read_model
 
     if not models and not graphs:
-        models = [shipped_model()]
+        models = [Path(DEFAULT)]
     names = distinct_names([*models, *graphs])
     return [
         *(model_matcher(read_model(path), name, device) for path, name in zip(models, names, strict=False)),
         *(
-            onnx_matcher(
-                OnnxEncoder(
-                    path, size, mean if len(mean) > 1 else mean[0], scale if len(scale) > 1 else scale[0], rgb, mirrored
-                ),
-                name,
-            )
+            cosine_matcher(foreign_model(path, **shown), name)
             for path, name in zip(graphs, names[len(models) :], strict=True)
         ),
     ]

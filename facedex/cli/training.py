@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facedex.cli.console import a_number, err, numbers, say
+from facedex.cli.console import a_number, err, landmarks, numbers, say
 from facedex.errors import DataError, MissingExtra
 
 if TYPE_CHECKING:
     from facedex.cli.display import Display
     from facedex.data import Faces
-    from facedex.onnxencoder import OnnxEncoder
+    from facedex.modelfile import ModelFile
+    from facedex.training.judging import Tuned
 
 _TUNING_MINUTES, _MINUTES = 10.0, 60.0
 
@@ -27,11 +28,11 @@ def train(
     data: Annotated[list[Path], typer.Argument(help="Folders of people (NAME/*.jpg) or packs (.tar, .zip) of such.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The model to write, ending in .safetensors.")],
     from_scratch: Annotated[
-        bool, typer.Option("--from-scratch", help="Start from nothing, not from the model that ships.")
+        bool, typer.Option("--from-scratch", help="Train the whole twin from nothing, not from the model that ships.")
     ] = False,
     arch: Annotated[str | None, typer.Option(help="compact (ours) or koch (the 2015 baseline), from scratch.")] = None,
     encoder: Annotated[
-        Path | None, typer.Option(help="An ONNX encoder to take as it is: only the head is trained.")
+        Path | None, typer.Option(help="An ONNX encoder to take as it is: its head and calibration are fitted.")
     ] = None,
     size: Annotated[
         int | None,
@@ -51,6 +52,10 @@ def train(
             "--mirrored", help="With --encoder: the mean over a face and its mirror image, in twice the time."
         ),
     ] = False,
+    points: Annotated[
+        str | None,
+        typer.Option(help="With --encoder: where it wants the landmarks, ten numbers X,Y,... in its pixels."),
+    ] = None,
     aligned: Annotated[
         bool, typer.Option("--aligned", help="Photos are aligned faces already, 128 or 112 pixels.")
     ] = False,
@@ -70,7 +75,9 @@ def train(
     unlabelled: Annotated[
         list[Path] | None, typer.Option(help="Photos without names, learnt from with --teachers.")
     ] = None,
-    init: Annotated[Path | None, typer.Option(help="Start from this model instead.")] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Start from this model, a file or the name of one that ships.")
+    ] = None,
     minutes: Annotated[
         float | None,
         typer.Option(
@@ -94,25 +101,21 @@ def train(
     ] = False,
     cache: Annotated[Path | None, typer.Option(help="Folder for decoded crops; else OUTPUT's .train folder.")] = None,
 ) -> None:
-    """Adapt the model that ships to your own people; or train one from scratch, or a head for another encoder."""
-    try:
-        import facedex.training.train  # noqa: F401
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] in ("torch", "torchvision", "onnx"):
-            raise MissingExtra("Training", "train") from None
-        raise
+    """Adapt the model that ships to your own people; or train one from scratch, or fit a head for another encoder."""
+    from facedex.modelfile import DEFAULT, read_model
+
     scratch = from_scratch or arch is not None or teachers is not None
     if encoder is not None and (scratch or init is not None or unlabelled):
         raise DataError(
             f"{encoder} is taken as it is; leave out --from-scratch, --arch, --teachers, --init, --unlabelled"
         )
     if encoder is not None and (resume or force or minutes is not None or rate != 1 or device != "auto"):
-        raise DataError("--encoder trains a head alone; leave out --resume, --force, --minutes, --rate and --device")
+        raise DataError("--encoder fits a head alone; leave out --resume, --force, --minutes, --rate and --device")
     if size is not None and encoder is None and not scratch:
         raise DataError("Adapting a model keeps what it sees; leave out --size, or train --from-scratch")
-    if encoder is None and (mirrored or not rgb or (mean, scale) != ("0", "1")):
+    if encoder is None and (mirrored or points is not None or not rgb or (mean, scale) != ("0", "1")):
         raise DataError(
-            "--mirrored, --mean, --scale and --bgr go with --encoder; our own networks see what they need by themselves"
+            "--mirrored, --mean, --scale, --points and --bgr go with --encoder; a model knows by itself what it is to see"
         )
     if force and scratch:
         raise DataError("A model trained from scratch is always written; leave out --force")
@@ -129,17 +132,24 @@ def train(
         validation or [], seed, steps, rate, device, resume,
     )  # fmt: skip
     try:
+        start = None if scratch else read_model(init or DEFAULT)
         if encoder is not None:
-            from facedex.onnxencoder import OnnxEncoder
+            from facedex.foreign import foreign_model
 
-            done = _head_only(
-                job,
-                OnnxEncoder(encoder, size or 112, numbers(mean, "--mean"), numbers(scale, "--scale"), rgb, mirrored),
-            )
-        elif scratch:
+            places = None if points is None else landmarks(points, "--points")
+            start = foreign_model(
+                encoder, size or 112, numbers(mean, "--mean"), numbers(scale, "--scale"), rgb, mirrored, places
+            )  # fmt: skip
+        if start is None:
             done = _from_scratch(job, arch or "compact", teachers, unlabelled or [], init, size, minutes or _MINUTES)
+        elif start.frozen:
+            if resume or minutes is not None or rate != 1 or device != "auto":
+                raise DataError(
+                    f"The networks of {start.path} stay as they are; leave out --resume, --minutes, --rate and --device"
+                )
+            done = _fit_frozen(job, start, force)
         else:
-            done = _tune(job, init, minutes or _TUNING_MINUTES, force)
+            done = _tune(job, start, minutes or _TUNING_MINUTES, force)
     except OSError as error:
         raise DataError(
             f"{error.filename2 or error.filename or output} cannot be read or written ({error.strerror or error}); make "
@@ -266,6 +276,7 @@ def _from_scratch(
     size: int | None,
     minutes: float,
 ) -> int:
+    _need_torch()
     from facedex.cli.display import Display
     from facedex.modelfile import read_model
     from facedex.training import train as training
@@ -302,12 +313,21 @@ def _from_scratch(
     return 0
 
 
-def _tune(job: Job, init: Path | None, minutes: float, force: bool) -> int:
+def _need_torch() -> None:
+    """Raise MissingExtra where networks of ours cannot be trained."""
+    try:
+        import facedex.training.train  # noqa: F401
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("torch", "torchvision", "onnx"):
+            raise MissingExtra("Training", "train") from None
+        raise
+
+
+def _tune(job: Job, start: ModelFile, minutes: float, force: bool) -> int:
+    _need_torch()
     from facedex.cli.display import Display
-    from facedex.modelfile import read_model, shipped_model
     from facedex.training import tuning
 
-    start = read_model(init or shipped_model())
     known, held = job.people()
     job.reader.tell_corrections()
     display = Display(err())
@@ -316,43 +336,49 @@ def _tune(job: Job, init: Path | None, minutes: float, force: bool) -> int:
             start, known, job.output, work=job.work, held=held, seed=job.seed, steps=job.steps, minutes=minutes,
             rate=job.rate, device=job.device, resume=job.resume, force=force, on_event=display.on_event, stop=stop,
         )  # fmt: skip
-    found = tuned.comparison
-    if found is None:
+    if tuned.comparison is None:
         say("stopped and saved; the same command with --resume goes on")
         return 130
+    return _told(job, start, tuned, job.work / tuning.CANDIDATE if tuned.kind == "network" else None)
+
+
+def _fit_frozen(job: Job, start: ModelFile, force: bool) -> int:
+    from facedex.cli.console import progress_bar
+    from facedex.training.frozen import fit_frozen
+
+    known, held = job.people()
+    job.reader.tell_corrections()
+    with progress_bar(len(known)) as bar:
+        task = bar.add_task("encoding", total=None)
+        tuned = fit_frozen(
+            start, known, job.output, held=held, seed=job.seed, steps=job.steps, force=force,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )  # fmt: skip
+    return _told(job, start, tuned, None)
+
+
+def _told(job: Job, start: ModelFile, tuned: Tuned, candidate: Path | None) -> int:
+    """Say what adapting a model came to; the exit code."""
+    from facedex.training.judging import LEAST_PEOPLE, LEAST_PHOTOS
+
     if tuned.kind == "calibration":
         say(
-            f"fewer than {tuning.LEAST_PEOPLE} people have {tuning.LEAST_PHOTOS} photos or more, too few to teach the "
-            "network without overfitting: only the calibration was fitted"
+            f"fewer than {LEAST_PEOPLE} people have {LEAST_PHOTOS} photos or more, too few to learn more from: only the "
+            "calibration was fitted"
         )
-    spread = (
-        "" if found.low != found.low else f" (95 % interval of the difference {found.low:+.3f} to {found.high:+.3f})"
-    )
-    say(f"{found.figure} on {found.people} people kept out: {found.before:.3f} before, {found.after:.3f} after{spread}")
+    found = tuned.comparison
+    if found is not None:
+        spread = (
+            ""
+            if found.low != found.low
+            else f" (95 % interval of the difference {found.low:+.3f} to {found.high:+.3f})"
+        )
+        say(
+            f"{found.figure} on {found.people} people kept out: {found.before:.3f} before, {found.after:.3f} after{spread}"
+        )
     if tuned.model is None:
-        lies = f"; what came of it lies in {job.work / tuning.CANDIDATE}" if tuned.kind == "network" else ""
+        lies = f"; what came of it lies in {candidate}" if candidate else ""
         say(f"{job.output} was not written, because it got worse; --force writes it all the same{lies}", style="yellow")
         return 1
-    say(f"{job.output}: started from {start.path}")
-    return 0
-
-
-def _head_only(job: Job, foreign: OnnxEncoder) -> int:
-    from facedex.cli.console import progress_bar
-    from facedex.training.headonly import train_head
-
-    known, choosing, calibrating = job.split()
-    job.reader.tell_corrections()
-    total = len(known) + len(choosing) + len(calibrating)
-    with progress_bar(total) as bar:
-        task = bar.add_task("encoding", total=total)
-        found = train_head(
-            foreign, known, (choosing, calibrating), job.output, seed=job.seed,
-            progress=lambda done, total: bar.update(task, completed=done), **({"steps": job.steps} if job.steps else {}),
-        )  # fmt: skip
-    say(
-        f"{job.output}: TAR@FAR=1e-3 {found.tar_head:.1%} by the head, {found.tar_cosine:.1%} by cosine, on "
-        f"{len(choosing.names)} people never trained on; calibrated on {len(calibrating.names)} others. Keep "
-        f"{job.output.with_suffix('.onnx')} beside it"
-    )
+    say(f"{job.output}: {tuned.kind} fitted, started from {start.path}")
     return 0

@@ -13,7 +13,6 @@ from facedex.encoder import open_encoder
 from facedex.errors import MissingExtra
 from facedex.head import head_tensors
 from facedex.modelfile import ModelFile
-from facedex.onnxencoder import OnnxEncoder
 
 _CHUNK = 4096  # pairs scored together: a few MB of differences
 
@@ -89,24 +88,28 @@ def model_matcher(model: ModelFile, name: str = "", device: str = "cpu") -> Matc
 
     A model without a graph (koch) encodes in torch; MissingExtra says so where torch is not installed.
     """
-    weight, beta, frame = head_tensors(model)
-    weight = weight.astype(np.float32)
-    calibration = Calibration.from_meta(model.meta) if model.meta.get("calibration") else None
-    if model.meta.get("graph_sha256"):
+    if model.branches:
         encoder = open_encoder(model, device)
-        return Matcher(
-            name, model.fingerprint, lambda crops: encoder.encode(crops)[0], weight, beta, calibration, frame
-        )  # fmt: skip
+        return head_matcher(model, name, lambda crops: encoder.encode(crops)[0])
     try:
         from facedex.training.model import from_file
     except ModuleNotFoundError:
         raise MissingExtra(f"Evaluating {model.meta.get('arch')!r}", "train") from None
-    return Matcher(name, model.fingerprint, from_file(model).embed_crops, weight, beta, calibration, frame)
+    return head_matcher(model, name, from_file(model).embed_crops)
 
 
-def onnx_matcher(encoder: OnnxEncoder, name: str = "") -> Matcher:
-    """An encoder from elsewhere, compared by cosine."""
-    return Matcher(name or encoder.path.stem, encoder.fingerprint, encoder.encode)
+def head_matcher(model: ModelFile, name: str = "", encode: Callable[[np.ndarray], np.ndarray] | None = None) -> Matcher:
+    """A stored model's head, for embeddings that `encode` makes, or that are there already. Raises ModelError."""
+    weight, beta, frame = head_tensors(model)
+    calibration = Calibration.from_meta(model.meta) if model.meta.get("calibration") else None
+    made = encode or (lambda crops: crops)
+    return Matcher(name, model.fingerprint, made, weight.astype(np.float32), beta, calibration, frame)
+
+
+def cosine_matcher(model: ModelFile, name: str) -> Matcher:
+    """A model's embeddings compared by cosine, whether or not it has a head. Raises ModelError."""
+    encoder = open_encoder(model)
+    return Matcher(name, model.fingerprint, lambda crops: encoder.encode(crops)[0])
 
 
 def distinct_names(paths: list[Path]) -> list[str]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-# Numbers that the head sees of a face, in as many whole bases as fit; with so many L1 loses little to the angle.
-SEEN = 512
+from facedex.head import bases_of, frame
 
 
 class L1Head(nn.Module):
@@ -26,15 +24,15 @@ class L1Head(nn.Module):
     """
 
     def __init__(self, dim: int, normalised: bool, free: bool = False, bases: int | None = None) -> None:
-        """`bases`: how many F has, if not as many as fit into SEEN numbers; with 1 the embeddings are compared as they are."""
+        """`bases`: how many F has, if not as many as `bases_of` says; with 1 the embeddings are compared as they are."""
         super().__init__()
         if bases is None:
-            bases = max(1, SEEN // dim) if normalised else 1
+            bases = bases_of(dim) if normalised else 1
         # Unit vectors of strangers are some sqrt(2 d / pi) * sqrt(2) apart in L1; this w puts that at about 14.
         start = (14.0 / math.sqrt(4 * dim / math.pi) if normalised else 4.0 / dim) / bases
         self.free, self.bases = free, bases
         self.frame: torch.Tensor | None
-        self.register_buffer("frame", frame(dim, bases) if bases > 1 else None)
+        self.register_buffer("frame", torch.from_numpy(frame(dim, bases)) if bases > 1 else None)
         self.v = nn.Parameter(torch.full((bases * dim,), start if free else math.log(math.expm1(start))))
         self.beta = nn.Parameter(torch.tensor(12.0 if normalised else 0.5))
 
@@ -57,12 +55,3 @@ class L1Head(nn.Module):
     def seen(self, x: torch.Tensor) -> torch.Tensor:
         """F x: (…, dim) to (…, bases * dim)."""
         return x if self.frame is None else x @ self.frame.T
-
-
-def frame(dim: int, bases: int, seed: int = 0xF4A) -> torch.Tensor:
-    """The coordinates themselves and `bases` - 1 random rotations of them, (bases * dim, dim) float32, rounded to what half
-    precision stores.
-    """
-    rng = np.random.default_rng(seed)
-    turns = [np.linalg.qr(rng.standard_normal((dim, dim)))[0] for _ in range(bases - 1)]
-    return torch.from_numpy(np.concatenate([np.eye(dim), *turns]).astype(np.float16).astype(np.float32))

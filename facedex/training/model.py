@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from facedex import align
-from facedex.encoder import unit
+from facedex.data import Faces
 from facedex.errors import ModelError
 from facedex.head import head_tensors
 from facedex.modelfile import ModelFile
 from facedex.training.head import L1Head
+from facedex.vectors import unit
 
 DIM = 128
 BLOCKS = (1, 2, 2)  # of compact models whose file does not say how many they have at each width
@@ -189,11 +190,19 @@ class Siamese(nn.Module):
         self.eval()
         out = np.empty((len(crops), self.encoder.dim), np.float32)
         for i in range(0, len(crops), batch):
-            seen = np.ascontiguousarray(align.resized(crops[i : i + batch], side or self.encoder.size))
+            seen = np.ascontiguousarray(align.fitted(crops[i : i + batch], side or self.encoder.size))
             x = torch.from_numpy(seen).to(device).permute(0, 3, 1, 2).float()
             out[i : i + batch] = self._raw(x).float().cpu().numpy()
         self.train(was_training)
         return out
+
+
+def embedded(model: Siamese, faces: Faces) -> np.ndarray:
+    """(n, dim) float32: what a network says of every unjittered crop, in order; the crops are read a block at a time."""
+    vectors = np.empty((len(faces), model.encoder.dim), np.float32)
+    for i in range(0, len(faces), 256):
+        vectors[i : i + 256] = model.embed_crops(faces.crops112(slice(i, i + 256)))
+    return vectors
 
 
 def at_size(model: Siamese, size: int) -> Siamese:
@@ -206,31 +215,6 @@ def at_size(model: Siamese, size: int) -> Siamese:
     if isinstance(model.encoder, Compact):
         state["encoder.place.weight"] = model.encoder.place.kernel(other.encoder.place.kernel_size[0])
     other.load_state_dict(state)
-    return other.train(model.training)
-
-
-def deepened(model: Siamese, blocks: tuple[int, ...]) -> Siamese:
-    """A compact network of more blocks, with the same answers for now: the new ones, last at their width, add nothing to
-    what they pass on until training has moved their last scale from 0 (as in Goyal et al. 2017, section 5.1).
-
-    Raises ModelError where `blocks` has fewer at some width, or the network is another.
-    """
-    have = model.encoder.depth if isinstance(model.encoder, Compact) else ()
-    if len(blocks) != len(have) or any(more < now for more, now in zip(blocks, have, strict=True)):
-        raise ModelError(f"Blocks {have} cannot become {blocks}; give as many at each width, or more")
-    other = Siamese(model.arch, model.encoder.size, model.head.bases, blocks=blocks)
-    other.encoder.mirrored = model.encoder.mirrored
-    for block in other.encoder.blocks:
-        nn.init.zeros_(block.norm2.weight)
-    old = iter(model.encoder.blocks)
-    state = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("encoder.blocks.")}
-    place = 0
-    for now, more in zip(have, blocks, strict=True):
-        for number in range(now):
-            tensors = next(old).state_dict()
-            state.update({f"encoder.blocks.{place + number}.{name}": tensor for name, tensor in tensors.items()})
-        place += more
-    other.load_state_dict(state, strict=False)
     return other.train(model.training)
 
 
@@ -261,7 +245,8 @@ def from_file(file: ModelFile) -> Siamese:
     frame = head_tensors(file)[2]
     model = Siamese(arch, file.size, 1 if frame is None else max(1, len(frame) // frame.shape[1]), **shape)
     model.encoder.mirrored = file.mirrored
-    state = {name: torch.from_numpy(tensor.astype(np.float32)) for name, tensor in file.tensors.items()}
+    state = {name: torch.from_numpy(tensor.astype(np.float32)) for name, tensor in file.tensors.items()
+             if name.startswith(("encoder.", "head."))}  # fmt: skip
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError:

@@ -13,20 +13,20 @@ import torch
 
 from facedex import calibrate
 from facedex.data import Faces
-from facedex.encoder import unit
 from facedex.errors import DataError
 from facedex.evaluation import metrics
 from facedex.fitting import sample
-from facedex.modelfile import ModelFile, read_model
+from facedex.modelfile import Branch, ModelFile, read_model, with_graphs
 from facedex.training.allocator import kept_memory
 from facedex.training.checkpoint import STATE_FILE, load_checkpoint, read_facts, save_checkpoint
 from facedex.training.export import export_onnx, require_onnx
-from facedex.training.headonly import with_new_head
+from facedex.training.headfit import fit_head
 from facedex.training.metricslog import append_metrics, plot_metrics, trim_metrics
-from facedex.training.model import Siamese, at_size, from_file, to_file
+from facedex.training.model import Siamese, at_size, embedded, from_file, to_file
 from facedex.training.recipe import RECIPES, Recipe, recipe_for
 from facedex.training.teachers import Targets
 from facedex.training.trainer import Run, bf16_pays, pick_device, steps_in
+from facedex.vectors import unit
 
 __all__ = ["RECIPES", "Event", "Recipe", "Result", "begun_size", "finish", "recipe_for", "train", "validate"]
 
@@ -206,6 +206,16 @@ def train(
     return Result(model, step, facts["best"], seconds)
 
 
+def with_new_head(file: ModelFile, faces: Faces, choosing: Faces, people: int, seed: int) -> ModelFile:
+    """The same encoder with a head fitted to the embeddings of so many of the people, from equal weights."""
+    some = np.random.default_rng([seed, 0x4EAD]).permutation(len(faces.names))[:people]
+    known = faces.select(np.flatnonzero(np.isin(faces.people, some)))
+    choosing = choosing.select(sample(choosing.people))
+    model = from_file(file)
+    head = fit_head(embedded(model, known), known.people, embedded(model, choosing), choosing.people, seed=seed)
+    return ModelFile({**file.tensors, **head.tensors()}, file.meta, file.path)
+
+
 def begun_size(work: Path) -> int | None:
     """Pixels a side that the network of the unfinished run in a work folder sees; None where there is no such run.
 
@@ -251,7 +261,9 @@ def finish(best: ModelFile, calibration: Faces, output: Path, meta: dict[str, An
     raw = model.raw_crops(calibration.crops112(chosen))
     embeddings, lengths = unit(raw) if model.encoder.normalised else (raw, None)
     fitted = calibrate.fit(head_matrix(model, embeddings), calibration.people[chosen], lengths)
-    graph = export_onnx(model.encoder, model.encoder.size) if model.encoder.normalised else None
     written = to_file(model, {**meta, "calibration": fitted.to_meta()})
-    written.save(output, graph)
+    if model.encoder.normalised:
+        graph = export_onnx(model.encoder, model.encoder.size)
+        written = with_graphs(written, [(Branch("own", model.encoder.size), graph)])
+    written.save(output)
     return written

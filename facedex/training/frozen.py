@@ -1,0 +1,179 @@
+"""Projection, head and calibration for an encoder that stays as it is: `facedex train` without torch.
+
+Every photo is encoded once. What is fitted is small: the first principal components of what the networks say side by
+side, a weight for each number that the head sees, and the calibration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from facedex import calibrate
+from facedex.data import Faces
+from facedex.encoder import Networks, Projection
+from facedex.errors import DataError
+from facedex.evaluation import metrics
+from facedex.evaluation.matchers import Matcher, head_matcher
+from facedex.fitting import sample
+from facedex.head import head_tensors
+from facedex.modelfile import ModelFile
+from facedex.training import judging
+from facedex.training.headfit import STEPS, FittedHead, fit_head
+from facedex.training.judging import Comparison, Tuned
+from facedex.vectors import unit
+
+DIM = 128  # numbers of an embedding that is projected
+_MOST_PEOPLE = 2000  # who are learnt from, if there are more: the figures have settled long before
+_FACES_A_NUMBER = 20  # that a projection is fitted to at least, for each number that goes in
+_BLOCK = 64  # faces that are encoded between two words of progress
+
+Progress = Callable[[int, int], None]
+
+
+def fit_frozen(
+    start: ModelFile,
+    faces: Faces,
+    output: Path,
+    *,
+    held: Faces | None = None,
+    seed: int = 0,
+    steps: int = 0,
+    force: bool = False,
+    least: int = judging.LEAST_PEOPLE,
+    progress: Progress = lambda done, total: None,
+) -> Tuned:
+    """Fit what stands behind the frozen networks of `start` to `faces`, and write `output`.
+
+    Nothing is written if people kept out say that it got worse, unless with `force`. Kept out are `held`, or else some
+    of `faces`. With fewer than `least` people of LEAST_PHOTOS photos only the calibration is fitted. A `start` without a
+    head gets its first, and there is nothing to compare with. Raises DataError, ModelError, OSError.
+    """
+    if not len(faces):
+        raise DataError("No photo is left to learn from; give other people, or other --corrections")
+    begun = "head.v" in start.tensors
+    encode = _Encoding(start, progress)
+    if begun and not judging.enough_people(faces, least):
+        before = head_matcher(start)
+        parts = [faces] if held is None else [faces, held]
+        encode.of(*(part.select(sample(part.people)) for part in parts))
+        adapted, gain = judging.calibrated(start, before, encode.embedded, faces, held, seed)
+        if gain.worse and not force:
+            return Tuned("calibration", None, gain)
+        adapted.save(output)
+        return Tuned("calibration", adapted, gain)
+
+    known, choosing, calibrating, judges = judging.split(faces, held, judged=begun)
+    known = _some(known, seed)
+    choosing, calibrating = (part.select(sample(part.people)) for part in (choosing, calibrating))
+    encode.of(known, choosing, calibrating, judges)
+    projections = _projections(encode, start, known)
+    chosen = max(projections, key=lambda one: _by_cosine(one(encode.raw(choosing))[0], choosing.people))
+    vectors = chosen(encode.raw(known))[0]
+    first = FittedHead(*head_tensors(start)) if begun and chosen is encode.own else None
+    head = fit_head(
+        vectors, known.people, chosen(encode.raw(choosing))[0], choosing.people, first, seed, steps or STEPS
+    )  # fmt: skip
+    matcher = Matcher("", "", lambda crops: crops, head.weight, head.beta, None, head.frame)
+
+    embedded, quality = chosen(encode.raw(calibrating))
+    after = judging.scores(matcher, embedded)
+    fitted = calibrate.fit(after, calibrating.people, quality)
+    comparison: Comparison | None = None
+    if begun:
+        before = head_matcher(start)
+        was = judging.tars(before, encode.embedded(judges), judges.people, seed)
+        now = judging.tars(matcher, chosen(encode.raw(judges))[0], judges.people, seed)
+        comparison = judging.compared(was, now, len(judges.names))
+        if comparison.worse and not force:
+            return Tuned("projection and head", None, comparison)
+        logits = judging.scores(before, encode.embedded(calibrating))
+        fitted = judging.with_own_tail_or_old(
+            fitted, start, len(calibrating.names), logits, after, calibrating.people
+        )  # fmt: skip
+
+    kept = {name: value for name, value in start.tensors.items() if not name.startswith(("head.", "projection."))}
+    data = {
+        "people": len(known.names), "photos": len(known), "sha256": known.digest(),
+        "validation_people": len(choosing.names), "calibration_people": len(calibrating.names),
+    }  # fmt: skip
+    meta = {**start.meta, "dim": chosen.dim, "calibration": fitted.to_meta(), "data": data}
+    if comparison is not None:
+        meta["tuned"] = {"people": len(known.names), "photos": len(known), **comparison.facts()}
+    model = ModelFile({**kept, **chosen.tensors(), **head.tensors()}, meta)
+    model.save(output)
+    return Tuned("projection and head", model, comparison)
+
+
+class _Encoding:
+    """What the networks of a model say of faces; each photo is encoded once."""
+
+    def __init__(self, model: ModelFile, progress: Progress) -> None:
+        self._networks, self._progress = Networks(model), progress
+        self.own = Projection.from_file(model, self._networks.width) if "head.v" in model.tensors else None
+        self._known: dict[tuple[int, int], list[np.ndarray]] = {}
+        self._done = self._total = 0
+
+    def of(self, *parts: Faces) -> None:
+        """Encode all of these."""
+        self._total = sum(map(len, parts))
+        for part in parts:
+            self.raw(part)
+
+    def embedded(self, part: Faces) -> np.ndarray:
+        """The model's own unit embeddings of these faces, (n, dim) float32."""
+        assert self.own is not None
+        return self.own(self.raw(part))[0]
+
+    def raw(self, part: Faces) -> list[np.ndarray]:
+        """What each network says of these faces, (n, its dim) float32."""
+        places = [(id(part.crops), int(row)) for row in part.rows]
+        missing = np.array([at for at, place in enumerate(places) if place not in self._known], np.int64)
+        for start in range(0, len(missing), _BLOCK):
+            block = missing[start : start + _BLOCK]
+            found = self._networks(part.crops112(block))
+            for at, *vectors in zip(block, *found, strict=True):
+                self._known[places[at]] = vectors
+            self._done += len(block)
+            self._progress(self._done, max(self._total, self._done))
+        return [np.stack(column) for column in zip(*(self._known[place] for place in places), strict=True)]
+
+
+def _projections(encode: _Encoding, start: ModelFile, known: Faces) -> list[Projection]:
+    """The one that `start` has, if any; and another by `known`, where they are enough for one."""
+    raw = encode.raw(known)
+    width = sum(part.shape[1] for part in raw)
+    found = [encode.own] if encode.own is not None else []
+    if not found and width <= DIM:
+        return [Projection(width)]
+    if width > DIM and (not found or len(known) >= _FACES_A_NUMBER * width):
+        found.append(principal(raw, DIM))
+    return found
+
+
+def principal(raw: list[np.ndarray], dim: int) -> Projection:
+    """The first `dim` principal components of unit vectors side by side, (n, each's dim), about their mean.
+
+    Pearson 1901; the signs are fixed so that every machine finds the same.
+    """
+    joined = np.concatenate([unit(part)[0] for part in raw], axis=1).astype(np.float64)
+    centre = joined.mean(0)
+    _, vectors = np.linalg.eigh((joined - centre).T @ (joined - centre))
+    matrix = vectors[:, ::-1][:, :dim]
+    matrix = matrix * np.sign(matrix[np.abs(matrix).argmax(0), np.arange(dim)])
+    return Projection(dim, centre.astype(np.float32), matrix.astype(np.float32))
+
+
+def _some(faces: Faces, seed: int) -> Faces:
+    """The faces of _MOST_PEOPLE people at the most."""
+    if len(faces.names) <= _MOST_PEOPLE:
+        return faces
+    drawn = np.random.default_rng([seed, 0x4EAD]).permutation(len(faces.names))[:_MOST_PEOPLE]
+    return faces.select(np.flatnonzero(np.isin(faces.people, drawn)))
+
+
+def _by_cosine(vectors: np.ndarray, people: np.ndarray) -> float:
+    genuine, impostor = metrics.pair_scores(vectors @ vectors.T, people)
+    return metrics.tar_at_far(genuine, impostor, 1e-3) + metrics.auc(genuine, impostor) / 100

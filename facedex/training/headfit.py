@@ -1,0 +1,101 @@
+"""The L1 head of embeddings that stay as they are, trained in numpy: no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from facedex.evaluation import metrics
+from facedex.evaluation.matchers import Matcher
+from facedex.head import bases_of, frame
+from facedex.training.sampler import PKSampler
+
+STEPS = 1500
+_PEOPLE, _PHOTOS, _RATE = 32, 4, 0.02
+_L2 = 1e-4
+_APART, _BETA = 14.0, 12.0  # where logits begin: strangers this far apart in L1, as in our own networks
+_FALLING = 0.5  # the share of the steps after which the rate falls to 0
+_LOOKS = 10  # at the people who choose, in the whole run
+_BETTER = 0.005  # what is learnt replaces what it began from only by so much: less is chance
+
+
+@dataclass(frozen=True)
+class FittedHead:
+    """Weights (m,) >= 0, offset, and the frame (m, dim) float32 or None; what facedex.head.Head takes."""
+
+    weight: np.ndarray
+    beta: float
+    frame: np.ndarray | None
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """As a model file holds them."""
+        v = np.log(np.expm1(np.maximum(self.weight.astype(np.float64), 1e-6)))
+        stored = {"head.v": v.astype(np.float32), "head.beta": np.array(self.beta, np.float32)}
+        return stored if self.frame is None else {**stored, "head.frame": self.frame.astype(np.float16)}
+
+    def matrix(self, vectors: np.ndarray) -> np.ndarray:
+        """Logits (n, n) float32 of everybody against everybody, of unit embeddings (n, dim)."""
+        matcher = Matcher("", "", lambda crops: crops, self.weight, self.beta, None, self.frame)
+        points = matcher.points(vectors)
+        return matcher.block(points, points)
+
+
+def equal_head(vectors: np.ndarray) -> FittedHead:
+    """Equal weights for all numbers that the head sees of embeddings (n, dim): the cosine's nearest kin in L1."""
+    dim = vectors.shape[1]
+    seen = frame(dim, bases_of(dim)) if bases_of(dim) > 1 else None
+    some = vectors[np.random.default_rng(0).permutation(len(vectors))[:500]]
+    apart = -FittedHead(np.ones(dim if seen is None else len(seen), np.float32), 0.0, seen).matrix(some)
+    middle = float(np.median(apart[np.triu_indices(len(some), 1)]))
+    return FittedHead(np.full(dim if seen is None else len(seen), _APART / middle, np.float32), _BETA, seen)
+
+
+def fit_head(
+    known: np.ndarray,
+    people: np.ndarray,
+    choosing: np.ndarray,
+    choosing_people: np.ndarray,
+    start: FittedHead | None = None,
+    seed: int = 0,
+    steps: int = STEPS,
+) -> FittedHead:
+    """The L1 head of unit embeddings `known` (n, dim) of `people` (n,), from `start`, or else from equal weights.
+
+    It minimises the Siamese cross-entropy (Koch et al. 2015, section 3.3, over all pairs of P x K faces, either kind
+    counting half) with L2 weight decay, by Adam (Kingma & Ba 2015) on v, where w = softplus(v). What is returned is the
+    best of the heads met on `choosing` (m, dim); the first of them stays unless another is clearly better.
+    """
+    first = start or equal_head(known)
+    seen = known if first.frame is None else known @ first.frame.T
+    sampler = PKSampler(people, _PEOPLE, _PHOTOS, seed)
+    upper = np.triu_indices(sampler.size, 1)
+    state = np.append(np.log(np.expm1(np.maximum(first.weight.astype(np.float64), 1e-6))), first.beta)
+    mean, square = np.zeros_like(state), np.zeros_like(state)
+    best, best_score = first, _score(first, choosing, choosing_people)
+    for step in range(steps):
+        drawn = sampler.batch(step)
+        z, whose = seen[drawn], people[drawn]
+        i, j = (side[(upper[0] < len(drawn)) & (upper[1] < len(drawn))] for side in upper)
+        gaps, same = np.abs(z[i] - z[j]), whose[i] == whose[j]
+        weight = np.logaddexp(0, state[:-1]).astype(np.float32)
+        logit = state[-1] - gaps @ weight
+        share = np.where(same, 0.5 / max(same.sum(), 1), 0.5 / max((~same).sum(), 1))
+        slope = (share * (1 / (1 + np.exp(-logit)) - same)).astype(np.float32)
+        by_weight = -(slope @ gaps) + 2 * _L2 * weight
+        gradient = np.append(by_weight * -np.expm1(-np.logaddexp(0, state[:-1])), slope.sum())
+        mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
+        rate = _RATE * min(1.0, (steps - step) / (steps * (1 - _FALLING)))
+        corrected = mean / (1 - 0.9 ** (step + 1)), square / (1 - 0.999 ** (step + 1))
+        state -= rate * corrected[0] / (np.sqrt(corrected[1]) + 1e-8)
+        if (step + 1) % max(1, steps // _LOOKS) == 0:
+            found = FittedHead(np.logaddexp(0, state[:-1]).astype(np.float32), float(state[-1]), first.frame)
+            score = _score(found, choosing, choosing_people)
+            if score > best_score + (_BETTER if best is first else 0.0):
+                best, best_score = found, score
+    return best
+
+
+def _score(head: FittedHead, vectors: np.ndarray, people: np.ndarray) -> float:
+    genuine, impostor = metrics.pair_scores(head.matrix(vectors), people)
+    return metrics.tar_at_far(genuine, impostor, 1e-3) + metrics.auc(genuine, impostor) / 100
