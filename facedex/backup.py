@@ -40,7 +40,7 @@ LIST = "backup.json"
 _WORK = ".facedex-backup-"  # begins the name of a folder where a backup is made or checked
 _LOCK = "lock"  # in it, held as long as it is in use
 _OURS = re.compile(re.escape(_WORK) + r"\w{8}")  # as tempfile ends it
-_MEMBER = re.compile(r"gallery\.db|model-[0-9a-f]{16}\.safetensors")
+_MEMBER = re.compile(r"gallery\.db|model-[0-9a-f]{16}\.(safetensors|onnx)")
 
 
 def backup(folder: str | os.PathLike[str], file: str | os.PathLike[str], force: bool = False) -> int:
@@ -209,7 +209,9 @@ def _snapshot(folder: Path, work: Path) -> State:
             copy.scrub()
     try:
         modelcopy.read(folder, state)
-        shutil.copyfile(folder / state.model_file, work / state.model_file)
+        for path in modelcopy.files(folder):
+            if path.stem == Path(state.model_file).stem:
+                shutil.copyfile(path, work / path.name)
     except (FacedexError, FileNotFoundError):
         with Store(folder) as store:
             if store.state.model_file == state.model_file:

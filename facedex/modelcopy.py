@@ -55,7 +55,7 @@ def read(folder: Path, state: State) -> ModelFile:
 
 def files(folder: Path) -> set[Path]:
     """All models' copies in a gallery, whether or not they are in use."""
-    return set(folder.glob("model-*.safetensors"))
+    return set(folder.glob("model-*.safetensors")) | set(folder.glob("model-*.onnx"))  # the latter of the first format
 
 
 def sweep(left: set[Path], keep: str) -> None:

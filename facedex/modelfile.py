@@ -26,6 +26,7 @@ from facedex.errors import ModelError
 from facedex.graph import assembled
 
 FORMAT = "facedex-model/2"
+_FIRST = "facedex-model/1"
 DEFAULT = "default"  # the model that ships and is used unless another is named
 FROZEN = "frozen"  # the architecture of an encoder that is taken as it is: of its networks there are only the graphs
 
@@ -139,7 +140,7 @@ class ModelFile:
         """SHA-256 over the head's tensors: what a projection of a gallery is made with."""
         return _digest({k: v for k, v in self.tensors.items() if k.startswith("head.")}, "head")
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """SHA-256 over everything that shapes an answer: encoder, head and calibration."""
         rest = json.dumps(self.meta.get("calibration"), sort_keys=True)
@@ -176,12 +177,44 @@ def read_model(model: str | os.PathLike[str]) -> ModelFile:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, KeyError, ValueError, TypeError):
         raise ModelError(f"{source} is not a facedex model, or is damaged; train or copy it again") from None
+    if isinstance(meta, dict) and meta.get("format") == _FIRST:
+        return _first_format(tensors, meta, source)
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise ModelError(
             f"{source} has the format {meta.get('format') if isinstance(meta, dict) else None!r}, "
             f"this facedex reads {FORMAT!r}; upgrade facedex or train it again"
         )
     return ModelFile(tensors, meta, source)
+
+
+def _first_format(tensors: dict[str, np.ndarray], meta: dict[str, Any], source: Path) -> ModelFile:
+    """A model whose graph lies beside it as NAME.onnx, bound by SHA-256: galleries keep copies of such.
+
+    Its fingerprint and identity are what its gallery noted. Raises ModelError.
+    """
+    model = ModelFile(tensors, meta, source)
+    size, foreign = model.size, meta.get("arch") == "onnx"
+    encoder = {name: tensor for name, tensor in tensors.items() if name.startswith("encoder.")}
+    fingerprint = _digest(encoder, str(meta.get("arch", "")) + (" mirrored" if model.mirrored else ""))
+    facts = [meta.get("calibration"), meta.get("graph_sha256"), *([size] if size != SIZE and not foreign else [])]
+    rest = json.dumps(facts, sort_keys=True)
+    if meta.get("graph_sha256"):
+        path = source.with_suffix(".onnx")
+        try:
+            graph = path.read_bytes()
+        except OSError:
+            raise ModelError(f"{path} is missing; keep it beside {source}") from None
+        if hashlib.sha256(graph).hexdigest() != meta["graph_sha256"]:
+            raise ModelError(f"{path} does not belong to {source}; copy both files again")
+        shown = meta.get("input", {}) if foreign else {"size": size}
+        kept = {name: value for name, value in shown.items() if name != "mirrored"}
+        model = with_graphs(model, [(Branch("own", **kept), graph)])
+        model.meta["mirrored"] = model.mirrored or bool(shown.get("mirrored"))
+        model.meta["arch"] = FROZEN if foreign else meta.get("arch")
+    head = model.head_fingerprint
+    model.__dict__["fingerprint"] = fingerprint
+    model.__dict__["identity"] = hashlib.sha256(f"{fingerprint}{head}{rest}".encode()).hexdigest()
+    return model
 
 
 def shipped_models() -> list[str]:

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from facedex.calibrate import Calibration
 from facedex.gallery import Gallery
-from facedex.modelfile import ModelFile, read_graph, read_model, shipped_model
+from facedex.modelfile import ModelFile, read_model
 from facedex.records import FaceRecord
 from facedex.store import Store
 
@@ -88,8 +88,8 @@ def gallery(folder, records=(), model=None):
 
 
 def make_model(path, v=None, beta=None, **calibration):
-    """The shipped encoder with a head and a calibration of our choosing; with 512 weights the head sees four bases."""
-    shipped = read_model(shipped_model())
+    """The encoder of `fast` with a head and a calibration of our choosing; with 512 weights the head sees four bases."""
+    shipped = read_model("fast")
     tensors = dict(shipped.tensors)
     tensors["head.v"] = np.asarray(PLAIN_HEAD["v"] if v is None else v, np.float32)
     if len(tensors["head.v"]) == DIM:  # as many weights as the embedding has numbers: no frame
@@ -97,7 +97,7 @@ def make_model(path, v=None, beta=None, **calibration):
     tensors["head.beta"] = np.array(PLAIN_HEAD["beta"] if beta is None else beta, np.float32)
     facts = {"slope": 0.8, "offset": -1.0, "tail_start": [2.0], "tail_share": 0.05, "tail_rate": 2.0, "tail_bend": 0.0,
              "people": 100, "faces": 200, **calibration}  # fmt: skip
-    ModelFile(tensors, {**shipped.meta, "calibration": facts}).save(path, read_graph(shipped))
+    ModelFile(tensors, {**shipped.meta, "calibration": facts}).save(path)
     return path
 
 

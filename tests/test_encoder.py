@@ -11,7 +11,7 @@ from helpers import make_model
 from facedex import runtime
 from facedex.encoder import GraphEncoder, open_encoder
 from facedex.errors import DataError, ModelError
-from facedex.modelfile import ModelFile, read_graph, read_model, shipped_model
+from facedex.modelfile import ModelFile, read_model, shipped_model
 from facedex.stock import side_by_side
 from facedex.vectors import unit
 

@@ -13,7 +13,7 @@ from facedex.backup import backup, restore
 from facedex.doctor import examine
 from facedex.errors import FacedexError
 from facedex.gallery import Gallery
-from facedex.modelfile import ModelFile, read_graph, read_model
+from facedex.modelfile import ModelFile, read_model
 
 resource = pytest.importorskip("resource", reason="needs a limit on the size of files")
 
@@ -42,7 +42,7 @@ def origin(tmp_path_factory):
     model = make.model(top)
     head = read_model(model)
     head.tensors["head.beta"] = np.array(5.0, np.float32)
-    ModelFile(head.tensors, dict(head.meta)).save(top / "head.safetensors", read_graph(read_model(model)))
+    ModelFile(head.tensors, dict(head.meta)).save(top / "head.safetensors")
     for name, prefix, seed in (("g", "a", 1), ("h", "b", 2)):
         with Gallery(top / name, model, create=True) as opened:
             opened.add_faces(records(prefix, 60, seed))

@@ -53,7 +53,7 @@ from facedex.errors import (
     PersonNotFound,
 )
 from facedex.gallery import Gallery
-from facedex.modelfile import ModelFile, read_graph, read_model, shipped_model
+from facedex.modelfile import ModelFile, read_model, shipped_model
 from facedex.store import FILE, Store
 from facedex.tail import Tail
 
@@ -165,7 +165,7 @@ def other_encoder(path):
     shipped = read_model(shipped_model())
     tensors = {name: tensor.copy() for name, tensor in shipped.tensors.items()}
     tensors["encoder.project.bias"] = tensors["encoder.project.bias"] + 1
-    ModelFile(tensors, dict(shipped.meta)).save(path, read_graph(shipped))
+    ModelFile(tensors, dict(shipped.meta)).save(path)
     return path
 
 
