@@ -37,7 +37,7 @@ def foreign_model(
     except OSError as error:
         raise ModelError(f"{source} cannot be read ({error.strerror}); name an ONNX file") from None
     places = None if points is None else tuple((float(x), float(y)) for x, y in points)
-    branch = Branch(source.stem, size, places, rgb, _three("mean", mean), _three("scale", scale))
+    branch = Branch("encoder", size, places, rgb, _three("mean", mean), _three("scale", scale))
     facts = {"arch": FROZEN, "mirrored": mirrored, "normalised": True, "free_sign": False}
     model = with_graphs(ModelFile({}, facts, source), [(branch, data)])
     noise = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)

@@ -146,10 +146,10 @@ def _projections(encode: _Encoding, start: ModelFile, known: Faces) -> list[Proj
     raw = encode.raw(known)
     width = sum(part.shape[1] for part in raw)
     found = [encode.own] if encode.own is not None else []
-    if not found and width <= DIM:
+    if not found and len(raw) == 1 and width <= DIM:
         return [Projection(width)]
-    if width > DIM and (not found or len(known) >= _FACES_A_NUMBER * width):
-        found.append(principal(raw, DIM))
+    if not found or (width > DIM and len(known) >= _FACES_A_NUMBER * width):
+        found.append(principal(raw, min(DIM, width)))
     return found
 
 
