@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from facedex.calibrate import Calibration
 from facedex.gallery import Gallery
-from facedex.modelfile import ModelFile, read_model
+from facedex.modelfile import Branch, ModelFile, read_model, with_graphs
 from facedex.records import FaceRecord
 from facedex.store import Store
 
@@ -107,6 +107,70 @@ def calibration(**facts):
         {"calibration": {"slope": 0.8, "offset": -1.0, "tail_start": [2.0], "tail_share": 0.05, "tail_rate": 2.0,
                          "tail_bend": 0.0, "people": 100, "faces": 200, **facts}}
     )  # fmt: skip
+
+
+def grid_graph(dim=6, side=112, batch="n", seed=3, weight=None):
+    """An ONNX file of a network that averages over an 8 x 8 grid and multiplies by a matrix (dim, 192)."""
+    import pytest
+
+    pytest.importorskip("onnx", reason="needs the extra train")
+    from onnx import TensorProto, helper, numpy_helper
+
+    cell = side // 8
+    weight = grid_weight(dim, seed) if weight is None else np.asarray(weight, np.float32)
+    nodes = [
+        helper.make_node("AveragePool", ["x"], ["p"], kernel_shape=[cell, cell], strides=[cell, cell]),
+        helper.make_node("Flatten", ["p"], ["f"], axis=1),
+        helper.make_node("Gemm", ["f", "w"], ["y"], transB=1),
+    ]
+    made = helper.make_graph(
+        nodes, "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 3, side, side])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, len(weight)])],
+        [numpy_helper.from_array(weight, "w")],
+    )  # fmt: skip
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 13)])
+    model.ir_version = 8
+    return model.SerializeToString()
+
+
+def grid_weight(dim=6, seed=3):
+    """The matrix of grid_graph."""
+    return np.random.default_rng(seed).normal(size=(dim, 192)).astype(np.float32)
+
+
+def grid_networks(*branches, mirrored=False):
+    """A frozen encoder of made-up networks, one for each (Branch, dim), that has neither projection nor head yet."""
+    graphs = [(branch, grid_graph(dim, branch.size, seed=at)) for at, (branch, dim) in enumerate(branches)]
+    return with_graphs(ModelFile({}, {"arch": "frozen", "mirrored": mirrored, "normalised": True}), graphs)
+
+
+def own_network(seed=0, size=48, **shape):
+    """A small network of our own as it is before training, in evaluation mode, rounded as it is stored."""
+    import pytest
+
+    torch = pytest.importorskip("torch", reason="needs the extra train")
+    from facedex.training.model import Siamese, from_file, to_file
+
+    torch.manual_seed(seed)
+    return from_file(to_file(Siamese("compact", size, **{"blocks": (1, 1, 1), **shape}), {}))
+
+
+def own_model(path=None, network=None, **facts):
+    """The model of a network of our own, with its graph and the calibration of `calibration()`; written where asked."""
+    import pytest
+
+    pytest.importorskip("onnx", reason="needs the extra train")
+    network = network or own_network()
+    from facedex.training.export import export_onnx
+    from facedex.training.model import to_file
+
+    graph = export_onnx(network.encoder, network.encoder.size)
+    file = to_file(network, {"calibration": calibration().to_meta(), **facts})
+    file = with_graphs(file, [(Branch("own", network.encoder.size), graph)])
+    if path is not None:
+        file.save(path)
+    return file
 
 
 def flip(path, at, bit=0x10):
