@@ -206,8 +206,8 @@ def _first_format(tensors: dict[str, np.ndarray], meta: dict[str, Any], source: 
             raise ModelError(f"{path} is missing; keep it beside {source}") from None
         if hashlib.sha256(graph).hexdigest() != meta["graph_sha256"]:
             raise ModelError(f"{path} does not belong to {source}; copy both files again")
-        shown = meta.get("input", {}) if foreign else {"size": size}
-        kept = {name: value for name, value in shown.items() if name != "mirrored"}
+        shown: dict[str, Any] = meta.get("input", {}) if foreign else {"size": size}
+        kept: dict[str, Any] = {name: value for name, value in shown.items() if name != "mirrored"}
         model = with_graphs(model, [(Branch("own", **kept), graph)])
         model.meta["mirrored"] = model.mirrored or bool(shown.get("mirrored"))
         model.meta["arch"] = FROZEN if foreign else meta.get("arch")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 
 from facedex.gallery import Enrolled
-from facedex.identification import Decision, IdentifiedPhoto, Verification
+from facedex.identification import Decision, Identification, IdentifiedPhoto, Verification
 from facedex.people import UNKNOWN
 from facedex.quality import Quality
 from facedex.records import PersonRecord
@@ -49,8 +49,14 @@ def identified(photo: IdentifiedPhoto) -> dict[str, Any]:
                 "name": one.name,
                 "similarity": _number(one.similarity),
                 "probability": _number(one.probability),
+                "logit": _logit(one),
                 "candidates": [
-                    {"name": c.name, "similarity": _number(c.similarity), "probability": _number(c.probability)}
+                    {
+                        "name": c.name,
+                        "similarity": _number(c.similarity),
+                        "probability": _number(c.probability),
+                        "logit": _number(c.logit),
+                    }
                     for c in one.candidates
                 ],
                 "quality": quality(one.quality),
@@ -106,6 +112,7 @@ def identified_rows(photo: IdentifiedPhoto) -> list[dict[str, Any]]:
         {
             **base, "face": number, **dict(zip(("left", "top", "width", "height"), map(round, one.face.box), strict=True)),
             "name": one.name or "", "similarity": _number(one.similarity), "probability": _number(one.probability),
+            "logit": "" if (logit := _logit(one)) is None else logit,
             "best_candidate": one.candidates[0].name if one.candidates else "", "reason": one.reason or "",
         }
         for number, one in enumerate(photo.faces, 1)
@@ -114,7 +121,7 @@ def identified_rows(photo: IdentifiedPhoto) -> list[dict[str, Any]]:
 
 
 IDENTIFIED_COLUMNS = ["photo", "face", "left", "top", "width", "height", "name", "similarity", "probability",
-                      "best_candidate", "error", "reason"]  # fmt: skip
+                      "logit", "best_candidate", "error", "reason"]  # fmt: skip
 
 
 def write_csv(out: TextIO, columns: list[str], rows: Iterable[dict[str, Any]]) -> None:
@@ -138,10 +145,8 @@ def identified_table(photos: Iterable[IdentifiedPhoto], top: int) -> Table:
     from rich.text import Text
 
     table = Table(show_lines=False)
-    for heading in ("photo", "face at", "person", "probability", "similarity"):
-        table.add_column(
-            heading, justify="right" if heading in ("probability", "similarity") else "left", overflow="fold"
-        )
+    for heading in ("photo", "face at", "person", "probability"):
+        table.add_column(heading, justify="right" if heading == "probability" else "left", overflow="fold")
     if top > 1:
         table.add_column("next candidates", overflow="fold")
     for photo in photos:
@@ -152,7 +157,6 @@ def identified_table(photos: Iterable[IdentifiedPhoto], top: int) -> Table:
                 f"{left},{upper} {width}x{height}",
                 _plain(one.name) if one.name else Text(f"{UNKNOWN} ({one.reason})" if one.reason else UNKNOWN, "dim"),
                 f"{one.probability:.1%}" if one.candidates else "-",
-                f"{one.similarity:.1%}" if one.candidates else "-",
             ]
             if top > 1:
                 others = one.candidates[1:] if one.name else one.candidates
@@ -230,6 +234,11 @@ def save_annotated(photo: IdentifiedPhoto, folder: Path, used: set[str]) -> Path
 def _meets(box: tuple[float, float, float, float], others: list[tuple[float, float, float, float]]) -> bool:
     x, y, w, h = box
     return any(x < a + c and a < x + w and y < b + d and b < y + h for a, b, c, d in others)
+
+
+def _logit(one: Identification) -> float | None:
+    """What is compared with the threshold: of the name, else of the best candidate."""
+    return _number(one.candidates[0].logit) if one.candidates else None
 
 
 def _number(value: float) -> float:

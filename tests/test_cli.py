@@ -24,7 +24,7 @@ from facedex.modelfile import ModelFile, read_model, shipped_model
 Done = namedtuple("Done", "code out err")
 
 IDENTIFIED = ["photo", "face", "left", "top", "width", "height", "name", "similarity", "probability",
-              "best_candidate", "error", "reason"]  # fmt: skip
+              "logit", "best_candidate", "error", "reason"]  # fmt: skip
 ODD_NAMES = [
     "Ada [1]", "[bold]Bob[/bold]", "\\[red]Cy", "[/]", ":smile: Dee", "É. Ñandú", "山田 太郎", "😀 Fay", "محمد",
     "O'Neil \"Q\", Gus", "a;b\\", "--json", "x" * 70,
@@ -205,14 +205,24 @@ def test_identify_json(run, enrolled, database):
     assert list(good) == list(bad) == ["photo", "faces", "error", "decision"]
     assert good["photo"] == str(database / "Ada.png") and good["error"] is None
     (face,) = good["faces"]
-    assert list(face) == ["box", "score", "name", "similarity", "probability", "candidates", "quality", "reason"]
+    assert list(face) == [
+        "box",
+        "score",
+        "name",
+        "similarity",
+        "probability",
+        "logit",
+        "candidates",
+        "quality",
+        "reason",
+    ]
     assert (
         good["decision"]["fpir"] == pytest.approx(0.01) and good["decision"]["people"] > 0 and bad["decision"] is None
     )
     left, top, width, height = face["box"]
     assert 0 < left < left + width < 240 and 0 < top < top + height < 240
     assert 0.6 <= face["score"] <= 1 and face["name"] == "Ada"
-    assert [list(candidate) for candidate in face["candidates"]] == [["name", "similarity", "probability"]] * 2
+    assert [list(candidate) for candidate in face["candidates"]] == [["name", "similarity", "probability", "logit"]] * 2
     first = face["candidates"][0]
     assert (first["name"], first["similarity"], first["probability"]) == (
         "Ada", face["similarity"], face["probability"],
