@@ -4,8 +4,8 @@
 
 FOLDER holds NAME/*.jpg; the first photo of each person is enrolled. Prints rank-1 accuracy (the best candidate is the
 right person, whatever the threshold), how many are named at the threshold and how many of those wrongly, the time a
-photo, and whether the index and --exhaustive name everybody alike. Of several faces in a probe, the one nearest the
-middle counts. Then the wall time of whole processes, `facedex --help` and one `facedex identify`; and, with a random half
+photo, and whether the index and --exhaustive name everybody alike. Of several faces in a probe, the
+subject counts. Then the wall time of whole processes, `facedex --help` and one `facedex identify`; and, with a random half
 of the people enrolled, how many photos of the other half are given a name: the realised FPIR.
 """
 
@@ -28,7 +28,6 @@ from told import told
 
 from facedex import Gallery, IdentifiedPhoto, identify
 from facedex.errors import DataError
-from facedex.evaluation.photos import central
 from facedex.images import find_photos
 from facedex.people import NamedPhoto
 
@@ -65,7 +64,6 @@ def main() -> None:
                     top=1,
                     fpir=options.fpir,
                     exhaustive=exhaustive,
-                    keep_pixels=True,
                 )
             )
             seconds = time.perf_counter() - began
@@ -106,18 +104,17 @@ def strangers(photos: dict[str, list[Path]], model: str | None, fpir: float) -> 
     with tempfile.TemporaryDirectory() as folder, Gallery(folder, model, create=True) as gallery:
         list(gallery.enroll(NamedPhoto(name, name, str(photos[name][0]), photos[name][0].read_bytes) for name in known))
         probes = [path for name in others for path in photos[name]]
-        found = [_main_face(photo)[1] for photo in identify(gallery, probes, fpir=fpir, keep_pixels=True)]
+        found = [_main_face(photo)[1] for photo in identify(gallery, probes, fpir=fpir)]
     named = sum(name is not None for name in found)
     print(f"strangers: {named} of {len(found)} named ({named / len(found):.2%}) with {len(known)} people enrolled, "
           f"at a target FPIR of {fpir:.2%}")  # fmt: skip
 
 
 def _main_face(photo: IdentifiedPhoto) -> tuple[str | None, str | None]:
-    """(best candidate, name) of the face nearest the middle."""
-    if not photo.faces or photo.pixels is None:
+    """(best candidate, name) of the subject."""
+    if not photo.faces:
         return None, None
-    chosen = central([one.face for one in photo.faces], photo.pixels.shape)
-    one = next(one for one in photo.faces if one.face is chosen)
+    one = photo.faces[0]
     return one.candidates[0].name if one.candidates else None, one.name
 
 

@@ -166,6 +166,28 @@ def test_strict_skips_photos_of_several(run, tmp_path):
     assert done.code == 0 and lines(done.out)[0]["status"] == "enrolled" and "2 faces" in done.err
 
 
+def test_another_face_is_enrolled_by_its_number(run, tmp_path, models):
+    photo = save_face(tmp_path / "two.png", 1, 2)
+    where = ("-g", tmp_path / "g", "--json")
+    for name, number in (("Ada", 1), ("Bob", 2)):
+        done = run("enroll", photo, "--name", name, "--face", number, "-m", models["sure"], *where)
+        assert done.code == 0 and lines(done.out)[0]["status"] == "enrolled"
+    (found,) = lines(run("identify", photo, *where).out)
+    assert [face["name"] for face in found["faces"]] == ["Ada", "Bob"]
+    (listed,) = lines(run("detect", photo, "--json").out)
+    assert [face["box"] for face in listed["faces"]] == [face["box"] for face in found["faces"]]
+    done = run("enroll", photo, "--name", "Cy", "--face", 3, *where)
+    assert done.code == 1 and "shows 2 faces and has no face 3" in done.err and "facedex detect" in done.err
+    done = run("enroll", photo, "--name", "Cy", *where)
+    assert done.code == 1 and "'Ada'" in done.err and "--face N" in done.err
+
+
+@pytest.mark.parametrize("extra", [(), ("--name", "Ada", "--strict"), ("--update",)])
+def test_a_face_by_its_number_is_one_persons(run, tmp_path, database, extra):
+    done = run("enroll", database, "--face", 2, *extra, "-g", tmp_path / "g")
+    assert done.code == 2 and "--name" in done.err and not (tmp_path / "g").exists()
+
+
 def test_what_enroll_cannot_use_is_one_line(run, tmp_path, database):
     (tmp_path / "empty").mkdir()
     where = ("-g", tmp_path / "g")

@@ -229,7 +229,7 @@ def test_a_short_embedding_is_called_unclear(drawn, tmp_path):
 # photos
 
 
-def test_every_face_of_a_photo_is_named_the_largest_first(drawn, tmp_path):
+def test_every_face_of_a_photo_is_named_the_subject_first(drawn, tmp_path):
     wide = np.full((400, 900, 3), 128, np.uint8)
     wide[:240, :240], wide[:400, 400:800] = drawn_face(2), drawn_face(0, 400)
     Image.fromarray(wide).save(tmp_path / "p.png")
