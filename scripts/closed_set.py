@@ -2,11 +2,12 @@
 
     python scripts/closed_set.py FOLDER [--model FILE] [--fpir 0.01] [--enroll-as false-colour]
 
-FOLDER holds NAME/*.jpg; the first photo of each person is enrolled, with --enroll-as made small or false-coloured. Prints rank-1 accuracy (the best candidate is the
-right person, whatever the threshold), how many are named at the threshold and how many of those wrongly, the time a
-photo, and whether the index and --exhaustive name everybody alike. Of several faces in a probe, the
-subject counts. Then the wall time of whole processes, `facedex --help` and one `facedex identify`; and, with a random half
-of the people enrolled, how many photos of the other half are given a name: the realised FPIR.
+FOLDER holds NAME/*.jpg; the first photo of each person is enrolled. --enroll-as makes it small (100 pixels) or
+false-coloured before. Prints rank-1 accuracy (the best candidate is the right person, whatever the threshold), how many
+are named at the threshold and how many of those wrongly, the time a photo, and whether the index and --exhaustive name
+everybody alike. Of several faces in a probe, the subject counts. Then the wall time of whole processes, `facedex --help`
+and one `facedex identify`; and, with a random half of the people enrolled, how many photos of the other half are given
+a name: the realised FPIR.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 from told import told
 
-from facedex import Gallery, IdentifiedPhoto, identify
+from facedex import Gallery, IdentifiedPhoto, identify, images
 from facedex.errors import DataError
 from facedex.images import find_photos
 from facedex.people import NamedPhoto
@@ -109,7 +110,7 @@ def named(name: str, path: Path, change: Change) -> NamedPhoto:
 
 def small(data: bytes) -> np.ndarray:
     """A photo's pixels (h, w, 3) uint8 BGR, 100 on the longer side: what many card indexes hold."""
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    pixels = cv2.cvtColor(images.decode(data, "the photo"), cv2.COLOR_RGB2BGR)
     factor = 100 / max(pixels.shape[:2])
     size = (round(pixels.shape[1] * factor), round(pixels.shape[0] * factor))
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
