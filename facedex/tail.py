@@ -184,7 +184,7 @@ class Impostors:
 
 def over_probes(values: np.ndarray) -> float:
     """The mean over probes of what `Tail.survival` gives, or of any function of it."""
-    return float(_WEIGHT @ values)
+    return float((_WEIGHT * values).sum())
 
 
 def fit_excess(excess: np.ndarray, weight: np.ndarray | None = None) -> tuple[float, float]:
