@@ -60,7 +60,7 @@ def models(tmp_path_factory):
     """Two of one encoder: by `sure` everybody is named, by `never` nobody."""
     folder = tmp_path_factory.mktemp("models")
     return {
-        name: make_model(folder / f"{name}.safetensors", tail_start=[start])
+        name: make_model(folder / f"{name}.safetensors", start=start)
         for name, start in (("sure", -1e4), ("never", 1e4))
     }
 

@@ -37,7 +37,7 @@ from facedex import gallery as gallery_module
 from facedex import images, search
 from facedex import store as store_module
 from facedex.backup import backup, restore
-from facedex.calibrate import Calibration, Scores
+from facedex.calibrate import Calibration, Normal, Scores
 from facedex.doctor import examine
 from facedex.enrolment import named_photos
 from facedex.errors import (
@@ -1231,10 +1231,12 @@ def test_manifest_is_readable_by_people(tmp_path):
 def test_the_threshold_follows_the_photos_of_each_person(tmp_path):
     """By a calibration that knows people with four photos, eight people with four need a lower one than with one."""
     shorter = Tail(0.0, 0.1, 0.7, 0.05, 0.0, 1.7, 0.05, 2.0, 0.2)
-    level = Scores(4, 5.0, 1.0, shorter)
+    level = Scores(4, (Normal(1.0, 5.0, 1.0),), shorter)
     with gallery(tmp_path / "g", people(unit(8))) as opened:
         tail = Tail(0.0, 0.1, 1.0, 0.05, 0.0, 1.7, 0.05, 2.0, 0.2)
-        opened.calibration = Calibration(1.0, 0.0, (Scores(1, 5.0, 1.0, tail), level), ((tail, shorter),), 9, 9)
+        opened.calibration = Calibration(
+            1.0, 0.0, (Scores(1, (Normal(1.0, 5.0, 1.0),), tail), level), ((tail, shorter),), 9, 9
+        )
         before = opened.threshold(0.01)
         assert before == pytest.approx(opened.calibration.threshold(8, 0.01))
         with Store(tmp_path / "g") as store:
