@@ -13,6 +13,7 @@ from itertools import islice
 import numpy as np
 
 from facedex import align, images
+from facedex.boxes import Box, same_place
 from facedex.errors import DataError, NameInvalid, NoFace, PhotoError, PhotoNotFound, SeveralFaces
 from facedex.faces import EncodedFace, FaceReader
 from facedex.people import NamedPhoto, name_from, open_people, pack_of, read_source, source_path, under
@@ -41,7 +42,7 @@ class Enrolled:
 
 @dataclass(frozen=True)
 class _Found:
-    """The face of a photo, encoded; how many the photo shows, and what is poor about this one, in words."""
+    """The wanted face of a photo, encoded; how many the photo shows, and what is poor about this one, in words."""
 
     encoded: EncodedFace
     faces: int
@@ -50,12 +51,12 @@ class _Found:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Photos on their way: what became of some, those seen before, and what the others' faces are looked for by."""
+    """Photos on their way: each with its SHA-256 or why it cannot be read, and the search for the faces of those with
+    these numbers.
+    """
 
-    photos: list[NamedPhoto]
-    results: list[Enrolled | None]
-    again: list[tuple[int, str]]
-    wanted: list[tuple[int, str]]
+    photos: list[tuple[NamedPhoto, str | PhotoError]]
+    wanted: list[int]
     looking: list[Future[list[_Found | PhotoError]]]
 
 
@@ -64,11 +65,17 @@ class Enrolling:
     already, so that no core idles. See Gallery.enroll; `unclear`: Calibration.unclear.
     """
 
-    def __init__(self, store: Store, reader: FaceReader, strict: bool, update: bool, unclear: float = 0.0) -> None:
+    def __init__(
+        self,
+        store: Store,
+        reader: FaceReader,
+        strict: bool,
+        update: bool,
+        face: int | None = None,
+        unclear: float = 0.0,
+    ) -> None:
         self._store, self._reader = store, reader
-        self._strict, self._update, self._unclear = strict, update, unclear
-        self._coming: set[str] = set()  # digests of photos that are looked at, not yet committed
-        self._skipped: dict[str, str] = {}  # of the last batch, by digest: its path
+        self._strict, self._update, self._number, self._unclear = strict, update, face, unclear
 
     def batches(self, photos: Iterator[NamedPhoto], size: int) -> Iterator[list[Enrolled]]:
         """One result a photo, `size` at a time and in order, all on disk when they are yielded."""
@@ -92,30 +99,31 @@ class Enrolling:
                 ahead = following
 
     def _begin(self, photos: list[NamedPhoto], pool: Executor) -> _Batch:
-        """Read them, and have the faces of those that are not known found and encoded."""
-        results: list[Enrolled | None] = [None] * len(photos)
-        again: list[tuple[int, str]] = []  # photos enrolled before, or on their way
-        wanted: list[tuple[int, str]] = []
+        """Read them, and have the faces of those that may be new found and encoded."""
+        read: list[tuple[NamedPhoto, str | PhotoError]] = []
+        wanted: list[int] = []
         looking: list[Future[list[_Found | PhotoError]]] = []
         task: list[tuple[str, bytes]] = []
-        for i, photo in enumerate(photos):
+        for photo in photos:
             data = photo.content()
             if isinstance(data, PhotoError):
-                results[i] = Enrolled(photo.path, photo.name, "skipped", str(data))
+                read.append((photo, data))
                 continue
             digest = images.sha256(data)
-            if digest in self._coming or self._store.known_photo(digest):
-                again.append((i, digest))
-                continue
-            self._coming.add(digest)
-            wanted.append((i, digest))
-            task.append((photo.path, data))
-            if len(task) == _TASK:
-                looking.append(pool.submit(self._look, task))
-                task = []
+            if self._number is not None or not self._held_already(photo, self._store.photos(digest)):
+                wanted.append(len(read))
+                task.append((photo.path, data))
+                if len(task) == _TASK:
+                    looking.append(pool.submit(self._look, task))
+                    task = []
+            read.append((photo, digest))
         if task:
             looking.append(pool.submit(self._look, task))
-        return _Batch(photos, results, again, wanted, looking)
+        return _Batch(read, wanted, looking)
+
+    def _held_already(self, photo: NamedPhoto, held: list[StoredPhoto]) -> bool:
+        """Whether nothing need be looked for in a photo whose faces `held` are enrolled."""
+        return any(one.name == photo.name or (self._update and one.source == photo.source) for one in held)
 
     def _look(self, photos: list[tuple[str, bytes]]) -> list[_Found | PhotoError]:
         """The faces of a few photos, given by name and content; in a thread of its own."""
@@ -137,44 +145,89 @@ class Enrolling:
         return results
 
     def _face(self, name: str, data: bytes) -> tuple[np.ndarray, Face, int]:
-        """The crop of the largest face of a photo, that face, and how many there are. Raises PhotoError."""
-        pixels, times = images.decode_smaller(data, name, LEAST_SIDE)
-        faces = self._reader.detector.detect(pixels, largest=not self._strict)
-        if times > 1 and (not faces or min(faces[0].box[2:]) < align.SIZE):  # its crop needs all pixels there are
+        """The crop of the wanted face of a photo, that face, and how many there are. Raises PhotoError."""
+        if self._number is not None:  # faces are numbered as they are found in the whole photo
             pixels, times = images.decode(data, name), 1.0
-            faces = self._reader.detector.detect(pixels, largest=not self._strict)
+            faces = self._reader.detector.detect(pixels)
+        else:
+            pixels, times = images.decode_smaller(data, name, LEAST_SIDE)
+            faces = self._reader.detector.detect(pixels, only_subject=not self._strict)
+            if times > 1 and (not faces or min(faces[0].box[2:]) < align.SIZE):  # its crop needs all pixels there are
+                pixels, times = images.decode(data, name), 1.0
+                faces = self._reader.detector.detect(pixels, only_subject=not self._strict)
         if not faces:
             raise NoFace(f"{name} shows no face that could be found; use a clearer photo")
         if self._strict and len(faces) > 1:
             raise SeveralFaces(f"{name} shows {len(faces)} faces; crop it to one, or leave out --strict")
-        return align.align(pixels, faces[0].landmarks), faces[0].enlarged(times), len(faces)
+        number = self._number or 1
+        if number > len(faces):
+            shown = "1 face" if len(faces) == 1 else f"{len(faces)} faces"
+            raise NoFace(f"{name} shows {shown} and has no face {number}; `facedex detect` lists them by number")
+        face = faces[number - 1]
+        return align.align(pixels, face.landmarks), face.enlarged(times), len(faces)
 
     def _finish(self, batch: _Batch) -> list[Enrolled]:
-        results, records, skipped = batch.results, [], dict[str, str]()
         looked = (found for task in batch.looking for found in task.result())
-        for (i, digest), found in zip(batch.wanted, looked, strict=True):
-            photo = batch.photos[i]
-            if isinstance(found, PhotoError):
-                results[i], skipped[digest] = Enrolled(photo.path, photo.name, "skipped", str(found)), photo.path
+        found = dict(zip(batch.wanted, looked, strict=True))
+        results: list[Enrolled] = []
+        records: list[FaceRecord] = []
+        for number, (photo, digest) in enumerate(batch.photos):
+            one = found.get(number)
+            if isinstance(digest, PhotoError):
+                results.append(Enrolled(photo.path, photo.name, "skipped", str(digest)))
                 continue
-            # What is poor is a notice, never a refusal.
-            notices = [f"{found.faces} faces; the largest was taken"] if found.faces > 1 else []
-            notices += [f"{found.poor}; a better photo helps"] if found.poor else []
-            results[i] = Enrolled(photo.path, photo.name, "enrolled", "; ".join(notices) or None)
-            one, face = found.encoded, found.encoded.face
-            box = (float(face.box[0]), float(face.box[1]), float(face.box[2]), float(face.box[3]))
-            records.append(FaceRecord(photo.name, one.vector, box, face.score, one.quality, photo.source, digest))
+            coming = [(record.name, record.box) for record in records if record.photo == digest]
+            result = self._known(photo, self._store.photos(digest), coming, one)
+            if result is None:
+                assert isinstance(one, _Found)
+                result = Enrolled(photo.path, photo.name, "enrolled", self._notice(one))
+                records.append(_record(photo, digest, one.encoded))
+            results.append(result)
         self._store.add(records)
-        self._coming.difference_update(digest for _, digest in batch.wanted)
-        for i, digest in batch.again:
-            photo = batch.photos[i]
-            if first := skipped.get(digest) or self._skipped.get(digest):
-                why = f"it is the same photo as {first}, which was skipped"
-                results[i] = Enrolled(photo.path, photo.name, "skipped", why)
-            else:
-                results[i] = _known(self._store, photo, self._store.photos(digest), self._update)
-        self._skipped = skipped
-        return [result for result in results if result is not None]
+        return results
+
+    def _notice(self, found: _Found) -> str | None:
+        """What is to be said of a face that is enrolled all the same; what is poor is never refused."""
+        notices = []
+        if found.faces > 1 and self._number is None:
+            notices.append(f"{found.faces} faces; the most prominent was taken, --face N takes another")
+        if found.poor:
+            notices.append(f"{found.poor}; a better photo helps")
+        return "; ".join(notices) or None
+
+    def _known(
+        self,
+        photo: NamedPhoto,
+        held: list[StoredPhoto],
+        coming: list[tuple[str, Box]],
+        found: _Found | PhotoError | None,
+    ) -> Enrolled | None:
+        """What becomes of a photo unless it is enrolled now. Its faces `held` are enrolled, those `coming` wait in this
+        batch. `found` is None where no face was looked for.
+        """
+
+        def told(status: str, why: str) -> Enrolled:
+            return Enrolled(photo.path, photo.name, status, why)
+
+        if self._update and (result := _moved(self._store, photo, held)):
+            return result
+        owners = [*((one.name, one.box) for one in held), *coming]
+        mine = next((box for name, box in owners if name == photo.name), None)
+        if mine is not None and self._number is None:
+            return told("known", "this photo is enrolled already")
+        if isinstance(found, PhotoError):
+            return told("skipped", str(found))
+        box = found.encoded.face.box if found else None
+        if mine is not None and box is not None:
+            if same_place(box, mine):
+                return told("known", "this face is enrolled already")
+            why = f"{photo.name!r} is enrolled by another face of this photo; remove that person first, or give another name"
+            return told("conflict", why)
+        owner = next((name for name, other in owners if box is None or same_place(box, other)), None)
+        if owner is None:
+            return None
+        remedy = "enroll another face with --name and --face N, or remove or merge one of the two"
+        return told("conflict", f"this very face is enrolled as {owner!r}; {remedy}")
 
 
 def _drawn(photos: Iterator[NamedPhoto], size: int) -> tuple[list[NamedPhoto], Exception | None]:
@@ -188,23 +241,37 @@ def _drawn(photos: Iterator[NamedPhoto], size: int) -> tuple[list[NamedPhoto], E
     return drawn, None
 
 
-def _known(store: Store, photo: NamedPhoto, held: list[StoredPhoto], update: bool) -> Enrolled:
-    """What becomes of a photo that is enrolled already, as `held`."""
-    if update:
-        source = photo.source
-        if here := next((one for one in held if one.source == source), None):
-            renamed = here.name != photo.name  # in the gallery, and on purpose
-            return Enrolled(photo.path, here.name, "known", f"enrolled as {here.name!r}" if renamed else None)
-        gone = [one for one in held if not _is_there(one)]
-        if gone and (gone[0].name == photo.name or photo.name not in [one.name for one in held]):
-            name = gone[0].name if _folder_name(gone[0].source, photo) == photo.name else photo.name
-            store.relocate(gone[0], name, source)
-            why = f"it was {source_path(gone[0].source)}" + (f", {gone[0].name!r}" if name != gone[0].name else "")
-            return Enrolled(photo.path, name, "moved", why)
-    if photo.name in [one.name for one in held]:
-        return Enrolled(photo.path, photo.name, "known", "this photo is enrolled already")
-    why = f"this very photo is enrolled as {held[0].name!r}; remove or merge one of the two"
-    return Enrolled(photo.path, photo.name, "conflict", why)
+def _record(photo: NamedPhoto, digest: str, one: EncodedFace) -> FaceRecord:
+    left, top, wide, high = map(float, one.face.box)
+    return FaceRecord(
+        photo.name, one.vector, (left, top, wide, high), one.face.score, one.quality, photo.source, digest
+    )
+
+
+def _moved(store: Store, photo: NamedPhoto, held: list[StoredPhoto]) -> Enrolled | None:
+    """What becomes, when updating, of a photo whose faces `held` lie in the same place, or did in one that is gone."""
+    here = sorted((one for one in held if one.source == photo.source), key=lambda one: one.name != photo.name)
+    if here:
+        renamed = here[0].name != photo.name  # in the gallery, and on purpose
+        return Enrolled(photo.path, here[0].name, "known", f"enrolled as {here[0].name!r}" if renamed else None)
+    gone = [one for one in held if not _is_there(one)]
+
+    def strangeness(one: StoredPhoto) -> tuple[bool, bool, bool]:
+        """Sorts first whose place it was: of several people in one photo the others were enrolled by hand."""
+        folder = _folder_name(one.source, photo)
+        return one.name != photo.name, folder != photo.name, one.name != folder
+
+    gone.sort(key=strangeness)
+    if not gone or (gone[0].name != photo.name and photo.name in [one.name for one in held]):
+        return None
+    first = gone[0]
+    name = first.name if _folder_name(first.source, photo) == photo.name else photo.name
+    store.relocate(first, name, photo.source)
+    for other in gone[1:]:
+        if other.source == first.source:
+            store.relocate(other, other.name, photo.source)
+    why = f"it was {source_path(first.source)}" + (f", {first.name!r}" if name != first.name else "")
+    return Enrolled(photo.path, name, "moved", why)
 
 
 def _is_there(photo: StoredPhoto) -> bool:

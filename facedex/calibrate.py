@@ -6,19 +6,19 @@ Fitted on people that were neither trained on nor used to choose the checkpoint.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from facedex.errors import DataError, ModelError
 from facedex.fitting import LEAST_PEOPLE, Enrolled, platt, sample, weighed_pairs
-from facedex.posterior import CONTENDERS, Scores, posterior
+from facedex.posterior import CONTENDERS, Normal, Scores, posterior
 from facedex.tail import Tail, over_probes
 
-__all__ = ["CONTENDERS", "LEAST_PEOPLE", "Calibration", "Scores", "fit", "platt", "with_tail_of"]
+__all__ = ["CONTENDERS", "LEAST_PEOPLE", "Calibration", "Normal", "Scores", "fit", "platt", "with_tail_of"]
 
-VERSION = 2
+VERSION = 3
 PHOTOS = (1, 2, 4)  # a person: numbers for which scores are fitted; others count as the next lower
 
 _REPLICATES = 40  # of the bootstrap: enough for an interval of 90 %
@@ -30,8 +30,7 @@ class Calibration:
 
     `slope`, `offset`: Platt scaling, P(same) = sigmoid(slope * logit + offset) when half the pairs are the same.
     `scores`: how enrolled people score, by their number of photos. `replicates`: the tails of fits on
-    resampled people (bootstrap), half of them of the tail's other form, from which the error follows. `people`, `faces`:
-    how many it was fitted on. `unclear`: the length, before it is brought to 1, that one embedding in twenty falls short of; 0 where not known.
+    resampled people (bootstrap), from which the error follows. `people`, `faces`: how many it was fitted on. `unclear`: the length, before it is brought to 1, that one embedding in twenty falls short of; 0 where not known.
     """
 
     slope: float
@@ -44,23 +43,30 @@ class Calibration:
 
     @classmethod
     def from_meta(cls, meta: dict[str, Any]) -> Calibration:
-        """Read from a model's metadata. Raises ModelError when it has none, or a later version's."""
+        """Read from a model's metadata. Raises ModelError when it has none, or one of another version."""
         try:
-            stored = dict(meta["calibration"])
-            if "version" not in stored:
-                return _first_version(stored)
+            stored = meta["calibration"]
+            if stored["version"] == 2:
+                stored = _second_version(stored)
             if stored["version"] != VERSION:
                 raise ModelError(
                     f"The model's calibration has version {stored['version']!r}, this facedex reads {VERSION}; "
-                    "upgrade facedex"
+                    "use the facedex that made the model, or train the model again"
                 )
             scores = tuple(
-                Scores(int(one["photos"]), float(mean), float(sd), Tail(*map(float, one["impostor"])))
+                Scores(
+                    int(one["photos"]),
+                    tuple(Normal(*map(float, part)) for part in one["genuine"]),
+                    Tail(*map(float, one["impostor"])),
+                )
                 for one in stored["scores"]
-                for mean, sd in [one["genuine"]]
             )
             replicates = tuple(tuple(Tail(*map(float, tail)) for tail in tails) for tails in stored["replicates"])
-            if [one.photos for one in scores][:1] != [1] or any(len(tails) != len(scores) for tails in replicates):
+            if (
+                [one.photos for one in scores][:1] != [1]
+                or not all(one.genuine for one in scores)
+                or any(len(tails) != len(scores) for tails in replicates)
+            ):
                 raise ValueError("levels are missing")
             return cls(float(stored["slope"]), float(stored["offset"]), scores, replicates, int(stored["people"]),
                        int(stored["faces"]), float(stored["unclear"]))  # fmt: skip
@@ -72,7 +78,7 @@ class Calibration:
         return {
             "version": VERSION, "slope": self.slope, "offset": self.offset,
             "scores": [
-                {"photos": one.photos, "genuine": [round(one.genuine_mean, 6), round(one.genuine_sd, 6)],
+                {"photos": one.photos, "genuine": [[round(value, 6) for value in astuple(part)] for part in one.genuine],
                  "impostor": one.impostor.to_meta()} for one in self.scores
             ],
             "replicates": [[tail.to_meta() for tail in tails] for tails in self.replicates],
@@ -155,23 +161,15 @@ def fit(matrix: np.ndarray, people: np.ndarray, lengths: np.ndarray | None = Non
 
     sets = [found for photos in PHOTOS if (found := Enrolled.of(matrix, people, photos)) is not None]
     once = np.ones(people.max() + 1)
-    scores = tuple(Scores(one.photos, *one.genuine(), one.tail(once)) for one in sets)
-    # How the tail goes on beyond the sample is uncertain too: every other replicate has the other form (see Tail).
-    most = max(
-        float(np.diag(matrix).max()), float(genuine.max()) + 1e-3, float(impostor.max()) + 1e-3
-    )  # a head of free signs has none
-    forms = (
-        (math.inf, [level.impostor.start for level in scores]),
-        (most, [one.tail(once, top=most).start for one in sets]),
-    )
+    scores = tuple(Scores(one.photos, one.genuine(), one.tail(once)) for one in sets)
     rng = np.random.default_rng(0xB007)
     replicates = []
-    for number in range(_REPLICATES):
+    for _ in range(_REPLICATES):
         times = np.bincount(rng.integers(0, len(once), len(once)), minlength=len(once)).astype(np.float64)
-        if (times > 0).sum() >= LEAST_PEOPLE:
-            top, starts = forms[number % 2]
-            if all(one.owners(times) >= LEAST_PEOPLE for one in sets):
-                replicates.append(tuple(one.tail(times, start, top) for one, start in zip(sets, starts, strict=True)))
+        if (times > 0).sum() >= LEAST_PEOPLE and all(one.owners(times) >= LEAST_PEOPLE for one in sets):
+            replicates.append(
+                tuple(one.tail(times, level.impostor.start) for one, level in zip(sets, scores, strict=True))
+            )
     unclear = 0.0 if lengths is None else round(float(np.quantile(lengths, 0.05)), 4)
     return Calibration(slope, offset, scores, tuple(replicates), len(once), len(people), unclear)
 
@@ -211,8 +209,8 @@ def _threshold(tails: list[Tail], counts: np.ndarray, fpir: float) -> float:
     fpir = min(fpir, 1 - 1e-9)  # beyond, no threshold is low enough
     if not counts.any():
         return float("inf")
-    step = max(tails[0].spread, 1e-6)
-    low, high = tails[0].centre, tails[0].centre + step
+    step = max(tails[0].scale, 1e-6)
+    low, high = tails[0].location, tails[0].location + step
     while _rate(tails, counts, low) < fpir:
         low, step = low - step, 2 * step
     while _rate(tails, counts, high) > fpir:
@@ -223,18 +221,13 @@ def _threshold(tails: list[Tail], counts: np.ndarray, fpir: float) -> float:
     return float(high)
 
 
-def _first_version(stored: dict[str, Any]) -> Calibration:
-    """Calibrations of 0.1.0's first weights: quantiles of each probe's own tail, and one rate and bend for all.
-
-    They knew no genuine scores; these are placed where Platt's line says so, of two normal distributions alike.
+def _second_version(stored: dict[str, Any]) -> dict[str, Any]:
+    """A calibration of galleries' models of the first format: own faces by one normal distribution, and among the
+    replicates such of a form of tail that is gone, which have a tenth number.
     """
-    starts = np.array([float(value) for value in stored.pop("tail_start")])
-    share, rate, bend = (float(stored.pop(f"tail_{name}")) for name in ("share", "rate", "bend"))
-    slope, offset = float(stored.pop("slope")), float(stored.pop("offset"))
-    tail = Tail(float(starts.mean()), float(starts.std()), 1.0, 0.0, 0.0, 0.0, share, rate, bend)
-    gap = max(2 * (-offset / slope - tail.location), 1 / slope)
-    scores = Scores(1, tail.location + gap, math.sqrt(gap / slope), tail)
-    return Calibration(slope, offset, (scores,), (), int(stored["people"]), int(stored["faces"]))
+    scores = [{**one, "genuine": [[1.0, *one["genuine"]]]} for one in stored["scores"]]
+    replicates = [tails for tails in stored["replicates"] if all(len(tail) == 9 for tail in tails)]
+    return {**stored, "version": VERSION, "scores": scores, "replicates": replicates}
 
 
 def _sigmoid(z: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from facedex import schema
+from facedex.boxes import Box
 from facedex.database import Stamp, stamp, translated
 from facedex.errors import GalleryBusy, GalleryDamaged, PersonNotFound
 from facedex.records import SELECT, PersonRecord, State, StoredFaces, StoredPhoto, stored_faces
@@ -124,23 +125,20 @@ class Contents:
 
     # photos
 
-    def known_photo(self, photo: str) -> list[str]:
-        """Names under which a photo (SHA-256, hex) is enrolled."""
-        rows = self._rows(
-            "SELECT name FROM face JOIN person ON person.id = face.person WHERE photo = ?", (bytes.fromhex(photo),)
-        )
-        return [name for (name,) in rows]
-
     def photos(self, photo: str | None = None) -> list[StoredPhoto]:
         """Every face's photo, by id, or only those of one photo (SHA-256, hex)."""
         where, values = ("", ()) if photo is None else (" WHERE photo = ?", (bytes.fromhex(photo),))
         rows = self._rows(
-            f"SELECT face.id, name, source, photo FROM face JOIN person ON person.id = face.person{where} ORDER BY face.id",
+            "SELECT face.id, name, source, photo, box_left, box_top, box_width, box_height "
+            f"FROM face JOIN person ON person.id = face.person{where} ORDER BY face.id",
             values,
         )
-        return [StoredPhoto(face, name, source, digest.hex()) for face, name, source, digest in self._typed(rows, 2, 3)]
+        return [
+            StoredPhoto(face, name, source, digest.hex(), (a, b, c, d))
+            for face, name, source, digest, a, b, c, d in self._typed(rows, 2, 3)
+        ]
 
-    def sources(self) -> list[tuple[int, str, str, tuple[float, float, float, float]]]:
+    def sources(self) -> list[tuple[int, str, str, Box]]:
         """(id, path, SHA-256, box) of every face, by id."""
         rows = self._rows("SELECT id, source, photo, box_left, box_top, box_width, box_height FROM face ORDER BY id")
         return [
@@ -162,9 +160,10 @@ class Contents:
         return source, name
 
     def _typed(self, rows: list[tuple], source: int, photo: int) -> list[tuple]:
-        """The rows, if path and SHA-256 are of the type that was written. Raises GalleryDamaged."""
+        """The rows, if path, SHA-256 and box, the last four, are of the type that was written. Raises GalleryDamaged."""
         for row in rows:
-            if not (isinstance(row[source], str) and isinstance(row[photo], bytes)):
+            sound = isinstance(row[source], str) and isinstance(row[photo], bytes)
+            if not (sound and all(isinstance(value, float) for value in row[-4:])):
                 raise GalleryDamaged(
                     f"Face {row[0]} in {self.path} is damaged; `facedex doctor` names its photo and what to do"
                 )

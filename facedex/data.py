@@ -241,7 +241,7 @@ def _build_cache(
             return data
         try:
             pixels = images.decode(data, photo.path)
-            return _largest(pixels, photo.path, detector) if detector else ready(pixels, photo.path)
+            return _subject(pixels, photo.path, detector) if detector else ready(pixels, photo.path)
         except PhotoError as error:
             return error
 
@@ -303,7 +303,7 @@ def ready(pixels: np.ndarray, name: str) -> np.ndarray:
     )
 
 
-def _largest(pixels: np.ndarray, name: str, detector: FaceDetector) -> np.ndarray:
+def _subject(pixels: np.ndarray, name: str, detector: FaceDetector) -> np.ndarray:
     faces = detector.detect(pixels)
     if not faces:
         raise NoFace(f"{name} shows no face that could be found; use a clearer photo")

@@ -10,16 +10,18 @@ import numpy as np
 
 from facedex.align import TEMPLATE, similarity
 from facedex.region import GREY, Region
+from facedex.subject import by_prominence, prominence
 from facedex.yunet import Face, YuNet
 
-VERSION = 2  # raised whenever faces of the same photo come to lie elsewhere: what is cached by it is made anew
+VERSION = 3  # raised whenever faces of a photo come to lie elsewhere, or in another order: caches are made anew
 
 _SIDE = 640  # longer side worked at; faces of 60 px in a 2 Mpx photo are still found
-_GLANCE = 0.5  # of that, where only the largest face is wanted: a quarter of the work
+_GLANCE = 0.5  # of that, where only the subject is wanted: a quarter of the work
 _LEAST_GLANCE = 96  # pixels: below, there is nothing to save
 _SURE_AT_A_GLANCE = 0.91  # a little more than _SURE: so small, 1 % of the faces on their head pass for upright
 _FAINT = 0.2  # what scores less at a glance is no face
 _FILLS = 0.75  # of the photo's shorter side
+_RIVAL = 0.8  # of the subject's prominence: at half the scale, boxes are too coarse to tell the two apart
 _CROWD = 4  # faces
 _CROWD_SIDE = 1024
 _SMALL = 36  # pixels at the worked scale: below, more faces may hide, so a crowd is looked at again, larger
@@ -33,7 +35,7 @@ _STEPS = 3
 _SURER = 0.005  # than as it stands: by less than that, a score changes with half a pixel
 _APART = 1 / 8  # of a box: two looks whose landmarks differ by more do not see the same
 _LESS_SURE = 0.05  # than before: then the picture was turned the wrong way
-_LOOKED_AT_AGAIN = 20  # the largest: of a crowd the others would cost more than they are worth
+_LOOKED_AT_AGAIN = 20  # the first: of a crowd the others would cost more than they are worth
 
 
 class FaceDetector:
@@ -44,24 +46,24 @@ class FaceDetector:
         self._min_score = min_score
         self._yunet = YuNet(weights, min(min_score, _FAINT))
 
-    def detect(self, pixels: np.ndarray, largest: bool = False) -> list[Face]:
-        """Faces in a photo (height, width, 3) uint8 RGB, the largest first.
+    def detect(self, pixels: np.ndarray, only_subject: bool = False) -> list[Face]:
+        """Faces in a photo (height, width, 3) uint8 RGB, the subject first: see subject.py.
 
         Each is turned upright where it is tilted, and looked at twice more from near, for the sake of its landmarks.
-        With `largest` only the first face matters: others may be missing that are smaller, and are not looked at again;
-        most photos then need no more than a glance.
+        With `only_subject` only the first face matters. Others may be missing, and are not looked at again; most photos
+        then need no more than a glance.
 
         Where no face is beyond doubt, the photo is tried again with a border (tight crops), then turned by 90,
         180 and 270 degrees too, and the orientation with the surest face counts; where nothing is found at all, half
         way between. Boxes and landmarks always refer to the photo as given.
         """
-        best = self._as_it_stands(pixels, largest)
+        best = self._as_it_stands(pixels, only_subject)
         # YuNet also answers, weakly and with misplaced landmarks, to faces that lie on their side or head; on
         # LFW the main face of 99 % of upright photos scores .90 or more, of turned ones .89 or less.
         if _top(best) < _SURE:
             for quarter in (1, 3, 2):
                 turned = np.ascontiguousarray(np.rot90(pixels, quarter))
-                faces = self._as_it_stands(turned, largest)
+                faces = self._as_it_stands(turned, only_subject)
                 if _top(faces) > _top(best):
                     best = [_unturn(face, quarter, pixels.shape) for face in faces]
             if not best:
@@ -69,11 +71,11 @@ class FaceDetector:
             frames = self._askew
         else:
             frames = _as_seen
-        best.sort(key=lambda face: -face.area)
-        count = 1 if largest else _LOOKED_AT_AGAIN
+        best = by_prominence(best, pixels.shape)
+        count = 1 if only_subject else _LOOKED_AT_AGAIN
         levelled = [self._levelled(pixels, *frames(pixels, face)) for face in best[:count]]
         near = [self._from_near(pixels, face, frame) for face, frame in levelled]
-        return sorted(near + best[count:], key=lambda face: -face.area)
+        return by_prominence(near + best[count:], pixels.shape)
 
     def _diagonally(self, pixels: np.ndarray, degrees: float) -> list[Face]:
         """Faces of the whole photo turned back by `degrees`."""
@@ -133,8 +135,8 @@ class FaceDetector:
         region = _around(pixels, face, degrees, 2.0, _LEVELLED_SIDE)
         return _same(region.back(self._run(region.pixels, 1.0)), face)
 
-    def _as_it_stands(self, pixels: np.ndarray, largest: bool) -> list[Face]:
-        faces = (largest and self._glance(pixels)) or self._search(pixels)
+    def _as_it_stands(self, pixels: np.ndarray, only_subject: bool) -> list[Face]:
+        faces = (only_subject and self._glance(pixels)) or self._search(pixels)
         if _top(faces) < _SURE:
             padded = self._padded(pixels)
             surest = max(padded, key=lambda face: face.score, default=None)
@@ -145,15 +147,17 @@ class FaceDetector:
         return faces
 
     def _glance(self, pixels: np.ndarray) -> list[Face]:
-        """The faces of a photo as they are found at half the scale, where the largest is beyond doubt; else none."""
+        """The faces of a photo as they are found at half the scale, where the subject is beyond doubt; else none."""
         longer = max(pixels.shape[:2])
         scale = _GLANCE * min(1.0, _SIDE / longer)
         if scale * longer < _LEAST_GLANCE:
             return []
-        seen = self._run(pixels, scale, _FAINT)
-        first = max(seen, key=lambda face: face.area, default=None)
-        small = first is None or min(first.box[2:]) * scale < _GLANCE * _SMALL
-        if first is None or small or first.score < _SURE_AT_A_GLANCE or _fills(pixels, first):
+        seen = by_prominence(self._run(pixels, scale, _FAINT), pixels.shape)
+        if not seen or seen[0].score < _SURE_AT_A_GLANCE or _fills(pixels, seen[0]):
+            return []
+        first, *others = (prominence(face, pixels.shape) for face in seen)
+        # A face too small to be seen at a glance is less prominent than one that passes.
+        if first * scale < _GLANCE * _SMALL or (others and others[0] > _RIVAL * first):
             return []
         return [face for face in seen if face.score >= self._min_score]
 

@@ -152,15 +152,11 @@ class _OpenBranch:
     """A branch whose graph is open."""
 
     def __init__(self, model: ModelFile, branch: Branch, engine: Engine) -> None:
-        self._name, self._branch = f"{model.path}, network {branch.name}", branch
+        self._name, self._branch, self.dim = f"{model.path}, network {branch.name}", branch, branch.dim
         try:
             self._run = engine(model.graph(branch), (3, branch.size, branch.size))
-            self.dim = len(self._run(np.zeros((3, branch.size, branch.size), np.float32)))
         except ValueError:
-            raise ModelError(
-                f"{self._name}, cannot be run on pictures of {branch.size} x {branch.size} pixels; give the size it was "
-                "made for, or export it again as plain float32 operators"
-            ) from None
+            raise self._unusable() from None
         self._mean, self._scale = (np.array(three, np.float32) for three in (branch.mean, branch.scale))
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
@@ -170,5 +166,18 @@ class _OpenBranch:
             pixels = (seen.astype(np.float32) - self._mean) * self._scale
             if not self._branch.rgb:
                 pixels = pixels[..., ::-1]
-            row[:] = self._run(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+            try:
+                answer = self._run(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+            except ValueError:
+                raise self._unusable() from None
+            if len(answer) != self.dim:
+                raise self._unusable()
+            row[:] = answer
         return finite(out, self._name)
+
+    def _unusable(self) -> ModelError:
+        size = self._branch.size
+        return ModelError(
+            f"{self._name}, cannot be run on pictures of {size} x {size} pixels; give the size it was made for, or export "
+            "it again as plain float32 operators"
+        )

@@ -30,7 +30,7 @@ class FaceReader:
         self.encoder: Encoder = open_encoder(model, device)
 
     def read(self, pixels: np.ndarray) -> list[EncodedFace]:
-        """All faces of a photo (height, width, 3) uint8 RGB, the largest first."""
+        """All faces of a photo (height, width, 3) uint8 RGB, the subject first."""
         faces = self.detector.detect(pixels)
         return self.encode([(pixels, face) for face in faces])
 

@@ -12,6 +12,7 @@ from facedex.align import SIZE
 from facedex.encoder import Networks
 from facedex.errors import ModelError
 from facedex.modelfile import FROZEN, Branch, ModelFile, with_graphs
+from facedex.runtime import open_graph
 
 
 def foreign_model(
@@ -37,17 +38,23 @@ def foreign_model(
     except OSError as error:
         raise ModelError(f"{source} cannot be read ({error.strerror}); name an ONNX file") from None
     places = None if points is None else tuple((float(x), float(y)) for x, y in points)
-    branch = Branch("encoder", size, places, rgb, _three("mean", mean), _three("scale", scale))
-    facts = {"arch": FROZEN, "mirrored": mirrored, "normalised": True, "free_sign": False}
+    try:
+        dim = len(open_graph(data, (3, size, size))(np.zeros((3, size, size), np.float32)))
+    except ValueError:
+        raise ModelError(
+            f"{source} is no ONNX network that can be run on pictures of {size} x {size} pixels; give the --size it was "
+            "made for, or export it again as plain float32 operators"
+        ) from None
+    branch = Branch("encoder", dim, size, places, rgb, _three("mean", mean), _three("scale", scale))
+    facts = {"arch": FROZEN, "dim": dim, "mirrored": mirrored, "normalised": True, "free_sign": False}
     model = with_graphs(ModelFile({}, facts, source), [(branch, data)])
     noise = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
     (answers,) = Networks(model)(noise)
-    if answers.shape[1] < 2 or np.ptp(answers, axis=0).max() == 0:
+    if dim < 2 or np.ptp(answers, axis=0).max() == 0:
         raise ModelError(
-            f"{source} gives no embedding of a face ({answers.shape[1]} numbers a picture, or always the same ones); "
-            "check --size, --mean and --scale"
+            f"{source} gives no embedding of a face ({dim} numbers a picture, or always the same ones); check --size, "
+            "--mean and --scale"
         )
-    model.meta["dim"] = answers.shape[1]
     return model
 
 

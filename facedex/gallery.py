@@ -152,17 +152,25 @@ class Gallery:
         return [people[name] for name in dict.fromkeys(self._store.stored_name(name) for name in names)]
 
     def enroll(
-        self, photos: Iterable[NamedPhoto], strict: bool = False, device: str = "cpu", update: bool = False
+        self,
+        photos: Iterable[NamedPhoto],
+        strict: bool = False,
+        device: str = "cpu",
+        update: bool = False,
+        face: int | None = None,
     ) -> Iterator[Enrolled]:
-        """Enrol one face of each photo, the largest (`strict` skips photos with several).
+        """Enrol one face of each photo: its subject, or the face numbered `face` in the order of subject.py, from 1.
 
         Yields one result a photo, in order, each only once it is on disk. One bad photo never stops the rest.
+        `strict` skips photos with several faces. Several people of one photo can be enrolled, each by another face.
         With `update` a photo that is known, but lay elsewhere, is "moved": its source is noted anew, and where its
         folder has another name now, so is whom it shows. `vanished` says what is no longer there.
-        Raises GalleryBusy when another process is writing.
+        Raises GalleryBusy when another process is writing, ValueError for a `face` below 1.
         """
+        if face is not None and face < 1:
+            raise ValueError(f"faces are numbered from 1, so face cannot be {face}")
         with self._changing():
-            work = Enrolling(self._store, self.reader(device), strict, update, self.calibration.unclear)
+            work = Enrolling(self._store, self.reader(device), strict, update, face, self.calibration.unclear)
             reached = True
             for results in work.batches(iter(photos), _BATCH):
                 yield from results

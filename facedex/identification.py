@@ -69,8 +69,8 @@ class Decision:
 
 @dataclass(frozen=True)
 class IdentifiedPhoto:
-    """All faces of one photo, or why there are none, and by what they were decided. `pixels` (height, width, 3) uint8
-    RGB only where kept.
+    """All faces of one photo, the subject first, or why there are none, and by what they were decided. `pixels` (height,
+    width, 3) uint8 RGB only where kept.
     """
 
     photo: str
@@ -237,7 +237,7 @@ class Verifier:
     def verify(
         self, a: str | os.PathLike[str], b: str | os.PathLike[str], fmr: float = FMR, prior: float = 0.5
     ) -> Verification:
-        """Whether the largest faces of two photos are one person's, at a false match rate. Raises PhotoError."""
+        """Whether the subjects of two photos are one person, at a false match rate. Raises PhotoError."""
         vectors = [self._face(photo).vector for photo in (a, b)]
         logit = float(self.head.logits(vectors[0], vectors[1]))
         threshold = self.calibration.threshold(1, fmr)

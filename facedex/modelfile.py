@@ -39,12 +39,13 @@ T = TypeVar("T")
 class Branch:
     """One network of an encoder, and what it is shown of a face.
 
-    `size`: pixels a side. `points` (5, 2): where it wants the landmarks, in these pixels; None for the usual template.
+    `dim`: numbers that it gives. `size`: pixels a side. `points` (5, 2): where it wants the landmarks, in these pixels; None for the usual template.
     What the network sees is (pixel - mean) * scale, for pixels of 0..255, in RGB order or else BGR. `mean` and `scale`
     are three numbers in the order R, G, B, whatever order the network wants.
     """
 
     name: str
+    dim: int
     size: int = SIZE
     points: tuple[tuple[float, float], ...] | None = None
     rgb: bool = True
@@ -56,12 +57,14 @@ class Branch:
         """What `to_meta` gives. Raises ValueError, TypeError or KeyError for anything else."""
         points = stored.get("points")
         branch = cls(
-            stored["name"], stored["size"], None if points is None else tuple((float(x), float(y)) for x, y in points),
-            stored["rgb"], tuple(map(float, stored["mean"])), tuple(map(float, stored["scale"])),
+            stored["name"], stored["dim"], stored["size"],
+            None if points is None else tuple((float(x), float(y)) for x, y in points), stored["rgb"],
+            tuple(map(float, stored["mean"])), tuple(map(float, stored["scale"])),
         )  # fmt: skip
         sound = [
-            isinstance(branch.name, str), type(branch.size) is int and 16 <= branch.size <= 1024,
-            points is None or len(points) == 5, isinstance(branch.rgb, bool), len(branch.mean) == len(branch.scale) == 3,
+            isinstance(branch.name, str), type(branch.dim) is int and branch.dim > 0,
+            type(branch.size) is int and 16 <= branch.size <= 1024, points is None or len(points) == 5,
+            isinstance(branch.rgb, bool), len(branch.mean) == len(branch.scale) == 3,
         ]  # fmt: skip
         numbers = [*branch.mean, *branch.scale, *(side for point in branch.points or () for side in point)]
         if not all(sound) or not np.isfinite(numbers).all():
@@ -70,8 +73,8 @@ class Branch:
 
     def to_meta(self) -> dict[str, Any]:
         """What `from_meta` reads."""
-        facts: dict[str, Any] = {"name": self.name, "size": self.size, "rgb": self.rgb, "mean": list(self.mean)}
-        facts["scale"] = list(self.scale)
+        facts: dict[str, Any] = {"name": self.name, "dim": self.dim, "size": self.size, "rgb": self.rgb}
+        facts.update(mean=list(self.mean), scale=list(self.scale))
         return {**facts, "points": [list(point) for point in self.points]} if self.points else facts
 
 
@@ -233,7 +236,7 @@ def _first_format(tensors: dict[str, np.ndarray], meta: dict[str, Any], source: 
         try:
             shown = dict(meta.get("input", {}) if foreign else {"size": size})
             kept = {name: value for name, value in shown.items() if name != "mirrored"}
-            model = with_graphs(model, [(Branch("own", **kept), graph)])
+            model = with_graphs(model, [(Branch("own", int(meta.get("dim", 0)), **kept), graph)])
         except (TypeError, ValueError):
             raise ModelError(f"{source} does not say what its network is shown; train or copy it again") from None
         model.meta["mirrored"] = model.mirrored or bool(shown.get("mirrored"))

@@ -12,30 +12,46 @@ from facedex.tail import PROBE_WEIGHT, Tail
 
 CONTENDERS = 10  # the best people who share the probability of a name; further ones have next to none
 
-_POINTS = 256
+_POINTS = 128
 _PLACES = np.arange(_POINTS)
 _LEAST = 1e-300
 
 
 @dataclass(frozen=True)
+class Normal:
+    """A part of a mixture of normal distributions: its share of all scores, its mean and its standard deviation."""
+
+    share: float
+    mean: float
+    sd: float
+
+    def density(self, scores: np.ndarray) -> np.ndarray:
+        """What it adds to the mixture's density at scores, of their shape."""
+        return self.share / (self.sd * math.sqrt(2 * math.pi)) * np.exp(-(((scores - self.mean) / self.sd) ** 2) / 2)
+
+    def below(self, score: float) -> float:
+        """The share of all scores that are of this part and below the score."""
+        return 0.5 * self.share * math.erfc((self.mean - score) / (self.sd * math.sqrt(2)))
+
+
+@dataclass(frozen=True)
 class Scores:
-    """How people enrolled from `photos` photos score: against their own faces normally distributed
-    (`genuine_mean`, `genuine_sd`), against strangers' as `impostor` says.
+    """How people enrolled from `photos` photos score: against their own faces by a mixture of normal distributions,
+    `genuine`, against strangers' as `impostor` says.
     """
 
     photos: int
-    genuine_mean: float
-    genuine_sd: float
+    genuine: tuple[Normal, ...]
     impostor: Tail
 
     def moved(self, factor: float, shift: float) -> Scores:
         """How factor * score + shift is distributed, factor > 0."""
-        mean, sd = factor * self.genuine_mean + shift, factor * self.genuine_sd
-        return Scores(self.photos, mean, sd, self.impostor.moved(factor, shift))
+        genuine = tuple(Normal(part.share, factor * part.mean + shift, factor * part.sd) for part in self.genuine)
+        return Scores(self.photos, genuine, self.impostor.moved(factor, shift))
 
     def genuine_below(self, score: float) -> float:
         """The chance that a person's own face scores lower."""
-        return 0.5 * math.erfc((self.genuine_mean - score) / (self.genuine_sd * math.sqrt(2)))
+        return sum(part.below(score) for part in self.genuine)
 
     def density(self, scores: np.ndarray) -> np.ndarray:
         """The logarithm of strangers' density at scores (n,), for each kind of probe: (n, probes)."""
@@ -48,11 +64,12 @@ class Scores:
         return (1 - part) * table[low] + part * table[low + 1]
 
     def ratios(self, scores: np.ndarray, probes: np.ndarray) -> np.ndarray:
-        """Density of a genuine over that of an impostor score (n,), each for a mixture of probes (probes, n); held
+        """Density of a genuine over that of an impostor score (n,), each for a mixture of probes (n, probes); held
         monotone, as more is never less alike.
         """
         _, genuine, density, _, _ = self._table
-        logs = genuine[:, None] - np.log(density @ probes)
+        # No matrix product: BLAS would wake its threads for so small a one, and under load wait for them.
+        logs = genuine[:, None] - np.log(np.einsum("gp,np->gn", density, probes))
         logs = np.where(_PLACES[:, None] < logs.argmin(0), logs.min(0), logs)
         logs = np.maximum.accumulate(logs)
         own, (low, part) = np.arange(len(scores)), self._place(scores)
@@ -70,10 +87,9 @@ class Scores:
         logarithm and that of the share below, (points, probes).
         """
         tail = self.impostor
-        high = self.genuine_mean + 5 * self.genuine_sd
-        grid = np.linspace(min(tail.centre - 3 * tail.spread, high - 1), high, _POINTS)
-        genuine = -((grid - self.genuine_mean) ** 2) / (2 * self.genuine_sd**2)
-        genuine -= math.log(self.genuine_sd * math.sqrt(2 * math.pi))
+        high = max(part.mean + 5 * part.sd for part in self.genuine)
+        grid = np.linspace(min(tail.location - 3 * tail.scale, high - 1), high, _POINTS)
+        genuine = np.log(np.maximum(sum(part.density(grid) for part in self.genuine), _LEAST))
         density, survival = tail.by_probe(grid)
         density = np.maximum(density, _LEAST)
         return grid, genuine, density, np.log(density), np.log1p(-np.minimum(survival, 1 - 1e-12))
@@ -122,7 +138,7 @@ def posterior(
     for number, one in enumerate(levels):
         mine = level == number
         if mine.any():
-            ratio[mine] = one.ratios(scores[mine], probes[mine].T)
+            ratio[mine] = one.ratios(scores[mine], probes[mine])
     shares = prior / people * ratio
     further = np.where(np.arange(len(shares)) >= best, shares, 0.0)
     return shares / (1 - prior + prior * missed * (unlisted > 0) + shares[:best].sum() + further)

@@ -25,18 +25,19 @@ class Quality:
 
     `width`: of its box, in the photo's pixels; `sharpness`: energy of the aligned crop's finest detail over its
     contrast, 0 for none; `turn`: how far the nose lies from the middle of the eyes, in distances between the eyes, 0
-    seen from the front and about .5 in profile; `score`: the detector's, 0..1.
+    seen from the front and about .5 in profile; `score`: the detector's, 0..1; `length`: of the embedding before it is
+    brought to unit length, None where the face was not encoded.
     """
 
     width: float
     sharpness: float
     turn: float
     score: float
-    length: float
+    length: float | None = None
 
     @classmethod
-    def of(cls, face: Face, crop: np.ndarray, length: float) -> Quality:
-        """Of a face, its aligned crop (112, 112, 3) uint8 RGB, and its embedding's length."""
+    def of(cls, face: Face, crop: np.ndarray, length: float | None = None) -> Quality:
+        """Of a face, its aligned crop (112, 112, 3) uint8 RGB, and its embedding's length where it was encoded."""
         return cls(float(min(face.box[2:])), sharpness(crop), turn(face.landmarks), face.score, length)
 
     def reason(self, unclear: float = 0.0) -> str | None:
@@ -52,7 +53,7 @@ class Quality:
             found.append("turned away")
         if not found and self.score < DOUBTFUL:
             found.append("hardly visible")
-        if not found and self.length < unclear:
+        if not found and self.length is not None and self.length < unclear:
             found.append("unclear")
         return f"face {', '.join(found)}" if found else None
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from facedex import schema
+from facedex.boxes import Box
 from facedex.errors import GalleryDamaged, GalleryError
 
 SELECT = (
@@ -33,7 +34,7 @@ class FaceRecord:
 
     name: str
     vector: np.ndarray
-    box: tuple[float, float, float, float]
+    box: Box
     score: float
     quality: float
     source: str
@@ -51,12 +52,15 @@ class PersonRecord:
 
 @dataclass(frozen=True)
 class StoredPhoto:
-    """One enrolled face by its photo: `source` is where that was (people.source_path), `photo` its SHA-256, hex."""
+    """One enrolled face by its photo: `source` is where that was (people.source_path), `photo` its SHA-256, hex, `box`
+    the face's place in it (left, top, width, height) in pixels.
+    """
 
     face: int
     name: str
     source: str
     photo: str
+    box: Box
 
 
 @dataclass(frozen=True)

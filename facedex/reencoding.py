@@ -8,12 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from facedex import images
+from facedex.boxes import Box, overlap, same_place
 from facedex.errors import DataError, GalleryError, PhotoError
 from facedex.faces import FaceReader
 from facedex.people import open_people, pack_of, source_path
 from facedex.store import Store
-
-Box = tuple[float, float, float, float]  # left, top, width, height, in pixels
 
 
 def encode_anew(store: Store, reader: FaceReader) -> tuple[dict[int, tuple[np.ndarray, float]], list[str]]:
@@ -50,8 +49,8 @@ def same_face(
         faces = reader.read(images.decode(data, name))
     except PhotoError:
         return None
-    best = max(faces, key=lambda one: _overlap(one.face.box, box), default=None)
-    if best is None or _overlap(best.face.box, box) <= 0.5:
+    best = max(faces, key=lambda one: overlap(one.face.box, box), default=None)
+    if best is None or not same_place(best.face.box, box):
         return None
     return best.vector, best.quality
 
@@ -80,11 +79,3 @@ def _photos(sources: list[str]) -> Iterator[tuple[str, bytes | None]]:
             pass
         for source in wanted:
             yield source, None
-
-
-def _overlap(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes."""
-    wide = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    high = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    shared = max(wide, 0.0) * max(high, 0.0)
-    return shared / (a[2] * a[3] + b[2] * b[3] - shared)

@@ -9,13 +9,15 @@ import os
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
+from facedex.detection import DetectedPhoto
 from facedex.gallery import Enrolled
-from facedex.identification import Decision, IdentifiedPhoto, Verification
+from facedex.identification import Decision, Identification, IdentifiedPhoto, Verification
 from facedex.people import UNKNOWN
 from facedex.quality import Quality
 from facedex.records import PersonRecord
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+_LONGEST_STEM = 50  # letters of a photo's name that are kept in those of its crops; most disks take 255 bytes
 _KNOWN, _STRANGER = (46, 160, 67), (208, 108, 20)
 
 
@@ -49,8 +52,14 @@ def identified(photo: IdentifiedPhoto) -> dict[str, Any]:
                 "name": one.name,
                 "similarity": _number(one.similarity),
                 "probability": _number(one.probability),
+                "logit": _logit(one),
                 "candidates": [
-                    {"name": c.name, "similarity": _number(c.similarity), "probability": _number(c.probability)}
+                    {
+                        "name": c.name,
+                        "similarity": _number(c.similarity),
+                        "probability": _number(c.probability),
+                        "logit": _number(c.logit),
+                    }
                     for c in one.candidates
                 ],
                 "quality": quality(one.quality),
@@ -64,8 +73,10 @@ def identified(photo: IdentifiedPhoto) -> dict[str, Any]:
 
 
 def quality(measured: Quality | None) -> dict[str, Any] | None:
-    """A face's measures, as in the JSON of `identify`."""
-    return None if measured is None else {key: round(value, 4) for key, value in asdict(measured).items()}
+    """A face's measures, as in the JSON of `identify`; `detect` does not know the embedding's length."""
+    if measured is None:
+        return None
+    return {key: round(value, 4) for key, value in asdict(measured).items() if value is not None}
 
 
 def decided(decision: Decision | None) -> dict[str, Any] | None:
@@ -74,6 +85,26 @@ def decided(decision: Decision | None) -> dict[str, Any] | None:
         return None
     numbers = {key: _number(value) if math.isfinite(value) else None for key, value in asdict(decision).items()}
     return {**numbers, "people": decision.people}
+
+
+def detected(photo: DetectedPhoto, crops: list[Path]) -> dict[str, Any]:
+    """The JSON of `detect`; `crops` are the files that `save_crops` wrote."""
+    return {
+        "photo": photo.photo,
+        "faces": [
+            {
+                "number": number,
+                "box": [round(value, 1) for value in one.face.box],
+                "landmarks": [[round(float(x), 1), round(float(y), 1)] for x, y in one.face.landmarks],
+                "score": round(one.face.score, 4),
+                "quality": quality(one.quality),
+                "reason": one.quality.reason(),
+                "crop": str(crops[number - 1]) if crops else None,
+            }
+            for number, one in enumerate(photo.faces, 1)
+        ],
+        "error": photo.error,
+    }
 
 
 def enrolled(result: Enrolled) -> dict[str, Any]:
@@ -106,6 +137,7 @@ def identified_rows(photo: IdentifiedPhoto) -> list[dict[str, Any]]:
         {
             **base, "face": number, **dict(zip(("left", "top", "width", "height"), map(round, one.face.box), strict=True)),
             "name": one.name or "", "similarity": _number(one.similarity), "probability": _number(one.probability),
+            "logit": "" if (logit := _logit(one)) is None else logit,
             "best_candidate": one.candidates[0].name if one.candidates else "", "reason": one.reason or "",
         }
         for number, one in enumerate(photo.faces, 1)
@@ -114,7 +146,24 @@ def identified_rows(photo: IdentifiedPhoto) -> list[dict[str, Any]]:
 
 
 IDENTIFIED_COLUMNS = ["photo", "face", "left", "top", "width", "height", "name", "similarity", "probability",
-                      "best_candidate", "error", "reason"]  # fmt: skip
+                      "logit", "best_candidate", "error", "reason"]  # fmt: skip
+
+
+DETECTED_COLUMNS = ["photo", "face", "left", "top", "width", "height", "score", "reason", "crop", "error"]
+
+
+def detected_rows(photo: DetectedPhoto, crops: list[Path]) -> list[dict[str, Any]]:
+    """The CSV rows of `detect`: one a face, or one with the error."""
+    rows = [
+        {
+            "photo": photo.photo, "face": number,
+            **dict(zip(("left", "top", "width", "height"), map(round, one.face.box), strict=True)),
+            "score": round(one.face.score, 4), "reason": one.quality.reason() or "",
+            "crop": str(crops[number - 1]) if crops else "",
+        }
+        for number, one in enumerate(photo.faces, 1)
+    ]  # fmt: skip
+    return rows or [{"photo": photo.photo, "error": photo.error or ""}]
 
 
 def write_csv(out: TextIO, columns: list[str], rows: Iterable[dict[str, Any]]) -> None:
@@ -138,10 +187,8 @@ def identified_table(photos: Iterable[IdentifiedPhoto], top: int) -> Table:
     from rich.text import Text
 
     table = Table(show_lines=False)
-    for heading in ("photo", "face at", "person", "probability", "similarity"):
-        table.add_column(
-            heading, justify="right" if heading in ("probability", "similarity") else "left", overflow="fold"
-        )
+    for heading in ("photo", "face at", "person", "probability"):
+        table.add_column(heading, justify="right" if heading == "probability" else "left", overflow="fold")
     if top > 1:
         table.add_column("next candidates", overflow="fold")
     for photo in photos:
@@ -152,12 +199,28 @@ def identified_table(photos: Iterable[IdentifiedPhoto], top: int) -> Table:
                 f"{left},{upper} {width}x{height}",
                 _plain(one.name) if one.name else Text(f"{UNKNOWN} ({one.reason})" if one.reason else UNKNOWN, "dim"),
                 f"{one.probability:.1%}" if one.candidates else "-",
-                f"{one.similarity:.1%}" if one.candidates else "-",
             ]
             if top > 1:
                 others = one.candidates[1:] if one.name else one.candidates
                 cells.append(_plain(", ".join(f"{c.name} {c.probability:.1%}" for c in others)))
             table.add_row(*cells)
+    return table
+
+
+def detected_table(rows: list[dict[str, Any]]) -> Table:
+    """The table of `detect`, of its CSV rows."""
+    from rich.table import Column, Table
+
+    number, score = Column("face", justify="right"), Column("score", justify="right")
+    table = Table(Column("photo", overflow="fold"), number, "face at", score, Column("quality", overflow="fold"))
+    for row in rows:
+        table.add_row(
+            _plain(row["photo"]) if row["face"] == 1 else "",
+            str(row["face"]),
+            f"{row['left']},{row['top']} {row['width']}x{row['height']}",
+            f"{row['score']:.2f}",
+            row["reason"] or "good",
+        )
     return table
 
 
@@ -227,9 +290,34 @@ def save_annotated(photo: IdentifiedPhoto, folder: Path, used: set[str]) -> Path
     return folder / name
 
 
+def save_crops(photo: DetectedPhoto, folder: Path) -> list[Path]:
+    """Write a photo's aligned faces as PNG into a folder: party-1.png, party-2.png; returns their paths. Raises OSError.
+
+    No file is overwritten. Where one of these is there already, all are numbered on: party_2-1.png, party_2-2.png.
+    """
+    from PIL import Image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = Path(photo.photo).stem[:_LONGEST_STEM]
+    for tried in count(1):
+        name = stem if tried == 1 else f"{stem}_{tried}"
+        paths = [folder / f"{name}-{number}.png" for number in range(1, len(photo.faces) + 1)]
+        if not any(os.path.lexists(path) for path in paths):
+            break
+    for path, one in zip(paths, photo.faces, strict=True):
+        with open(path, "xb") as file:
+            Image.fromarray(one.crop).save(file, "PNG")
+    return paths
+
+
 def _meets(box: tuple[float, float, float, float], others: list[tuple[float, float, float, float]]) -> bool:
     x, y, w, h = box
     return any(x < a + c and a < x + w and y < b + d and b < y + h for a, b, c, d in others)
+
+
+def _logit(one: Identification) -> float | None:
+    """What is compared with the threshold: of the name, else of the best candidate."""
+    return _number(one.candidates[0].logit) if one.candidates else None
 
 
 def _number(value: float) -> float:

@@ -19,7 +19,7 @@ def open_graph(data: bytes, shape: tuple[int, int, int]) -> Run:
     """An ONNX file with one input as a function of a picture `shape` (3, height, width) float32 to a vector (dim,)
     float32. Threads may share the function, and each call uses one thread.
 
-    Raises ValueError for what is no such graph.
+    Raises ValueError for what is no such graph, as does the function for one that does not take such pictures.
     """
     try:
         return in_openvino(data, shape)
@@ -34,17 +34,19 @@ def in_opencv(data: bytes, shape: tuple[int, int, int]) -> Run:
         with quiet():
             return cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))
 
-    def run(picture: np.ndarray) -> np.ndarray:
-        with nets.one() as net:
-            net.setInput(picture[None])
-            return np.array(net.forward(), np.float32).ravel()
-
     try:
         nets = Stock(made)
-        with quiet():
-            run(np.zeros(shape, np.float32))
     except cv2.error as error:
         raise ValueError(str(error)) from None
+
+    def run(picture: np.ndarray) -> np.ndarray:
+        try:
+            with nets.one() as net:
+                net.setInput(picture[None])
+                return np.array(net.forward(), np.float32).ravel()
+        except cv2.error as error:
+            raise ValueError(str(error)) from None
+
     return run
 
 
@@ -67,9 +69,12 @@ def in_openvino(data: bytes, shape: tuple[int, int, int]) -> Run:
     requests = Stock(compiled.create_infer_request)
 
     def run(picture: np.ndarray) -> np.ndarray:
-        with requests.one() as request:
-            request.infer([np.ascontiguousarray(picture[None])])
-            return np.array(request.get_output_tensor(0).data, np.float32).ravel()
+        try:
+            with requests.one() as request:
+                request.infer([np.ascontiguousarray(picture[None])])
+                return np.array(request.get_output_tensor(0).data, np.float32).ravel()
+        except RuntimeError as error:
+            raise ValueError(str(error)) from None
 
     return run
 

@@ -40,8 +40,6 @@ class Tail:
 
     whose hazard may rise, as that of a sum of many small differences does. Below the start S is the logistic curve
     that continues it with the same slope. Chosen among other forms on people kept apart (scripts/tailform.py).
-
-    With a finite `top`, y is not the score but -log(top - score), as earlier fits had it.
     """
 
     location: float
@@ -53,28 +51,16 @@ class Tail:
     share: float
     rate: float
     bend: float
-    top: float = math.inf
 
     def survival(self, score: float) -> np.ndarray:
         """S of one score for a grid of probes, (probes,); `over_probes` averages."""
-        return self._curve(stretch(score, self.top), *self._probes)[0]
+        return self._curve(np.float64(score), *self._probes)[0]
 
     def by_probe(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Density and S of scores (n,) for the kinds of probe that PROBE_WEIGHT weighs, both (n, probes)."""
-        y = stretch(scores, self.top)[:, None]
         location, scale = self._kinds(_FEW_U, _FEW_V)
-        survival, density = self._curve(y, location, scale)
-        return density / scale * (1.0 if math.isinf(self.top) else np.exp(y)), survival
-
-    @property
-    def centre(self) -> float:
-        """The score of the middle probe against the middle stranger."""
-        return self.location if math.isinf(self.top) else self.top - math.exp(-self.location)
-
-    @property
-    def spread(self) -> float:
-        """How far strangers' scores lie from it, about."""
-        return self.scale if math.isinf(self.top) else self.scale * math.exp(-self.location)
+        survival, density = self._curve(scores[:, None], location, scale)
+        return density / scale, survival
 
     def _curve(self, y: np.ndarray, location: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """S and -dS/de of y, () or (n, 1), for probes of these locations and scales."""
@@ -100,73 +86,105 @@ class Tail:
 
     def moved(self, factor: float, shift: float) -> Tail:
         """The tail of factor * score + shift, factor > 0."""
-        if not math.isinf(self.top):
-            return replace(self, location=self.location - math.log(factor), top=factor * self.top + shift)
         return replace(
             self, location=factor * self.location + shift, location_sd=factor * self.location_sd,
             scale=factor * self.scale,
         )  # fmt: skip
 
     def to_meta(self) -> list[float]:
-        """The nine numbers in order, and `top` where it is finite."""
-        return [round(value, 6) for value in astuple(self) if math.isfinite(value)]
+        """The nine numbers in order."""
+        return [round(value, 6) for value in astuple(self)]
 
 
 class Impostors:
     """Scores of probes against strangers, to which a Tail is fitted, once or for many weightings of the people."""
 
-    def __init__(self, scores: np.ndarray, strangers: np.ndarray) -> None:
-        """`scores` (p, g) of probes against enrolled people; only those count where `strangers` (p, g) is true."""
-        self._strangers = strangers.astype(np.float64)
-        self._scores = np.where(strangers, scores, 0.0)
-        self._squares = self._scores**2
+    def __init__(self, scores: np.ndarray, strangers: np.ndarray, owner: np.ndarray) -> None:
+        """`scores` (p, g) of probes against sets of photos, `owner` (g,) whose each set is, numbered from 0. `strangers`
+        (p, people) is true where the probe does not show the person; only these scores count.
+        """
+        self._scores, self._strangers, self._owner = scores, strangers.astype(np.float64), owner
+        self._sets = np.bincount(owner)
+        whose = np.eye(len(self._sets))[owner] / self._sets
+        self._means, self._squares = (self._strangers * (part @ whose) for part in (scores, scores**2))
         self._high: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
     def fit(self, probes: np.ndarray, gallery: np.ndarray, start: float | None = None) -> Tail:
-        """The tail when probes (p,) and enrolled (g,) weigh so much. Its start is the standard score that SHARE of
-        all exceed, or the one given.
+        """The tail when probes (p,) and enrolled people (people,) weigh so much. Its start is the standard score that
+        SHARE of all exceed, or the one given.
+
+        Two things would make the tail of few people too light. A probe's mean and standard deviation over them are partly
+        chance, so both are drawn towards all probes' by the share of chance in how they vary (empirical Bayes, Morris
+        1983). And a high score would widen what it is divided by: it is left out there, with its person's others
+        (externally studentised, Cook and Weisberg 1982).
         """
         total = self._strangers @ gallery
         probes = np.where(total > 0, probes, 0.0)  # who meets no stranger shows nothing
         probes, total = probes / probes.sum(), np.maximum(total, 1e-300)
-        mean = (self._scores @ gallery) / total
-        variance = np.maximum((self._squares @ gallery) / total - mean**2, 0)
+        mean, square = ((part @ gallery) / total for part in (self._means, self._squares))
+        variance = np.maximum(square - mean**2, 0)
         sd = np.maximum(np.sqrt(variance), max(1e-3 * float(np.sqrt(probes @ variance)), 1e-6))
         location, scale = float(probes @ mean), float(np.exp(probes @ np.log(sd)))
-        log = np.log(sd / scale)
-        location_sd, scale_sd = (float(np.sqrt(probes @ part**2)) for part in (mean - location, log))
-        both = location_sd * scale_sd
-        together = float(probes @ ((mean - location) * log)) / both if both > 1e-12 else 0.0
+        varied = self._varied(probes, gallery / total[:, None], mean, sd, (mean - location, np.log(sd / scale)))
+        location_sd, scale_sd, together, keep_mean, keep_sd = varied
 
         rows, columns, scores = self._above(mean, sd)
-        e = (scores - mean[rows]) / sd[rows]
-        weight = probes[rows] * gallery[columns] / total[rows]
+        who = self._owner[columns]
+        own = gallery[who] / total[rows]
+        rest = np.maximum(1 - own, 1e-9)
+        others = (mean[rows] - own * self._means[rows, who]) / rest
+        variance = (square[rows] - own * self._squares[rows, who]) / rest - others**2
+        apart = np.maximum(np.sqrt(np.maximum(variance, 0)), sd[rows] / 2)  # of very few people hardly any is left
+        e = (scores - location - keep_mean * (others - location)) / (scale * (apart / scale) ** keep_sd)
+        weight = probes[rows] * own / self._sets[who]
         if start is None:
             order = np.argsort(-e)
             start = float(e[order][min(int(np.searchsorted(np.cumsum(weight[order]), SHARE)), len(e) - 1)])
         far = e > start
         share = float(np.clip(weight[far].sum(), 1e-6, 0.5))
         rate, bend = fit_excess(e[far] - start, weight[far])
-        return Tail(location, location_sd, scale, scale_sd, float(np.clip(together, -1, 1)), start, share, rate, bend)
+        return Tail(location, location_sd, scale, scale_sd, together, start, share, rate, bend)
+
+    def _varied(
+        self,
+        probes: np.ndarray,
+        weight: np.ndarray,
+        mean: np.ndarray,
+        sd: np.ndarray,
+        parts: tuple[np.ndarray, np.ndarray],
+    ) -> tuple[float, float, float, float, float]:
+        """How probes truly vary: standard deviations of their mean and log standard deviation, the correlation of these,
+        and of either the share of its observed variance that is no chance.
+
+        `parts` are by how much each probe's (p,) differ from all probes'. What either owes to chance follows from how
+        the people (p, people) differ, who have `weight` in it.
+        """
+        square = (self._strangers * weight) ** 2
+        off = self._means - mean[:, None]
+        wide = ((self._squares - 2 * mean[:, None] * self._means + mean[:, None] ** 2) / sd[:, None] ** 2 - 1) / 2
+        found = []
+        for (a, by_a), (b, by_b) in (((0, off), (0, off)), ((1, wide), (1, wide)), ((0, off), (1, wide))):
+            observed = float(probes @ (parts[a] * parts[b]))
+            found.append((observed, observed - float(probes @ (square * by_a * by_b).sum(1))))
+        keep = [min(max(true / max(observed, 1e-300), 0.0), 1.0) for observed, true in found[:2]]
+        location_sd, scale_sd = (math.sqrt(share * observed) for share, (observed, _) in zip(keep, found, strict=False))
+        both = location_sd * scale_sd
+        together = min(max(found[2][1] / both, -1.0), 1.0) if both > 1e-12 else 0.0
+        return location_sd, scale_sd, together, keep[0], keep[1]
 
     def _above(self, mean: np.ndarray, sd: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(probes, enrolled, scores) of what can be in the tail, found at the first fit; the rest never is."""
+        """(probes, sets, scores) of what can be in the tail, found at the first fit; the rest never is."""
         if self._high is None:
-            e = np.where(self._strangers > 0, (self._scores - mean[:, None]) / sd[:, None], -np.inf)
+            e = (self._scores - mean[:, None]) / sd[:, None]
+            e[self._strangers[:, self._owner] == 0] = -np.inf
             rows, columns = np.nonzero(e > min(1.0, float(np.sort(e, axis=None)[-2])))
             self._high = rows, columns, self._scores[rows, columns]
         return self._high
 
 
-def stretch(scores: np.ndarray | float, top: float) -> np.ndarray:
-    """-log(top - score), or the score itself where `top` is infinite."""
-    scores = np.asarray(scores, np.float64)
-    return scores if math.isinf(top) else -np.log(np.maximum(top - scores, 1e-6))
-
-
 def over_probes(values: np.ndarray) -> float:
     """The mean over probes of what `Tail.survival` gives, or of any function of it."""
-    return float(_WEIGHT @ values)
+    return float((_WEIGHT * values).sum())
 
 
 def fit_excess(excess: np.ndarray, weight: np.ndarray | None = None) -> tuple[float, float]:

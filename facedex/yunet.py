@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from facedex.boxes import Box
 from facedex.errors import ModelError
 from facedex.runtime import quiet
 from facedex.stock import Stock
@@ -31,7 +32,7 @@ class Face:
     `box` is (left, top, width, height); `landmarks` (5, 2) float32 in the template's order; `score` in 0..1.
     """
 
-    box: tuple[float, float, float, float]
+    box: Box
     landmarks: np.ndarray
     score: float
 

@@ -139,7 +139,7 @@ def tiny_model(path: Path, beta: float = 12.0, encoder: float = 0.0) -> None:
     heads = {name: tensor for name, tensor in made.tensors.items() if name.startswith("head.")}
     facts = {**made.meta, "arch": "compact"}
     whole = ModelFile({**heads, "encoder.weight": np.full(4, encoder, np.float32)}, facts)
-    with_graphs(whole, [(Branch("own"), graph.SerializeToString())]).save(path)
+    with_graphs(whole, [(Branch("own", 128), graph.SerializeToString())]).save(path)
 
 
 def prepare(work: Path) -> None:

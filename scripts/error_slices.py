@@ -78,16 +78,14 @@ class Reader:
         self._reader = FaceReader(model)
 
     def face(self, pixels: np.ndarray, at: np.ndarray | None = None) -> tuple[Face, np.ndarray] | None:
-        """The face (and its unit embedding) that covers `at`, else nearest the middle; None when it is not found."""
+        """The face (and its unit embedding) nearest `at` that covers it, else the subject; None when it is not found."""
         faces = self._reader.detector.detect(pixels)
         if at is not None:
             faces = [f for f in faces if (np.abs(middle(f) - at) < np.array(f.box[2:]) / 2).all()]
-        else:
-            at = np.array(pixels.shape[1::-1]) / 2
+            faces.sort(key=lambda face: float(np.hypot(*(middle(face) - at))))
         if not faces:
             return None
-        nearest = min(faces, key=lambda face: float(np.hypot(*(middle(face) - at))))
-        return nearest, self._reader.encode([(pixels, nearest)])[0].vector
+        return faces[0], self._reader.encode([(pixels, faces[0])])[0].vector
 
 
 @dataclass

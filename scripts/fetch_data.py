@@ -76,7 +76,7 @@ class Cropper:
 
     @staticmethod
     def _face(faces: list[Face], rect: Rect | None) -> Face:
-        """The face that shares most with the list's rectangle; without one, the largest."""
+        """The face that shares most with the list's rectangle; without one, the subject."""
         if rect is not None:
             faces = [face for face in faces if _overlap(face, rect) > 0]
             faces.sort(key=lambda face: -_overlap(face, rect))

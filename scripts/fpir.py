@@ -40,6 +40,8 @@ from facedex.head import Head
 from facedex.modelfile import read_model, shipped_model
 
 BINS = np.array([0, 0.02, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.97, 1.0001])
+DRAWS = {10: 60, 100: 10, 500: 5}  # galleries by size: of ten people few have further photos
+STRANGERS = 400  # photos a gallery that probabilities are worked out for
 LEAST_GENERATED = 14_000  # people: a thousand calibrate, 3,000 are strangers, 10,000 are enrolled
 
 
@@ -90,7 +92,7 @@ def main() -> None:
 
 
 def error(low: float, high: float) -> str:
-    """An interval in words; calibrations of the first version state none."""
+    """An interval in words; a calibration without replicates states none."""
     return f"{low:.2%} to {high:.2%}" if np.isfinite(low) else "not stated"
 
 
@@ -160,18 +162,21 @@ def reliability(
     calibration: calibrate.Calibration,
     rng: np.random.Generator,
 ) -> None:
-    """Of the best candidates with probability about p, how many are right."""
+    """Of the best candidates with probability about p, how many are right; intervals of 95 % over the probes' people."""
     table = Table("people enrolled", "prior", *(f"{a:.0%}-{min(b, 1):.0%}" for a, b in pairwise(BINS)),
-                  title="probability shown (columns): stated mean > share that is right (share of photos in the column)")  # fmt: skip
-    for size in (10, 100, 500):
+                  title="probability shown (columns): stated mean > share that is right, its interval, photos a draw")  # fmt: skip
+    times = people_weights(int(people.max()) + 1, 0).astype(float)
+    for size in DRAWS:
         if size > 0.7 * (people.max() + 1):
             continue
         for prior in (0.5, 0.1):
-            stated, right, weight = [], [], []
-            for _ in range(10 if size == 10 else 5):
+            stated, right, weight, whose = [], [], [], []
+            draws = DRAWS[size]
+            for _ in range(draws):
                 _, gallery, probes, outside = draw(people, size, 1, rng)
                 if not len(probes):
                     continue  # nobody enrolled has a second photo: the prior could not be kept
+                outside = rng.permutation(outside)[:STRANGERS]
                 both = np.concatenate([probes, outside])
                 each = np.concatenate([shares(people, probes), shares(people, outside)])
                 each[: len(probes)] *= prior / each[: len(probes)].sum()
@@ -183,13 +188,19 @@ def reliability(
                     stated.append(calibration.posterior(scores[row, at], ones, size, prior)[0])
                 right.append(people[gallery[order[:, 0], 0]] == people[both])
                 weight.append(each)
-            p, truth, counts = np.array(stated), np.concatenate(right), np.concatenate(weight)
+                whose.append(people[both])
+            p, truth, counts, who = np.array(stated), *map(np.concatenate, (right, weight, whose))
             cells = []
             for a, b in pairwise(BINS):
                 held = (p >= a) & (p < b)
-                part = counts[held].sum()
-                cells.append(f"{counts[held] @ p[held] / part:.0%} > {counts[held] @ truth[held] / part:.0%}\n"
-                             f"({part / counts.sum():.1%})" if held.any() else "")  # fmt: skip
+                if not held.any():
+                    cells.append("")
+                    continue
+                part = counts[held]
+                all_, good = (np.bincount(who[held], one, times.shape[1]) for one in (part, part * truth[held]))
+                low, high = np.nanquantile((times @ good) / np.maximum(times @ all_, 1e-300), [0.025, 0.975])
+                cells.append(f"{part @ p[held] / part.sum():.0%} > {good.sum() / part.sum():.0%}\n"
+                             f"({low:.0%}-{high:.0%})\n{held.sum() / draws:.3g}")  # fmt: skip
             table.add_row(f"{size:,}", f"{prior:g}", *cells)
     console.print(table)
 

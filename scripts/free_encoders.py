@@ -43,8 +43,8 @@ _EIGHT_BITS = 4_000_000  # numbers in a matrix from which on it is stored in 8 b
 # Where face-reidentification-retail-0095 wants the landmarks, in parts of its 128 pixels (Open Model Zoo's page of it):
 # the eye on the left, the eye on the right, the nose, the mouth's corners on the left and on the right.
 REID_POINTS = ((0.3156, 0.4616), (0.6827, 0.4616), (0.5003, 0.6405), (0.3495, 0.8247), (0.6534, 0.8247))
-REID = Branch("reid", 128, tuple((128 * x, 128 * y) for x, y in REID_POINTS), rgb=False)
-SFACE = Branch("sface", 112)
+REID = Branch("reid", 256, 128, tuple((128 * x, 128 * y) for x, y in REID_POINTS), rgb=False)
+SFACE = Branch("sface", 128, 112)
 
 
 def main() -> None:

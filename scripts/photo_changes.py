@@ -65,6 +65,15 @@ def grey(pixels: np.ndarray, face: Face) -> np.ndarray:
     return cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
 
 
+def false_colour(pixels: np.ndarray, face: Face, scale: int = cv2.COLORMAP_VIRIDIS) -> np.ndarray:
+    """Brightness shown by a scale of colours."""
+    return cv2.cvtColor(cv2.applyColorMap(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), scale), cv2.COLOR_BGR2RGB)
+
+
+def false_colour_jet(pixels: np.ndarray, face: Face) -> np.ndarray:
+    return false_colour(pixels, face, cv2.COLORMAP_JET)
+
+
 def turned(degrees: float) -> Change:
     """Turned in its plane about the face's middle; the canvas keeps its size, its edge is repeated."""
 
@@ -102,12 +111,12 @@ def mask(pixels: np.ndarray, face: Face) -> np.ndarray:
 
 
 CHANGES: dict[str, dict[str, Change]] = {
-    "size": {f"face {width} px wide": smaller(width) for width in (112, 60, 40, 30, 20)},
+    "size": {f"face {width} px wide": smaller(width) for width in (112, 60, 40, 30, 20, 16)},
     "blur": {f"Gaussian, sigma {sigma} px": blurred(sigma) for sigma in (1.5, 3, 5)},
-    "light": {"quarter as bright": lit(0.25), "half as bright": lit(0.5), "twice as bright": lit(2.0),
+    "light": {"tenth as bright": lit(0.1), "quarter as bright": lit(0.25), "half as bright": lit(0.5), "twice as bright": lit(2.0),
               "quarter of the contrast": lit(1, 0.25)},
     "jpeg": {f"quality {quality}": recompressed(quality) for quality in (40, 15, 5)},
-    "grey": {"no colour": in_place(grey)},
+    "colour": {"none": in_place(grey), "viridis": in_place(false_colour), "jet": in_place(false_colour_jet)},
     "cover": {"sunglasses": in_place(sunglasses), "mask": in_place(mask)},
     "turn": {f"{degrees} degrees": turned(degrees) for degrees in (15, 30, 45, 60, 90, 135, 180)},
 }  # fmt: skip

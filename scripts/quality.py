@@ -26,7 +26,6 @@ from facedex.calibrate import Calibration
 from facedex.errors import DataError, PhotoError
 from facedex.evaluation.bootstrap import people_weights
 from facedex.evaluation.metrics import threshold_at_fmr
-from facedex.evaluation.photos import central
 from facedex.faces import FaceReader
 from facedex.head import Head
 from facedex.modelfile import read_model, shipped_model
@@ -121,14 +120,14 @@ def _pixels(path: Path) -> np.ndarray:
 
 
 def _read(reader: FaceReader, pixels: np.ndarray, unclear: float) -> tuple[np.ndarray, tuple[float, ...]] | None:
-    """The embedding of the face nearest the middle, and its measures; the last is 1 where facedex would warn."""
+    """The embedding of the subject, and its measures; the last is 1 where facedex would warn."""
     try:
         faces = reader.detector.detect(pixels)
     except PhotoError:
         return None
     if not faces:
         return None
-    face = central(faces, pixels.shape)
+    face = faces[0]
     crop = align.align(pixels, face.landmarks)
     one = reader.encode_crops([crop], [face])[0]
     quality = Quality.of(face, crop, one.quality)

@@ -29,7 +29,7 @@ from rich.table import Table
 from told import told
 
 from facedex import calibrate, data
-from facedex.calibrate import Calibration, Scores
+from facedex.calibrate import Calibration, Normal, Scores
 from facedex.encoder import open_encoder
 from facedex.fitting import Enrolled, sample
 from facedex.head import Head
@@ -148,7 +148,7 @@ def show(name: str, points: np.ndarray, people: np.ndarray, options: argparse.Na
             enrolled = Enrolled.of(forward(matrix), who, 1)
             assert enrolled is not None
             tail = enrolled.tail(np.ones(CALIBRATING))
-            fitted = Calibration(1.0, 0.0, (Scores(1, 0.0, 1.0, tail),), (), CALIBRATING, len(rows))
+            fitted = Calibration(1.0, 0.0, (Scores(1, (Normal(1.0, 0.0, 1.0),), tail),), (), CALIBRATING, len(rows))
             near = [(tested < back(fitted.threshold(size, options.fpir))).sum(1) for size in sizes]
             found[form].append([alarms(k, int(left.sum()) - 1, size) for k, size in zip(near, sizes, strict=True)])
         if options.intervals:  # of facedex's own fit

@@ -3,7 +3,7 @@
     python scripts/throughput.py PHOTOS [--photos 200] [--rounds 3] [--model FILE] [--json]
 
 PHOTOS is a folder of photos of people, one face each at least. Taking turns, so that whatever else the machine does slows
-all alike: each step alone on one thread (reading, decoding, detection of the largest face, alignment, encoding), and a whole
+all alike: each step alone on one thread (reading, decoding, detection of the subject, alignment, encoding), and a whole
 `Gallery.enroll` into a new gallery. On two cores nothing can be faster than two over the sum of the steps, nor, where
 one core only encodes while the other does the rest, than one over the slower half: `share` is what enrolling reaches of
 the first, `of the encoder` of what the encoder could do on a core of its own. `cores` is processor time over the clock's,
@@ -53,7 +53,7 @@ def steps(reader: FaceReader, paths: list[Path]) -> dict[str, float]:
         began = took("read", began)
         pixels, _ = images.decode_smaller(data, str(path), LEAST_SIDE)
         began = took("decode", began)
-        faces: list[Face] = reader.detector.detect(pixels, largest=True)
+        faces: list[Face] = reader.detector.detect(pixels, only_subject=True)
         began = took("detect", began)
         if faces:
             crops.append(align.align(pixels, faces[0].landmarks))

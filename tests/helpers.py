@@ -18,11 +18,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 from safetensors.numpy import save_file
 
-from facedex.calibrate import Calibration
+from facedex.calibrate import Calibration, Normal, Scores
 from facedex.gallery import Gallery
 from facedex.modelfile import Branch, ModelFile, read_model, with_graphs
 from facedex.records import FaceRecord
 from facedex.store import Store
+from facedex.tail import Tail
 
 DIM = 128
 PLAIN_HEAD = {"v": np.full(DIM, 0.7, np.float32), "beta": 12.0}
@@ -89,7 +90,7 @@ def gallery(folder, records=(), model=None):
     return opened
 
 
-def make_model(path, v=None, beta=None, **calibration):
+def make_model(path, v=None, beta=None, **facts):
     """The encoder of `fast` with a head and a calibration of our choosing; with 512 weights the head sees four bases."""
     shipped = read_model("fast")
     tensors = dict(shipped.tensors)
@@ -97,18 +98,19 @@ def make_model(path, v=None, beta=None, **calibration):
     if len(tensors["head.v"]) == DIM:  # as many weights as the embedding has numbers: no frame
         tensors.pop("head.frame", None)
     tensors["head.beta"] = np.array(PLAIN_HEAD["beta"] if beta is None else beta, np.float32)
-    facts = {"slope": 0.8, "offset": -1.0, "tail_start": [2.0], "tail_share": 0.05, "tail_rate": 2.0, "tail_bend": 0.0,
-             "people": 100, "faces": 200, **calibration}  # fmt: skip
-    ModelFile(tensors, {**shipped.meta, "calibration": facts}).save(path)
+    ModelFile(tensors, {**shipped.meta, "calibration": calibration(**facts).to_meta()}).save(path)
     return path
 
 
-def calibration(**facts):
-    """A calibration as a model's metadata would give it."""
-    return Calibration.from_meta(
-        {"calibration": {"slope": 0.8, "offset": -1.0, "tail_start": [2.0], "tail_share": 0.05, "tail_rate": 2.0,
-                         "tail_bend": 0.0, "people": 100, "faces": 200, **facts}}
-    )  # fmt: skip
+def calibration(slope=0.8, offset=-1.0, start=2.0, start_sd=0.0, rate=2.0):
+    """A calibration in which one stranger in twenty scores above `start`, e times fewer for each 1 / rate further up;
+    `start_sd` is by how much that start varies from probe to probe.
+    """
+    gap = max(2 * (-offset / slope - start), 1 / slope)  # Platt's line is that of two normal distributions so far apart
+    scores = Scores(
+        1, (Normal(1.0, start + gap, (gap / slope) ** 0.5),), Tail(start, start_sd, 1, 0, 0, 0, 0.05, rate, 0)
+    )
+    return Calibration(slope, offset, (scores,), (), 100, 200)
 
 
 def grid_graph(dim=6, side=112, batch="n", seed=3, weight=None):
@@ -142,8 +144,8 @@ def grid_weight(dim=6, seed=3):
 
 
 def grid_networks(*branches, mirrored=False):
-    """A frozen encoder of made-up networks, one for each (Branch, dim), that has neither projection nor head yet."""
-    graphs = [(branch, grid_graph(dim, branch.size, seed=at)) for at, (branch, dim) in enumerate(branches)]
+    """A frozen encoder of made-up networks, one for each Branch, that has neither projection nor head yet."""
+    graphs = [(branch, grid_graph(branch.dim, branch.size, seed=at)) for at, branch in enumerate(branches)]
     return with_graphs(ModelFile({}, {"arch": "frozen", "mirrored": mirrored, "normalised": True}), graphs)
 
 
@@ -169,7 +171,7 @@ def own_model(path=None, network=None, **facts):
 
     graph = export_onnx(network.encoder, network.encoder.size)
     file = to_file(network, {"calibration": calibration().to_meta(), **facts})
-    file = with_graphs(file, [(Branch("own", network.encoder.size), graph)])
+    file = with_graphs(file, [(Branch("own", network.encoder.dim, network.encoder.size), graph)])
     if path is not None:
         file.save(path)
     return file

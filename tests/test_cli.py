@@ -24,7 +24,7 @@ from facedex.modelfile import ModelFile, read_model, shipped_model
 Done = namedtuple("Done", "code out err")
 
 IDENTIFIED = ["photo", "face", "left", "top", "width", "height", "name", "similarity", "probability",
-              "best_candidate", "error", "reason"]  # fmt: skip
+              "logit", "best_candidate", "error", "reason"]  # fmt: skip
 ODD_NAMES = [
     "Ada [1]", "[bold]Bob[/bold]", "\\[red]Cy", "[/]", ":smile: Dee", "É. Ñandú", "山田 太郎", "😀 Fay", "محمد",
     "O'Neil \"Q\", Gus", "a;b\\", "--json", "x" * 70,
@@ -60,7 +60,7 @@ def models(tmp_path_factory):
     """Two of one encoder: by `sure` everybody is named, by `never` nobody."""
     folder = tmp_path_factory.mktemp("models")
     return {
-        name: make_model(folder / f"{name}.safetensors", tail_start=[start])
+        name: make_model(folder / f"{name}.safetensors", start=start)
         for name, start in (("sure", -1e4), ("never", 1e4))
     }
 
@@ -166,6 +166,28 @@ def test_strict_skips_photos_of_several(run, tmp_path):
     assert done.code == 0 and lines(done.out)[0]["status"] == "enrolled" and "2 faces" in done.err
 
 
+def test_another_face_is_enrolled_by_its_number(run, tmp_path, models):
+    photo = save_face(tmp_path / "two.png", 1, 2)
+    where = ("-g", tmp_path / "g", "--json")
+    for name, number in (("Ada", 1), ("Bob", 2)):
+        done = run("enroll", photo, "--name", name, "--face", number, "-m", models["sure"], *where)
+        assert done.code == 0 and lines(done.out)[0]["status"] == "enrolled"
+    (found,) = lines(run("identify", photo, *where).out)
+    assert [face["name"] for face in found["faces"]] == ["Ada", "Bob"]
+    (listed,) = lines(run("detect", photo, "--json").out)
+    assert [face["box"] for face in listed["faces"]] == [face["box"] for face in found["faces"]]
+    done = run("enroll", photo, "--name", "Cy", "--face", 3, *where)
+    assert done.code == 1 and "shows 2 faces and has no face 3" in done.err and "facedex detect" in done.err
+    done = run("enroll", photo, "--name", "Cy", *where)
+    assert done.code == 1 and "'Ada'" in done.err and "--face N" in done.err
+
+
+@pytest.mark.parametrize("extra", [(), ("--name", "Ada", "--strict"), ("--update",)])
+def test_a_face_by_its_number_is_one_persons(run, tmp_path, database, extra):
+    done = run("enroll", database, "--face", 2, *extra, "-g", tmp_path / "g")
+    assert done.code == 2 and "--name" in done.err and not (tmp_path / "g").exists()
+
+
 def test_what_enroll_cannot_use_is_one_line(run, tmp_path, database):
     (tmp_path / "empty").mkdir()
     where = ("-g", tmp_path / "g")
@@ -205,14 +227,24 @@ def test_identify_json(run, enrolled, database):
     assert list(good) == list(bad) == ["photo", "faces", "error", "decision"]
     assert good["photo"] == str(database / "Ada.png") and good["error"] is None
     (face,) = good["faces"]
-    assert list(face) == ["box", "score", "name", "similarity", "probability", "candidates", "quality", "reason"]
+    assert list(face) == [
+        "box",
+        "score",
+        "name",
+        "similarity",
+        "probability",
+        "logit",
+        "candidates",
+        "quality",
+        "reason",
+    ]
     assert (
         good["decision"]["fpir"] == pytest.approx(0.01) and good["decision"]["people"] > 0 and bad["decision"] is None
     )
     left, top, width, height = face["box"]
     assert 0 < left < left + width < 240 and 0 < top < top + height < 240
     assert 0.6 <= face["score"] <= 1 and face["name"] == "Ada"
-    assert [list(candidate) for candidate in face["candidates"]] == [["name", "similarity", "probability"]] * 2
+    assert [list(candidate) for candidate in face["candidates"]] == [["name", "similarity", "probability", "logit"]] * 2
     first = face["candidates"][0]
     assert (first["name"], first["similarity"], first["probability"]) == (
         "Ada", face["similarity"], face["probability"],

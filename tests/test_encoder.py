@@ -16,8 +16,8 @@ from facedex.stock import side_by_side, workers
 from facedex.vectors import unit
 
 POINTS = ((30.0, 46.0), (66.0, 46.0), (48.0, 62.0), (33.0, 80.0), (63.0, 80.0))
-LEFT = Branch("left", 96, POINTS, rgb=False, mean=(100.0, 110.0, 120.0), scale=(0.01, 0.02, 0.03))
-RIGHT = Branch("right")
+LEFT = Branch("left", 6, 96, POINTS, rgb=False, mean=(100.0, 110.0, 120.0), scale=(0.01, 0.02, 0.03))
+RIGHT = Branch("right", 5)
 
 
 def crops(count, seed=0):
@@ -33,7 +33,7 @@ def engine_of(name):
 
 def two_networks(dim=4, mirrored=False):
     """A made-up encoder of two networks and a projection of what they say together."""
-    model = grid_networks((LEFT, 6), (RIGHT, 5), mirrored=mirrored)
+    model = grid_networks(LEFT, RIGHT, mirrored=mirrored)
     rng = np.random.default_rng(4)
     projection = Projection(dim, rng.normal(0, 0.1, 11).astype(np.float32), rng.normal(size=(11, dim)).astype("f4"))
     return ModelFile({**model.tensors, **projection.tensors()}, {**model.meta, "dim": dim})
@@ -217,7 +217,7 @@ def test_many_crops_are_worked_at_side_by_side_and_few_by_the_caller_alone():
 
         return run
 
-    model = with_graphs(ModelFile({}, {"arch": "frozen", "dim": 3}), [(RIGHT, b"")])
+    model = with_graphs(ModelFile({}, {"arch": "frozen", "dim": 3}), [(Branch("right", 3), b"")])
     networks = Networks(model, engine)
     for count, alone in ((1, True), (4, True), (40, False)):
         seen.clear()
@@ -265,7 +265,7 @@ def test_a_projection_for_other_networks_than_these_is_refused():
         rest = {name: tensor for name, tensor in model.tensors.items() if name != left_out}
         with pytest.raises(ModelError, match="networks of 11 numbers"):
             GraphEncoder(ModelFile(rest, model.meta))
-    one = grid_networks((RIGHT, 5))
+    one = grid_networks(RIGHT)
     assert GraphEncoder(ModelFile(one.tensors, {**one.meta, "dim": 5})).dim == 5
     with pytest.raises(ModelError, match="networks of 5 numbers"):
         GraphEncoder(ModelFile(one.tensors, {**one.meta, "dim": 6}))
@@ -284,7 +284,9 @@ def test_what_torch_does_not_know_is_said_and_not_computed_otherwise():
     def changed(change):
         graph = onnx.load_from_string(grid_graph())
         change(graph.graph.node)
-        return with_graphs(ModelFile({}, {"arch": "frozen", "dim": 6}), [(RIGHT, graph.SerializeToString())])
+        return with_graphs(
+            ModelFile({}, {"arch": "frozen", "dim": 6}), [(Branch("right", 6), graph.SerializeToString())]
+        )
 
     def kind(nodes):
         nodes[1].op_type = "Tanh"
@@ -304,10 +306,21 @@ def test_what_torch_does_not_know_is_said_and_not_computed_otherwise():
         assert TorchEncoder(changed(idle), "cpu").dim == 6
 
 
+@pytest.mark.parametrize("dim", [1, 7])
+def test_a_network_that_gives_other_numbers_than_its_file_says_is_refused(dim):
+    model = with_graphs(ModelFile({}, {"arch": "frozen", "dim": 6}), [(Branch("right", 6), grid_graph(dim))])
+    for engine in ("opencv", "openvino"):
+        with pytest.raises(ModelError, match="cannot be run"):
+            GraphEncoder(model, engine_of(engine)).encode(crops(1))
+    pytest.importorskip("torch", reason="needs the extra train")
+    with pytest.raises(ModelError, match=f"gives {dim} numbers and not 6"):
+        TorchEncoder(model, "cpu").encode(crops(1))
+
+
 def test_numbers_that_are_not_finite_are_an_error_in_torch_too():
     pytest.importorskip("torch", reason="needs the extra train")
     graph = grid_graph(weight=grid_weight() * np.float32(1e36))
-    model = with_graphs(ModelFile({}, {"arch": "frozen", "dim": 6}), [(RIGHT, graph)])
+    model = with_graphs(ModelFile({}, {"arch": "frozen", "dim": 6}), [(Branch("right", 6), graph)])
     with pytest.raises(ModelError, match="not finite"):
         TorchEncoder(model, "cpu").encode(np.full((1, 112, 112, 3), 255, np.uint8))
 

@@ -181,9 +181,9 @@ def test_every_slice_of_a_folder_has_its_figures(tmp_path, capsys):
             pixels = np.asarray(Image.open(tmp_path / f"p{person}" / f"{i}.png"), np.float32) * (1 - 0.1 * i)
             Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"p{person}" / f"{i}.png")
     save_face(tmp_path / "single" / "1.png", 9)
-    error_slices.main([str(tmp_path), "--only", "grey,jpeg,pose", "--json"])
+    error_slices.main([str(tmp_path), "--only", "colour,jpeg,pose", "--json"])
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [row["slice"] for row in rows][:5] == ["as they are", *["jpeg"] * 3, "grey"]
+    assert [row["slice"] for row in rows][:5] == ["as they are", *["jpeg"] * 3, "colour"]
     assert rows[0]["photos"] == 10 and rows[0]["not_found"] == 0
     assert all(0 <= row["low"] <= row["high"] <= 1 and row["accuracy"] is None for row in rows)
 
@@ -196,7 +196,7 @@ def test_pairs_add_ten_fold_accuracy(tmp_path, capsys):
         lines.append(f"p{person}\t1\t2")
     lines += [f"p{person}\t1\tp{(person + 1) % 10}\t1" for person in range(10)]
     (tmp_path / "pairs.txt").write_text("\n".join(lines))
-    arguments = [str(tmp_path), "--pairs", str(tmp_path / "pairs.txt"), "--only", "grey", "--json"]
+    arguments = [str(tmp_path), "--pairs", str(tmp_path / "pairs.txt"), "--only", "colour", "--json"]
     error_slices.main(arguments)
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(rows) == 2 and all(0 <= row["accuracy"] <= 1 for row in rows)

@@ -12,7 +12,7 @@ from facedex.evaluation.matchers import Matcher
 
 COSINE = Matcher("cosine", "f", None)
 CALIBRATED = Matcher(
-    "own", "f", None, calibration=calibration(slope=3.0, offset=0.0, tail_start=[0.1, 0.3], tail_rate=8.0)
+    "own", "f", None, calibration=calibration(slope=3.0, offset=0.0, start=0.2, start_sd=0.1, rate=8.0)
 )
 SIZES = np.array([1, 4, 2, 3, 1, 5, 2, 3, 4, 2, 1, 3, 2, 6, 2, 3])
 PEOPLE = np.repeat(np.arange(len(SIZES)), SIZES)

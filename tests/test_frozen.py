@@ -1,5 +1,7 @@
 """What stands behind frozen networks, fitted without torch: from photos of people to a model, and never a worse one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers import calibration, grid_graph, grid_networks, python
@@ -19,8 +21,8 @@ pytest.importorskip("onnx", reason="needs the extra train")
 
 POINTS = ((30.0, 46.0), (66.0, 46.0), (48.0, 62.0), (33.0, 80.0), (63.0, 80.0))
 LEFT, RIGHT = (
-    Branch("left", 96, POINTS, False, (110.0,) * 3, (0.01,) * 3),
-    Branch("right", 112, None, True, (110.0,) * 3),
+    Branch("left", 100, 96, POINTS, False, (110.0,) * 3, (0.01,) * 3),
+    Branch("right", 60, 112, None, True, (110.0,) * 3),
 )
 
 
@@ -45,7 +47,7 @@ def others(packs, tmp_path_factory):
 def fitted(faces, tmp_path_factory):
     """Two networks of 160 numbers together, with projection, head and calibration."""
     path = tmp_path_factory.mktemp("model") / "m.safetensors"
-    fit_frozen(grid_networks((LEFT, 100), (RIGHT, 60)), faces, path, steps=20)
+    fit_frozen(grid_networks(LEFT, RIGHT), faces, path, steps=20)
     return read_model(path)
 
 
@@ -57,7 +59,7 @@ def rates(model, faces):
 
 
 def test_two_networks_get_what_brings_them_together_a_head_and_a_calibration(faces, others, tmp_path):
-    start, told = grid_networks((LEFT, 100), (RIGHT, 60)), []
+    start, told = grid_networks(LEFT, RIGHT), []
     output = tmp_path / "m.safetensors"
     tuned = fit_frozen(start, faces, output, steps=20, progress=lambda *said: told.append(said))
     assert tuned.kind == "projection and head" and tuned.comparison is None, "there was nothing to compare with"
@@ -79,7 +81,7 @@ def test_two_networks_get_what_brings_them_together_a_head_and_a_calibration(fac
 
 
 def test_the_projection_is_the_principal_components_of_what_the_networks_say_together(faces):
-    raw = Networks(grid_networks((LEFT, 100), (RIGHT, 60)))(faces.crops112())
+    raw = Networks(grid_networks(LEFT, RIGHT))(faces.crops112())
     found = principal(raw, 30)
     joined = np.concatenate([part / np.linalg.norm(part, axis=1, keepdims=True) for part in raw], 1).astype(np.float64)
     _, _, rows = np.linalg.svd(joined - joined.mean(0), full_matrices=False)
@@ -92,7 +94,7 @@ def test_the_projection_is_the_principal_components_of_what_the_networks_say_tog
 @pytest.mark.parametrize(("left", "right", "dim"), [(6, 5, 11), (100, 60, 128)])
 def test_no_network_is_left_out(faces, tmp_path, left, right, dim):
     path = tmp_path / "m.safetensors"
-    fit_frozen(grid_networks((LEFT, left), (RIGHT, right)), faces, path, steps=2)
+    fit_frozen(grid_networks(replace(LEFT, dim=left), replace(RIGHT, dim=right)), faces, path, steps=2)
     model = read_model(path)
     assert model.meta["dim"] == dim and model.tensors["projection.matrix"].shape == (left + right, dim)
     crops = faces.crops112(slice(0, 5))
@@ -113,7 +115,7 @@ def test_one_small_network_needs_no_projection(faces, tmp_path):
 
 
 def test_the_same_people_and_seed_give_the_same_model(faces, fitted, tmp_path):
-    fit_frozen(grid_networks((LEFT, 100), (RIGHT, 60)), faces, tmp_path / "again.safetensors", steps=20)
+    fit_frozen(grid_networks(LEFT, RIGHT), faces, tmp_path / "again.safetensors", steps=20)
     assert read_model(tmp_path / "again.safetensors").identity == fitted.identity
 
 
@@ -152,7 +154,7 @@ def misleading():
             faces.crops[at] = np.clip(np.kron(cells, np.ones((16, 16, 1))), 0, 255)
     upper = np.arange(192) % 64 < 32
     weight = np.random.default_rng(0).normal(size=(16, 192)) * np.where(np.arange(16)[:, None] < 8, upper, ~upper)
-    graphs = [(Branch("both", mean=(130.0,) * 3), grid_graph(weight=weight))]
+    graphs = [(Branch("both", 16, mean=(130.0,) * 3), grid_graph(weight=weight))]
     facts = {"arch": "frozen", "mirrored": False, "normalised": True, "dim": 16, "calibration": calibration().to_meta()}
     head = {"head.v": np.full(16, 1.5, np.float32), "head.beta": np.array(9.0, np.float32)}
     return known, held, with_graphs(ModelFile(head, facts), graphs)

@@ -37,7 +37,7 @@ from facedex import gallery as gallery_module
 from facedex import images, search
 from facedex import store as store_module
 from facedex.backup import backup, restore
-from facedex.calibrate import Calibration, Scores
+from facedex.calibrate import Calibration, Normal, Scores
 from facedex.doctor import examine
 from facedex.enrolment import named_photos
 from facedex.errors import (
@@ -53,14 +53,15 @@ from facedex.errors import (
     PersonNotFound,
 )
 from facedex.gallery import Gallery
+from facedex.identification import identify
 from facedex.modelfile import ModelFile, read_model, shipped_model
 from facedex.store import FILE, Store
 from facedex.tail import Tail
 
 
-def enroll(opened, *sources, name=None, strict=False):
+def enroll(opened, *sources, name=None, strict=False, face=None):
     with named_photos(sources, name) as (photos, _):
-        return list(opened.enroll(photos, strict))
+        return list(opened.enroll(photos, strict, face=face))
 
 
 def statuses(results):
@@ -296,7 +297,7 @@ def test_what_is_stored_is_the_embedding_of_the_aligned_face(tmp_path, database)
             (first, *_) = store.sources()
         photos = [drawn_face(seed) for seed in range(3)]
         expected = opened.reader().encode(
-            [(pixels, opened.detector.detect(pixels, largest=True)[0]) for pixels in photos]
+            [(pixels, opened.detector.detect(pixels, only_subject=True)[0]) for pixels in photos]
         )
         np.testing.assert_allclose(vectors, np.stack([one.vector for one in expected]), atol=1e-5)
         assert first[1] == str(database / "Ada.png") and first[3] == pytest.approx(expected[0].face.box)
@@ -338,7 +339,7 @@ def test_twins_of_a_photo_that_was_skipped_are_not_called_known(tmp_path):
     shutil.copy(tmp_path / "db" / "Ada.png", tmp_path / "db" / "Bob.png")
     with Gallery(tmp_path / "g", create=True) as opened:
         results = enroll(opened, tmp_path / "db")
-        assert statuses(results) == ["skipped"] * 3 and "Ada.png" in results[2].reason
+        assert statuses(results) == ["skipped"] * 3 and "Bob.png" in results[2].reason
         assert names(opened) == []
 
 
@@ -352,7 +353,7 @@ def test_what_is_on_its_way_in_the_batch_before_is_not_enrolled_twice(tmp_path, 
     with Gallery(tmp_path / "g", create=True) as opened:
         results = enroll(opened, tmp_path / "db")
         assert statuses(results) == ["enrolled", "skipped", "conflict", "skipped", "conflict"]
-        assert "Bob.png" in results[3].reason and "'Ada'" in results[4].reason
+        assert "Dee.png" in results[3].reason and "'Ada'" in results[4].reason
         assert opened.faces == 1
 
 
@@ -439,7 +440,7 @@ def test_photos_before_the_broken_place_of_a_pack_are_enrolled(tmp_path, databas
         assert names(opened) == ["Ada", "Bob"]
 
 
-def test_of_several_faces_the_largest_counts_unless_strict(tmp_path):
+def test_of_several_faces_the_subject_counts_unless_strict(tmp_path):
     wide = np.zeros((400, 700, 3), np.uint8)
     wide[:240, :240], wide[:400, 300:] = drawn_face(1), drawn_face(2, 400)
     Image.fromarray(wide).save(tmp_path / "two.png")
@@ -451,6 +452,99 @@ def test_of_several_faces_the_largest_counts_unless_strict(tmp_path):
         with Store(tmp_path / "g") as store:
             left, _, width, _ = store.sources()[0][3]
         assert left > 300 and width > 150
+
+
+@pytest.fixture
+def party(tmp_path):
+    """A photo of three people: drawn face 2 in the middle, 1 left of it and smaller, 3 to the right and smaller yet."""
+    pixels = np.full((400, 1000, 3), 128, np.uint8)
+    pixels[80:320, 20:260], pixels[40:360, 340:660], pixels[100:300, 740:940] = (
+        drawn_face(1), drawn_face(2, 320), drawn_face(3, 200),
+    )  # fmt: skip
+    Image.fromarray(pixels).save(tmp_path / "party.png")
+    return tmp_path / "party.png"
+
+
+def test_a_face_can_be_taken_by_its_number(tmp_path, party):
+    with Gallery(tmp_path / "g", create=True) as opened:
+        for number in (1, 2, 3):
+            (result,) = enroll(opened, party, name=f"p{number}", face=number)
+            assert (result.status, result.reason) == ("enrolled", None)
+        faces = opened.detector.detect(np.asarray(Image.open(party)))
+        with Store(tmp_path / "g") as store:
+            assert [one.box for one in store.photos()] == [pytest.approx(face.box) for face in faces]
+            assert [one.name for one in store.photos()] == ["p1", "p2", "p3"]
+
+
+def test_people_enrolled_from_one_photo_are_all_found_in_it(tmp_path, party):
+    with Gallery(tmp_path / "g", make_model(tmp_path / "m.safetensors", tail_start=[-1e4]), create=True) as opened:
+        assert (
+            statuses(enroll(opened, party, name="Bob", face=2) + enroll(opened, party, name="Ada")) == ["enrolled"] * 2
+        )
+        assert len(opened) == opened.faces == 2
+        (found,) = identify(opened, [party])
+        assert [face.name for face in found.faces] == ["Ada", "Bob", None]
+
+
+def test_a_face_that_is_not_there_is_said(tmp_path, party):
+    with Gallery(tmp_path / "g", create=True) as opened:
+        for number in (4, 5):
+            (result,) = enroll(opened, party, name="Ada", face=number)
+            assert result.status == "skipped" and f"{party} shows 3 faces and has no face {number}" in result.reason
+        one = save_face(tmp_path / "one.png", 1)
+        (result,) = enroll(opened, one, name="Ada", face=2)
+        assert result.status == "skipped" and "shows 1 face and has no face 2" in result.reason
+        with pytest.raises(ValueError, match="from 1"):
+            enroll(opened, party, name="Ada", face=0)
+        assert opened.faces == 0
+
+
+def test_the_very_same_face_under_another_name_is_a_conflict(tmp_path, party):
+    with Gallery(tmp_path / "g", create=True) as opened:
+        enroll(opened, party, name="Ada")
+        for number in (None, 1):
+            (result,) = enroll(opened, party, name="Eve", face=number)
+            assert result.status == "conflict" and "'Ada'" in result.reason and "--face N" in result.reason
+        assert names(opened) == ["Ada"]
+
+
+def test_nobody_is_enrolled_by_two_faces_of_one_photo(tmp_path, party):
+    with Gallery(tmp_path / "g", create=True) as opened:
+        enroll(opened, party, name="Ada", face=2)
+        assert statuses(enroll(opened, party, name="Ada", face=2)) == ["known"]
+        assert statuses(enroll(opened, party, name="Ada")) == ["known"]
+        (result,) = enroll(opened, party, name="Ada", face=1)
+        assert result.status == "conflict" and "another face of this photo" in result.reason
+        assert opened.faces == 1
+
+
+def test_one_photo_in_the_folders_of_two_people_is_a_conflict_until_one_gets_another_face(tmp_path, party):
+    for name in ("Ada", "Bob"):
+        (tmp_path / "db" / name).mkdir(parents=True)
+        shutil.copy(party, tmp_path / "db" / name / "party.png")
+    with Gallery(tmp_path / "g", create=True) as opened:
+        results = enroll(opened, tmp_path / "db")
+        assert statuses(results) == ["enrolled", "conflict"] and "--face N" in results[1].reason
+        assert statuses(enroll(opened, tmp_path / "db" / "Bob", name="Bob", face=2)) == ["enrolled"]
+        assert statuses(enroll(opened, tmp_path / "db")) == ["known", "known"]
+
+
+def test_a_known_photo_is_not_looked_at_again(tmp_path, party, monkeypatch):
+    with Gallery(tmp_path / "g", create=True) as opened:
+        enroll(opened, party, name="Ada")
+        monkeypatch.setattr(opened.detector, "detect", None)
+        assert statuses(enroll(opened, party, name="Ada")) == ["known"]
+
+
+def test_several_faces_of_one_photo_are_renamed_merged_and_removed_one_by_one(tmp_path, party):
+    with Gallery(tmp_path / "g", create=True) as opened:
+        for number, name in enumerate(("Ada", "Bob", "Cy"), 1):
+            enroll(opened, party, name=name, face=number)
+        opened.rename("Bob", "Bert")
+        opened.remove("Cy")
+        assert names(opened) == ["Ada", "Bert"] and opened.faces == 2
+        assert statuses(enroll(opened, party, name="Cy", face=3)) == ["enrolled"]
+        assert opened.merge("Bert", "Ada") == 0 and names(opened) == ["Ada", "Cy"]  # nobody is there twice
 
 
 def test_a_folder_called_unknown_does_not_stop_the_rest(tmp_path, database):
@@ -801,6 +895,7 @@ def test_the_last_person_can_go(tmp_path):
 HOLD = """
 import sys, time
 from facedex.gallery import Gallery
+from facedex.identification import identify
 with Gallery(sys.argv[1]) as opened, opened._writing():
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))
@@ -842,6 +937,7 @@ ENROLL = """
 import sys, time
 from facedex.enrolment import named_photos
 from facedex.gallery import Gallery
+from facedex.identification import identify
 with Gallery(sys.argv[1], create=True) as opened, named_photos([sys.argv[2]]) as (photos, _):
     for result in opened.enroll(photos):
         print(result.status, result.name, flush=True)
@@ -915,6 +1011,7 @@ import resource, sys
 from helpers import people, unit
 from facedex.errors import GalleryError
 from facedex.gallery import Gallery
+from facedex.identification import identify
 from facedex.store import Store
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
@@ -1134,10 +1231,12 @@ def test_manifest_is_readable_by_people(tmp_path):
 def test_the_threshold_follows_the_photos_of_each_person(tmp_path):
     """By a calibration that knows people with four photos, eight people with four need a lower one than with one."""
     shorter = Tail(0.0, 0.1, 0.7, 0.05, 0.0, 1.7, 0.05, 2.0, 0.2)
-    level = Scores(4, 5.0, 1.0, shorter)
+    level = Scores(4, (Normal(1.0, 5.0, 1.0),), shorter)
     with gallery(tmp_path / "g", people(unit(8))) as opened:
         tail = Tail(0.0, 0.1, 1.0, 0.05, 0.0, 1.7, 0.05, 2.0, 0.2)
-        opened.calibration = Calibration(1.0, 0.0, (Scores(1, 5.0, 1.0, tail), level), ((tail, shorter),), 9, 9)
+        opened.calibration = Calibration(
+            1.0, 0.0, (Scores(1, (Normal(1.0, 5.0, 1.0),), tail), level), ((tail, shorter),), 9, 9
+        )
         before = opened.threshold(0.01)
         assert before == pytest.approx(opened.calibration.threshold(8, 0.01))
         with Store(tmp_path / "g") as store:

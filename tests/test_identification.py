@@ -9,7 +9,7 @@ import pytest
 from helpers import drawn_face, gallery, people, record, save_blank, save_face, unit
 from PIL import Image
 
-from facedex.calibrate import Calibration, Scores
+from facedex.calibrate import Calibration, Normal, Scores
 from facedex.detect import FaceDetector
 from facedex.enrolment import named_photos
 from facedex.errors import ModelError, NoFace, PhotoNotFound
@@ -49,7 +49,9 @@ def one(opened, photo, **options):
 def tail(start, scale=1.0, **facts):
     """A calibration by which one enrolled person is passed by a stranger with probability exp(-(t - start) / scale)."""
     impostor = Tail(start + scale * np.log(2), 0.0, 1.0, 0.0, 0.0, 0.0, 0.5, 1 / scale, 0.0)
-    return Calibration(1.0, 0.0, (Scores(1, start + 4 * scale, scale, impostor),), (), 100, 100, **facts)
+    return Calibration(
+        1.0, 0.0, (Scores(1, (Normal(1.0, start + 4 * scale, scale),), impostor),), (), 100, 100, **facts
+    )
 
 
 # the decision
@@ -229,7 +231,7 @@ def test_a_short_embedding_is_called_unclear(drawn, tmp_path):
 # photos
 
 
-def test_every_face_of_a_photo_is_named_the_largest_first(drawn, tmp_path):
+def test_every_face_of_a_photo_is_named_the_subject_first(drawn, tmp_path):
     wide = np.full((400, 900, 3), 128, np.uint8)
     wide[:240, :240], wide[:400, 400:800] = drawn_face(2), drawn_face(0, 400)
     Image.fromarray(wide).save(tmp_path / "p.png")

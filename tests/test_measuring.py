@@ -22,7 +22,7 @@ import quality
 import recalibrate
 import rehead
 
-from facedex.calibrate import Calibration, Scores
+from facedex.calibrate import Calibration, Normal, Scores
 from facedex.errors import DataError, ModelError
 from facedex.head import Head
 from facedex.modelfile import ModelFile, read_model
@@ -30,7 +30,7 @@ from facedex.tail import Tail
 
 # Strangers' scores are normal about 0; the tail says so from 1.645 on, where S falls about as a normal one's does.
 CALIBRATION = Calibration(
-    1.0, -3.0, (Scores(1, 6.0, 1.0, Tail(0, 1e-3, 1, 1e-3, 0, 1.645, 0.05, 2.06, 0.32)),), (), 100, 200
+    1.0, -3.0, (Scores(1, (Normal(1.0, 6.0, 1.0),), Tail(0, 1e-3, 1, 1e-3, 0, 1.645, 0.05, 2.06, 0.32)),), (), 100, 200
 )
 
 

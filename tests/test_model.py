@@ -40,7 +40,9 @@ def lively(arch="compact", seed=0, **shape):
 def exported(model, path):
     """The model of a network, its graph in it; the path."""
     size = model.encoder.size
-    with_graphs(to_file(model, {}), [(Branch("own", size), export_onnx(model.encoder, size))]).save(path)
+    with_graphs(to_file(model, {}), [(Branch("own", model.encoder.dim, size), export_onnx(model.encoder, size))]).save(
+        path
+    )
     return path
 
 
@@ -222,7 +224,7 @@ def test_a_network_for_smaller_faces_is_stored_and_run_as_such(tmp_path):
     assert file.size == 80 and file.tensors["encoder.place.weight"].shape[-1] == 5
     ours, theirs = from_file(file).embed_crops(crops(5)), open_encoder(file).encode(crops(5))[0]
     np.testing.assert_allclose(ours, theirs, atol=2e-5)
-    assert file.branches == (Branch("own", 80),)
+    assert file.branches == (Branch("own", 128, 80),)
     assert file.identity != replace(file, meta={**file.meta, "size": 84}).identity
 
 

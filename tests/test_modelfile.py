@@ -19,7 +19,7 @@ from facedex.modelfile import Branch, ModelFile, read_model, replace_file, shipp
 
 GOLDEN = Path(__file__).parent / "golden" / "v2"
 POINTS = ((30.0, 46.0), (66.0, 46.0), (48.0, 62.0), (33.0, 80.0), (63.0, 80.0))
-LEFT = Branch("left", 96, POINTS, False, (1.0, 2.0, 3.0), (0.5, 0.25, 0.125))
+LEFT = Branch("left", 6, 96, POINTS, False, (1.0, 2.0, 3.0), (0.5, 0.25, 0.125))
 
 
 def small(**tensors):
@@ -34,7 +34,7 @@ def frozen(**facts):
         "projection.matrix": np.ones((5, 2), np.float32), "head.v": np.ones(2, np.float32),
         "head.beta": np.array(1.0, np.float32), "head.frame": np.eye(2, dtype=np.float16),
     }  # fmt: skip
-    model = with_graphs(ModelFile({}, {}), [(LEFT, b"left"), (Branch("right"), b"right")])
+    model = with_graphs(ModelFile({}, {}), [(LEFT, b"left"), (Branch("right", 5), b"right")])
     meta = {"arch": "frozen", "dim": 2, "mirrored": False, "calibration": {"slope": 1.0}, **model.meta, **facts}
     return ModelFile({**model.tensors, **tensors}, meta)
 
@@ -49,21 +49,21 @@ def test_tensors_and_facts_come_back_from_one_file(tmp_path):
         assert again.tensors[name].dtype == tensor.dtype and np.array_equal(again.tensors[name], tensor)
     assert again.meta == file.meta and again.meta["format"] == "facedex-model/2"
     assert again.identity == file.identity and again.fingerprint == file.fingerprint
-    assert again.branches == (LEFT, Branch("right"))
+    assert again.branches == (LEFT, Branch("right", 5))
     assert again.graph(again.branches[0]) == b"left"
     assert again.graph(again.branches[1]) == assembled(b"right", {"w": np.arange(6, dtype=np.float16)})
 
 
 def test_a_model_without_points_or_with_is_read_as_it_was_written():
-    for branch in (LEFT, Branch("right"), Branch("x", 64, rgb=False), Branch("y", mean=(0.0, 1.5, 2.0))):
+    for branch in (LEFT, Branch("right", 5), Branch("x", 2, 64, rgb=False), Branch("y", 3, mean=(0.0, 1.5, 2.0))):
         assert Branch.from_meta(json.loads(json.dumps(branch.to_meta()))) == branch
-    assert "points" not in Branch("right").to_meta()
+    assert "points" not in Branch("right", 5).to_meta()
 
 
 def test_graphs_are_put_in_the_place_of_others():
-    model = with_graphs(frozen(), [(Branch("only"), b"new")])
+    model = with_graphs(frozen(), [(Branch("only", 2), b"new")])
     assert [name for name in model.tensors if name.startswith("graph.")] == ["graph.only"]
-    assert model.branches == (Branch("only"),) and model.graph(Branch("only")) == b"new"
+    assert model.branches == (Branch("only", 2),) and model.graph(Branch("only", 2)) == b"new"
     assert "projection.centre" in model.tensors and model.meta["dim"] == 2
 
 
@@ -89,9 +89,10 @@ EMBEDDING = {
     "one network less": lambda: frozen(branches=frozen().meta["branches"][:1]),
     **{
         f"the {what} of what is shown": lambda change=change: frozen(
-            branches=[replace(LEFT, **change).to_meta(), Branch("right").to_meta()]
+            branches=[replace(LEFT, **change).to_meta(), Branch("right", 5).to_meta()]
         )
         for what, change in (
+            ("length", {"dim": 7}),
             ("size", {"size": 112}),
             ("points", {"points": None}),
             ("place of a point", {"points": ((31.0, 46.0), *POINTS[1:])}),
@@ -154,6 +155,10 @@ def test_the_fingerprint_of_a_network_that_torch_alone_runs_knows_its_size():
 NONSENSE = {
     "no name": {"name": None},
     "a number for a name": {"name": 5},
+    "no length": {"dim": 0},
+    "a length that is no whole number": {"dim": 6.0},
+    "a length that is a yes": {"dim": True},
+    "a length that is text": {"dim": "6"},
     "a tiny size": {"size": 8},
     "a huge size": {"size": 4000},
     "a size that is no whole number": {"size": 96.5},
@@ -180,10 +185,10 @@ def test_what_no_network_is_shown_is_refused(kind):
     with pytest.raises((ValueError, TypeError)):
         Branch.from_meta(stored)
     with pytest.raises(ModelError, match="does not say what its networks are shown"):
-        _ = frozen(branches=[stored, Branch("right").to_meta()]).branches
+        _ = frozen(branches=[stored, Branch("right", 5).to_meta()]).branches
 
 
-@pytest.mark.parametrize("fact", ["name", "size", "rgb", "mean", "scale"])
+@pytest.mark.parametrize("fact", ["name", "dim", "size", "rgb", "mean", "scale"])
 def test_all_but_the_points_must_be_said(fact):
     stored = LEFT.to_meta()
     del stored[fact]
@@ -201,10 +206,10 @@ def test_networks_that_are_none_are_refused(branches):
 
 
 def test_a_network_is_not_called_as_anothers_constant():
-    model = with_graphs(ModelFile({}, {}), [(Branch("a"), b"a"), (Branch("a.b"), b"b")])
+    model = with_graphs(ModelFile({}, {}), [(Branch("a", 2), b"a"), (Branch("a.b", 2), b"b")])
     with pytest.raises(ModelError, match="does not say what its networks are shown"):
         _ = model.branches
-    model = with_graphs(ModelFile({}, {}), [(Branch("a"), b"a"), (Branch("ab"), b"b")])
+    model = with_graphs(ModelFile({}, {}), [(Branch("a", 2), b"a"), (Branch("ab", 2), b"b")])
     assert model.graph(model.branches[0]) == b"a"
 
 
@@ -319,7 +324,10 @@ def test_a_model_of_the_first_format_is_read_with_the_fingerprint_and_identity_t
     (noted,) = sqlite3.connect(GOLDEN / "gallery.db").execute("SELECT model FROM gallery").fetchone()
     assert model.fingerprint == noted
     (branch,) = model.branches
-    assert branch == Branch("own", model.size) and model.graph(branch) == path.with_suffix(".onnx").read_bytes()
+    assert (
+        branch == Branch("own", model.meta["dim"], model.size)
+        and model.graph(branch) == path.with_suffix(".onnx").read_bytes()
+    )
 
 
 def test_it_can_be_used_and_saved_as_one_file_of_the_format_of_today(tmp_path):
@@ -346,7 +354,7 @@ def test_an_encoder_from_elsewhere_of_the_first_format_is_shown_what_it_was_show
     save_file({"head.v": np.ones(6, np.float32)}, tmp_path / "m.safetensors", {"facedex": json.dumps(meta)})
     model = read_model(tmp_path / "m.safetensors")
     assert model.frozen and model.mirrored
-    assert model.branches == (Branch("own", 96, None, False, (1.0, 2.0, 3.0), (0.5, 0.25, 0.125)),)
+    assert model.branches == (Branch("own", 6, 96, None, False, (1.0, 2.0, 3.0), (0.5, 0.25, 0.125)),)
     assert GraphEncoder(model).dim == 6
     for wrong in ({"size": 96, "hue": 3}, 5, {"size": 96, "mean": 0.5}):
         rewritten(tmp_path / "m.safetensors", input=wrong)
@@ -449,7 +457,7 @@ def test_a_model_that_ships_is_complete_in_one_file(tmp_path, name, networks, mo
 
 
 def test_a_model_of_ours_and_a_frozen_one_are_stored_alike(tmp_path):
-    for number, model in enumerate((own_model(), grid_networks((LEFT, 6), (Branch("right"), 5)))):
+    for number, model in enumerate((own_model(), grid_networks(LEFT, Branch("right", 5)))):
         model.save(tmp_path / f"{number}.safetensors")
         again = read_model(tmp_path / f"{number}.safetensors")
         assert again.branches == model.branches and again.frozen is bool(number)

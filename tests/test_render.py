@@ -47,9 +47,10 @@ def test_the_json_of_identify_exactly():
                 "name": "Ada",
                 "similarity": 0.876543,
                 "probability": 0.9,
+                "logit": 3.5,
                 "candidates": [
-                    {"name": "Ada", "similarity": 0.876543, "probability": 0.9},
-                    {"name": "Bob [x]", "similarity": 0.1, "probability": 0.05},
+                    {"name": "Ada", "similarity": 0.876543, "probability": 0.9, "logit": 3.5},
+                    {"name": "Bob [x]", "similarity": 0.1, "probability": 0.05, "logit": -2.0},
                 ],
                 "quality": None,
                 "reason": None,

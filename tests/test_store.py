@@ -154,8 +154,8 @@ def test_a_vector_that_is_no_embedding_is_refused_whole(store, bad):
 def test_a_known_photo_is_found_under_every_name_it_has(store):
     a, b = unit(2)
     store.add([record("Ada", a, sha("x")), record("Bob", b, sha("x")), record("Cy", b, sha("y"))])
-    assert sorted(store.known_photo(sha("x"))) == ["Ada", "Bob"]
-    assert store.known_photo(sha("z")) == []
+    assert [one.name for one in store.photos(sha("x"))] == ["Ada", "Bob"]
+    assert store.photos(sha("z")) == []
 
 
 # rename, merge, remove
@@ -380,7 +380,7 @@ def test_flipped_bits_anywhere_in_the_file_give_our_errors_or_the_truth(tmp_path
                 _, owners = store.owners()
                 assert all(np.array_equal(vector, vectors[i - 1]) for i, vector in zip(ids, found, strict=True))
                 assert [store.names()[owner] for owner in owners] == [names[i] for i in ids]
-                store.people(), store.sources(), store.count(), store.known_photo(sha("x"))
+                store.people(), store.sources(), store.count(), store.photos(sha("x"))
         except FacedexError:
             noticed += 1
         for suffix in ("-wal", "-shm"):

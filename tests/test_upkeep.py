@@ -254,6 +254,60 @@ def test_a_pack_is_synchronised_too(tmp_path, database):
         assert who(opened) == [("Ada", 3), ("Cy", 1)]
 
 
+@pytest.fixture
+def shared_photo(tmp_path, enrolled, database):
+    """Ada's folder holds a photo of two; Bob is enrolled by the other face of it."""
+    photo = save_face(database / "Ada" / "two.png", 7, 8, side=160)
+    with Gallery(enrolled) as opened:
+        assert enroll(opened, database)[2] == ("two.png", "Ada", "enrolled")
+        with named_photos([photo], "Bob") as (photos, _):
+            assert [one.status for one in opened.enroll(photos, face=2)] == ["enrolled"]
+        assert who(opened) == [("Ada", 3), ("Bob", 2), ("Cy", 1)]
+    return photo
+
+
+def test_a_photo_that_two_people_share_is_known_and_vanishes_for_both(enrolled, database, shared_photo):
+    results, gone = update(enrolled, database)
+    assert (
+        {status for _, status in results.values()} == {"known"}
+        and results["two.png"] == ("Ada", "known")
+        and gone == []
+    )
+    shared_photo.unlink()
+    assert update(enrolled, database)[1] == [("Ada", str(shared_photo)), ("Bob", str(shared_photo))]
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_a_photo_that_two_people_share_is_followed_for_both(enrolled, database, shared_photo, renamed):
+    if renamed:
+        with Gallery(enrolled) as opened:
+            opened.rename("Ada", "Ada Lovelace")
+    (database / "Ada").rename(database / "Augusta")
+    results, gone = update(enrolled, database)
+    assert results["two.png"] == ("Augusta", "moved") and gone == []
+    with Gallery(enrolled) as opened:
+        assert who(opened) == [("Augusta", 3), ("Bob", 2), ("Cy", 1)]
+        assert update(enrolled, database)[1] == []
+
+
+def test_faces_of_one_photo_are_encoded_anew_each_for_its_person(tmp_path, enrolled, shared_photo):
+    backup(enrolled, tmp_path / "b.facedex")
+    restore(tmp_path / "b.facedex", tmp_path / "g2")
+    for folder in (enrolled, tmp_path / "g2"):
+        assert set(states(folder).values()) <= {"sound", "repaired"}  # no index was needed yet
+        with Gallery(folder) as opened, Store(folder) as store:
+            before = {
+                one.name: store.vectors([one.face])[1][0] for one in store.photos() if one.source == str(shared_photo)
+            }
+            assert opened.reindex(other_encoder(tmp_path / "m.safetensors")) == []
+            after = {
+                one.name: store.vectors([one.face])[1][0] for one in store.photos() if one.source == str(shared_photo)
+            }
+        assert set(before) == set(after) == {"Ada", "Bob"}
+        for name in before:
+            assert float(before[name] @ after[name]) > 0.999 > float(before["Ada"] @ after["Bob"]) + 0.01
+
+
 # another model, and a model that was lost
 
 

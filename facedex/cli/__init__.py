@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from facedex._version import __version__
-from facedex.cli import evaluation, identification, people, training, upkeep
+from facedex.cli import detection, evaluation, identification, people, training, upkeep
 from facedex.cli.console import err
 from facedex.errors import FacedexError
 
@@ -25,6 +25,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "identify": identification.identify,
     "verify": identification.verify,
     "evaluate": evaluation.evaluate,
+    "detect": detection.detect,
     "list": people.list_people,
     "rename": people.rename,
     "merge": people.merge,

@@ -125,7 +125,7 @@ def verify(
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
-    """Say whether the largest faces of two photos are the same person's."""
+    """Say whether two photos, each by its most prominent face, show the same person."""
     from facedex import render
     from facedex.identification import Verifier
 

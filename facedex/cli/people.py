@@ -32,6 +32,9 @@ def enroll(
     photos: Annotated[list[Path], typer.Argument(help="Folders of people, packs of such; or photos, with --name.")],
     gallery: GalleryOption = INDEX,
     name: Annotated[str | None, typer.Option(help="Enroll all these photos as this person.")] = None,
+    face: Annotated[
+        int | None, typer.Option(min=1, help="With --name: take this face, as `facedex detect` numbers them.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Skip photos that show several faces.")] = False,
     update: Annotated[
         bool, typer.Option("--update", help="Synchronise: note moved photos, offer vanished ones for removal.")
@@ -42,7 +45,7 @@ def enroll(
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
-    """Put people into the gallery: DIR/NAME.jpg or DIR/NAME/*.jpg, one face a photo."""
+    """Put people into the gallery: DIR/NAME.jpg or DIR/NAME/*.jpg, the most prominent face of each."""
     from collections import Counter
 
     from facedex import render
@@ -52,6 +55,8 @@ def enroll(
     one_format(as_json, as_csv)
     if update and name is not None:
         raise typer.BadParameter("--update synchronises folders of people; leave out --name")
+    if face is not None and (name is None or strict):
+        raise typer.BadParameter("--face takes one of several faces in photos of one person; add --name, no --strict")
     results: list[Enrolled] = []
     notice = say if len(photos) > 1 else None
     with named_photos(photos, name, notice) as (found, total), Gallery(gallery, model, create=True) as into:
@@ -60,7 +65,7 @@ def enroll(
             render.write_csv(sys.stdout, ["photo", "name", "status", "reason"], [])
         with progress:
             task = progress.add_task("enrolling", total=total)
-            for result in into.enroll(found, strict, device, update):
+            for result in into.enroll(found, strict, device, update, face):
                 results.append(result)
                 progress.advance(task)
                 if as_json:

@@ -73,7 +73,8 @@ def train(
         ),
     ] = None,
     unlabelled: Annotated[
-        list[Path] | None, typer.Option(help="Photos without names, learnt from with --teachers.")
+        list[Path] | None,
+        typer.Option(help="Photos without names: for the projection, or to learn from with --teachers."),
     ] = None,
     init: Annotated[
         Path | None, typer.Option(help="Start from this model, a file or the name of one that ships.")
@@ -105,10 +106,8 @@ def train(
     from facedex.modelfile import DEFAULT, read_model
 
     scratch = from_scratch or arch is not None or teachers is not None
-    if encoder is not None and (scratch or init is not None or unlabelled):
-        raise DataError(
-            f"{encoder} is taken as it is; leave out --from-scratch, --arch, --teachers, --init, --unlabelled"
-        )
+    if encoder is not None and (scratch or init is not None):
+        raise DataError(f"{encoder} is taken as it is; leave out --from-scratch, --arch, --teachers and --init")
     if encoder is not None and (resume or force or minutes is not None or rate != 1 or device != "auto"):
         raise DataError("--encoder fits a head alone; leave out --resume, --force, --minutes, --rate and --device")
     if size is not None and encoder is None and not scratch:
@@ -119,7 +118,7 @@ def train(
         )
     if force and scratch:
         raise DataError("A model trained from scratch is always written; leave out --force")
-    if unlabelled and not teachers:
+    if unlabelled and scratch and not teachers:
         raise DataError(
             "Photos without names teach nothing by themselves; give --teachers too, or leave out --unlabelled"
         )
@@ -147,7 +146,9 @@ def train(
                 raise DataError(
                     f"The networks of {start.path} stay as they are; leave out --resume, --minutes, --rate and --device"
                 )
-            done = _fit_frozen(job, start, force)
+            done = _fit_frozen(job, start, unlabelled or [], force)
+        elif unlabelled:
+            raise DataError(f"{start.path} is adapted to people with names; leave out --unlabelled")
         else:
             done = _tune(job, start, minutes or _TUNING_MINUTES, force)
     except OSError as error:
@@ -342,16 +343,17 @@ def _tune(job: Job, start: ModelFile, minutes: float, force: bool) -> int:
     return _told(job, start, tuned, job.work / tuning.CANDIDATE if tuned.kind == "network" else None)
 
 
-def _fit_frozen(job: Job, start: ModelFile, force: bool) -> int:
+def _fit_frozen(job: Job, start: ModelFile, unlabelled: list[Path], force: bool) -> int:
     from facedex.cli.console import progress_bar
     from facedex.training.frozen import fit_frozen
 
     known, held = job.people()
+    others = job.reader.load(unlabelled) if unlabelled else None
     job.reader.tell_corrections()
     with progress_bar(len(known)) as bar:
         task = bar.add_task("encoding", total=None)
         tuned = fit_frozen(
-            start, known, job.output, held=held, seed=job.seed, steps=job.steps, force=force,
+            start, known, job.output, held=held, unlabelled=others, seed=job.seed, steps=job.steps, force=force,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )  # fmt: skip
     return _told(job, start, tuned, None)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from facedex import align, data, images
-from facedex.detect import Face, FaceDetector
+from facedex.detect import FaceDetector
 from facedex.errors import DataError, NoFace, PhotoError
 from facedex.evaluation.embeddings import EmbeddingCache
 from facedex.evaluation.matchers import Matcher
@@ -51,7 +51,7 @@ def read_people(
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Photos:
-    """A folder or pack of people, encoded; the largest face of each photo counts, unless they are `aligned` faces.
+    """A folder or pack of people, encoded; the subject of each photo counts, unless they are `aligned` faces.
 
     Raises DataError for data that cannot be used at all; a photo that cannot be is listed in `failed`.
     """
@@ -66,7 +66,7 @@ def read_listed(
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Photos:
-    """The photos NAME/NAME_0001 of a folder that a pairs file lists, encoded; the face in the middle counts.
+    """The photos NAME/NAME_0001 of a folder that a pairs file lists, encoded; the subject of each counts.
 
     Raises DataError when one is missing.
     """
@@ -76,7 +76,7 @@ def read_listed(
         if progress:
             progress(done, len(listed))
 
-    return encode(listed, matchers, middle(), "middle", None, cache, tell)
+    return encode(listed, matchers, taker(False), "aligned=False", None, cache, tell)
 
 
 def encode(
@@ -165,34 +165,9 @@ def crops_of(photos: Iterable[NamedPhoto], wanted: set[str], take: Take) -> dict
 
 
 def taker(aligned: bool) -> Take:
-    """What makes a crop of a photo's bytes: of an aligned face as it is, else of the largest face. Raises PhotoError."""
+    """What makes a crop of a photo's bytes: of an aligned face as it is, else of the subject. Raises PhotoError."""
     if aligned:
         return lambda content, name: align.centre_crop(data.ready(images.decode(content, name), name))
-    return _detecting(lambda faces, shape: faces[0])
-
-
-def middle() -> Take:
-    """The same of the face in the middle."""
-    return _detecting(central)
-
-
-def central(faces: list[Face], shape: tuple[int, ...]) -> Face:
-    """The face nearest the middle: in sets such as LFW the person named, whoever else is in the picture."""
-    middle = np.array([shape[1] / 2, shape[0] / 2])
-
-    def distance(face: Face) -> float:
-        left, top, width, height = face.box
-        return float(np.hypot(*(np.array([left + width / 2, top + height / 2]) - middle)))
-
-    return min(faces, key=distance)
-
-
-def listed_photos(folder: Path, names: Sequence[str]) -> Iterator[NamedPhoto]:
-    """The photos of a folder by NAME/NAME_0001, for `crops_of`."""
-    return (_listed(folder, name) for name in names)
-
-
-def _detecting(choose: Callable[[list[Face], tuple[int, ...]], Face]) -> Take:
     detector = FaceDetector()
 
     def take(content: bytes, name: str) -> np.ndarray:
@@ -200,9 +175,14 @@ def _detecting(choose: Callable[[list[Face], tuple[int, ...]], Face]) -> Take:
         faces = detector.detect(pixels)
         if not faces:
             raise NoFace(f"{name} shows no face that could be found; use a clearer photo")
-        return align.align(pixels, choose(faces, pixels.shape).landmarks)
+        return align.align(pixels, faces[0].landmarks)
 
     return take
+
+
+def listed_photos(folder: Path, names: Sequence[str]) -> Iterator[NamedPhoto]:
+    """The photos of a folder by NAME/NAME_0001, for `crops_of`."""
+    return (_listed(folder, name) for name in names)
 
 
 def _listed(folder: Path, name: str) -> NamedPhoto:

@@ -23,7 +23,7 @@ from facedex.evaluation import tables
 from facedex.evaluation.comparison import Comparison
 from facedex.evaluation.pairs import PairsReport
 from facedex.evaluation.people import Mistake, PeopleReport
-from facedex.evaluation.photos import crops_of, listed_photos, middle, taker
+from facedex.evaluation.photos import crops_of, listed_photos, taker
 from facedex.evaluation.verification import LEAST, Key
 from facedex.modelfile import replace_file
 from facedex.people import open_people
@@ -63,7 +63,7 @@ def write_report(
         key for one in reports for wrong in (*one.false_matches, *one.false_non_matches) for key in (wrong.a, wrong.b)
     }
     if images is not None:
-        crops = crops_of(listed_photos(images, sorted(keys)), keys, middle())
+        crops = crops_of(listed_photos(images, sorted(keys)), keys, taker(aligned))
     else:
         with open_people(data) as photos:
             crops = crops_of(photos, keys, taker(aligned))

@@ -39,6 +39,7 @@ def fit_frozen(
     output: Path,
     *,
     held: Faces | None = None,
+    unlabelled: Faces | None = None,
     seed: int = 0,
     steps: int = 0,
     force: bool = False,
@@ -48,7 +49,7 @@ def fit_frozen(
     """Fit what stands behind the frozen networks of `start` to `faces`, and write `output`.
 
     Nothing is written if people kept out say that it got worse, unless with `force`. Kept out are `held`, or else some
-    of `faces`. With fewer than `least` people of LEAST_PHOTOS photos only the calibration is fitted. A `start` without a
+    of `faces`. `unlabelled` are faces without names, which the projection is fitted to as well. With fewer than `least` people of LEAST_PHOTOS photos only the calibration is fitted. A `start` without a
     head gets its first, and there is nothing to compare with. Raises DataError, ModelError, OSError.
     """
     if not len(faces):
@@ -68,8 +69,9 @@ def fit_frozen(
     known, choosing, calibrating, judges = judging.split(faces, held, judged=begun)
     known = _some(known, seed)
     choosing, calibrating = (part.select(sample(part.people)) for part in (choosing, calibrating))
-    encode.of(known, choosing, calibrating, judges)
-    projections = _projections(encode, start, known)
+    others = None if unlabelled is None else _drawn(unlabelled, len(known), seed)
+    encode.of(known, choosing, calibrating, judges, *([others] if others else []))
+    projections = _projections(encode, known, others)
     chosen = max(projections, key=lambda one: _by_cosine(one(encode.raw(choosing))[0], choosing.people))
     vectors = chosen(encode.raw(known))[0]
     first = FittedHead(*head_tensors(start)) if begun and chosen is encode.own else None
@@ -97,6 +99,7 @@ def fit_frozen(
     kept = {name: value for name, value in start.tensors.items() if not name.startswith(("head.", "projection."))}
     data = {
         "people": len(known.names), "photos": len(known), "sha256": known.digest(),
+        "unlabelled_photos": len(others) if others is not None else 0,
         "validation_people": len(choosing.names), "calibration_people": len(calibrating.names),
     }  # fmt: skip
     meta = {**start.meta, "dim": chosen.dim, "calibration": fitted.to_meta(), "data": data}
@@ -141,14 +144,16 @@ class _Encoding:
         return [np.stack(column) for column in zip(*(self._known[place] for place in places), strict=True)]
 
 
-def _projections(encode: _Encoding, start: ModelFile, known: Faces) -> list[Projection]:
-    """The one that `start` has, if any; and another by `known`, where they are enough for one."""
+def _projections(encode: _Encoding, known: Faces, others: Faces | None) -> list[Projection]:
+    """The model's own, if it has one; and another by these faces, where they are enough for one."""
     raw = encode.raw(known)
+    if others is not None:
+        raw = [np.concatenate(parts) for parts in zip(raw, encode.raw(others), strict=True)]
     width = sum(part.shape[1] for part in raw)
     found = [encode.own] if encode.own is not None else []
     if not found and len(raw) == 1 and width <= DIM:
         return [Projection(width)]
-    if not found or (width > DIM and len(known) >= _FACES_A_NUMBER * width):
+    if not found or (width > DIM and len(raw[0]) >= _FACES_A_NUMBER * width):
         found.append(principal(raw, min(DIM, width)))
     return found
 
@@ -172,6 +177,15 @@ def _some(faces: Faces, seed: int) -> Faces:
         return faces
     drawn = np.random.default_rng([seed, 0x4EAD]).permutation(len(faces.names))[:_MOST_PEOPLE]
     return faces.select(np.flatnonzero(np.isin(faces.people, drawn)))
+
+
+def _drawn(faces: Faces, most: int, seed: int) -> Faces:
+    """So many of faces without names at the most, drawn at random."""
+    if len(faces) <= most:
+        return faces
+    drawn = np.sort(np.random.default_rng([seed, 0x0DD]).permutation(len(faces))[:most])
+    keys = [faces.keys[at] for at in drawn]
+    return Faces(faces.crops, faces.rows[drawn], faces.people[drawn], faces.names, keys)
 
 
 def _by_cosine(vectors: np.ndarray, people: np.ndarray) -> float:

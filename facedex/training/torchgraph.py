@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from google.protobuf.message import DecodeError
 from onnx import helper, numpy_helper
 
-from facedex.align import SIZE, checked, fitted
+from facedex.align import checked, fitted
 from facedex.encoder import finite
 from facedex.errors import ModelError
 from facedex.mirror import both_ways
@@ -59,8 +59,7 @@ class _TorchBranch:
             torch.tensor(three, dtype=torch.float32, device=device).view(1, 3, 1, 1)
             for three in (branch.mean, branch.scale)
         )
-        self.dim = 0
-        self.dim = self(np.zeros((1, SIZE, SIZE, 3), np.uint8)).shape[1]
+        self.dim = branch.dim
 
     @torch.no_grad()
     def __call__(self, crops: np.ndarray) -> np.ndarray:
@@ -75,7 +74,10 @@ class _TorchBranch:
                 inputs = [values[name] for name in node.input if name]
                 values[node.output[0]] = OPERATORS[node.op_type](inputs, facts)
             out.append(values[self._made].flatten(1).float().cpu().numpy())
-        return finite(np.concatenate(out), self._name) if out else np.empty((0, self.dim), np.float32)
+        answers = np.concatenate(out) if out else np.empty((0, self.dim), np.float32)
+        if answers.shape[1] != self.dim:
+            raise ModelError(f"{self._name}, gives {answers.shape[1]} numbers and not {self.dim}; copy it again")
+        return finite(answers, self._name)
 
 
 def _convolution(x: Sequence[torch.Tensor], facts: dict[str, Any]) -> torch.Tensor:

@@ -268,6 +268,6 @@ def finish(best: ModelFile, calibration: Faces, output: Path, meta: dict[str, An
     written = to_file(model, {**meta, "calibration": fitted.to_meta()})
     if model.encoder.normalised:
         graph = export_onnx(model.encoder, model.encoder.size)
-        written = with_graphs(written, [(Branch("own", model.encoder.size), graph)])
+        written = with_graphs(written, [(Branch("own", model.encoder.dim, model.encoder.size), graph)])
     written.save(output)
     return written

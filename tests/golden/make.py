@@ -13,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from facedex.calibrate import Calibration, Normal, Scores
 from facedex.gallery import Gallery
 from facedex.modelfile import ModelFile
 from facedex.records import FaceRecord
 from facedex.store import Store
+from facedex.tail import Tail
 
 DIM = 8
 NAMES = ["Ada", "Ada", "Bob", "Cy", "José", "山田 太郎"]
@@ -35,8 +37,8 @@ def model(folder: Path) -> Path:
         "head.v": np.linspace(-1, 1, DIM, dtype=np.float32),
         "head.beta": np.array(3.0, np.float32),
     }
-    calibration = {"slope": 0.8, "offset": -1.0, "tail_start": [1.0, 2.0], "tail_share": 0.05, "tail_rate": 2.0,
-                   "tail_bend": 0.5, "people": 100, "faces": 200}  # fmt: skip
+    scores = Scores(1, (Normal(1.0, 3.0, 1.5),), Tail(1.5, 0.5, 1.0, 0.0, 0.0, 0.0, 0.05, 2.0, 0.5))
+    calibration = Calibration(0.8, -1.0, (scores,), (), 100, 200).to_meta()
     path = folder / "tiny.safetensors"
     meta = {"arch": "golden", "size": 112, "dim": DIM, "normalised": True, "calibration": calibration}
     ModelFile(tensors, meta).save(path, b"no graph: nothing is encoded")
