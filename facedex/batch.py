@@ -159,7 +159,7 @@ class Enrolling:
                 continue
             # What is poor is a notice, never a refusal.
             notices = [f"{found.faces} faces; the largest was taken"] if found.faces > 1 else []
-            notices += [f"{found.poor}; a better photo helps"] if found.poor else []
+            notices += [found.poor] if found.poor else []
             results[i] = Enrolled(photo.path, photo.name, "enrolled", "; ".join(notices) or None)
             one, face = found.encoded, found.encoded.face
             box = (float(face.box[0]), float(face.box[1]), float(face.box[2]), float(face.box[3]))
