@@ -41,7 +41,8 @@ class FaceDetector:
     def __init__(self, weights: str | Path | None = None, min_score: float = 0.6) -> None:
         """`weights` replaces the packaged file of YuNet. Raises ModelError when it is missing or altered."""
         self._min_score = min_score
-        self._yunet = YuNet(weights, min(min_score, _FAINT))
+        # One network for photos, one for looks from near: a new size of its input costs it more than such a look.
+        self._yunet, self._near = (YuNet(weights, min(min_score, _FAINT)) for _ in range(2))
 
     def detect(self, pixels: np.ndarray, largest: bool = False) -> list[Face]:
         """Faces in a photo (height, width, 3) uint8 RGB, the largest first.
@@ -102,7 +103,7 @@ class FaceDetector:
             if abs(left) > _TILTED:
                 frame += 2 * left
             region = _around(pixels, face, frame, 4 / 3, _NEAR_SIDE)
-            look = _same(region.back(self._run(region.pixels, 1.0)), face)
+            look = self._look(region, face)
             if look is None or not _confirms(look, face, frame):
                 break
             face, left = replace(face, landmarks=look.landmarks), _turn(tilt(look.landmarks) - frame)
@@ -113,7 +114,11 @@ class FaceDetector:
     def _turned(self, pixels: np.ndarray, face: Face, degrees: float) -> Face | None:
         """The same face as it is found when the picture round it is turned back by `degrees`; None when it is not."""
         region = _around(pixels, face, degrees, 2.0, _TURNED_SIDE)
-        return _same(region.back(self._run(region.pixels, 1.0)), face)
+        return self._look(region, face)
+
+    def _look(self, region: Region, face: Face) -> Face | None:
+        """The same face as it is found in a region; None when it is not."""
+        return _same(region.back(self._near.faces(region.pixels, 1.0, self._min_score)), face)
 
     def _as_it_stands(self, pixels: np.ndarray, largest: bool) -> list[Face]:
         faces = (largest and self._glance(pixels)) or self._search(pixels)

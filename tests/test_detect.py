@@ -201,13 +201,13 @@ def test_the_tilt_is_what_the_landmarks_were_turned_by(degrees):
 @pytest.fixture
 def looks(monkeypatch):
     """The sizes of the pictures that the network is shown."""
-    shown, run = [], FaceDetector._run
+    shown, faces = [], yunet.YuNet.faces
 
-    def noted(self, pixels, scale, *least):
+    def noted(self, pixels, scale, min_score):
         shown.append(tuple(round(scale * side) for side in pixels.shape[:2]))
-        return run(self, pixels, scale, *least)
+        return faces(self, pixels, scale, min_score)
 
-    monkeypatch.setattr(FaceDetector, "_run", noted)
+    monkeypatch.setattr(yunet.YuNet, "faces", noted)
     return shown
 
 
