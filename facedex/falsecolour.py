@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 
 # Scales whose brightness alone says little, or that photos cannot be mistaken for. Left out: grey itself (bone), and
-# those of near-natural tints (pink, autumn), along which an ordinary photo may lie.
+# those of near-natural tints (pink, autumn, twilight), along which an ordinary photo may lie.
 _SCALES = (
     cv2.COLORMAP_VIRIDIS, cv2.COLORMAP_PLASMA, cv2.COLORMAP_INFERNO, cv2.COLORMAP_MAGMA, cv2.COLORMAP_CIVIDIS,
     cv2.COLORMAP_JET, cv2.COLORMAP_TURBO, cv2.COLORMAP_HOT, cv2.COLORMAP_RAINBOW, cv2.COLORMAP_HSV,
     cv2.COLORMAP_PARULA, cv2.COLORMAP_COOL, cv2.COLORMAP_SPRING, cv2.COLORMAP_SUMMER, cv2.COLORMAP_WINTER,
-    cv2.COLORMAP_OCEAN, cv2.COLORMAP_DEEPGREEN, cv2.COLORMAP_TWILIGHT,
+    cv2.COLORMAP_OCEAN, cv2.COLORMAP_DEEPGREEN,
 )  # fmt: skip
 _GLANCE = 20  # pixels a side of the sample that is looked at first
 _COLOURFUL = 60  # of 255, the median difference between a pixel's largest and least channel: few photos reach it
