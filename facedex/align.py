@@ -49,6 +49,14 @@ def fitted(crops: np.ndarray, size: int, points: Sequence[Sequence[float]] | Non
     return np.stack(made) if made else np.empty((0, size, size, 3), np.uint8)
 
 
+def checked(crops: np.ndarray) -> np.ndarray:
+    """Crops as encoders take them. Raises ValueError for what is none."""
+    crops = np.asarray(crops)
+    if crops.ndim != 4 or crops.shape[1:] != (SIZE, SIZE, 3) or crops.dtype != np.uint8:
+        raise ValueError(f"crops must be (n, 112, 112, 3) uint8, not {crops.shape} {crops.dtype}")
+    return crops
+
+
 def align(pixels: np.ndarray, landmarks: np.ndarray, margin: int = 0) -> np.ndarray:
     """The face at `landmarks` (5, 2) of an RGB photo, warped to the template.
 

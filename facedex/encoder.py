@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from facedex.align import SIZE, fitted
+from facedex.align import checked, fitted
 from facedex.errors import MissingExtra, ModelError
 from facedex.mirror import both_ways
 from facedex.modelfile import Branch, ModelFile
@@ -51,9 +51,7 @@ class Networks:
 
         Many crops are worked at side by side, few by the caller's thread alone.
         """
-        crops = np.asarray(crops)
-        if crops.ndim != 4 or crops.shape[1:] != (SIZE, SIZE, 3) or crops.dtype != np.uint8:
-            raise ValueError(f"crops must be (n, 112, 112, 3) uint8, not {crops.shape} {crops.dtype}")
+        crops = checked(crops)
         if len(crops) <= _BLOCK:
             return [both_ways(one, crops) if self._mirrored else one(crops) for one in self._branches]
         blocks = [crops[start : start + _BLOCK] for start in range(0, len(crops), _BLOCK)]
@@ -89,9 +87,10 @@ class Projection:
         dim = model.meta.get("dim")
         fits = (
             centre is not None and matrix is not None and centre.shape == (width,) and matrix.shape == (width, dim)
+            and np.isfinite(centre).all() and np.isfinite(matrix).all()
             if len(model.branches) > 1 or matrix is not None
             else dim == width
-        )
+        )  # fmt: skip
         if not fits:
             raise ModelError(f"{model.path} has networks of {width} numbers, for which it was not made; copy it again")
         return cls(int(model.meta["dim"]), centre, matrix)
@@ -142,6 +141,13 @@ def open_encoder(model: ModelFile, device: str = "cpu") -> Encoder:
     return GraphEncoder(model) if device == "cpu" else TorchEncoder(model, device)
 
 
+def finite(answers: np.ndarray, network: str) -> np.ndarray:
+    """What a network says, as it is. Raises ModelError where numbers are not finite."""
+    if not np.isfinite(answers).all():
+        raise ModelError(f"{network}, gives numbers of a face that are not finite; check its mean and scale")
+    return answers
+
+
 class _OpenBranch:
     """A branch whose graph is open."""
 
@@ -161,12 +167,13 @@ class _OpenBranch:
             if not self._branch.rgb:
                 pixels = pixels[..., ::-1]
             try:
-                row[:] = self._run(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-            except ValueError:  # also an answer of another length
+                answer = self._run(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+            except ValueError:
                 raise self._unusable() from None
-        if not np.isfinite(out).all():
-            raise ModelError(f"{self._name}, gives numbers of a face that are not finite; check its mean and scale")
-        return out
+            if len(answer) != self.dim:
+                raise self._unusable()
+            row[:] = answer
+        return finite(out, self._name)
 
     def _unusable(self) -> ModelError:
         size = self._branch.size

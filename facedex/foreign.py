@@ -45,7 +45,7 @@ def foreign_model(
             f"{source} is no ONNX network that can be run on pictures of {size} x {size} pixels; give the --size it was "
             "made for, or export it again as plain float32 operators"
         ) from None
-    branch = Branch(source.stem, dim, size, places, rgb, _three("mean", mean), _three("scale", scale))
+    branch = Branch("encoder", dim, size, places, rgb, _three("mean", mean), _three("scale", scale))
     facts = {"arch": FROZEN, "dim": dim, "mirrored": mirrored, "normalised": True, "free_sign": False}
     model = with_graphs(ModelFile({}, facts, source), [(branch, data)])
     noise = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)

@@ -21,7 +21,7 @@ _VARINT, _BYTES = 0, 2
 def assembled(skeleton: bytes, constants: dict[str, np.ndarray]) -> bytes:
     """An ONNX file as engines read it: `skeleton`, and `constants` by name as its float32 initializers.
 
-    Constants are float32, float16 (exactly widened) or int8 with a STEP beside them.
+    Constants are float32, float16 (exactly widened) or int8 with a STEP beside them. Raises ValueError for others.
     """
     if not constants:
         return skeleton
@@ -29,9 +29,14 @@ def assembled(skeleton: bytes, constants: dict[str, np.ndarray]) -> bytes:
     for name, value in sorted(constants.items()):
         if name.endswith(STEP):
             continue
+        if value.dtype not in (np.float32, np.float16, np.int8):
+            raise ValueError(f"its constant {name} is of {value.dtype}")
         whole = value.astype("<f4")
         if value.dtype == np.int8:
-            whole *= constants[name + STEP]
+            step = constants.get(name + STEP)
+            if step is None or value.ndim != 2 or step.dtype != np.float32 or step.shape != (len(value), 1):
+                raise ValueError(f"its constant {name} of 8 bits lacks a factor for each row")
+            whole *= step
         fields.append(_field(_GRAPH_INITIALIZER, _tensor(name, whole)))
     return skeleton + _field(_MODEL_GRAPH, b"".join(fields))
 

@@ -23,11 +23,15 @@ def keep(folder: Path, model: ModelFile) -> ModelFile:
     assert model.path is not None
     model.need_graphs()
     target = folder / file_name(model)
+    parts = [(model.path, target)]
+    if model.beside is not None:  # first: the other does without it at no time
+        parts.insert(0, (model.beside, target.with_suffix(".onnx")))
     try:
-        data = model.path.read_bytes()
-        if not _holds(target, data):
-            replace_file(target, data, private=True)
-        target.chmod(0o600)  # of one that was there
+        for source, copy in parts:
+            data = source.read_bytes()
+            if not _holds(copy, data):
+                replace_file(copy, data, private=True)
+            copy.chmod(0o600)  # of one that was there
     except OSError as error:
         raise GalleryError(
             f"The model cannot be copied to {folder} ({error.strerror}); check space and permissions"

@@ -57,11 +57,17 @@ class Branch:
         """What `to_meta` gives. Raises ValueError, TypeError or KeyError for anything else."""
         points = stored.get("points")
         branch = cls(
-            str(stored["name"]), stored["dim"], stored["size"], None if points is None else tuple((float(x), float(y)) for x, y in points),
-            bool(stored["rgb"]), tuple(map(float, stored["mean"])), tuple(map(float, stored["scale"])),
+            stored["name"], stored["dim"], stored["size"],
+            None if points is None else tuple((float(x), float(y)) for x, y in points), stored["rgb"],
+            tuple(map(float, stored["mean"])), tuple(map(float, stored["scale"])),
         )  # fmt: skip
-        sides = type(branch.size) is int and 16 <= branch.size <= 1024 and type(branch.dim) is int and branch.dim > 0
-        if not sides or len(branch.points or range(5)) != 5 or len(branch.mean) != 3 or len(branch.scale) != 3:
+        sound = [
+            isinstance(branch.name, str), type(branch.dim) is int and branch.dim > 0,
+            type(branch.size) is int and 16 <= branch.size <= 1024, points is None or len(points) == 5,
+            isinstance(branch.rgb, bool), len(branch.mean) == len(branch.scale) == 3,
+        ]  # fmt: skip
+        numbers = [*branch.mean, *branch.scale, *(side for point in branch.points or () for side in point)]
+        if not all(sound) or not np.isfinite(numbers).all():
             raise ValueError("a branch cannot be like this")
         return branch
 
@@ -90,6 +96,8 @@ class ModelFile:
     def fingerprint(self) -> str:
         """SHA-256 over all that makes an embedding: two models with the same one give the same embeddings."""
         kind = [self.meta.get("arch"), self.mirrored, self.meta.get("branches")]
+        if "size" in self.meta:  # of what torch alone can run, there are no branches that say it
+            kind.append(self.meta["size"])
         parts = {k: v for k, v in self.tensors.items() if k.startswith(("encoder.", "graph.", "projection."))}
         return _digest(parts, json.dumps(kind, sort_keys=True))
 
@@ -97,6 +105,12 @@ class ModelFile:
     def mirrored(self) -> bool:
         """Whether an embedding is that of a face and its mirror image together (mirror.py)."""
         return self.meta.get("mirrored") is True
+
+    @property
+    def beside(self) -> Path | None:
+        """The graph's own file, of a model of the first format as it was read; else None."""
+        first = self.path is not None and self.meta.get("format") == _FIRST and self.meta.get("graph_sha256")
+        return self.path.with_suffix(".onnx") if self.path is not None and first else None
 
     @property
     def frozen(self) -> bool:
@@ -116,9 +130,16 @@ class ModelFile:
         """The networks of the encoder; none where there is no inference graph. Raises ModelError for what is none."""
         try:
             branches = tuple(map(Branch.from_meta, self.meta.get("branches", ())))
-            if any(f"graph.{branch.name}" not in self.tensors for branch in branches):
+            names = [branch.name for branch in branches]
+            if any(f"graph.{name}" not in self.tensors for name in names):
                 raise KeyError("a graph")
-        except (KeyError, TypeError, ValueError):
+            if any(
+                f"{one}.".startswith(f"{name}.")
+                for at, name in enumerate(names)
+                for one in names[:at] + names[at + 1 :]
+            ):
+                raise ValueError("constants of one would be taken for another's")
+        except (AttributeError, KeyError, TypeError, ValueError):
             raise ModelError(f"{self.path} does not say what its networks are shown; train or copy it again") from None
         return branches
 
@@ -131,10 +152,13 @@ class ModelFile:
             )
 
     def graph(self, branch: Branch) -> bytes:
-        """The ONNX file of a branch."""
+        """The ONNX file of a branch. Raises ModelError where its constants are not such as it is stored with."""
         prefix = f"graph.{branch.name}."
         apart = {name[len(prefix) :]: value for name, value in self.tensors.items() if name.startswith(prefix)}
-        return assembled(self.tensors[f"graph.{branch.name}"].tobytes(), apart)
+        try:
+            return assembled(self.tensors[f"graph.{branch.name}"].tobytes(), apart)
+        except ValueError as error:
+            raise ModelError(f"{self.path}, network {branch.name}: {error}; train or copy it again") from None
 
     @property
     def head_fingerprint(self) -> str:
@@ -153,6 +177,8 @@ class ModelFile:
         meta = {**self.meta, "format": FORMAT, "facedex": __version__}
         replace_file(target, save_tensors(self.tensors, {"facedex": json.dumps(meta, sort_keys=True)}))
         self.meta, self.path = meta, target
+        for noted in ("fingerprint", "identity"):  # of a model of the first format, those are another file's now
+            self.__dict__.pop(noted, None)
 
 
 def with_graphs(file: ModelFile, graphs: Sequence[tuple[Branch, bytes]]) -> ModelFile:
@@ -207,9 +233,12 @@ def _first_format(tensors: dict[str, np.ndarray], meta: dict[str, Any], source: 
             raise ModelError(f"{path} is missing; keep it beside {source}") from None
         if hashlib.sha256(graph).hexdigest() != meta["graph_sha256"]:
             raise ModelError(f"{path} does not belong to {source}; copy both files again")
-        shown: dict[str, Any] = meta.get("input", {}) if foreign else {"size": size}
-        kept: dict[str, Any] = {name: value for name, value in shown.items() if name != "mirrored"}
-        model = with_graphs(model, [(Branch("own", int(meta.get("dim", 0)), **kept), graph)])
+        try:
+            shown = dict(meta.get("input", {}) if foreign else {"size": size})
+            kept = {name: value for name, value in shown.items() if name != "mirrored"}
+            model = with_graphs(model, [(Branch("own", int(meta.get("dim", 0)), **kept), graph)])
+        except (TypeError, ValueError):
+            raise ModelError(f"{source} does not say what its network is shown; train or copy it again") from None
         model.meta["mirrored"] = model.mirrored or bool(shown.get("mirrored"))
         model.meta["arch"] = FROZEN if foreign else meta.get("arch")
     head = model.head_fingerprint

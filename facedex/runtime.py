@@ -69,9 +69,12 @@ def in_openvino(data: bytes, shape: tuple[int, int, int]) -> Run:
     requests = Stock(compiled.create_infer_request)
 
     def run(picture: np.ndarray) -> np.ndarray:
-        with requests.one() as request:
-            request.infer([np.ascontiguousarray(picture[None])])
-            return np.array(request.get_output_tensor(0).data, np.float32).ravel()
+        try:
+            with requests.one() as request:
+                request.infer([np.ascontiguousarray(picture[None])])
+                return np.array(request.get_output_tensor(0).data, np.float32).ravel()
+        except RuntimeError as error:
+            raise ValueError(str(error)) from None
 
     return run
 

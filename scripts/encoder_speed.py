@@ -108,6 +108,7 @@ _STANDARD = {*sys.stdlib_module_names, "site", "sitecustomize"}
 
 _MADE_UP = """
 import hashlib, sys
+from pathlib import Path
 import numpy as np
 from facedex.gallery import Gallery
 from facedex.records import FaceRecord
@@ -118,7 +119,7 @@ with Gallery(folder, model, create=True) as gallery:
     dim = int(gallery.model.meta["dim"])
 vectors = np.random.default_rng(0).standard_normal((people, dim)).astype(np.float32)
 vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-with Store(folder) as store:
+with Store(Path(folder)) as store:
     store.add([
         FaceRecord(f"person {i}", vector, (0.0, 0.0, 60.0, 80.0), 0.9, 20.0, "", hashlib.sha256(b"%d" % i).hexdigest())
         for i, vector in enumerate(vectors)

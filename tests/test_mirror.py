@@ -1,15 +1,15 @@
 """A face and its mirror image, encoded as one, wherever an embedding comes from."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import grid_graph, own_model, own_network
 
-from facedex.encoder import GraphEncoder
+from facedex.encoder import GraphEncoder, TorchEncoder
+from facedex.foreign import foreign_model
 from facedex.mirror import both_ways
-from facedex.modelfile import read_graph, read_model, shipped_model
-from facedex.onnxencoder import OnnxEncoder
+from facedex.modelfile import read_model
 
 
 def crops(count, seed=0):
@@ -17,10 +17,12 @@ def crops(count, seed=0):
 
 
 @pytest.fixture(scope="module")
-def models():
-    """The shipped model, as it ships and as one that sees each face once."""
-    shipped = read_model(shipped_model())
-    return shipped, replace(shipped, meta={**shipped.meta, "mirrored": False})
+def models(tmp_path_factory):
+    """A model of ours, as such are and as one that sees each face once."""
+    path = tmp_path_factory.mktemp("model") / "m.safetensors"
+    own_model(path)
+    mirrored = read_model(path)
+    return mirrored, replace(mirrored, meta={**mirrored.meta, "mirrored": False})
 
 
 def test_the_mean_is_of_each_face_and_its_own_mirror_image():
@@ -36,7 +38,7 @@ def test_the_mean_is_of_each_face_and_its_own_mirror_image():
     assert seen == [6]  # in one pass
 
 
-def test_the_shipped_model_gives_a_face_and_its_mirror_image_one_embedding(models):
+def test_a_model_of_ours_gives_a_face_and_its_mirror_image_one_embedding(models):
     mirrored, once = models
     assert mirrored.mirrored and not once.mirrored
     faces = crops(3)
@@ -49,30 +51,40 @@ def test_the_shipped_model_gives_a_face_and_its_mirror_image_one_embedding(model
     np.testing.assert_allclose(both, mean / np.linalg.norm(mean, axis=1)[:, None], atol=1e-5)
 
 
+def test_the_models_that_ship_see_each_face_once():
+    for name in ("default", "fast"):
+        assert not read_model(name).mirrored
+    faces = crops(1)
+    encoder = GraphEncoder(read_model("fast"))
+    assert np.abs(encoder.encode(faces)[0] - encoder.encode(faces[:, :, ::-1])[0]).max() > 1e-3
+
+
 def test_a_gallery_cannot_mix_the_two_ways(models):
     mirrored, once = models
     assert mirrored.fingerprint != once.fingerprint and mirrored.identity != once.identity
 
 
-def test_a_model_of_before_keeps_its_fingerprint(models):
+def test_a_model_that_does_not_say_sees_each_face_once(models):
     _, once = models
     silent = replace(once, meta={key: value for key, value in once.meta.items() if key != "mirrored"})
     assert silent.fingerprint == once.fingerprint and not silent.mirrored
 
 
-def test_an_encoder_from_elsewhere_is_mirrored_when_asked_for(models):
-    mirrored, _ = models
-    read_graph(mirrored)
-    faces = crops(21)
-    plain, both = (OnnxEncoder(mirrored.graph_path, mirrored.size, mirrored=way) for way in (False, True))
-    np.testing.assert_allclose(both.encode(faces), GraphEncoder(mirrored).encode(faces)[0], atol=1e-5)
-    assert plain.fingerprint != both.fingerprint
-    again = OnnxEncoder(mirrored.graph_path, **json.loads(json.dumps(both.preprocessing)))
-    assert again.mirrored and again.fingerprint == both.fingerprint
-    assert "mirrored" not in plain.preprocessing  # as it was written before there was a choice
+def test_an_encoder_from_elsewhere_is_mirrored_when_asked_for(tmp_path):
+    (tmp_path / "e.onnx").write_bytes(grid_graph())
+    plain, both = (foreign_model(tmp_path / "e.onnx", mirrored=way) for way in (False, True))
+    assert both.mirrored and not plain.mirrored and plain.fingerprint != both.fingerprint
+    faces = crops(7)
+    found, lengths = GraphEncoder(both).encode(faces)
+    sides = [GraphEncoder(plain).encode(way) for way in (faces, faces[:, :, ::-1])]
+    mean = sum(vectors * long[:, None] for vectors, long in sides) / 2
+    np.testing.assert_allclose(lengths, np.linalg.norm(mean, axis=1), rtol=1e-4)
+    np.testing.assert_allclose(found, mean / np.linalg.norm(mean, axis=1)[:, None], atol=1e-5)
+    pytest.importorskip("torch", reason="needs the extra train")
+    np.testing.assert_allclose(TorchEncoder(both, "cpu").encode(faces)[0], found, atol=1e-5)
 
 
-def test_training_keeps_what_a_model_says_of_itself(models, tmp_path):
+def test_training_keeps_what_a_model_says_of_itself(models):
     pytest.importorskip("torch", reason="needs the extra train")
     from facedex.training.model import Siamese, at_size, from_file, to_file
 
@@ -83,4 +95,4 @@ def test_training_keeps_what_a_model_says_of_itself(models, tmp_path):
         assert network.encoder.mirrored is model.mirrored is at_size(network, 112).encoder.mirrored
         np.testing.assert_allclose(network.embed_crops(faces), GraphEncoder(model).encode(faces)[0], atol=2e-5)
         assert to_file(network, {}).mirrored is model.mirrored
-    assert Siamese("compact").encoder.mirrored and not to_file(Siamese("koch"), {}).mirrored
+    assert own_network().encoder.mirrored and not to_file(Siamese("koch"), {}).mirrored

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="needs the extra train")
 from facedex.encoder import GraphEncoder, open_encoder  # noqa: E402
 from facedex.errors import ModelError  # noqa: E402
 from facedex.head import Head  # noqa: E402
-from facedex.modelfile import ModelFile, read_model, shipped_model  # noqa: E402
+from facedex.modelfile import Branch, ModelFile, read_model, with_graphs  # noqa: E402
 from facedex.training.export import export_onnx  # noqa: E402
 from facedex.training.model import (  # noqa: E402
     ARCHITECTURES,
@@ -18,16 +18,15 @@ from facedex.training.model import (  # noqa: E402
     L1Head,
     Siamese,
     at_size,
-    deepened,
     from_file,
     to_file,
 )
 
 
-def lively(arch="compact", seed=0):
+def lively(arch="compact", seed=0, **shape):
     """A network whose BatchNorm statistics are not those of a fresh one, so that folding them wrongly shows."""
     torch.manual_seed(seed)
-    model = Siamese(arch)
+    model = Siamese(arch, **shape)
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -38,12 +37,18 @@ def lively(arch="compact", seed=0):
     return model.eval()
 
 
+def exported(model, path):
+    """The model of a network, its graph in it; the path."""
+    size = model.encoder.size
+    with_graphs(to_file(model, {}), [(Branch("own", model.encoder.dim, size), export_onnx(model.encoder, size))]).save(
+        path
+    )
+    return path
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    model = from_file(to_file(lively(), {}))
-    path = tmp_path_factory.mktemp("model") / "m.safetensors"
-    to_file(model, {}).save(path, export_onnx(model.encoder, 112))
-    return path
+    return exported(from_file(to_file(lively(), {})), tmp_path_factory.mktemp("model") / "m.safetensors")
 
 
 def crops(n, seed=0):
@@ -57,17 +62,6 @@ def test_graph_and_tensors_give_the_same_embeddings(saved, batch):
     found, lengths = GraphEncoder(file).encode(crops(batch))
     np.testing.assert_allclose(found, expected, atol=2e-5)
     assert lengths.shape == (batch,) and (lengths > 0).all()
-
-
-def test_the_shipped_graph_belongs_to_the_shipped_tensors():
-    file = read_model(shipped_model())
-    found, _ = GraphEncoder(file).encode(crops(9))
-    np.testing.assert_allclose(found, from_file(file).embed_crops(crops(9)), atol=2e-5)
-
-
-def test_the_shipped_model_is_small():
-    file = read_model(shipped_model())
-    assert shipped_model().stat().st_size <= 5e6 and file.graph_path.stat().st_size <= 8e6
 
 
 def test_numpy_head_equals_torch_head(saved):
@@ -226,12 +220,11 @@ def test_compact_takes_smaller_crops_in_training_with_the_same_weights():
 
 def test_a_network_for_smaller_faces_is_stored_and_run_as_such(tmp_path):
     model = from_file(to_file(at_size(lively(), 80), {}))  # rounded as it is stored
-    path = tmp_path / "small.safetensors"
-    to_file(model, {}).save(path, export_onnx(model.encoder, model.encoder.size))
-    file = read_model(path)
+    file = read_model(exported(model, tmp_path / "small.safetensors"))
     assert file.size == 80 and file.tensors["encoder.place.weight"].shape[-1] == 5
     ours, theirs = from_file(file).embed_crops(crops(5)), open_encoder(file).encode(crops(5))[0]
     np.testing.assert_allclose(ours, theirs, atol=2e-5)
+    assert file.branches == (Branch("own", 128, 80),)
     assert file.identity != replace(file, meta={**file.meta, "size": 84}).identity
 
 
@@ -243,32 +236,18 @@ def test_a_network_made_for_another_size_answers_as_one_shown_crops_of_that_size
     assert at_size(model, 112) is model
 
 
-def test_a_deepened_network_answers_as_before_and_its_new_blocks_can_learn():
-    model = lively()
-    deeper = deepened(model, (2, 3, 2))
-    np.testing.assert_allclose(deeper.embed_crops(crops(4)), model.embed_crops(crops(4)), atol=1e-6)
-    assert len(deeper.encoder.blocks) == 7 and not deeper.training
-    deeper.train().embed(torch.rand(4, 3, 112, 112) * 255)[0].sum().backward()
-    for new in (1, 4):
-        assert deeper.encoder.blocks[new].norm2.weight.grad.abs().max() > 0
-
-
 def test_a_file_says_how_deep_its_network_is(tmp_path):
-    deeper = from_file(to_file(at_size(deepened(lively(), (1, 4, 3)), 80), {}))
-    path = tmp_path / "m.safetensors"
-    to_file(deeper, {}).save(path, export_onnx(deeper.encoder, 80))
-    file = read_model(path)
+    deeper = from_file(to_file(at_size(lively(blocks=(1, 4, 3)), 80), {}))
+    assert len(deeper.encoder.blocks) == 8
+    file = read_model(exported(deeper, tmp_path / "m.safetensors"))
     assert file.meta["blocks"] == [1, 4, 3] and "blocks" not in to_file(Siamese("koch"), {}).meta
     np.testing.assert_allclose(from_file(file).embed_crops(crops(3)), deeper.embed_crops(crops(3)), atol=1e-6)
     np.testing.assert_allclose(open_encoder(file).encode(crops(3))[0], deeper.embed_crops(crops(3)), atol=2e-5)
 
 
-@pytest.mark.parametrize("blocks", [(1, 2), (1, 1, 2), (1, 2, 2, 1)])
-def test_blocks_are_never_taken_away(blocks):
-    with pytest.raises(ModelError, match="Blocks"):
-        deepened(lively(), blocks)
-    with pytest.raises(ModelError, match="Blocks"):
-        deepened(Siamese("koch"), blocks)
+def test_a_frozen_model_is_no_network_of_ours():
+    with pytest.raises(ModelError, match=", ".join(ARCHITECTURES)):
+        from_file(read_model("fast"))
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,25 @@
 """A model on disk: what is written comes back, what was altered is refused, and nothing is ever half there."""
 
-import hashlib
 import json
 import os
 import pickle
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import make_model, python
+from helpers import grid_graph, grid_networks, make_model, own_model, python, save_first_format
 from safetensors.numpy import save_file
 
+from facedex.encoder import GraphEncoder
 from facedex.errors import ModelError
-from facedex.modelfile import ModelFile, read_graph, read_model, replace_file, shipped_model
+from facedex.graph import assembled
+from facedex.modelfile import Branch, ModelFile, read_model, replace_file, shipped_model, shipped_models, with_graphs
+
+GOLDEN = Path(__file__).parent / "golden" / "v2"
+POINTS = ((30.0, 46.0), (66.0, 46.0), (48.0, 62.0), (33.0, 80.0), (63.0, 80.0))
+LEFT = Branch("left", 6, 96, POINTS, False, (1.0, 2.0, 3.0), (0.5, 0.25, 0.125))
 
 
 def small(**tensors):
@@ -20,27 +27,109 @@ def small(**tensors):
     return ModelFile(tensors, {"arch": "compact", "dim": 3})
 
 
-def test_tensors_and_facts_come_back(tmp_path):
-    file = small()
-    file.save(tmp_path / "m.safetensors", b"graph")
+def frozen(**facts):
+    """A frozen encoder of two networks with everything that shapes an answer; the graphs are never run."""
+    tensors = {
+        "graph.right.w": np.arange(6, dtype=np.float16), "projection.centre": np.zeros(5, np.float32),
+        "projection.matrix": np.ones((5, 2), np.float32), "head.v": np.ones(2, np.float32),
+        "head.beta": np.array(1.0, np.float32), "head.frame": np.eye(2, dtype=np.float16),
+    }  # fmt: skip
+    model = with_graphs(ModelFile({}, {}), [(LEFT, b"left"), (Branch("right", 5), b"right")])
+    meta = {"arch": "frozen", "dim": 2, "mirrored": False, "calibration": {"slope": 1.0}, **model.meta, **facts}
+    return ModelFile({**model.tensors, **tensors}, meta)
+
+
+def test_tensors_and_facts_come_back_from_one_file(tmp_path):
+    file = frozen(data={"people": 3})
+    file.save(tmp_path / "m.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["m.safetensors"]
     again = read_model(tmp_path / "m.safetensors")
     assert again.tensors.keys() == file.tensors.keys()
     for name, tensor in file.tensors.items():
         assert again.tensors[name].dtype == tensor.dtype and np.array_equal(again.tensors[name], tensor)
-    assert again.meta == {**file.meta, "arch": "compact", "dim": 3} and again.meta["format"] == "facedex-model/1"
-    assert again.identity == file.identity and read_graph(again) == b"graph"
+    assert again.meta == file.meta and again.meta["format"] == "facedex-model/2"
+    assert again.identity == file.identity and again.fingerprint == file.fingerprint
+    assert again.branches == (LEFT, Branch("right", 5))
+    assert again.graph(again.branches[0]) == b"left"
+    assert again.graph(again.branches[1]) == assembled(b"right", {"w": np.arange(6, dtype=np.float16)})
 
 
-def test_no_files_are_left_beside_the_two(tmp_path):
-    small().save(tmp_path / "m.safetensors", b"graph")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.onnx", "m.safetensors"]
+def test_a_model_without_points_or_with_is_read_as_it_was_written():
+    for branch in (LEFT, Branch("right", 5), Branch("x", 2, 64, rgb=False), Branch("y", 3, mean=(0.0, 1.5, 2.0))):
+        assert Branch.from_meta(json.loads(json.dumps(branch.to_meta()))) == branch
+    assert "points" not in Branch("right", 5).to_meta()
 
 
-def test_the_fingerprint_is_the_encoders_alone():
-    base = small()
-    assert small(**{"head.v": np.zeros(3)}).fingerprint == base.fingerprint
-    assert small(**{"encoder.a": np.zeros((2, 3))}).fingerprint != base.fingerprint
-    assert ModelFile(base.tensors, {"arch": "koch"}).fingerprint != base.fingerprint
+def test_graphs_are_put_in_the_place_of_others():
+    model = with_graphs(frozen(), [(Branch("only", 2), b"new")])
+    assert [name for name in model.tensors if name.startswith("graph.")] == ["graph.only"]
+    assert model.branches == (Branch("only", 2),) and model.graph(Branch("only", 2)) == b"new"
+    assert "projection.centre" in model.tensors and model.meta["dim"] == 2
+
+
+# what shapes an embedding is in the fingerprint, and what shapes an answer in the identity
+
+
+def moved(name):
+    """The made-up model with one tensor a little different."""
+    file = frozen()
+    tensor = file.tensors[name].copy()
+    tensor.reshape(-1)[-1] += 1
+    return replace(file, tensors={**file.tensors, name: tensor})
+
+
+EMBEDDING = {
+    "one byte of a graph": lambda: moved("graph.left"),
+    "a constant of a graph": lambda: moved("graph.right.w"),
+    "the centre": lambda: moved("projection.centre"),
+    "the matrix": lambda: moved("projection.matrix"),
+    "the architecture": lambda: frozen(arch="compact"),
+    "the mirror image": lambda: frozen(mirrored=True),
+    "the order of the networks": lambda: frozen(branches=frozen().meta["branches"][::-1]),
+    "one network less": lambda: frozen(branches=frozen().meta["branches"][:1]),
+    **{
+        f"the {what} of what is shown": lambda change=change: frozen(
+            branches=[replace(LEFT, **change).to_meta(), Branch("right", 5).to_meta()]
+        )
+        for what, change in (
+            ("length", {"dim": 7}),
+            ("size", {"size": 112}),
+            ("points", {"points": None}),
+            ("place of a point", {"points": ((31.0, 46.0), *POINTS[1:])}),
+            ("colours", {"rgb": True}),
+            ("mean", {"mean": (1.0, 2.0, 4.0)}),
+            ("scale", {"scale": (0.5, 0.25, 0.25)}),
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("kind", EMBEDDING)
+def test_the_fingerprint_changes_with_each_thing_that_shapes_an_embedding(kind):
+    other = EMBEDDING[kind]()
+    assert other.fingerprint != frozen().fingerprint and other.identity != frozen().identity
+    assert other.head_fingerprint == frozen().head_fingerprint
+
+
+ANSWER = {
+    "the weights": lambda: moved("head.v"),
+    "the offset": lambda: moved("head.beta"),
+    "the frame": lambda: moved("head.frame"),
+    "the calibration": lambda: frozen(calibration={"slope": 1.5}),
+}
+
+
+@pytest.mark.parametrize("kind", ANSWER)
+def test_head_and_calibration_leave_the_fingerprint_and_change_the_identity(kind):
+    other = ANSWER[kind]()
+    assert other.fingerprint == frozen().fingerprint and other.identity != frozen().identity
+
+
+def test_facts_that_shape_no_answer_leave_both(tmp_path):
+    other = frozen(data="more", recipe={"steps": 3}, facedex="99")
+    assert (other.fingerprint, other.identity) == (frozen().fingerprint, frozen().identity)
+    other.save(tmp_path / "m.safetensors")
+    assert read_model(tmp_path / "m.safetensors").identity == frozen().identity
 
 
 @pytest.mark.parametrize(
@@ -55,25 +144,88 @@ def test_the_fingerprint_knows_types_shapes_and_order(other):
     assert small(**{"encoder.a": other}).fingerprint != small().fingerprint
 
 
-def test_the_identity_knows_head_calibration_and_graph_too():
-    base = small()
-    base.meta.update(calibration={"slope": 1.0}, graph_sha256="a")
-    others = [ModelFile(base.tensors, {**base.meta, **more}) for more in ({"calibration": {}}, {"graph_sha256": "b"})]
-    others.append(ModelFile({**base.tensors, "head.v": np.zeros(3, np.float32)}, base.meta))
-    assert len({base.identity, *(other.identity for other in others)}) == 4
-    assert {other.fingerprint for other in others} == {base.fingerprint}
+def test_the_fingerprint_of_a_network_that_torch_alone_runs_knows_its_size():
+    sizes = [replace(small(), meta={"arch": "koch", "size": size}).fingerprint for size in (96, 112)]
+    assert sizes[0] != sizes[1]
 
 
-def test_facts_that_shape_no_answer_leave_the_identity():
-    assert ModelFile(small().tensors, {"arch": "compact", "data": "more"}).identity == small().identity
+# what networks are shown
 
 
-def test_saving_without_a_graph_forgets_the_old_one(tmp_path):
-    file = small()
-    file.save(tmp_path / "a.safetensors", b"graph")
-    file.save(tmp_path / "b.safetensors")
-    with pytest.raises(ModelError, match="no inference graph"):
-        read_graph(read_model(tmp_path / "b.safetensors"))
+NONSENSE = {
+    "no name": {"name": None},
+    "a number for a name": {"name": 5},
+    "no length": {"dim": 0},
+    "a length that is no whole number": {"dim": 6.0},
+    "a length that is a yes": {"dim": True},
+    "a length that is text": {"dim": "6"},
+    "a tiny size": {"size": 8},
+    "a huge size": {"size": 4000},
+    "a size that is no whole number": {"size": 96.5},
+    "a size that is a yes": {"size": True},
+    "a size that is text": {"size": "112"},
+    "colours that are text": {"rgb": "no"},
+    "colours that are nothing": {"rgb": None},
+    "four points": {"points": [list(point) for point in POINTS[:4]]},
+    "points of one number": {"points": [[1.0]] * 5},
+    "points that are no numbers": {"points": [["a", "b"]] * 5},
+    "no points": {"points": []},
+    "points without an end": {"points": [[float("inf"), 1.0]] * 5},
+    "two means": {"mean": [0.0, 0.0]},
+    "a mean that is one number": {"mean": 0.5},
+    "a mean that is none": {"mean": [0.0, 0.0, float("nan")]},
+    "scales that are no numbers": {"scale": ["a", "b", "c"]},
+    "no scale": {"scale": None},
+}
+
+
+@pytest.mark.parametrize("kind", NONSENSE)
+def test_what_no_network_is_shown_is_refused(kind):
+    stored = {**LEFT.to_meta(), **NONSENSE[kind]}
+    with pytest.raises((ValueError, TypeError)):
+        Branch.from_meta(stored)
+    with pytest.raises(ModelError, match="does not say what its networks are shown"):
+        _ = frozen(branches=[stored, Branch("right", 5).to_meta()]).branches
+
+
+@pytest.mark.parametrize("fact", ["name", "dim", "size", "rgb", "mean", "scale"])
+def test_all_but_the_points_must_be_said(fact):
+    stored = LEFT.to_meta()
+    del stored[fact]
+    with pytest.raises(KeyError):
+        Branch.from_meta(stored)
+
+
+@pytest.mark.parametrize(
+    "branches",
+    [5, "left", ["left"], [None], [[]], [LEFT.to_meta(), LEFT.to_meta()], [replace(LEFT, name="gone").to_meta()]],
+)
+def test_networks_that_are_none_are_refused(branches):
+    with pytest.raises(ModelError, match="does not say what its networks are shown"):
+        frozen(branches=branches).need_graphs()
+
+
+def test_a_network_is_not_called_as_anothers_constant():
+    model = with_graphs(ModelFile({}, {}), [(Branch("a", 2), b"a"), (Branch("a.b", 2), b"b")])
+    with pytest.raises(ModelError, match="does not say what its networks are shown"):
+        _ = model.branches
+    model = with_graphs(ModelFile({}, {}), [(Branch("a", 2), b"a"), (Branch("ab", 2), b"b")])
+    assert model.graph(model.branches[0]) == b"a"
+
+
+def test_constants_that_cannot_be_put_back_are_a_model_error(tmp_path):
+    model = frozen()
+    model.tensors["graph.left.w"] = np.ones((2, 3), np.int8)
+    model.save(tmp_path / "m.safetensors")
+    again = read_model(tmp_path / "m.safetensors")
+    with pytest.raises(ModelError, match=r"m\.safetensors, network left: its constant w"):
+        again.graph(again.branches[0])
+
+
+def test_a_model_without_graphs_has_no_place_in_a_gallery(tmp_path):
+    small().save(tmp_path / "b.safetensors")
+    with pytest.raises(ModelError, match=r"b\.safetensors has no inference graph \(architecture compact\)"):
+        read_model(tmp_path / "b.safetensors").need_graphs()
 
 
 # what is no model
@@ -103,7 +255,7 @@ BROKEN = {
     "facts that are no JSON": lambda path: headed(path, "{"),
     "facts that are a list": lambda path: headed(path, "[]"),
     "no format": lambda path: headed(path, "{}"),
-    "a newer format": lambda path: headed(path, json.dumps({"format": "facedex-model/2"})),
+    "a newer format": lambda path: headed(path, json.dumps({"format": "facedex-model/3"})),
 }
 
 
@@ -141,22 +293,87 @@ def test_a_pickle_is_never_run(tmp_path):
     assert not (tmp_path / "sprung").exists()
 
 
-# the graph beside it
+# models of the first format, whose graph lies beside them
 
 
-def test_a_graph_that_is_missing_or_anothers_is_refused(tmp_path):
-    model = read_model(make_model(tmp_path / "m.safetensors"))
-    model.graph_path.write_bytes(model.graph_path.read_bytes()[:-1])
+def first_format(folder):
+    """A copy of such a model, as it lies in an old gallery."""
+    for path in GOLDEN.glob("model-*"):
+        shutil.copy(path, folder)
+    (path,) = folder.glob("model-*.safetensors")
+    return path
+
+
+def rewritten(path, **facts):
+    """A copy of such a model that says something else of itself."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        meta = {**json.loads(file.metadata()["facedex"]), **facts}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    save_file(tensors, path, {"facedex": json.dumps(meta)})
+    return path
+
+
+def test_a_model_of_the_first_format_is_read_with_the_fingerprint_and_identity_that_its_gallery_noted(tmp_path):
+    path = first_format(tmp_path)
+    model = read_model(path)
+    assert path.stem == f"model-{model.identity[:16]}" and model.beside == path.with_suffix(".onnx")
+    import sqlite3
+
+    (noted,) = sqlite3.connect(GOLDEN / "gallery.db").execute("SELECT model FROM gallery").fetchone()
+    assert model.fingerprint == noted
+    (branch,) = model.branches
+    assert (
+        branch == Branch("own", model.meta["dim"], model.size)
+        and model.graph(branch) == path.with_suffix(".onnx").read_bytes()
+    )
+
+
+def test_it_can_be_used_and_saved_as_one_file_of_the_format_of_today(tmp_path):
+    old = read_model(save_first_format(tmp_path / "old.safetensors", own_model()))
+    crops = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3), dtype=np.uint8)
+    expected = GraphEncoder(old).encode(crops)[0]
+    (tmp_path / "new").mkdir()
+    old.save(tmp_path / "new" / "m.safetensors")
+    new = read_model(tmp_path / "new" / "m.safetensors")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["m.safetensors"]
+    assert new.beside is None and new.meta["format"] == "facedex-model/2"
+    assert (old.fingerprint, old.identity) == (new.fingerprint, new.identity), "what was saved is what it is now"
+    assert np.array_equal(GraphEncoder(new).encode(crops)[0], expected)
+
+
+def test_an_encoder_from_elsewhere_of_the_first_format_is_shown_what_it_was_shown(tmp_path):
+    import hashlib
+
+    graph = grid_graph(side=96)
+    (tmp_path / "m.onnx").write_bytes(graph)
+    shown = {"size": 96, "mean": [1.0, 2.0, 3.0], "scale": [0.5, 0.25, 0.125], "rgb": False, "mirrored": True}
+    meta = {"format": "facedex-model/1", "arch": "onnx", "dim": 6, "input": shown,
+            "graph_sha256": hashlib.sha256(graph).hexdigest()}  # fmt: skip
+    save_file({"head.v": np.ones(6, np.float32)}, tmp_path / "m.safetensors", {"facedex": json.dumps(meta)})
+    model = read_model(tmp_path / "m.safetensors")
+    assert model.frozen and model.mirrored
+    assert model.branches == (Branch("own", 6, 96, None, False, (1.0, 2.0, 3.0), (0.5, 0.25, 0.125)),)
+    assert GraphEncoder(model).dim == 6
+    for wrong in ({"size": 96, "hue": 3}, 5, {"size": 96, "mean": 0.5}):
+        rewritten(tmp_path / "m.safetensors", input=wrong)
+        with pytest.raises(ModelError, match="does not say what its network is shown"):
+            read_model(tmp_path / "m.safetensors")
+
+
+def test_its_graph_that_is_missing_or_anothers_is_refused(tmp_path):
+    path = first_format(tmp_path)
+    graph = path.with_suffix(".onnx")
+    graph.write_bytes(graph.read_bytes()[:-1])
     with pytest.raises(ModelError, match="does not belong"):
-        read_graph(model)
-    model.graph_path.unlink()
+        read_model(path)
+    graph.unlink()
     with pytest.raises(ModelError, match="missing"):
-        read_graph(model)
-
-
-def test_a_model_that_was_never_saved_has_no_graph_yet():
-    with pytest.raises(ModelError, match="never saved"):
-        small().graph_path  # noqa: B018
+        read_model(path)
+    rewritten(path, size=4000)
+    with pytest.raises(ModelError, match="pixels"):
+        read_model(path)
 
 
 # whole or not there
@@ -207,11 +424,41 @@ def test_a_file_is_never_seen_half_written_nor_left_so_by_kill_9(tmp_path):
 # what is shipped
 
 
-def test_the_shipped_model_is_complete(tmp_path):
-    model = read_model(shipped_model())
-    assert hashlib.sha256(read_graph(model)).hexdigest() == model.meta["graph_sha256"]
-    assert model.meta["arch"] == "compact" and model.meta["dim"] == 128
+def test_the_models_that_ship_are_named_the_default_first():
+    assert shipped_models() == ["default", "fast"]
+    for name in shipped_models():
+        model = read_model(name)
+        assert model.path == shipped_model(name) and model.identity == read_model(shipped_model(name)).identity
+    assert shipped_model() == shipped_model("default")
+
+
+def test_a_file_is_not_mistaken_for_a_model_that_ships(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_model(tmp_path / "fast.safetensors", beta=5.0)
+    for name in ("fast.safetensors", "./fast.safetensors", tmp_path / "fast.safetensors"):
+        assert read_model(name).tensors["head.beta"] == 5.0
+    assert read_model("fast").tensors["head.beta"] != 5.0 and read_model(Path("fast")).path == shipped_model("fast")
+    for name in ("./fast", "slow", "weights/fast", ""):
+        with pytest.raises(ModelError, match="one of: default or fast"):
+            read_model(name)
+    with pytest.raises(ModelError, match="lacks its model 'slow'; install facedex again"):
+        shipped_model("slow")
+
+
+@pytest.mark.parametrize(("name", "networks", "most"), [("default", ("sface", "reid"), 16e6), ("fast", ("reid",), 3e6)])
+def test_a_model_that_ships_is_complete_in_one_file(tmp_path, name, networks, most):
+    model = read_model(name)
+    assert tuple(branch.name for branch in model.branches) == networks
+    assert model.meta["arch"] == "frozen" and model.frozen and model.meta["dim"] == 128
     assert model.tensors["head.frame"].shape == (len(model.tensors["head.v"]), 128) == (512, 128)
-    for suffix in (".safetensors", ".onnx"):
-        shutil.copy(shipped_model().with_suffix(suffix), tmp_path)
-    assert read_model(tmp_path / shipped_model().name).identity == model.identity
+    assert model.meta["calibration"] and shipped_model(name).stat().st_size <= most
+    shutil.copy(shipped_model(name), tmp_path / "m.safetensors")
+    assert read_model(tmp_path / "m.safetensors").identity == model.identity
+
+
+def test_a_model_of_ours_and_a_frozen_one_are_stored_alike(tmp_path):
+    for number, model in enumerate((own_model(), grid_networks(LEFT, Branch("right", 5)))):
+        model.save(tmp_path / f"{number}.safetensors")
+        again = read_model(tmp_path / f"{number}.safetensors")
+        assert again.branches == model.branches and again.frozen is bool(number)
+        assert [again.graph(branch) for branch in again.branches] == [model.graph(branch) for branch in model.branches]

@@ -1,6 +1,7 @@
 """What threads share: one for each, lent again; OpenCV's own threads off meanwhile, and on again."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -19,15 +20,52 @@ def test_one_after_the_other_share_one_and_at_once_each_has_their_own():
     with stock.one() as first, stock.one() as second:
         assert first is not second
     assert len(made) == 2
-    together = threading.Barrier(4)
+    together = threading.Barrier(workers())
 
     def hold(_):
         with stock.one() as lent:
             together.wait(10)
             return id(lent)
 
-    with ThreadPoolExecutor(4) as pool:
-        assert len(set(pool.map(hold, range(4)))) == len(made) == 4
+    with ThreadPoolExecutor(workers()) as pool:
+        assert len(set(pool.map(hold, range(workers())))) == len(made) == workers()
+
+
+def test_no_more_are_made_than_there_are_workers_and_who_comes_then_waits():
+    made, lent, most = [], [0], [0]
+    stock, counting = Stock(lambda: made.append(object()) or made[-1]), threading.Lock()
+
+    def use(_):
+        with stock.one() as one:
+            with counting:
+                lent[0] += 1
+                most[0] = max(most[0], lent[0])
+            time.sleep(0.01)
+            with counting:
+                lent[0] -= 1
+            return id(one)
+
+    with ThreadPoolExecutor(4 * workers()) as pool:
+        used = set(pool.map(use, range(8 * workers())))
+    assert used <= {id(one) for one in made} and 2 <= most[0] <= workers() and len(made) <= workers()
+    with stock.one() as one:
+        assert one in made
+
+
+def test_what_cannot_be_made_later_takes_nobodys_place():
+    made = []
+
+    def make():
+        if made:
+            raise MemoryError
+        made.append(1)
+        return made
+
+    stock = Stock(make)
+    for _ in range(3 * workers()):
+        with stock.one() as first, pytest.raises(MemoryError), stock.one():
+            pass
+        assert first is made
 
 
 def test_it_comes_back_after_an_error():

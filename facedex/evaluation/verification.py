@@ -141,15 +141,19 @@ def verification(
 def replicates(
     sample: Sample, weights: np.ndarray, mine: np.ndarray, one: np.ndarray, other: np.ndarray, stands: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Figures of each replicate, stacked: `mine` whom each genuine pair shows, `one` and `other` the impostors'."""
+    """Figures of each replicate, stacked: `mine` whom each genuine pair shows, `one` and `other` the impostors'.
+
+    NaN where nobody was drawn who tells, so that the replicates of two models are of the same people.
+    """
 
     def draw(weight: np.ndarray) -> dict[str, np.ndarray] | None:
         genuine, impostor = weight[mine], weight[one] * weight[other] * stands
         return sample.figures(genuine, impostor) if genuine.any() and impostor.any() else None
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        drawn = [found for found in pool.map(draw, weights) if found is not None]
-    return {key: np.stack([each[key] for each in drawn]) for key in drawn[0]}
+        drawn = list(pool.map(draw, weights))
+    nobody = {key: np.full_like(value, np.nan) for key, value in next(filter(None, drawn)).items()}
+    return {key: np.stack([(each or nobody)[key] for each in drawn]) for key in nobody}
 
 
 def collect(
@@ -175,7 +179,8 @@ def collect(
         return Verification(figures, roc, None, None)
     full = exact["weight"] > 1e-4
     with np.errstate(invalid="ignore"):
-        was = np.where(np.isfinite(draws["was"]), draws["was"], exact["was"])[:, full]
+        told = np.isfinite(draws["weight"]).all(axis=1)
+        was = np.where(np.isfinite(draws["was"]), draws["was"], exact["was"])[told][:, full]
     return Verification(
         figures, roc, Curve.of(exact["said"][full], exact["was"][full], was), exact["weight"][full]
     )  # fmt: skip

@@ -151,10 +151,10 @@ def _projections(encode: _Encoding, known: Faces, others: Faces | None) -> list[
         raw = [np.concatenate(parts) for parts in zip(raw, encode.raw(others), strict=True)]
     width = sum(part.shape[1] for part in raw)
     found = [encode.own] if encode.own is not None else []
-    if not found and width <= DIM:
+    if not found and len(raw) == 1 and width <= DIM:
         return [Projection(width)]
-    if width > DIM and (not found or len(raw[0]) >= _FACES_A_NUMBER * width):
-        found.append(principal(raw, DIM))
+    if not found or (width > DIM and len(raw[0]) >= _FACES_A_NUMBER * width):
+        found.append(principal(raw, min(DIM, width)))
     return found
 
 

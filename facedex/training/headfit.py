@@ -13,7 +13,7 @@ from facedex.training.sampler import PKSampler
 
 STEPS = 1500
 _PEOPLE, _PHOTOS, _RATE = 32, 4, 0.02
-_L2 = 1e-4
+L2 = 1e-4
 _APART, _BETA = 14.0, 12.0  # where logits begin: strangers this far apart in L1, as in our own networks
 _FALLING = 0.5  # the share of the steps after which the rate falls to 0
 _LOOKS = 10  # at the people who choose, in the whole run
@@ -30,8 +30,7 @@ class FittedHead:
 
     def tensors(self) -> dict[str, np.ndarray]:
         """As a model file holds them."""
-        v = np.log(np.expm1(np.maximum(self.weight.astype(np.float64), 1e-6)))
-        stored = {"head.v": v.astype(np.float32), "head.beta": np.array(self.beta, np.float32)}
+        stored = {"head.v": _stored(self.weight).astype(np.float32), "head.beta": np.array(self.beta, np.float32)}
         return stored if self.frame is None else {**stored, "head.frame": self.frame.astype(np.float16)}
 
     def matrix(self, vectors: np.ndarray) -> np.ndarray:
@@ -48,7 +47,8 @@ def equal_head(vectors: np.ndarray) -> FittedHead:
     some = vectors[np.random.default_rng(0).permutation(len(vectors))[:500]]
     apart = -FittedHead(np.ones(dim if seen is None else len(seen), np.float32), 0.0, seen).matrix(some)
     middle = float(np.median(apart[np.triu_indices(len(some), 1)]))
-    return FittedHead(np.full(dim if seen is None else len(seen), _APART / middle, np.float32), _BETA, seen)
+    weight = _APART / max(middle, 1e-6)  # of embeddings that are all one, too
+    return FittedHead(np.full(dim if seen is None else len(seen), weight, np.float32), _BETA, seen)
 
 
 def fit_head(
@@ -70,20 +70,14 @@ def fit_head(
     seen = known if first.frame is None else known @ first.frame.T
     sampler = PKSampler(people, _PEOPLE, _PHOTOS, seed)
     upper = np.triu_indices(sampler.size, 1)
-    state = np.append(np.log(np.expm1(np.maximum(first.weight.astype(np.float64), 1e-6))), first.beta)
+    state = np.append(_stored(first.weight), first.beta)
     mean, square = np.zeros_like(state), np.zeros_like(state)
     best, best_score = first, _score(first, choosing, choosing_people)
     for step in range(steps):
         drawn = sampler.batch(step)
         z, whose = seen[drawn], people[drawn]
         i, j = (side[(upper[0] < len(drawn)) & (upper[1] < len(drawn))] for side in upper)
-        gaps, same = np.abs(z[i] - z[j]), whose[i] == whose[j]
-        weight = np.logaddexp(0, state[:-1]).astype(np.float32)
-        logit = state[-1] - gaps @ weight
-        share = np.where(same, 0.5 / max(same.sum(), 1), 0.5 / max((~same).sum(), 1))
-        slope = (share * (1 / (1 + np.exp(-logit)) - same)).astype(np.float32)
-        by_weight = -(slope @ gaps) + 2 * _L2 * weight
-        gradient = np.append(by_weight * -np.expm1(-np.logaddexp(0, state[:-1])), slope.sum())
+        gradient = gradient_of(state, np.abs(z[i] - z[j]), whose[i] == whose[j])
         mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
         rate = _RATE * min(1.0, (steps - step) / (steps * (1 - _FALLING)))
         corrected = mean / (1 - 0.9 ** (step + 1)), square / (1 - 0.999 ** (step + 1))
@@ -94,6 +88,27 @@ def fit_head(
             if score > best_score + (_BETTER if best is first else 0.0):
                 best, best_score = found, score
     return best
+
+
+def gradient_of(state: np.ndarray, gaps: np.ndarray, same: np.ndarray) -> np.ndarray:
+    """The slope of what `fit_head` minimises, (m + 1,), at v and beta together (m + 1,).
+
+    `gaps` (pairs, m) float32 is how far apart the numbers of each pair are that the head sees, `same` (pairs,) whether
+    it is of one person.
+    """
+    weight = np.logaddexp(0, state[:-1]).astype(np.float32)
+    logit = state[-1] - gaps @ weight
+    share = np.where(same, 0.5 / max(same.sum(), 1), 0.5 / max((~same).sum(), 1))
+    with np.errstate(over="ignore"):  # e to the power of a logit far below 0 is infinite, and 1 / that is 0
+        slope = (share * (1 / (1 + np.exp(-logit)) - same)).astype(np.float32)
+    by_weight = -(slope @ gaps) + 2 * L2 * weight
+    return np.append(by_weight * -np.expm1(-np.logaddexp(0, state[:-1])), slope.sum())
+
+
+def _stored(weight: np.ndarray) -> np.ndarray:
+    """v of which a weight is softplus(v), in double precision; weights of thousands have one too."""
+    whole = np.maximum(weight.astype(np.float64), 1e-6)
+    return np.asarray(whole + np.log(-np.expm1(-whole)))
 
 
 def _score(head: FittedHead, vectors: np.ndarray, people: np.ndarray) -> float:

@@ -83,6 +83,10 @@ def train(
         "teachers": teachers.fingerprint if teachers is not None else None,
     }  # fmt: skip
     facts: dict[str, Any] = {"step": 0, "seconds": 0.0, "best": {}, "inputs": inputs}
+    if start and start.frozen:
+        raise DataError(
+            f"{start.path} has no network that can be trained on; leave out --init, or train without --arch"
+        )
     trained = from_file(start) if start and not state_path.exists() else None  # a checkpoint holds all that came of it
     if state_path.exists():
         if not resume:
