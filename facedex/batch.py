@@ -192,7 +192,7 @@ class Enrolling:
         if found.faces > 1 and self._number is None:
             notices.append(f"{found.faces} faces; the most prominent was taken, --face N takes another")
         if found.poor:
-            notices.append(f"{found.poor}; a better photo helps")
+            notices.append(found.poor)
         return "; ".join(notices) or None
 
     def _known(

@@ -13,7 +13,7 @@ from facedex.region import GREY, Region
 from facedex.subject import by_prominence, prominence
 from facedex.yunet import Face, YuNet
 
-VERSION = 3  # raised whenever faces of a photo come to lie elsewhere, or in another order: caches are made anew
+VERSION = 4  # raised whenever faces of a photo come to lie elsewhere, or in another order: caches are made anew
 
 _SIDE = 640  # longer side worked at; faces of 60 px in a 2 Mpx photo are still found
 _GLANCE = 0.5  # of that, where only the subject is wanted: a quarter of the work
@@ -28,13 +28,12 @@ _SMALL = 36  # pixels at the worked scale: below, more faces may hide, so a crow
 _SMALLEST_INPUT = 160
 _SURE = 0.90
 _TILTED = 4.0  # degrees that landmarks show: YuNet draws them nearer upright than they are, 6 of 15 and 8 of 30
-_LEVELLED_SIDE = 192  # of the region that is turned upright, of which a face takes half
+_TURNED_SIDE = 192  # of the region that is turned half way between the quarters, of which a face takes half
 _NEAR_SIDE = 128  # of the region that is looked at from near, of which a face takes three quarters
-_ANOTHER = 20.0  # degrees between two tilts of one face: then one of them is wrong
-_STEPS = 3
+_ASLANT = 20.0  # degrees from upright, where a face should stand upright: then the landmarks are wrong
+_LOOKS = 2  # from near: the second where the first shows a face turned back too far, or not far enough
 _SURER = 0.005  # than as it stands: by less than that, a score changes with half a pixel
-_APART = 1 / 8  # of a box: two looks whose landmarks differ by more do not see the same
-_LESS_SURE = 0.05  # than before: then the picture was turned the wrong way
+_LESS_SURE = 0.05  # than before: then the look from near went astray
 _LOOKED_AT_AGAIN = 20  # the first: of a crowd the others would cost more than they are worth
 
 
@@ -44,12 +43,13 @@ class FaceDetector:
     def __init__(self, weights: str | Path | None = None, min_score: float = 0.6) -> None:
         """`weights` replaces the packaged file of YuNet. Raises ModelError when it is missing or altered."""
         self._min_score = min_score
-        self._yunet = YuNet(weights, min(min_score, _FAINT))
+        # One network for photos, one for looks from near: a new size of its input costs it more than such a look.
+        self._yunet, self._near = (YuNet(weights, min(min_score, _FAINT)) for _ in range(2))
 
     def detect(self, pixels: np.ndarray, only_subject: bool = False) -> list[Face]:
         """Faces in a photo (height, width, 3) uint8 RGB, the subject first: see subject.py.
 
-        Each is turned upright where it is tilted, and looked at twice more from near, for the sake of its landmarks.
+        Each is looked at once more from near, turned upright where it is tilted, for the sake of its landmarks.
         With `only_subject` only the first face matters. Others may be missing, and are not looked at again; most photos
         then need no more than a glance.
 
@@ -73,8 +73,7 @@ class FaceDetector:
             frames = _as_seen
         best = by_prominence(best, pixels.shape)
         count = 1 if only_subject else _LOOKED_AT_AGAIN
-        levelled = [self._levelled(pixels, *frames(pixels, face)) for face in best[:count]]
-        near = [self._from_near(pixels, face, frame) for face, frame in levelled]
+        near = [self._from_near(pixels, *frames(pixels, face)) for face in best[:count]]
         return by_prominence(near + best[count:], pixels.shape)
 
     def _diagonally(self, pixels: np.ndarray, degrees: float) -> list[Face]:
@@ -93,47 +92,35 @@ class FaceDetector:
         surest = max(others, key=lambda one: one[0].score, default=(face, 0.0))
         return surest if surest[0].score > face.score + _SURER else (face, _quarter(face))
 
-    def _levelled(self, pixels: np.ndarray, face: Face, frame: float) -> tuple[Face, float]:
-        """A face that was found in a picture turned back by `frame` degrees, and is tilted there, with its landmarks
-        found anew where it stands upright, and the degrees; those that show the least tilt count.
+    def _from_near(self, pixels: np.ndarray, face: Face, frame: float) -> Face:
+        """A face that was found in a picture turned back by `frame` degrees, with its landmarks found anew where it
+        stands upright and fills the picture: always as large and in the same place, so that what the detector gets
+        wrong, it gets wrong alike for all faces.
 
-        As landmarks are drawn too near upright, each step goes twice as far as they say.
+        As landmarks are drawn too near upright, a tilted face is turned back twice as far as they say; and looked at
+        again where it still shows a tilt.
         """
         left = _turn(tilt(face.landmarks) - frame)
-        for _ in range(_STEPS):
+        for _ in range(_LOOKS):
+            if abs(left) > _TILTED:
+                frame += 2 * left
+            region = _around(pixels, face, frame, 4 / 3, _NEAR_SIDE)
+            look = self._look(region, face)
+            if look is None or not _confirms(look, face, frame):
+                break
+            face, left = replace(face, landmarks=look.landmarks), _turn(tilt(look.landmarks) - frame)
             if abs(left) <= _TILTED:
                 break
-            other = self._turned(pixels, face, frame + 2 * left)
-            if other is None:
-                break
-            now = _turn(tilt(other.landmarks) - frame - 2 * left)
-            if abs(now) >= abs(left) or other.score < face.score - _LESS_SURE:
-                break
-            face, frame, left = other, frame + 2 * left, now
-        return face, frame
-
-    def _from_near(self, pixels: np.ndarray, face: Face, frame: float) -> Face:
-        """A face that stands upright in a picture turned back by `frame` degrees, with its landmarks as they are found
-        where it fills the picture: always as large and in the same place, so that what the detector gets wrong, it gets
-        wrong alike for all faces. They are the mean of what it finds there and in the mirror image, as some of what it
-        gets wrong is chance; where the two are far apart, those of the surer.
-        """
-        if _fills(pixels, face):  # what is cut off would be guessed anew, and worse
-            return face
-        longer = max(face.box[2:])
-        region = _around(pixels, face, frame, 4 / 3, _NEAR_SIDE)
-        plain = self._run(region.pixels, 1.0)
-        mirror = self._run(np.ascontiguousarray(region.pixels[:, ::-1]), 1.0)
-        mirrored = [one.mirrored(_NEAR_SIDE) for one in mirror]
-        looks = [_same(region.back(found), face) for found in (plain, mirrored)]
-        near = sorted((one for one in looks if one is not None and _confirms(one, face)), key=lambda one: -one.score)
-        marks = [one.landmarks for one in near if np.abs(one.landmarks - near[0].landmarks).max() < _APART * longer]
-        return replace(face, landmarks=np.mean(marks, axis=0)) if marks else face
+        return face
 
     def _turned(self, pixels: np.ndarray, face: Face, degrees: float) -> Face | None:
         """The same face as it is found when the picture round it is turned back by `degrees`; None when it is not."""
-        region = _around(pixels, face, degrees, 2.0, _LEVELLED_SIDE)
-        return _same(region.back(self._run(region.pixels, 1.0)), face)
+        region = _around(pixels, face, degrees, 2.0, _TURNED_SIDE)
+        return self._look(region, face)
+
+    def _look(self, region: Region, face: Face) -> Face | None:
+        """The same face as it is found in a region; None when it is not."""
+        return _same(region.back(self._near.faces(region.pixels, 1.0, self._min_score)), face)
 
     def _as_it_stands(self, pixels: np.ndarray, only_subject: bool) -> list[Face]:
         faces = (only_subject and self._glance(pixels)) or self._search(pixels)
@@ -213,10 +200,9 @@ def _same(found: list[Face], face: Face) -> Face | None:
     return max(near, key=lambda one: one.score, default=None)
 
 
-def _confirms(look: Face, face: Face) -> bool:
-    """Whether a face looked at anew is nearly as sure as it was, and stands nearly as it did."""
-    turn = _turn(tilt(look.landmarks) - tilt(face.landmarks))
-    return look.score >= face.score - _LESS_SURE and abs(turn) <= _ANOTHER
+def _confirms(look: Face, face: Face, frame: float) -> bool:
+    """Whether a face is nearly as sure as it was, and nearly upright in a picture turned back by `frame` degrees."""
+    return look.score >= face.score - _LESS_SURE and abs(_turn(tilt(look.landmarks) - frame)) <= _ASLANT
 
 
 def _as_seen(pixels: np.ndarray, face: Face) -> tuple[Face, float]:

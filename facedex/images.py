@@ -1,7 +1,8 @@
 """The only place where bytes become pixels.
 
 A format is known by its content, never by its suffix. Size caps are checked before anything is decoded,
-EXIF orientation is applied, and whatever colour mode a file is in, RGB comes out.
+EXIF orientation is applied, and whatever colour mode a file is in, RGB comes out. A grey picture in false colour comes
+out grey (falsecolour.py).
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from facedex.errors import (
     PhotoUnreadable,
     PhotoUnsupported,
 )
+from facedex.falsecolour import in_grey
 
 MAX_BYTES = 200 * 2**20
 MAX_PIXELS = 120_000_000
@@ -126,7 +128,7 @@ def _decoded(data: bytes, name: str, max_pixels: int, least: int | None = None) 
             if least is not None:
                 image.draft(image.mode, (least, least))  # other formats than JPEG know nothing of it
             image.load()
-            return _rgb(_upright(image)), max(width, height) / max(image.size)
+            return in_grey(_rgb(_upright(image))), max(width, height) / max(image.size)
     except PhotoError:
         raise
     except Image.UnidentifiedImageError:

@@ -1,4 +1,4 @@
-"""How well a face can be recognised, and in words why not.
+"""Whether errors are likely with a face, and in words why and what helps.
 
 Measures and limits were chosen by error-versus-discard curves (Grother and Tabassi 2007); scripts/quality.py draws
 them anew. Nothing is refused for its quality: it warns at enrolment and explains an unknown.
@@ -13,10 +13,13 @@ import numpy as np
 
 from facedex.yunet import Face
 
-SMALL = 32.0  # pixels from ear to ear: below, errors rise steeply
+# Below these, errors are many times as likely, whatever the embedding's length.
+TINY = 20.0  # pixels from ear to ear
+SMEARED = 0.005
+# These say why an embedding is short; by themselves they tell of no errors.
+SMALL = 32.0  # pixels from ear to ear
 BLURRED = 0.012
 TURNED = 0.30  # about 40 degrees
-DOUBTFUL = 0.75  # of the detector's score
 
 
 @dataclass(frozen=True)
@@ -41,21 +44,23 @@ class Quality:
         return cls(float(min(face.box[2:])), sharpness(crop), turn(face.landmarks), face.score, length)
 
     def reason(self, unclear: float = 0.0) -> str | None:
-        """What is wrong with the face, in words; None when nothing is. `unclear` is the length that few embeddings of
-        the model fall short of (Calibration.unclear).
+        """What is wrong with the face and what helps, in words; None where no more errors are likely than with others.
+
+        `unclear` is the length that few embeddings of the model fall short of (Calibration.unclear), 0 where not known.
+        Of all measures the length tells best which faces are not recognised; most of the others only tell why.
         """
-        found = []
-        if self.width < SMALL:
-            found.append(f"small ({self.width:.0f} px wide)")
-        if self.sharpness < BLURRED:
-            found.append("blurred")
-        if self.turn > TURNED:
-            found.append("turned away")
-        if not found and self.score < DOUBTFUL:
-            found.append("hardly visible")
-        if not found and self.length is not None and self.length < unclear:
-            found.append("unclear")
-        return f"face {', '.join(found)}" if found else None
+        short = self.length is not None and self.length < unclear
+        if not short and self.width >= TINY and self.sharpness >= SMEARED:
+            return None
+        faults = [
+            (self.width < SMALL, f"small ({self.width:.0f} px wide)", "larger"),
+            (self.sharpness < BLURRED, "blurred", "sharper"),
+            (self.turn > TURNED, "turned away", "from the front"),
+        ]
+        found = [(what, better) for is_so, what, better in faults if is_so]
+        found = found or [("hard to recognise", "uncovered, evenly lit and in its own colours")]
+        what, better = (", ".join(words) for words in zip(*found, strict=True))
+        return f"face {what}; use a photo that shows it {better}"
 
 
 def sharpness(crop: np.ndarray) -> float:

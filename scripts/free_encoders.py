@@ -1,7 +1,7 @@
 """Make the encoders of the models that ship, from the files that their makers publish.
 
     python scripts/free_encoders.py --reid face-reidentification-retail-0095.xml \\
-        --sface face_recognition_sface_2021dec.onnx --output FOLDER
+        --sface face_recognition_sface_2021dec.onnx [--basis teachers.npz --without val.tar] --output FOLDER
 
 Writes FOLDER/default.safetensors, both networks side by side, and FOLDER/fast.safetensors, the first alone. They have
 no head yet; `facedex train --init` gives them one (facedex/weights/README.md has the commands). The originals are
@@ -12,6 +12,9 @@ checked by SHA-256:
 
 Constants are stored in half precision. The last matrix of SFace, two thirds of its numbers, has 8 bits a number and a
 factor a row. Biases and batch normalisation are folded into the convolution before them. Needs the package onnx.
+
+--basis names what scripts/teachers.py writes, with the arrays `sface` and `reid` of many photos. The projection is then
+fitted to these, but for the photos that --without names; `facedex train` keeps it unless another is clearly better.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ from told import told
 from facedex.errors import DataError
 from facedex.graph import STEP, assembled, eight_bits
 from facedex.modelfile import FROZEN, Branch, ModelFile
+from facedex.people import open_people
+from facedex.training.frozen import DIM, principal
 
 ORIGINALS = {
     "face-reidentification-retail-0095.xml": "ce53d2c9c08c0bd1c1660fb8a5b6d0e3e4ec19eb92f1036d2d83a85e83082dce",
@@ -52,16 +57,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reid", type=Path, required=True, help="the .xml; its .bin lies beside it")
     parser.add_argument("--sface", type=Path, required=True)
+    parser.add_argument("--basis", type=Path, help="embeddings to fit the projection to")
+    parser.add_argument("--without", type=Path, help="a folder or pack of people who have no part in that")
     parser.add_argument("--output", type=Path, required=True, help="folder")
     options = parser.parse_args()
     reid, sface = from_openvino(options.reid), from_sface(options.sface)
     for name, networks in (("default", [(SFACE, sface), (REID, reid)]), ("fast", [(REID, reid)])):
         tensors = {f"graph.{branch.name}{part}": value for branch, made in networks for part, value in made.items()}
         branches = [branch.to_meta() for branch, _ in networks]
-        facts = {"arch": FROZEN, "normalised": True, "free_sign": False, "mirrored": False, "branches": branches}
+        facts: dict[str, Any] = {
+            "arch": FROZEN,
+            "normalised": True,
+            "free_sign": False,
+            "mirrored": False,
+            "branches": branches,
+        }
+        if options.basis:
+            projection = principal(
+                embeddings(options.basis, options.without, [branch.name for branch, _ in networks]), DIM
+            )
+            tensors, facts["dim"] = {**tensors, **projection.tensors()}, DIM
         model = ModelFile(tensors, facts)
         model.save(options.output / f"{name}.safetensors")
         print(f"{model.path}: {model.path.stat().st_size if model.path else 0:,} bytes, encoder {model.fingerprint}")
+
+
+def embeddings(path: Path, without: Path | None, names: list[str]) -> list[np.ndarray]:
+    """What each network said of the photos of a file of teachers.py, (n, its dim) float32."""
+    left_out: set[str] = set()
+    if without is not None:
+        with open_people(without) as photos:
+            left_out = {photo.key for photo in photos}
+    with np.load(path) as stored:
+        kept = np.array([str(key) not in left_out for key in stored["key"]])
+        return [stored[name][kept].astype(np.float32) for name in names]
 
 
 class Builder:

@@ -200,13 +200,13 @@ def test_the_tilt_is_what_the_landmarks_were_turned_by(degrees):
 @pytest.fixture
 def looks(monkeypatch):
     """The sizes of the pictures that the network is shown."""
-    shown, run = [], FaceDetector._run
+    shown, faces = [], yunet.YuNet.faces
 
-    def noted(self, pixels, scale, *least):
+    def noted(self, pixels, scale, min_score):
         shown.append(tuple(round(scale * side) for side in pixels.shape[:2]))
-        return run(self, pixels, scale, *least)
+        return faces(self, pixels, scale, min_score)
 
-    monkeypatch.setattr(FaceDetector, "_run", noted)
+    monkeypatch.setattr(yunet.YuNet, "faces", noted)
     return shown
 
 
@@ -218,10 +218,10 @@ def on_grey(height, width, *places):
     return pixels
 
 
-def test_an_upright_face_is_looked_at_from_near_and_in_a_mirror(detector, looks):
+def test_an_upright_face_is_looked_at_once_more_from_near(detector, looks):
     (found,) = detector.detect(on_grey(480, 640, (150, 100, 250)))
     assert found.score >= detect._SURE and abs(detect.tilt(found.landmarks)) <= detect._TILTED
-    assert looks == [(480, 640), (128, 128), (128, 128)]
+    assert looks == [(480, 640), (128, 128)]
 
 
 def test_where_only_the_subject_is_wanted_a_glance_is_enough(detector, looks):
@@ -230,14 +230,14 @@ def test_where_only_the_subject_is_wanted_a_glance_is_enough(detector, looks):
     assert len(everybody) == 2 and (480, 640) in looks
     looks.clear()
     subject = detector.detect(pixels, only_subject=True)[0]
-    assert looks == [(240, 320), (128, 128), (128, 128)]
+    assert looks == [(240, 320), (128, 128)]
     assert np.abs(subject.landmarks - everybody[0].landmarks).max() < 0.05 * subject.box[2]
 
 
 def test_where_a_glance_leaves_a_doubt_the_photo_is_looked_at_at_full_size(detector, looks, monkeypatch):
     monkeypatch.setattr(detect, "_SURE_AT_A_GLANCE", 2.0)
     (found,) = detector.detect(on_grey(480, 640, (80, 60, 300)), only_subject=True)
-    assert found.score >= detect._SURE and looks == [(240, 320), (480, 640), (128, 128), (128, 128)]
+    assert found.score >= detect._SURE and looks == [(240, 320), (480, 640), (128, 128)]
 
 
 def test_two_faces_as_prominent_are_not_told_apart_at_a_glance(detector, looks):
@@ -257,47 +257,44 @@ def test_a_face_that_fills_the_photo_is_not_trusted_at_a_glance(detector, looks)
     assert (300, 300) in looks
 
 
-def changed(monkeypatch, change):
-    """The looks from near at a face, each as `change` made it of the look, the face and its number."""
-    looks, same = [], detect._same
+def aslant(look):
+    by_37_degrees = np.array([[0.8, 0.6], [-0.6, 0.8]], np.float32)
+    return replace(look, landmarks=look.landmarks @ by_37_degrees)
+
+
+def unsure(look):
+    return replace(look, score=look.score - 0.3)
+
+
+@pytest.mark.parametrize("astray", [aslant, unsure])
+def test_a_look_from_near_that_goes_astray_does_not_count(detector, monkeypatch, astray):
+    pixels, same, looks = on_grey(480, 640, (80, 60, 300)), detect._same, []
 
     def noted(found, face):
-        looks.append(change(same(found, face), face, len(looks)))
-        return looks[-1]
+        looks.append(face)
+        return astray(same(found, face))
 
     monkeypatch.setattr(detect, "_same", noted)
-    return looks
-
-
-def test_landmarks_from_near_that_show_another_tilt_do_not_count(detector, monkeypatch):
-    pixels = on_grey(480, 640, (80, 60, 300))
-    monkeypatch.setattr(FaceDetector, "_from_near", lambda self, pixels, face, frame: face)
-    (before,) = detector.detect(pixels)
-    monkeypatch.undo()
-    by_37_degrees = np.array([[0.8, 0.6], [-0.6, 0.8]], np.float32)
-    seen = changed(monkeypatch, lambda look, face, number: replace(look, landmarks=look.landmarks @ by_37_degrees))
     (found,) = detector.detect(pixels)
-    assert len(seen) == 2 and np.array_equal(found.landmarks, before.landmarks)
+    assert looks[0] is found  # as it was before
 
 
-def test_a_face_in_a_mirror_changes_sides():
-    marks = np.array([(10, 20), (30, 21), (22, 30), (14, 40), (29, 41)], np.float32)
-    face = yunet.Face((5.0, 10.0, 30.0, 40.0), marks, 0.9)
-    there = face.mirrored(100)
-    assert there.box == (64.0, 10.0, 30.0, 40.0) and there.score == 0.9 and there.landmarks.dtype == np.float32
-    assert there.landmarks.tolist() == [[69, 21], [89, 20], [77, 30], [70, 41], [85, 40]]
-    back = there.mirrored(100)
-    assert back.box == face.box and np.array_equal(back.landmarks, marks)
+def test_a_tilted_face_is_upright_in_its_look_from_near(detector, looks):
+    turned, _ = askew(on_grey(480, 640, (170, 90, 300)), yunet.Face((170, 90, 300, 300), TEMPLATE, 1.0), 20)
+    (found,) = detector.detect(turned)
+    assert looks[-1] == (128, 128) and looks.count((128, 128)) <= 2
+    assert detect.tilt(found.landmarks) == pytest.approx(20, abs=6)
 
 
-def test_in_one_region_a_face_and_its_mirror_image_are_placed_alike(detector):
-    pixels = on_grey(480, 640, (150, 100, 250))
-    turned = np.ascontiguousarray(pixels[:, ::-1])
-    (face,) = detector.detect(pixels)
-    there = detector._from_near(turned, face.mirrored(640), 0.0).mirrored(640)
-    assert np.abs(there.landmarks - detector._from_near(pixels, face, 0.0).landmarks).max() < 0.1
-    (alone,) = detector.detect(turned)  # whose box, and so its region, is its own
-    assert np.abs(alone.mirrored(640).landmarks - face.landmarks).max() < 0.06 * face.box[2]
+def test_a_face_that_still_shows_a_tilt_is_looked_at_once_more(detector, looks, monkeypatch):
+    monkeypatch.setattr(detect, "_TILTED", 0.0)
+    detector.detect(on_grey(480, 640, (80, 60, 300)))
+    assert looks == [(480, 640), (128, 128), (128, 128)]
+
+
+def test_a_face_that_is_cut_off_is_looked_at_from_near_too(detector, looks):
+    detector.detect(drawn_face(3, 300))
+    assert looks[-1] == (128, 128)
 
 
 @pytest.mark.parametrize(("degrees", "centre", "side", "size"), [(0, (300.5, 200), 90, 128), (30, (900, 17), 771, 64)])
@@ -327,28 +324,6 @@ def test_a_turned_look_has_to_be_clearly_surer(detector, monkeypatch, gain, coun
     monkeypatch.setattr(FaceDetector, "_turned", turned)
     found, degrees = detector._askew(on_grey(60, 60), face)
     assert (found.score, degrees) == ((0.8 + gain, -45.0) if counts else (0.8, 0.0))
-
-
-@pytest.mark.parametrize("surer", [0, 1])
-def test_of_two_looks_far_apart_the_surer_counts(detector, monkeypatch, surer):
-    def away(look, face, number):
-        marks = look.landmarks + np.float32(0.2 * max(face.box[2:]) * number)
-        return replace(look, landmarks=marks, score=0.95 if number == surer else 0.94)
-
-    looks = changed(monkeypatch, away)
-    (found,) = detector.detect(on_grey(480, 640, (80, 60, 300)))
-    assert len(looks) == 2 and np.array_equal(found.landmarks, looks[surer].landmarks)
-
-
-@pytest.mark.parametrize("astray", [0, 1])
-def test_a_look_that_goes_astray_leaves_the_other(detector, monkeypatch, astray):
-    def unsure(look, face, number):
-        return replace(look, score=look.score - 0.3 * (number == astray))
-
-    looks = changed(monkeypatch, unsure)
-    (found,) = detector.detect(on_grey(480, 640, (80, 60, 300)))
-    assert len(looks) == 2 and not np.array_equal(looks[0].landmarks, looks[1].landmarks)
-    assert np.array_equal(found.landmarks, looks[1 - astray].landmarks)
 
 
 @pytest.mark.parametrize("side", [240, 1000])

@@ -1261,7 +1261,7 @@ def test_a_shortlist_misses_nobody_whose_photos_fuse_to_more(tmp_path):
 
 def test_a_poor_photo_is_enrolled_with_a_notice(tmp_path):
     save_face(tmp_path / "d" / "Ada.png", 1)
-    Image.open(tmp_path / "d" / "Ada.png").resize((40, 40)).save(tmp_path / "d" / "Bob.png")
+    Image.open(tmp_path / "d" / "Ada.png").resize((34, 34)).save(tmp_path / "d" / "Bob.png")
     with Gallery(tmp_path / "g", create=True) as opened, named_photos([tmp_path / "d"]) as (photos, _):
         found = {result.name: result for result in opened.enroll(photos)}
         assert len(opened) == 2

@@ -213,19 +213,20 @@ def test_an_unknown_says_what_is_wrong_with_the_face(drawn, tmp_path):
     photo = second_photo(tmp_path / "p.jpg", 1)
     clear, small = one(drawn, photo, threshold=1e6), tmp_path / "small.png"
     assert clear.quality.width > 60 and clear.quality.length > 0
+    drawn.calibration = tail(0.0, unclear=1e6)
     Image.open(photo).resize((48, 48), Image.Resampling.LANCZOS).save(small)
     face = one(drawn, small, threshold=1e6)
     assert face.name is None and f"small ({face.quality.width:.0f} px wide)" in face.reason
     assert one(drawn, small, threshold=-1e6).reason is None  # who has a name needs no excuse
 
 
-def test_a_short_embedding_is_called_unclear(drawn, tmp_path):
+def test_an_unknown_is_explained_where_its_embedding_is_short(drawn, tmp_path):
     photo = second_photo(tmp_path / "p.jpg", 1)
     length = one(drawn, photo).quality.length
     drawn.calibration = tail(0.0, unclear=length + 1)
-    assert "unclear" in one(drawn, photo, threshold=1e6).reason
+    assert "use a photo that shows it" in one(drawn, photo, threshold=1e6).reason
     drawn.calibration = tail(0.0, unclear=length - 1)
-    assert "unclear" not in (one(drawn, photo, threshold=1e6).reason or "")
+    assert one(drawn, photo, threshold=1e6).reason is None
 
 
 # photos

@@ -60,7 +60,7 @@ def test_the_order_does_not_depend_on_the_photos_resolution(times):
 
 def test_a_mirrored_photo_has_the_same_subject():
     faces = [centred(250, 200, 100), centred(480, 150, 120), face(-5, 100, 150)]
-    mirrored = [one.mirrored(600) for one in faces]
+    mirrored = [face(600 - one.box[0] - one.box[2], one.box[1], one.box[2]) for one in faces]
     assert first(*faces) == first(*mirrored) == 0
 
 
@@ -89,9 +89,8 @@ def test_the_detector_lists_the_subject_first_at_a_glance_too(detector, places, 
 
 def test_in_real_photos_the_person_named_is_the_subject(detector, shared):
     """Each of these shows somebody larger beside the person named, who is in the middle."""
-    names = ["Chen_Shui-bian_0005", "Christine_Todd_Whitman_0005", "Condoleezza_Rice_0005", "Elsa_Zylberstein_0005",
-             "Elsa_Zylberstein_0006", "Helene_Eksterowicz_0001", "Kosuke_Kitajima_0002", "Wendy_Selig_0001",
-             "Winona_Ryder_0015"]  # fmt: skip
+    names = ["Christine_Todd_Whitman_0005", "Condoleezza_Rice_0005", "Elsa_Zylberstein_0005",
+             "Helene_Eksterowicz_0001", "Kosuke_Kitajima_0002", "Wendy_Selig_0001", "Winona_Ryder_0015"]  # fmt: skip
     for name in names:
         pixels = images.open_photo(shared / "lfw" / "images" / name[:-5] / f"{name}.jpg").pixels
         for only_subject in (False, True):

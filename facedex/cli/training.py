@@ -74,7 +74,7 @@ def train(
     ] = None,
     unlabelled: Annotated[
         list[Path] | None,
-        typer.Option(help="Photos without names: for the projection, or to learn from with --teachers."),
+        typer.Option(help="Photos without names, learnt from with --teachers."),
     ] = None,
     init: Annotated[
         Path | None, typer.Option(help="Start from this model, a file or the name of one that ships.")
@@ -118,7 +118,7 @@ def train(
         )
     if force and scratch:
         raise DataError("A model trained from scratch is always written; leave out --force")
-    if unlabelled and scratch and not teachers:
+    if unlabelled and not teachers:
         raise DataError(
             "Photos without names teach nothing by themselves; give --teachers too, or leave out --unlabelled"
         )
@@ -146,9 +146,7 @@ def train(
                 raise DataError(
                     f"The networks of {start.path} stay as they are; leave out --resume, --minutes, --rate and --device"
                 )
-            done = _fit_frozen(job, start, unlabelled or [], force)
-        elif unlabelled:
-            raise DataError(f"{start.path} is adapted to people with names; leave out --unlabelled")
+            done = _fit_frozen(job, start, force)
         else:
             done = _tune(job, start, minutes or _TUNING_MINUTES, force)
     except OSError as error:
@@ -343,17 +341,16 @@ def _tune(job: Job, start: ModelFile, minutes: float, force: bool) -> int:
     return _told(job, start, tuned, job.work / tuning.CANDIDATE if tuned.kind == "network" else None)
 
 
-def _fit_frozen(job: Job, start: ModelFile, unlabelled: list[Path], force: bool) -> int:
+def _fit_frozen(job: Job, start: ModelFile, force: bool) -> int:
     from facedex.cli.console import progress_bar
     from facedex.training.frozen import fit_frozen
 
     known, held = job.people()
-    others = job.reader.load(unlabelled) if unlabelled else None
     job.reader.tell_corrections()
     with progress_bar(len(known)) as bar:
         task = bar.add_task("encoding", total=None)
         tuned = fit_frozen(
-            start, known, job.output, held=held, unlabelled=others, seed=job.seed, steps=job.steps, force=force,
+            start, known, job.output, held=held, seed=job.seed, steps=job.steps, force=force,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )  # fmt: skip
     return _told(job, start, tuned, None)

@@ -21,7 +21,7 @@ from facedex.fitting import sample
 from facedex.head import head_tensors
 from facedex.modelfile import ModelFile
 from facedex.training import judging
-from facedex.training.headfit import STEPS, FittedHead, fit_head
+from facedex.training.headfit import BETTER, STEPS, FittedHead, fit_head
 from facedex.training.judging import Comparison, Tuned
 from facedex.vectors import unit
 
@@ -39,7 +39,6 @@ def fit_frozen(
     output: Path,
     *,
     held: Faces | None = None,
-    unlabelled: Faces | None = None,
     seed: int = 0,
     steps: int = 0,
     force: bool = False,
@@ -49,7 +48,7 @@ def fit_frozen(
     """Fit what stands behind the frozen networks of `start` to `faces`, and write `output`.
 
     Nothing is written if people kept out say that it got worse, unless with `force`. Kept out are `held`, or else some
-    of `faces`. `unlabelled` are faces without names, which the projection is fitted to as well. With fewer than `least` people of LEAST_PHOTOS photos only the calibration is fitted. A `start` without a
+    of `faces`. With fewer than `least` people of LEAST_PHOTOS photos only the calibration is fitted. A `start` without a
     head gets its first, and there is nothing to compare with. Raises DataError, ModelError, OSError.
     """
     if not len(faces):
@@ -69,10 +68,8 @@ def fit_frozen(
     known, choosing, calibrating, judges = judging.split(faces, held, judged=begun)
     known = _some(known, seed)
     choosing, calibrating = (part.select(sample(part.people)) for part in (choosing, calibrating))
-    others = None if unlabelled is None else _drawn(unlabelled, len(known), seed)
-    encode.of(known, choosing, calibrating, judges, *([others] if others else []))
-    projections = _projections(encode, known, others)
-    chosen = max(projections, key=lambda one: _by_cosine(one(encode.raw(choosing))[0], choosing.people))
+    encode.of(known, choosing, calibrating, judges)
+    chosen = _projection(encode, known, choosing)
     vectors = chosen(encode.raw(known))[0]
     first = FittedHead(*head_tensors(start)) if begun and chosen is encode.own else None
     head = fit_head(
@@ -99,7 +96,6 @@ def fit_frozen(
     kept = {name: value for name, value in start.tensors.items() if not name.startswith(("head.", "projection."))}
     data = {
         "people": len(known.names), "photos": len(known), "sha256": known.digest(),
-        "unlabelled_photos": len(others) if others is not None else 0,
         "validation_people": len(choosing.names), "calibration_people": len(calibrating.names),
     }  # fmt: skip
     meta = {**start.meta, "dim": chosen.dim, "calibration": fitted.to_meta(), "data": data}
@@ -115,7 +111,8 @@ class _Encoding:
 
     def __init__(self, model: ModelFile, progress: Progress) -> None:
         self._networks, self._progress = Networks(model), progress
-        self.own = Projection.from_file(model, self._networks.width) if "head.v" in model.tensors else None
+        made = {"head.v", "projection.matrix"} & model.tensors.keys()
+        self.own = Projection.from_file(model, self._networks.width) if made else None
         self._known: dict[tuple[int, int], list[np.ndarray]] = {}
         self._done = self._total = 0
 
@@ -144,18 +141,17 @@ class _Encoding:
         return [np.stack(column) for column in zip(*(self._known[place] for place in places), strict=True)]
 
 
-def _projections(encode: _Encoding, known: Faces, others: Faces | None) -> list[Projection]:
-    """The model's own, if it has one; and another by these faces, where they are enough for one."""
+def _projection(encode: _Encoding, known: Faces, choosing: Faces) -> Projection:
+    """The model's own; or one of these faces, where there is none, or where it is clearly better on those who choose."""
     raw = encode.raw(known)
-    if others is not None:
-        raw = [np.concatenate(parts) for parts in zip(raw, encode.raw(others), strict=True)]
     width = sum(part.shape[1] for part in raw)
-    found = [encode.own] if encode.own is not None else []
-    if not found and len(raw) == 1 and width <= DIM:
-        return [Projection(width)]
-    if not found or (width > DIM and len(raw[0]) >= _FACES_A_NUMBER * width):
-        found.append(principal(raw, min(DIM, width)))
-    return found
+    if encode.own is None:
+        return Projection(width) if len(raw) == 1 and width <= DIM else principal(raw, min(DIM, width))
+    if width <= DIM or len(known) < _FACES_A_NUMBER * width:
+        return encode.own
+    other = principal(raw, DIM)
+    scores = [_by_cosine(one(encode.raw(choosing))[0], choosing.people) for one in (encode.own, other)]
+    return other if scores[1] > scores[0] + BETTER else encode.own
 
 
 def principal(raw: list[np.ndarray], dim: int) -> Projection:
@@ -177,15 +173,6 @@ def _some(faces: Faces, seed: int) -> Faces:
         return faces
     drawn = np.random.default_rng([seed, 0x4EAD]).permutation(len(faces.names))[:_MOST_PEOPLE]
     return faces.select(np.flatnonzero(np.isin(faces.people, drawn)))
-
-
-def _drawn(faces: Faces, most: int, seed: int) -> Faces:
-    """So many of faces without names at the most, drawn at random."""
-    if len(faces) <= most:
-        return faces
-    drawn = np.sort(np.random.default_rng([seed, 0x0DD]).permutation(len(faces))[:most])
-    keys = [faces.keys[at] for at in drawn]
-    return Faces(faces.crops, faces.rows[drawn], faces.people[drawn], faces.names, keys)
 
 
 def _by_cosine(vectors: np.ndarray, people: np.ndarray) -> float:

@@ -17,7 +17,7 @@ L2 = 1e-4
 _APART, _BETA = 14.0, 12.0  # where logits begin: strangers this far apart in L1, as in our own networks
 _FALLING = 0.5  # the share of the steps after which the rate falls to 0
 _LOOKS = 10  # at the people who choose, in the whole run
-_BETTER = 0.005  # what is learnt replaces what it began from only by so much: less is chance
+BETTER = 0.005  # what is learnt replaces what it began from only by so much: less is chance
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def fit_head(
         if (step + 1) % max(1, steps // _LOOKS) == 0:
             found = FittedHead(np.logaddexp(0, state[:-1]).astype(np.float32), float(state[-1]), first.frame)
             score = _score(found, choosing, choosing_people)
-            if score > best_score + (_BETTER if best is first else 0.0):
+            if score > best_score + (BETTER if best is first else 0.0):
                 best, best_score = found, score
     return best
 
