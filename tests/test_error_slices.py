@@ -199,7 +199,7 @@ def test_pairs_add_ten_fold_accuracy(tmp_path, capsys):
     arguments = [str(tmp_path), "--pairs", str(tmp_path / "pairs.txt"), "--only", "colour", "--json"]
     error_slices.main(arguments)
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert len(rows) == 2 and all(0 <= row["accuracy"] <= 1 for row in rows)
+    assert len(rows) == 4 and all(0 <= row["accuracy"] <= 1 for row in rows)
     error_slices.show([error_slices.Row(**row) for row in rows])
     shown = capsys.readouterr().out
     assert "no colour" in shown and "ten-fold" in shown and f"{rows[1]['tar']:.1%}" in shown
