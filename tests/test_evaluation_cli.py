@@ -13,15 +13,16 @@ from collections import namedtuple
 
 import numpy as np
 import pytest
-from helpers import documented, make_model, mentioned, save_blank, save_face
+from helpers import documented, make_model, mentioned, own_model, save_blank, save_face
 from synthetic import person_crop, write_pack
 
 from facedex import cli, detect
+from facedex.align import TEMPLATE
 from facedex.evaluation import matchers, pairs, people, report
 from facedex.evaluation.bootstrap import people_weights
-from facedex.modelfile import read_model, shipped_model
+from facedex.modelfile import shipped_model
 
-SIDE = str(read_model(shipped_model()).size)
+FAST = shipped_model("fast")
 Done = namedtuple("Done", "code out err")
 FIGURES = ["tar", "eer", "auc", "p50", "ece", "n_way", "rank", "fnir"]
 
@@ -82,7 +83,7 @@ def test_json_of_people(run, pack):
         "protocol", "model", "people", "photos", "genuine", "impostors", *FIGURES, "ci", "failed", "realised_fpir"
     ]  # fmt: skip
     assert set(found) == documented("evaluate") and set(found["realised_fpir"][0]) <= mentioned("evaluate")
-    assert (found["protocol"], found["model"], found["people"], found["photos"]) == ("people", "facedex", 18, 50)
+    assert (found["protocol"], found["model"], found["people"], found["photos"]) == ("people", "default", 18, 50)
     assert found["genuine"] == 48 and found["impostors"] == 50 * 49 // 2 - 48 and found["failed"] == []
     assert list(found["tar"]) == ["0.01", "0.001", "0.0001", "1e-05"] and found["tar"]["1e-05"] is None
     assert list(found["n_way"]) == ["2", "5", "all"] and list(found["rank"]) == ["1", "5", "10"]
@@ -101,25 +102,39 @@ def test_a_folder_is_the_same_as_its_pack(run, pack, tmp_path):
 
 
 def test_models_are_compared_on_the_same_trials(run, pack, other):
-    first, second, found = lines(run(pack, "--aligned", "-m", shipped_model(), "-m", other, "--json").out)
-    assert (first["model"], second["model"]) == ("facedex", "other") == (found["a"], found["b"])
+    first, second, found = lines(run(pack, "--aligned", "-m", FAST, "-m", other, "--json").out)
+    assert (first["model"], second["model"]) == ("fast", "other") == (found["a"], found["b"])
     assert found["protocol"] == "comparison" and found["on"] == "every pair"
     assert found["difference"]["auc"] == pytest.approx(first["auc"] - second["auc"], abs=2e-6)
     assert found["ci"]["auc"][0] <= found["difference"]["auc"] <= found["ci"]["auc"][1]
     assert 0 < found["p"]["auc"] <= 1
-    same = lines(run(pack, "--aligned", "-m", shipped_model(), "-m", shipped_model(), "--json").out)[2]
+    same = lines(run(pack, "--aligned", "-m", FAST, "-m", FAST, "--json").out)[2]
     assert same["difference"]["auc"] == 0 and same["p"]["auc"] == 1 and same["a"] != same["b"]
 
 
-def test_the_same_encoder_as_onnx_takes_part(run, pack):
-    graph = shipped_model().with_suffix(".onnx")
-    model, encoder, compared = lines(
-        run(pack, "--aligned", "-m", shipped_model(), "--onnx", graph, "--size", SIDE, "--json").out
-    )
-    assert encoder["model"] != model["model"] and "ece" not in encoder and encoder["realised_fpir"] == []
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory):
+    """The network of a model of ours as an ONNX file, and the model."""
+    folder = tmp_path_factory.mktemp("encoder")
+    model = own_model(folder / "ours.safetensors")
+    (folder / "graph.onnx").write_bytes(model.graph(model.branches[0]))
+    return folder / "graph.onnx", model
+
+
+def test_the_same_encoder_as_onnx_takes_part(run, pack, graph):
+    shown = ["--onnx", graph[0], "--size", 48]
+    model, encoder, compared = lines(run(pack, "--aligned", "-m", graph[1].path, *shown, "--json").out)
+    assert (model["model"], encoder["model"]) == ("ours", "graph") and "ece" in model
+    assert "ece" not in encoder and encoder["realised_fpir"] == []
     assert 0.5 < encoder["auc"] <= 1 and "ece" not in compared["difference"]
-    (alone,) = lines(run(pack, "--aligned", "--onnx", graph, "--size", SIDE, "--json").out)
+    (alone,) = lines(run(pack, "--aligned", *shown, "--json").out)
     assert {**alone, "model": ""} == {**encoder, "model": ""}
+
+
+def test_the_models_that_ship_are_known_by_name(run, pack):
+    first, second, _ = lines(run(pack, "--aligned", "-m", "default", "-m", "fast", "--json").out)
+    assert (first["model"], second["model"]) == ("default", "fast")
+    one_line(run(pack, "--aligned", "-m", "nosuch"), "nosuch", "default or fast")
 
 
 def test_a_broken_member_of_a_zip_is_listed_and_left_out(run, tmp_path):
@@ -137,7 +152,7 @@ def test_a_broken_member_of_a_zip_is_listed_and_left_out(run, tmp_path):
 
 
 def test_tables_name_every_figure(run, pack, other):
-    done = run(pack, "--aligned", "-m", shipped_model(), "-m", other)
+    done = run(pack, "--aligned", "-m", FAST, "-m", other)
     for part in ("TAR@FAR=0.01", "5-way one-shot", "rank-1", "FNIR@FPIR=0.01", "AUC", "against", "realised FPIR"):
         assert part in done.out
 
@@ -164,7 +179,7 @@ def test_pairs_of_two_models_have_mcnemars_p_and_every_pair(run, other, tmp_path
             save_face(tmp_path / "lfw" / f"p{seed}" / f"p{seed}_{number:04d}.png", seed, side=side)
     rows = ["10", *[f"p{i}\t1\t2" for i in range(10)], *[f"p{i}\t1\tp{(i + 1) % 10}\t2" for i in range(10)]]
     (tmp_path / "pairs.txt").write_text("\n".join(rows))
-    arguments = (tmp_path / "pairs.txt", "--images", tmp_path / "lfw", "-m", shipped_model(), "-m", other)
+    arguments = (tmp_path / "pairs.txt", "--images", tmp_path / "lfw", "-m", FAST, "-m", other)
     first, _, listed, every = lines(run(*arguments, "--json").out)
     assert first["protocol"] == "pairs" and list(first["ci"]) == ["accuracy", "tar", "auc"]
     assert first["every_pair"]["genuine"] == 10 and first["every_pair"]["impostors"] == 180
@@ -236,25 +251,26 @@ def test_the_cache_knows_the_version_of_the_detector(run, pack, tmp_path, monkey
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
-def test_the_cache_knows_a_photo_by_its_content_and_a_model_by_its_fingerprint(run, pack, tmp_path):
-    run(pack, "--aligned", "--json", "--cache", tmp_path / "cache")
-    (own,), graph = (tmp_path / "cache").iterdir(), shipped_model().with_suffix(".onnx")
+def test_the_cache_knows_a_photo_by_its_content_and_a_model_by_its_fingerprint(run, pack, graph, tmp_path):
+    run(pack, "--aligned", "--json", "--cache", tmp_path / "cache", "-m", graph[1].path)
+    (own,) = (tmp_path / "cache").iterdir()
     with np.load(own) as stored:
         assert stored["photos"].shape == (50, 32) and stored["vectors"].shape == (50, 128)
     found = {}
-    for way in ("--mirrored", "--scale=0.5", "--bgr", "--rgb"):
+    moved = ",".join(str(number) for number in (TEMPLATE * 48 / 112 + 2).ravel())
+    for way in ("--mirrored", "--scale=0.5", "--bgr", "--rgb", f"--points={moved}"):
         before = set((tmp_path / "cache").iterdir())
-        run(pack, "--aligned", "--json", "--cache", tmp_path / "cache", "--onnx", graph, "--size", SIDE, way)
+        run(pack, "--aligned", "--json", "--cache", tmp_path / "cache", "--onnx", graph[0], "--size", 48, way)
         (new,) = set((tmp_path / "cache").iterdir()) - before
         with np.load(new) as stored, np.load(own) as ours:
             assert np.array_equal(stored["photos"], ours["photos"])
             found[way] = float(np.abs(stored["vectors"] - ours["vectors"]).max())
     # The model's own graph gives the model's own embeddings, seen as it sees faces; other ways each give others.
-    assert found.pop("--mirrored") < 1e-5 and min(found.values()) > 1e-3 and len(set(found.values())) == 3
+    assert found.pop("--mirrored") < 1e-5 and min(found.values()) > 1e-3 and len(set(found.values())) == 4
 
 
 def test_what_an_encoder_wants_to_see_is_for_those_given_as_onnx(run, pack):
-    for options in (["--mirrored"], ["--size", 20], ["--mean", 3], ["--scale", ".5"], ["--bgr"]):
+    for options in (["--mirrored"], ["--size", 20], ["--mean", 3], ["--scale", ".5"], ["--bgr"], ["--points", "1,2"]):
         one_line(run(pack, "--aligned", *options), "--onnx")
 
 
@@ -264,7 +280,7 @@ def test_what_an_encoder_wants_to_see_is_for_those_given_as_onnx(run, pack):
 @pytest.fixture
 def page(run, pack, other, tmp_path):
     pytest.importorskip("matplotlib", reason="needs the extra report")
-    done = run(pack, "--aligned", "-m", shipped_model(), "-m", other, "--report", tmp_path / "out" / "report")
+    done = run(pack, "--aligned", "-m", FAST, "-m", other, "--report", tmp_path / "out" / "report")
     assert done.code == 0 and "report.html" in done.err
     path = tmp_path / "out" / "report" / "report.html"
     if os.name == "posix":
@@ -280,8 +296,8 @@ def test_the_report_fetches_nothing(page):
 
 
 def test_the_report_has_every_plot_and_the_errors_as_pictures(page):
-    for heading in ("ROC", "DET", "Scores of facedex", "Scores of other", "Calibration", "N-way one-shot", "CMC",
-                    "Realised FPIR", "All figures", "Worst errors of facedex", "facedex against other"):  # fmt: skip
+    for heading in ("ROC", "DET", "Scores of fast", "Scores of other", "Calibration", "N-way one-shot", "CMC",
+                    "Realised FPIR", "All figures", "Worst errors of fast", "fast against other"):  # fmt: skip
         assert f"{heading}" in page, heading
     assert page.count("<svg") == 8 and "#0102" not in page  # no stand-in colour is left
     assert page.count("data:image/jpeg") == page.count("<img") >= 40 and "class=gone" not in page
@@ -336,6 +352,7 @@ def test_what_cannot_be_evaluated_is_one_line(run, pack, tmp_path):
     one_line(run(pack, "--aligned", "--onnx", pack), "ONNX")
     one_line(run(pack, "--aligned", "--onnx", pack, "--mean", "1,2"), "--mean")
     one_line(run(pack, "--aligned", "--onnx", pack, "--scale", "x"), "--scale")
+    one_line(run(pack, "--aligned", "--onnx", pack, "--points", "1,2,3"), "--points is ten numbers")
     one_line(run(write_pack(tmp_path / "one.tar", 1, 3), "--aligned"), "two people")
     one_line(run(write_pack(tmp_path / "single.tar", 0, 1, singles=3), "--aligned"), "two people")
 

@@ -24,7 +24,7 @@ from facedex.training import train as training  # noqa: E402
 from facedex.training.augment import augment  # noqa: E402
 from facedex.training.checkpoint import read_facts  # noqa: E402
 from facedex.training.metricslog import COLUMNS, append_metrics, plot_metrics, read_metrics  # noqa: E402
-from facedex.training.model import Siamese, deepened, from_file, to_file  # noqa: E402
+from facedex.training.model import Siamese, to_file  # noqa: E402
 from facedex.training.optim import Average, orthogonalise, rate  # noqa: E402
 from facedex.training.recipe import recipe_for  # noqa: E402
 from facedex.training.teachers import Teachers  # noqa: E402
@@ -81,6 +81,9 @@ def test_training_learns_writes_a_calibrated_model_and_its_metrics(data, tmp_pat
     assert rows and int(rows[-1]["step"]) == 30 and 0 <= float(rows[-1]["cosine_tar_at_1e-3"]) <= 1
     assert (tmp_path / "m.train" / "metrics.png").read_bytes()[:4] == b"\x89PNG"
     assert not (tmp_path / "m.train" / "checkpoint.safetensors").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.safetensors", "m.train"], "graph and all in one file"
+    (branch,) = result.model.branches
+    assert (branch.name, branch.dim, branch.size) == ("own", 128, 80) and result.model.mirrored
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(data, tmp_path):
@@ -235,7 +238,7 @@ def test_without_onnx_training_does_not_even_begin(data, tmp_path, monkeypatch):
 def test_resume_keeps_where_a_run_started_from(data, tmp_path):
     first = run(data, tmp_path / "first", replace(TINY, steps=2)).model
     once = replace(first, meta={**first.meta, "mirrored": False})
-    once.save(tmp_path / "once.safetensors", None)
+    once.save(tmp_path / "once.safetensors")
     run(data, tmp_path / "cut", replace(TINY, steps=3), init=once.path, stop=lambda: True)
     result = run(data, tmp_path / "cut", replace(TINY, steps=0), resume=True).model
     assert not result.mirrored and first.mirrored
@@ -243,9 +246,8 @@ def test_resume_keeps_where_a_run_started_from(data, tmp_path):
 
 
 def test_a_deeper_network_is_planned_and_resumed_as_deep_as_it_is(data, tmp_path):
-    first = run(data, tmp_path / "first", replace(TINY, steps=2)).model
-    deeper = to_file(deepened(from_file(first), (1, 3, 2)), first.meta)
-    deeper.save(tmp_path / "deeper.safetensors", None)
+    deeper = to_file(Siamese("compact", 80, blocks=(1, 3, 2)), {})
+    deeper.save(tmp_path / "deeper.safetensors")
     run(data, tmp_path / "cut", replace(TINY, steps=3), init=deeper.path, stop=lambda: True)
     result = run(data, tmp_path / "cut", replace(TINY, steps=0), resume=True).model
     assert result.meta["blocks"] == list(result.meta["recipe"]["blocks"]) == [1, 3, 2]
@@ -257,15 +259,17 @@ def test_weights_of_another_architecture_and_impossible_depths_are_errors(data, 
     first = run(data, tmp_path / "first", replace(TINY, steps=2)).model
     with pytest.raises(DataError, match="--arch"):
         run(data, tmp_path / "koch", replace(training.RECIPES["koch"], steps=2), init=first.path)
-    replace(first, meta={**first.meta, "blocks": 5}).save(tmp_path / "odd.safetensors", None)
+    replace(first, meta={**first.meta, "blocks": 5}).save(tmp_path / "odd.safetensors")
     with pytest.raises(ModelError, match="blocks"):
         run(data, tmp_path / "odd", replace(TINY, steps=2), init=tmp_path / "odd.safetensors")
+    with pytest.raises(DataError, match="has no network that can be trained on; leave out --init"):
+        run(data, tmp_path / "frozen", replace(TINY, steps=2), init=Path("fast"))
 
 
 def test_a_run_from_a_head_of_one_basis_keeps_it_and_is_resumed_with_it(data, tmp_path):
     """As models and checkpoints of before frames are."""
     plain = to_file(Siamese("compact", 80, bases=1), {})
-    plain.save(tmp_path / "plain.safetensors", None)
+    plain.save(tmp_path / "plain.safetensors")
     run(data, tmp_path / "cut", init=tmp_path / "plain.safetensors", stop=lambda: True)
     facts = read_facts(tmp_path / "cut" / "m.train" / "checkpoint.safetensors")
     assert facts["bases"] == 1
@@ -357,7 +361,7 @@ def test_resume_with_other_options_is_refused_and_they_are_named(data, tmp_path)
     second = replace(
         first, tensors={**first.tensors, "encoder.project.bias": first.tensors["encoder.project.bias"] + 1}
     )
-    second.save(tmp_path / "second" / "m.safetensors", None)
+    second.save(tmp_path / "second" / "m.safetensors")
     with pytest.raises(DataError, match="another --init;"):
         run(data, tmp_path / "cut", init=second.path, resume=True)
 
@@ -388,7 +392,9 @@ def test_a_broken_checkpoint_is_an_error_not_a_traceback(data, tmp_path):
 def test_koch_trains_on_random_pairs_and_has_no_graph(data, tmp_path):
     recipe = replace(training.RECIPES["koch"], people=2, photos=2, steps=2, validations=1)
     result = run(data, tmp_path, recipe)
-    assert result.model is not None and not (tmp_path / "m.onnx").exists()
+    assert result.model is not None and not result.model.branches
+    with pytest.raises(ModelError, match="no inference graph"):
+        read_model(tmp_path / "m.safetensors").need_graphs()
 
 
 def test_half_of_kochs_pairs_are_the_same_person(data):

@@ -10,14 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import grid_graph
 from rich.console import Console
 from synthetic import person_crop, write_pack
 
 from facedex.cli.display import Display
 from facedex.cli.training import Job, Reader, _interruptible
 from facedex.encoder import open_encoder
+from facedex.foreign import foreign_model
 from facedex.head import Head
-from facedex.modelfile import read_model, shipped_model
+from facedex.modelfile import read_model
+
+POINTS = ["30", "46", "66", "46", "48", "62", "33", "80", "63", "80"]
 
 
 def facedex(*arguments, **options):
@@ -32,7 +36,7 @@ def facedex(*arguments, **options):
 
 
 def test_without_the_extra_it_says_what_to_install(tmp_path):
-    code = "import sys; sys.modules['torch'] = None; from facedex.cli import main; sys.argv[1:] = ['train', 'x', '-o', 'm.safetensors']; main()"
+    code = "import sys; sys.modules['torch'] = None; from facedex.cli import main; sys.argv[1:] = ['train', 'x', '-o', 'm.safetensors', '--from-scratch']; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 2 and "facedex[train]" in done.stderr and "Traceback" not in done.stderr
 
@@ -51,7 +55,7 @@ def test_a_pack_becomes_a_model_that_enrolls_and_says_what_it_learnt_from(tmp_pa
     assert done.returncode == 0, done.stderr
     file = read_model(model)
     assert file.meta["data"]["people"] + file.meta["data"]["validation_people"] <= 12
-    assert model.with_suffix(".onnx").exists()
+    assert [path.name for path in model.parent.iterdir() if path.is_file()] == ["m.safetensors"]
     assert "accuracy" in done.stderr and done.stdout == ""
     assert file.size == 80
     further = ["train", pack, "--from-scratch", "--aligned", "--steps", 1, "--device", "cpu", "--init", model]
@@ -158,13 +162,14 @@ def test_bad_arguments_are_one_line_each(tmp_path):
     model, taken = tmp_path / "m.safetensors", tmp_path / "taken.safetensors"
     taken.mkdir()
     pack = write_pack(tmp_path / "people.tar", 12, 3)
-    (tmp_path / "graph.onnx").mkdir()
+    grid = tmp_path / "grid.onnx"
+    grid.write_bytes(grid_graph())
     for arguments, words in (
         (["train", tmp_path / "nowhere", "-o", model], "does not exist"),
         (["train", folder, "-o", model], "no usable photo"),
         (["train", folder, "-o", tmp_path / "m.pt"], ".safetensors"),
         (["train", folder, "-o", model, "--arch", "vgg"], "compact"),
-        (["train", folder, "-o", model, "--unlabelled", folder], "--teachers"),
+        (["train", folder, "-o", model, "--from-scratch", "--unlabelled", folder], "--teachers"),
         (["train", folder, "-o", model, "--from-scratch", "--size", "90"], "96, 112"),
         (["train", folder, "-o", model, "--size", "96"], "leave out --size"),
         (["train", folder, "-o", model, "--mean", "127.5"], "go with --encoder"),
@@ -173,11 +178,17 @@ def test_bad_arguments_are_one_line_each(tmp_path):
         (["train", folder, "-o", model, "--minutes", "inf"], "inf is not a number"),
         (["train", pack, "-o", taken, "--aligned"], "is a folder"),
         (["train", pack, "-o", pack / "m.safetensors", "--aligned"], "give another place"),
-        (["train", pack, "-o", tmp_path / "graph.safetensors", "--aligned", "--force"], "graph.onnx cannot be"),
         (["train", pack, "-o", model, "--aligned", "--validation", pack], "Everybody in --validation"),
         (["train", folder, "-o", model, "--encoder", tmp_path / "no.onnx"], "no.onnx"),
         (["train", folder, "-o", model, "--encoder", tmp_path / "no.onnx", "--from-scratch"], "as it is"),
-        (["train", folder, "-o", model, "--encoder", shipped_model().with_suffix(".onnx"), "--mean", "a"], "--mean"),
+        (["train", folder, "-o", model, "--encoder", grid, "--mean", "a"], "--mean"),
+        (["train", folder, "-o", model, "--encoder", grid, "--points", "1,2"], "--points is ten numbers"),
+        (["train", folder, "-o", model, "--encoder", grid, "--size", "64"], "64 x 64"),
+        (["train", folder, "-o", model, "--points", "1,2"], "go with --encoder"),
+        (["train", folder, "-o", model, "--minutes", "5"], "stay as they are"),
+        (["train", folder, "-o", model, "--init", "fast", "--device", "cpu"], "stay as they are"),
+        (["train", folder, "-o", model, "--init", "nosuch"], "one of: default or fast"),
+        (["train", pack, "-o", model, "--aligned", "--from-scratch", "--init", "fast"], "leave out --init"),
     ):
         done = facedex(*arguments)
         assert done.returncode == 2, done.stderr
@@ -189,7 +200,7 @@ def test_few_people_of_ones_own_change_the_calibration_alone(tmp_path):
     done = facedex("train", pack, "-o", tmp_path / "m.safetensors", "--aligned", "--force")
     assert done.returncode == 0, done.stderr
     assert "only the calibration" in done.stderr and "before" in done.stderr
-    before, after = read_model(shipped_model()), read_model(tmp_path / "m.safetensors")
+    before, after = read_model("default"), read_model(tmp_path / "m.safetensors")
     assert before.fingerprint == after.fingerprint and before.head_fingerprint == after.head_fingerprint
     old, new = before.meta["calibration"], after.meta["calibration"]
     assert (old["slope"], old["offset"]) != (new["slope"], new["offset"])
@@ -198,37 +209,52 @@ def test_few_people_of_ones_own_change_the_calibration_alone(tmp_path):
     }
 
 
-@pytest.mark.slow
+def test_people_enough_fit_projection_and_head_of_a_model_that_ships_by_its_name(tmp_path):
+    pack, model = write_pack(tmp_path / "people.tar", 44, 3), tmp_path / "m.safetensors"
+    done = facedex("train", pack, "-o", model, "--aligned", "--force", "--init", "fast", "--steps", 5)
+    assert done.returncode == 0, done.stderr
+    assert "projection and head fitted, started from" in done.stderr and "people kept out" in done.stderr
+    file = read_model(model)
+    assert file.branches == read_model("fast").branches and file.meta["tuned"]["held_out_people"] >= 4
+    assert not model.with_suffix(".train").joinpath("checkpoint.safetensors").exists()
+
+
 def test_a_head_for_an_encoder_from_elsewhere_makes_a_model_like_any_other(tmp_path):
-    pack = write_pack(tmp_path / "people.tar", 30, 3)
-    foreign, model = shipped_model().with_suffix(".onnx"), tmp_path / "m.safetensors"
-    arguments = [
-        "train",
-        pack,
-        "-o",
-        model,
-        "--aligned",
-        "--encoder",
-        foreign,
+    pack, model, foreign = write_pack(tmp_path / "people.tar", 30, 3), tmp_path / "m.safetensors", tmp_path / "e.onnx"
+    foreign.write_bytes(grid_graph(24, side=96))
+    shown = [
         "--size",
-        read_model(shipped_model()).size,
-        "--steps",
-        40,
+        96,
+        "--mean",
+        "100,110,120",
+        "--scale",
+        "0.01",
+        "--bgr",
+        "--mirrored",
+        "--points",
+        ",".join(POINTS),
     ]
-    arguments += ["--mirrored"]  # as ours are
+    arguments = ["train", pack, "-o", model, "--aligned", "--encoder", foreign, *shown, "--steps", 20]
     done = facedex(*arguments)
     assert done.returncode == 0, done.stderr
-    assert "by the head" in done.stderr and "by cosine" in done.stderr
-    file, ours = read_model(model), read_model(shipped_model())
+    assert f"{model}: projection and head fitted, started from {foreign}" in done.stderr
+    file = read_model(model)
+    points = tuple(zip(map(float, POINTS[::2]), map(float, POINTS[1::2]), strict=True))
+    ours = foreign_model(foreign, 96, (100, 110, 120), 0.01, False, True, points)
+    assert file.fingerprint == ours.fingerprint and file.mirrored and file.branches[0].points == points
     crops = np.stack([person_crop(i, 0, 112) for i in range(3)])
     for a, b in zip(open_encoder(file).encode(crops), open_encoder(ours).encode(crops), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
     head = Head.from_file(file)
-    assert head.weight.shape == (512,) and (head.weight > 0).all() and head.frame.shape == (512, 128)
+    assert head.weight.shape == (21 * 24,) and (head.weight > 0).all() and head.frame.shape == (21 * 24, 24)
     assert file.meta["calibration"]["people"] >= 4
-    ignored = facedex(*arguments, "--minutes", "3")
-    assert ignored.returncode == 2 and "leave out --resume, --force, --minutes" in ignored.stderr
-    assert facedex(*arguments, "--mean", "127.5", "--scale", "0.0078125").returncode == 0
+    for option in (["--minutes", "3"], ["--resume"], ["--force"], ["--rate", "2"], ["--device", "cpu"]):
+        ignored = facedex(*arguments, *option)
+        assert ignored.returncode == 2 and "leave out --resume, --force, --minutes" in ignored.stderr
+    assert (
+        facedex("train", pack, "-o", model, "--aligned", "--encoder", foreign, "--size", 96, "--steps", 2).returncode
+        == 0
+    )
     assert read_model(model).fingerprint != file.fingerprint, "other preprocessing, other embeddings"
 
 
