@@ -32,6 +32,7 @@ _TURNED_SIDE = 192  # of the region that is turned half way between the quarters
 _NEAR_SIDE = 128  # of the region that is looked at from near, of which a face takes three quarters
 _ASLANT = 20.0  # degrees from upright, where a face should stand upright: then the landmarks are wrong
 _LOOKS = 2  # from near: the second where the first shows a face turned back too far, or not far enough
+_APART = 1 / 8  # of a box: two looks whose landmarks differ by more do not see the same, and the surer counts
 _SURER = 0.005  # than as it stands: by less than that, a score changes with half a pixel
 _LESS_SURE = 0.05  # than before: then the look from near went astray
 _LOOKED_AT_AGAIN = 20  # the first: of a crowd the others would cost more than they are worth
@@ -49,7 +50,8 @@ class FaceDetector:
     def detect(self, pixels: np.ndarray, only_subject: bool = False) -> list[Face]:
         """Faces in a photo (height, width, 3) uint8 RGB, the subject first: see subject.py.
 
-        Each is looked at once more from near, turned upright where it is tilted, for the sake of its landmarks.
+        Each is looked at once more from near, as it is and mirrored, turned upright where it is tilted, for the sake of its
+        landmarks.
         With `only_subject` only the first face matters. Others may be missing, and are not looked at again; most photos
         then need no more than a glance.
 
@@ -105,7 +107,7 @@ class FaceDetector:
             if abs(left) > _TILTED:
                 frame += 2 * left
             region = _around(pixels, face, frame, 4 / 3, _NEAR_SIDE)
-            look = self._look(region, face)
+            look = self._both_ways(region, face)
             if look is None or not _confirms(look, face, frame):
                 break
             face, left = replace(face, landmarks=look.landmarks), _turn(tilt(look.landmarks) - frame)
@@ -117,6 +119,21 @@ class FaceDetector:
         """The same face as it is found when the picture round it is turned back by `degrees`; None when it is not."""
         region = _around(pixels, face, degrees, 2.0, _TURNED_SIDE)
         return self._look(region, face)
+
+    def _both_ways(self, region: Region, face: Face) -> Face | None:
+        """The same face as it is found in a region and in its mirror image, with the mean of both landmarks; None when it
+        is in neither.
+
+        Some of what the detector gets wrong is chance, and the mean has less of it. On all pairs of LFW's development
+        photos the mean brings .1 / .1 / .3 points of TAR at FAR 1e-3 / 1e-4 / 1e-5, for 1.5 ms.
+        """
+        mirror = self._near.faces(np.ascontiguousarray(region.pixels[:, ::-1]), 1.0, self._min_score)
+        other = _same(region.back([one.mirrored(region.pixels.shape[1]) for one in mirror]), face)
+        looks = [one for one in (self._look(region, face), other) if one is not None]
+        looks.sort(key=lambda one: -one.score)
+        if len(looks) == 2 and np.abs(looks[0].landmarks - looks[1].landmarks).max() < _APART * max(face.box[2:]):
+            return replace(looks[0], landmarks=(looks[0].landmarks + looks[1].landmarks) / 2)
+        return looks[0] if looks else None
 
     def _look(self, region: Region, face: Face) -> Face | None:
         """The same face as it is found in a region; None when it is not."""

@@ -46,6 +46,12 @@ class Face:
         left, top, wide, high = self.box
         return np.array([left + wide / 2, top + high / 2])
 
+    def mirrored(self, width: int) -> Face:
+        """The same face in the mirror image of a picture so wide: its eyes change places, and its mouth's corners."""
+        left, top, wide, high = self.box
+        x, y = self.landmarks[[1, 0, 2, 4, 3]].T
+        return Face((width - 1 - left - wide, top, wide, high), np.stack([width - 1 - x, y], axis=1), self.score)
+
     def enlarged(self, times: float) -> Face:
         """The same face in a photo that is so many times as large."""
         if times == 1:
