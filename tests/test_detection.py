@@ -83,7 +83,7 @@ def test_csv_has_a_row_a_face_and_one_for_an_error(run, party, tmp_path):
 
 def test_what_is_poor_about_a_face_is_said(run, tmp_path):
     small = np.full((200, 200, 3), 128, np.uint8)
-    small[80:120, 80:120] = drawn_face(3, 40)
+    small[86:114, 86:114] = drawn_face(0, 28)
     Image.fromarray(small).save(tmp_path / "small.png")
     code, out, _ = run(tmp_path / "small.png")
     assert code == 0 and "face small (" in out
