@@ -74,13 +74,13 @@ def main() -> None:
                 )
             )
             seconds = time.perf_counter() - began
-            first, named = zip(*(_main_face(photo) for photo in found), strict=True)
+            first, passed = zip(*(_main_face(photo) for photo in found), strict=True)
             right = [name for name, _ in probes]
-            answers.append([*first, *named])
+            answers.append([*first, *passed])
             rows["rank-1"].append(f"{sum(a == b for a, b in zip(first, right, strict=True)) / len(right):.2%}")
-            rows[f"named at FPIR {options.fpir:g}"].append(f"{sum(n is not None for n in named) / len(right):.2%}")
+            rows[f"named at FPIR {options.fpir:g}"].append(f"{sum(n is not None for n in passed) / len(right):.2%}")
             rows["named, wrongly"].append(
-                f"{sum(n not in (None, r) for n, r in zip(named, right, strict=True)) / len(right):.2%}"
+                f"{sum(n not in (None, r) for n, r in zip(passed, right, strict=True)) / len(right):.2%}"
             )
             rows["ms a photo, all of it"].append(f"{1000 * seconds / len(right):.1f}")
         for label, values in rows.items():

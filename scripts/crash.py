@@ -391,7 +391,7 @@ def check(verb: str, work: Path, legal: list[Any], acked: list[str], vectors: di
     with Gallery(folder) as opened:
         answers(opened)
         opened.reindex()
-    assert len(list(folder.glob("model-*"))) == 2, "models left behind"
+    assert len(list(folder.glob("model-*"))) == 1, "models left behind"
 
 
 def main() -> None:

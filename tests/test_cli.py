@@ -13,13 +13,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import documented, drawn_face, fields, gallery, make_model, people, save_blank, save_face, unit
+from helpers import (
+    documented,
+    drawn_face,
+    fields,
+    gallery,
+    make_model,
+    other_encoder,
+    people,
+    save_blank,
+    save_face,
+    unit,
+)
 from PIL import Image
 
 from facedex import cli
 from facedex.enrolment import named_photos
 from facedex.gallery import Gallery
-from facedex.modelfile import ModelFile, read_model, shipped_model
 
 Done = namedtuple("Done", "code out err")
 
@@ -582,9 +592,7 @@ def test_the_model_comes_from_the_environment_and_the_option_goes_before_it(run,
 
 
 def test_another_model_than_the_gallerys_is_refused_with_the_remedy(run, enrolled, database, tmp_path):
-    shipped = read_model(shipped_model())
-    tensors = {**shipped.tensors, "encoder.project.bias": shipped.tensors["encoder.project.bias"] + 1}
-    ModelFile(tensors, dict(shipped.meta)).save(tmp_path / "m.safetensors")
+    other_encoder(tmp_path / "m.safetensors", "default")
     for name in ("identify", "enroll"):
         one_line(run(name, database, "-g", enrolled, "-m", tmp_path / "m.safetensors"), "facedex reindex")
 
@@ -600,9 +608,8 @@ def test_reindex(run, enrolled, models, database, tmp_path):
 
 
 def test_a_move_to_another_model_asks_before_it_drops_a_face(run, database, tmp_path):
-    shipped, where = read_model(shipped_model()), ("-g", tmp_path / "g")
-    tensors = {**shipped.tensors, "encoder.project.bias": shipped.tensors["encoder.project.bias"] + 1}
-    ModelFile(tensors, dict(shipped.meta)).save(tmp_path / "m.safetensors")
+    where = ("-g", tmp_path / "g")
+    other_encoder(tmp_path / "m.safetensors", "default")
     run("enroll", database, *where)
     (database / "Ada.png").unlink()
     before = sorted(path.name for path in (tmp_path / "g").iterdir())

