@@ -1,10 +1,12 @@
 """What the head gains from seeing embeddings in several bases: TAR over all pairs, by how many bases it has.
 
     python scripts/bases.py PEOPLE [--aligned] [--corrections CSV] [--model FILE] [--bases 1,2,4,8] [--draws 3]
+        [--embeddings teachers.npz]
 
-PEOPLE (a folder or pack) are encoded once by the model's encoder and compared by heads of equal weights (the ones that
-train.py ends with): by the L1 distance in that many orthonormal bases, the further ones drawn anew each time, and by the
-cosine. Prints a table in Markdown, the range over the draws in each cell.
+PEOPLE (a folder or pack) are encoded once by the model's encoder and compared by heads of equal weights: by the L1
+distance in that many orthonormal bases, the further ones drawn anew each time; by the model's own head; and by the
+cosine. Prints a table in Markdown, the range over the draws in each cell. --embeddings names a file of teachers.py that
+holds what each network of the model says of these photos, uncompressed say: then that is compared.
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ import faiss
 import numpy as np
 from told import list_of, told
 
+from facedex.encoder import Projection
+from facedex.errors import DataError
 from facedex.evaluation import metrics
 from facedex.evaluation.matchers import model_matcher
 from facedex.evaluation.photos import read_people
 from facedex.head import frame
-from facedex.modelfile import read_model, shipped_model
+from facedex.modelfile import ModelFile, read_model, shipped_model
 
 FARS = (1e-2, 1e-3, 1e-4)
 
@@ -34,10 +38,12 @@ def main() -> None:
     parser.add_argument("--model", type=Path)
     parser.add_argument("--bases", type=list_of(int, 1), default="1,2,4,8")
     parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument("--embeddings", type=Path)
     options = parser.parse_args()
-    matcher = model_matcher(read_model(options.model or shipped_model()))
+    model = read_model(options.model or shipped_model())
+    matcher = model_matcher(model)
     photos = read_people(options.people, [matcher], options.aligned, options.corrections)
-    vectors = photos.embeddings[0]
+    vectors = stored(options.embeddings, model, photos.keys) if options.embeddings else photos.embeddings[0]
 
     print("| bases | " + " | ".join(f"TAR@FAR={far:g}" for far in FARS) + " |")
     print("|---" * (len(FARS) + 1) + "|")
@@ -46,7 +52,21 @@ def main() -> None:
             rates(by_bases(vectors, bases, draw), photos.people) for draw in range(options.draws if bases > 1 else 1)
         ]
         show(str(bases), np.array(found))
+    points = matcher.points(vectors)
+    show("the model's head", np.array([rates(matcher.block(points, points), photos.people)]))
     show("cosine", np.array([rates(vectors @ vectors.T, photos.people)]))
+
+
+def stored(path: Path, model: ModelFile, keys: list[str]) -> np.ndarray:
+    """The model's embeddings (n, dim) of photos by what its networks said of them. Raises DataError."""
+    with np.load(path) as file:
+        place = {str(key): at for at, key in enumerate(file["key"])}
+        missing = [key for key in keys if key not in place]
+        if missing or any(branch.name not in file for branch in model.branches):
+            raise DataError(f"{path} lacks what the networks say of {(missing or ['these photos'])[0]}; name another")
+        rows = [place[key] for key in keys]
+        raw = [file[branch.name][rows].astype(np.float32) for branch in model.branches]
+    return Projection.from_file(model, sum(part.shape[1] for part in raw))(raw)[0]
 
 
 def by_bases(vectors: np.ndarray, bases: int, draw: int) -> np.ndarray:

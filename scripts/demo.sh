@@ -2,7 +2,7 @@
 # The main job on a fresh machine: set up, enroll, identify.
 #
 #   bash scripts/demo.sh                     with the model that ships
-#   bash scripts/demo.sh --train DATA [...]  first adapt it to a folder or pack of people of your own, for five minutes;
+#   bash scripts/demo.sh --train DATA [...]  first fit it to a folder or pack of people of your own;
 #                                            what follows DATA goes to `facedex train`
 set -euo pipefail
 here=$PWD
@@ -23,15 +23,13 @@ if [ ! -x .venv-demo/bin/python ]; then
     "${PYTHON:-python3}" -m venv .venv-demo
 fi
 python=$root/.venv-demo/bin/python
-extra=
-if [ ${#data[@]} -gt 0 ]; then extra='[train]'; fi
-echo "installing facedex$extra into .venv-demo …"
-"$python" -m pip install --quiet --disable-pip-version-check ".$extra"
+echo "installing facedex into .venv-demo …"
+"$python" -m pip install --quiet --disable-pip-version-check .
 
 if [ ${#data[@]} -gt 0 ]; then
     mkdir -p demo
     model=(--model "$root/demo/model.safetensors")
-    (cd "$here" && "$python" -m facedex train --minutes 5 "${data[@]}" -o "${model[1]}") || {
+    (cd "$here" && "$python" -m facedex train "${data[@]}" -o "${model[1]}") || {
         [ $? -eq 1 ] || exit 2
         echo "demo.sh: going on with the model that ships"
         model=()
