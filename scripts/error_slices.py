@@ -37,6 +37,7 @@ from facedex.cli.console import progress_bar, say
 from facedex.errors import DataError, PhotoError
 from facedex.evaluation.pairs import read_pairs, report
 from facedex.faces import FaceReader
+from facedex.falsecolour import in_grey
 from facedex.head import Head
 from facedex.modelfile import ModelFile, read_model, shipped_model
 from facedex.people import NamedPhoto, open_people
@@ -237,7 +238,8 @@ def measure(
 
 
 def _changed(reader: Reader, one: Sample, change: Change) -> np.ndarray | None:
-    found = reader.face(*change(one.pixels, one.face))
+    pixels, at = change(one.pixels, one.face)
+    found = reader.face(in_grey(pixels), at)  # as a file of these pixels would be read
     return None if found is None else found[1]
 
 
