@@ -137,8 +137,8 @@ def strangers(photos: dict[str, list[Path]], model: str | None, fpir: float, cha
         list(gallery.enroll(named(name, photos[name][0], change) for name in known))
         probes = [path for name in others for path in photos[name]]
         found = [_main_face(photo)[1] for photo in identify(gallery, probes, fpir=fpir)]
-    named = sum(name is not None for name in found)
-    print(f"strangers: {named} of {len(found)} named ({named / len(found):.2%}) with {len(known)} people enrolled, "
+    passed = sum(name is not None for name in found)
+    print(f"strangers: {passed} of {len(found)} named ({passed / len(found):.2%}) with {len(known)} people enrolled, "
           f"at a target FPIR of {fpir:.2%}")  # fmt: skip
 
 
