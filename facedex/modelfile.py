@@ -324,5 +324,5 @@ def _digest(tensors: dict[str, np.ndarray], salt: str) -> str:
     for name in sorted(tensors):
         tensor = np.ascontiguousarray(tensors[name])
         digest.update(f"\0{name}\0{tensor.dtype}\0{tensor.shape}\0".encode())
-        digest.update(tensor.tobytes())
+        digest.update(tensor.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
