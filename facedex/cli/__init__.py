@@ -5,6 +5,7 @@ Imports that take time are inside the commands, so that --help answers at once.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import gc
 import io
@@ -81,6 +82,10 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+# To look through everything once more before the process ends takes longer than to find a face.
+atexit.register(gc.freeze)
+
+
 def main() -> None:
     """Run the command line; every FacedexError becomes one line on stderr and exit code 2."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # an odd byte in a path, or a narrow code page, is no reason to stop
@@ -90,8 +95,6 @@ def main() -> None:
     except FacedexError as error:
         err().print(f"facedex: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(2)
-    finally:
-        gc.freeze()  # to look through everything once more before the process ends takes longer than to find a face
 
 
 if __name__ == "__main__":
