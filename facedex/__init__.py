@@ -21,22 +21,24 @@ from typing import TYPE_CHECKING, Any
 from facedex._version import __version__
 
 if TYPE_CHECKING:
-    from facedex.enrolment import named_photos
     from facedex.errors import FacedexError
-    from facedex.gallery import Enrolled, Gallery
-    from facedex.identification import IdentifiedPhoto, Verification, Verifier, identify
-    from facedex.lookup import Candidate
+    from facedex.gallery.enrolment import Enrolled
+    from facedex.gallery.gallery import Gallery
+    from facedex.gallery.lookup import Candidate
+    from facedex.photos.sources import named_photos
+    from facedex.recognition.identification import IdentifiedPhoto, identify
+    from facedex.recognition.verification import Verification, Verifier
 
 _HOME = {
-    "Candidate": "lookup",
-    "Enrolled": "gallery",
+    "Candidate": "gallery.lookup",
+    "Enrolled": "gallery.enrolment",
     "FacedexError": "errors",
-    "Gallery": "gallery",
-    "IdentifiedPhoto": "identification",
-    "Verification": "identification",
-    "Verifier": "identification",
-    "identify": "identification",
-    "named_photos": "enrolment",
+    "Gallery": "gallery.gallery",
+    "IdentifiedPhoto": "recognition.identification",
+    "Verification": "recognition.verification",
+    "Verifier": "recognition.verification",
+    "identify": "recognition.identification",
+    "named_photos": "photos.sources",
 }
 
 __all__ = [

@@ -1,6 +1,6 @@
 """The main job on real portraits: enroll one photo each, name the faces of photos never seen, leave a stranger unknown.
 
-    python scripts/demo.py [--model FILE]
+    python -m scripts.demo [--model FILE]
 
 Writes into demo/: the database, the photos, the gallery, annotated pictures and index.html. scripts/demo.sh sets
 everything up and calls this.
@@ -17,8 +17,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from portraits import fetch
-from told import told
+from scripts.fetch_portraits import fetch
+from scripts.runner import run_script
 
 ROOT = Path(__file__).resolve().parent.parent
 ENROLLED = {"obama.jpg": "Barack Obama", "biden.jpg": "Joe Biden", "grace_hopper.jpg": "Grace Hopper"}
@@ -80,4 +80,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    told(main)
+    run_script(main)

@@ -35,4 +35,4 @@ if [ ${#data[@]} -gt 0 ]; then
         model=()
     }
 fi
-"$python" scripts/demo.py ${model[@]+"${model[@]}"}
+"$python" -m scripts.demo ${model[@]+"${model[@]}"}

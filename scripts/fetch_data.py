@@ -1,8 +1,8 @@
 """Fetch photos of people: LFW, PubFig, or any list of links; ready for `facedex train` and `facedex evaluate`.
 
-    python scripts/fetch_data.py lfw OUT [--kind deepfunneled]
-    python scripts/fetch_data.py pubfig OUT [--part dev] [--crop face]
-    python scripts/fetch_data.py list FILE OUT [--crop aligned]
+    python -m scripts.fetch_data lfw OUT [--kind deepfunneled]
+    python -m scripts.fetch_data pubfig OUT [--part dev] [--crop face]
+    python -m scripts.fetch_data list FILE OUT [--crop aligned]
 
 FILE has a line for each photo, tab-separated: person, number, url, rectangle of the face (left,top,right,bottom), MD5.
 Photos become OUT/PERSON/PERSON_0001.jpg, cut out round the rectangle (--crop rect; the detected face where a line has
@@ -32,15 +32,17 @@ import numpy as np
 from filelock import FileLock, Timeout
 from PIL import Image
 
-from facedex import align, images
 from facedex.cli.console import progress_bar, say
-from facedex.detect import Face, FaceDetector
 from facedex.errors import DataError, FacedexError, PhotoError, PhotoTooLarge, PhotoUnsupported
-from facedex.modelfile import replace_file
-from fetching.lfw import KINDS, fetch_lfw
-from fetching.linklist import Link, Rect, read_links
-from fetching.polite import in_parallel, persist
-from fetching.transfer import DiskError, Failure, Limits, forget, get
+from facedex.faces import alignment
+from facedex.faces.detector import FaceDetector
+from facedex.faces.face import Face
+from facedex.files import replace_file
+from facedex.photos import images
+from scripts.fetching.lfw import KINDS, fetch_lfw
+from scripts.fetching.linklist import Link, Rect, read_links
+from scripts.fetching.polite import in_parallel, persist
+from scripts.fetching.transfer import DiskError, Failure, Limits, forget, get
 
 PUBFIG = "https://www.cs.columbia.edu/CAVE/databases/pubfig/download/"
 PUBFIG_LISTS = {"dev": "dev_urls.txt", "eval": "eval_urls.txt"}  # no checksum of these is published
@@ -69,7 +71,7 @@ class Cropper:
         if self.mode != "rect" or rect is None:
             face = self._face(self._detector.detect(pixels), rect)
             if self.mode == "aligned":
-                return align.align(pixels, face.landmarks, align.MARGIN)
+                return alignment.align(pixels, face.landmarks, alignment.MARGIN)
             left, top, width, height = face.box
             rect = (left, top, left + width, top + height)
         return _cut(pixels, rect, self.margin)

@@ -1,6 +1,6 @@
 """Make the encoders of the models that ship, from the files that their makers publish.
 
-    python scripts/free_encoders.py --reid face-reidentification-retail-0095.xml \\
+    python -m scripts.free_encoders --reid face-reidentification-retail-0095.xml \\
         --sface face_recognition_sface_2021dec.onnx [--basis teachers.npz --without val.tar] --output FOLDER
 
 Writes FOLDER/default.safetensors, both networks side by side, and FOLDER/fast.safetensors, the first alone. They have
@@ -28,13 +28,13 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from told import told
 
 from facedex.errors import DataError
-from facedex.graph import STEP, assembled, eight_bits
-from facedex.modelfile import FROZEN, Branch, ModelFile
-from facedex.people import open_people
+from facedex.model.graph import STEP, assembled, eight_bits
+from facedex.model.modelfile import FROZEN, Branch, ModelFile
+from facedex.photos.sources import open_people
 from facedex.training.frozen import DIM, principal
+from scripts.runner import run_script
 
 ORIGINALS = {
     "face-reidentification-retail-0095.xml": "ce53d2c9c08c0bd1c1660fb8a5b6d0e3e4ec19eb92f1036d2d83a85e83082dce",
@@ -272,4 +272,4 @@ def _numbers(text: str) -> list[int]:
 
 
 if __name__ == "__main__":
-    told(main)
+    run_script(main)

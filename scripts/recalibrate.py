@@ -1,6 +1,6 @@
 """Fit a model's calibration again, on people it was not trained on; no tensor changes.
 
-    python scripts/recalibrate.py MODEL DATA... [--training DATA] [--corrections CSV] [--aligned]
+    python -m scripts.recalibrate MODEL DATA... [--training DATA] [--corrections CSV] [--aligned]
         [--cache DIR] [--all] [--output MODEL]
 
 DATA are the folders or packs that `facedex train` was given as --validation. As there, people who are also in --training
@@ -17,16 +17,18 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from fpir import reliability
 from rich.console import Console
 from rich.table import Table
-from told import told
 
-from facedex import calibrate, data
-from facedex.encoder import open_encoder
+from facedex.data import dataset
+from facedex.decision.calibration import Calibration, fit_calibration
+from facedex.decision.fitting import LEAST_PEOPLE
 from facedex.evaluation.matchers import model_matcher
-from facedex.modelfile import read_model
-from facedex.people import open_people
+from facedex.model.encoder import open_encoder
+from facedex.model.modelfile import read_model
+from facedex.photos.sources import open_people
+from scripts.benchmarks.stranger_rates import reliability
+from scripts.runner import run_script
 
 
 def main() -> None:
@@ -46,15 +48,15 @@ def main() -> None:
     model = read_model(options.model)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows keeps what is mapped
         cache = options.cache or Path(folder)
-        held = data.join([_load(path, cache, options) for path in options.data])
+        held = dataset.join([_load(path, cache, options) for path in options.data])
         known = {name for path in options.training for name in _names(path, options.corrections)}
-        held = data.without_people(held, known & set(held.names))
+        held = dataset.without_people(held, known & set(held.names))
         others, chosen = None, held
         if not options.all:
-            others, chosen = data.split_people(held, 0.5, least=calibrate.LEAST_PEOPLE)
+            others, chosen = dataset.split_people(held, 0.5, least=LEAST_PEOPLE)
         whole = model_matcher(model)
 
-        def matrix(faces: data.Faces) -> tuple[np.ndarray, np.ndarray | None]:
+        def matrix(faces: dataset.Faces) -> tuple[np.ndarray, np.ndarray | None]:
             crops, lengths = faces.crops112(), None
             if not model.branches:  # koch: torch encodes it
                 vectors = whole.encode(crops)
@@ -64,7 +66,7 @@ def main() -> None:
             return whole.block(points, points), lengths
 
         fitted, lengths = matrix(chosen)
-        found = calibrate.fit(fitted, chosen.people, lengths)
+        found = fit_calibration(fitted, chosen.people, lengths)
         model.meta["calibration"] = found.to_meta()
         model.meta.setdefault("data", {})["calibration_people"] = len(chosen.names)
         print(f"{options.model}: calibrated on {found.faces:,} faces of {found.people:,} people")
@@ -80,7 +82,7 @@ def main() -> None:
         print("nothing is written without --output")
 
 
-def show_thresholds(found: calibrate.Calibration) -> None:
+def show_thresholds(found: Calibration) -> None:
     """The threshold for FPIR 1 % and its error, by size and photos a person."""
     table = Table("people", "photos each", "threshold for FPIR 1 %", "standard error", "FPIR it may stand for (90 %)")
     for size in (10, 100, 500, 10_000, 100_000):
@@ -94,7 +96,7 @@ def show_thresholds(found: calibrate.Calibration) -> None:
 
 
 def show_similarity(
-    found: calibrate.Calibration, fitted: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]
+    found: Calibration, fitted: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]
 ) -> None:
     """Expected calibration error and log loss before, with Platt scaling, with isotonic regression."""
     scores, same, weight = pairs(*fitted)
@@ -147,9 +149,9 @@ def isotonic_regression(scores: np.ndarray, same: np.ndarray, weight: np.ndarray
     return lambda values: np.interp(values, at, p)
 
 
-def _load(path: Path, cache: Path, options: argparse.Namespace) -> data.Faces:
-    faces = data.load_faces(path, cache, options.aligned)
-    return data.correct(faces, options.corrections) if options.corrections else faces
+def _load(path: Path, cache: Path, options: argparse.Namespace) -> dataset.Faces:
+    faces = dataset.load_faces(path, cache, options.aligned)
+    return dataset.correct(faces, options.corrections) if options.corrections else faces
 
 
 def _names(path: Path, corrections: Path | None) -> set[str]:
@@ -157,9 +159,9 @@ def _names(path: Path, corrections: Path | None) -> set[str]:
     with open_people(path) as photos:
         found = [(photo.name, photo.key) for photo in photos]
     names, people = np.unique([name for name, _ in found], return_inverse=True)
-    listed = data.Faces(np.empty(0), np.arange(len(found)), people, names.tolist(), [key for _, key in found])
-    return set((data.correct(listed, corrections) if corrections else listed).names)
+    listed = dataset.Faces(np.empty(0), np.arange(len(found)), people, names.tolist(), [key for _, key in found])
+    return set((dataset.correct(listed, corrections) if corrections else listed).names)
 
 
 if __name__ == "__main__":
-    told(main)
+    run_script(main)

@@ -1,6 +1,6 @@
 """What an encoder from elsewhere says of photos, for `facedex train --teachers` to learn from.
 
-    python scripts/teachers.py DATA... --onnx NAME=FILE [--size 112] [--mean 0] [--scale 1] [--rgb | --bgr]
+    python -m scripts.teachers DATA... --onnx NAME=FILE [--size 112] [--mean 0] [--scale 1] [--rgb | --bgr]
         [--points X,Y,X,Y,X,Y,X,Y,X,Y] [--aligned] [--cache DIR] --output teachers.npz
 
 DATA: the folders or packs to train on, those without names and those to validate on too. Writes `key`, PERSON/PHOTO
@@ -19,16 +19,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from told import told
 
-from facedex import align, data
 from facedex.cli.console import landmarks, numbers, progress_bar, say
-from facedex.encoder import GraphEncoder
+from facedex.data import dataset
 from facedex.errors import DataError, ModelError
-from facedex.foreign import foreign_model
-from facedex.modelfile import replace_file
-from facedex.training.teachers import Teachers
-from facedex.vectors import unit
+from facedex.faces import alignment
+from facedex.files import replace_file
+from facedex.model.encoder import GraphEncoder
+from facedex.model.foreign import foreign_model
+from facedex.model.vectors import unit
+from facedex.training.distillation import Teachers
+from scripts.runner import run_script
 
 BLOCK = 64  # crops read at a time
 
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         encoder = GraphEncoder(foreign_model(file, options.size, mean, scale, options.rgb, points=points))
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows keeps what is mapped
         cache = options.cache or Path(folder)
-        faces = data.join([data.load_faces(path, cache, options.aligned, notice=say) for path in options.data])
+        faces = dataset.join([dataset.load_faces(path, cache, options.aligned, notice=say) for path in options.data])
         arrays = beside(options.output, np.array(faces.keys), name)
         vectors = np.empty((len(faces), encoder.dim), np.float16)
         with progress_bar(len(faces)) as bar:
@@ -107,7 +108,7 @@ class OpenVino:
     def encode(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """As facedex.encoder.Encoder."""
         out = np.empty((len(crops), self.dim), np.float32)
-        for row, seen in zip(out, align.fitted(crops, self.size, self.points), strict=True):
+        for row, seen in zip(out, alignment.fitted(crops, self.size, self.points), strict=True):
             cut = (seen.astype(np.float32) - self.mean) * self.scale
             row[:] = self.network([(cut if self.rgb else cut[..., ::-1]).transpose(2, 0, 1)[None]])[0].ravel()
         return unit(out)
@@ -127,4 +128,4 @@ def beside(path: Path, keys: np.ndarray, name: str) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    told(main)
+    run_script(main)

@@ -9,7 +9,7 @@ python=$PWD/.venv-test/bin/python
 echo "installing facedex and what its tests need into .venv-test (torch is large) …"
 "$python" -m pip install --quiet --disable-pip-version-check -e '.[train,heic,dev]'
 # Without the portraits the tests that need them are skipped, and say so.
-"$python" scripts/portraits.py .data/portraits || echo "the portraits could not be fetched" >&2
+"$python" -m scripts.fetch_portraits .data/portraits || echo "the portraits could not be fetched" >&2
 "$python" -m ruff check .
 "$python" -m ruff format --check .
 "$python" -m mypy

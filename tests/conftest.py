@@ -36,5 +36,5 @@ def portraits() -> Path:
     return folder(
         "FACEDEX_PORTRAITS",
         ROOT / ".data" / "portraits",
-        "needs the demo portraits; `python scripts/portraits.py .data/portraits` fetches them",
+        "needs the demo portraits; `python -m scripts.fetch_portraits .data/portraits` fetches them",
     )

@@ -6,16 +6,13 @@ import contextlib
 import os
 import shutil
 import socket
-import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-import postgres_server
-from generate_embeddings import Faces, Generator
+from scripts.benchmarks import postgres_server
+from scripts.benchmarks.generate_embeddings import Faces, Generator
 
 
 class Server(postgres_server.Server):

@@ -18,12 +18,13 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 from safetensors.numpy import save_file
 
-from facedex.calibrate import Calibration, Normal, Scores
-from facedex.gallery import Gallery
-from facedex.modelfile import Branch, ModelFile, read_model, with_graphs
-from facedex.records import FaceRecord
-from facedex.store import Store, is_there
-from facedex.tail import Tail
+from facedex.decision.calibration import Calibration
+from facedex.decision.posterior import Normal, Scores
+from facedex.decision.tail import Tail
+from facedex.gallery.gallery import Gallery
+from facedex.model.modelfile import Branch, ModelFile, read_model, with_graphs
+from facedex.store.rows import FaceRecord
+from facedex.store.store import Store, is_there
 
 DIM = 128
 PLAIN_HEAD = {"v": np.full(DIM, 0.7, np.float32), "beta": 12.0}
@@ -161,7 +162,7 @@ def own_network(seed=0, size=48, **shape):
     import pytest
 
     torch = pytest.importorskip("torch", reason="needs the extra train")
-    from facedex.training.model import Siamese, from_file, to_file
+    from facedex.training.siamese import Siamese, from_file, to_file
 
     torch.manual_seed(seed)
     return from_file(to_file(Siamese("compact", size, **{"blocks": (1, 1, 1), **shape}), {}))
@@ -174,7 +175,7 @@ def own_model(path=None, network=None, **facts):
     pytest.importorskip("onnx", reason="needs the extra train")
     network = network or own_network()
     from facedex.training.export import export_onnx
-    from facedex.training.model import to_file
+    from facedex.training.siamese import to_file
 
     graph = export_onnx(network.encoder, network.encoder.size)
     file = to_file(network, {"calibration": calibration().to_meta(), **facts})
@@ -265,7 +266,7 @@ def save_blank(path, shade=130):
 def python(code, *arguments, **options):
     """Start a Python process that runs `code`; its stdout and stderr are pipes of text."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8", **options}
-    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path, **options.pop("env", {})}
     return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], env=environment, **options)
 

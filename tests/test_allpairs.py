@@ -4,12 +4,12 @@ import itertools
 
 import numpy as np
 import pytest
-from helpers import unit
 
 from facedex.errors import DataError
 from facedex.evaluation import allpairs
 from facedex.evaluation.allpairs import all_pairs
 from facedex.evaluation.matchers import Matcher, distinct_names
+from tests.helpers import unit
 
 DIM = 16
 PEOPLE = np.repeat(np.arange(9), [1, 2, 3, 4, 5, 6, 7, 8, 9])

@@ -4,9 +4,9 @@ import importlib
 import json
 
 import pytest
-from helpers import python, save_face
 
 import facedex
+from tests.helpers import python, save_face
 
 NAMES = ["Candidate", "Enrolled", "FacedexError", "Gallery", "IdentifiedPhoto", "Verification", "Verifier",
          "__version__", "identify", "named_photos"]  # fmt: skip

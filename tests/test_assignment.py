@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from facedex.assignment import assign
+from facedex.decision.assignment import assign
 
 
 def best_of_all(gains):

@@ -13,7 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import (
+from PIL import Image
+
+from facedex import cli
+from facedex.gallery.gallery import Gallery
+from facedex.photos.sources import named_photos
+from tests.helpers import (
     documented,
     drawn_face,
     fields,
@@ -25,11 +30,6 @@ from helpers import (
     save_face,
     unit,
 )
-from PIL import Image
-
-from facedex import cli
-from facedex.enrolment import named_photos
-from facedex.gallery import Gallery
 
 Done = namedtuple("Done", "code out err")
 
@@ -356,8 +356,9 @@ def test_a_threshold_by_hand_tells_what_it_stands_for(run, enrolled, database):
 
 
 def test_nobody_is_twice_in_a_photo_unless_allowed(run, enrolled, database, tmp_path):
-    from helpers import drawn_face
     from PIL import Image
+
+    from tests.helpers import drawn_face
 
     ada = np.asarray(Image.open(database / "Ada.png"))
     assert ada.shape == drawn_face(0).shape

@@ -5,11 +5,12 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers import gallery, make_model, near, other_encoder, people, record, unit
 
-from facedex import search
-from facedex.gallery import Gallery
-from facedex.store import Store
+from facedex.gallery.gallery import Gallery
+from facedex.index.manifest import INDEX_FILE
+from facedex.index.projection import KINDS
+from facedex.store.store import Store
+from tests.helpers import gallery, make_model, near, other_encoder, people, record, unit
 
 ALIKE = 0.97  # correlation of codes with the vector they are of; chance gives under .6 with 128 numbers
 
@@ -71,7 +72,7 @@ def crowd(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(params=search.KINDS)
+@pytest.fixture(params=KINDS)
 def opened(crowd, tmp_path, request):
     """A copy, its index written in each kind, open."""
     shutil.copytree(crowd / "g", tmp_path / "g")
@@ -109,12 +110,12 @@ def test_nothing_is_left_after_remove_nor_found_by_open_readers(opened):
             store.add([record("late", late)])
         rows = stored_rows(opened, 8)
         assert "gallery.db" in {name for name, _ in traces(folder, opened.head, gone)}
-        assert rows and all(files_with(folder, row) == {search.INDEX_FILE} for row in rows), "a living face is in both"
+        assert rows and all(files_with(folder, row) == {INDEX_FILE} for row in rows), "a living face is in both"
         assert opened.remove("person0008", "late") == 2
         assert traces(folder, opened.head, gone, late) == set()
         assert all(files_with(folder, row[at : at + 16]) == set() for row in rows for at in range(0, len(row), 16))
         assert "gallery.db" in {name for name, _ in traces(folder, opened.head, vectors[7])}
-        assert all(files_with(folder, row) == {search.INDEX_FILE} for row in stored_rows(opened, 7))
+        assert all(files_with(folder, row) == {INDEX_FILE} for row in stored_rows(opened, 7))
         for probe in (gone, late):
             for exhaustive in (False, True):
                 names = [one.name for one in reader.match(probe, top=400, exhaustive=exhaustive)]
@@ -155,9 +156,8 @@ def test_nothing_is_left_of_a_double_that_a_merge_drops(opened):
 
 def test_nothing_is_left_of_the_numbers_of_an_older_model(tmp_path):
     """With another head the old z go, with another encoder the old vectors, and whoever has no photo any more."""
-    from helpers import save_face
-
-    from facedex.enrolment import named_photos
+    from facedex.photos.sources import named_photos
+    from tests.helpers import save_face
 
     first = make_model(tmp_path / "a.safetensors")
     with Gallery(tmp_path / "g", first, create=True) as opened:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import documented, drawn_face, fields, save_blank, save_face
 from PIL import Image
 
 from facedex import cli
-from facedex.detect import FaceDetector
-from facedex.detection import detect_photos
+from facedex.faces.detector import FaceDetector
+from facedex.recognition.detection import detect_photos
+from tests.helpers import documented, drawn_face, fields, save_blank, save_face
 
 
 @pytest.fixture

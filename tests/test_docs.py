@@ -68,11 +68,6 @@ def test_both_commands_of_the_readme_are_scripts_that_parse():
         subprocess.run([bash, "-n", str(ROOT / script)], check=True)
 
 
-def test_modules_stay_small():
-    for module in (ROOT / "facedex").rglob("*.py"):
-        assert len(module.read_text("utf-8").splitlines()) <= 400, module.name
-
-
 def test_a_command_asked_for_by_name_is_the_same_as_among_all():
     (alone,) = get_command(application("identify")).commands.values()  # type: ignore[attr-defined]
     assert [one.opts for one in alone.params] == [one.opts for one in COMMANDS["identify"].params]

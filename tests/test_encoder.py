@@ -6,14 +6,14 @@ import threading
 import cv2
 import numpy as np
 import pytest
-from helpers import grid_graph, grid_networks, grid_weight, make_model, own_model
 
-from facedex import runtime
-from facedex.encoder import GraphEncoder, Networks, Projection, TorchEncoder, open_encoder
 from facedex.errors import DataError, ModelError
-from facedex.modelfile import Branch, ModelFile, read_model, with_graphs
-from facedex.stock import side_by_side, workers
-from facedex.vectors import unit
+from facedex.model import runtime
+from facedex.model.encoder import GraphEncoder, Networks, Projection, TorchEncoder, open_encoder
+from facedex.model.modelfile import Branch, ModelFile, read_model, with_graphs
+from facedex.model.vectors import unit
+from facedex.threads import side_by_side, workers
+from tests.helpers import grid_graph, grid_networks, grid_weight, make_model, own_model
 
 POINTS = ((30.0, 46.0), (66.0, 46.0), (48.0, 62.0), (33.0, 80.0), (63.0, 80.0))
 LEFT = Branch("left", 6, 96, POINTS, rgb=False, mean=(100.0, 110.0, 120.0), scale=(0.01, 0.02, 0.03))
@@ -86,7 +86,7 @@ def test_each_network_is_shown_the_face_as_it_wants_it():
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_a_network_in_torch_gives_what_it_gives_beside_it_before_any_projection(mirrored):
     torch = pytest.importorskip("torch", reason="needs the extra train")
-    from facedex.training.torchgraph import TorchNetworks
+    from facedex.model.torchgraph import TorchNetworks
 
     model = two_networks(mirrored=mirrored)
     found = TorchNetworks(model, torch.device("cpu"))
@@ -328,7 +328,7 @@ def test_numbers_that_are_not_finite_are_an_error_in_torch_too():
 def test_a_network_of_ours_that_puts_a_margin_first_runs_in_torch_too():
     """The maps of 10 pixels that a network of 80 pixels has (training/export.py)."""
     pytest.importorskip("torch", reason="needs the extra train")
-    from helpers import own_network
+    from tests.helpers import own_network
 
     model = own_model(network=own_network(size=80))
     assert b"Pad" in model.graph(model.branches[0])

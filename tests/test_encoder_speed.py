@@ -5,20 +5,16 @@ import os
 import sys
 import time
 from importlib.util import find_spec
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from helpers import grid_graph, make_model, save_blank, save_face
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-
-import encoder_speed
-
-from facedex.encoder import Projection
 from facedex.errors import FacedexError
-from facedex.modelfile import read_model
+from facedex.model.encoder import Projection
+from facedex.model.modelfile import read_model
+from scripts.benchmarks import encoder_speed
+from tests.helpers import grid_graph, make_model, save_blank, save_face
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +35,7 @@ def engines():
 
 
 def test_what_is_timed_is_what_facedex_runs_by_every_engine():
-    from facedex.encoder import GraphEncoder
+    from facedex.model.encoder import GraphEncoder
 
     model = read_model("fast")
     crops = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3), np.uint8)

@@ -11,19 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engines import face_like, silent_port, start_server
-from helpers import make_model, near, people, record, sha
 
-from facedex import cli, doctor
-from facedex import remote as remote_module
-from facedex.backup import backup, restore
-from facedex.engine import BINDING_FILE, FILES, Key, Outdated, open_engine, read_binding, write_copy
+from facedex import cli
+from facedex.engines.binding import BINDING_FILE, FILES, read_binding, write_copy
+from facedex.engines.engine import Key, Outdated
+from facedex.engines.registry import open_engine
 from facedex.errors import DataError, EngineAway, EngineError, GalleryBusy, GalleryDamaged, MissingExtra, PersonNotFound
-from facedex.gallery import Gallery
-from facedex.records import FaceRecord
-from facedex.remote import Remote
-from facedex.search import INDEX_FILE, MANIFEST_FILE
-from facedex.store import Store
+from facedex.gallery import doctor
+from facedex.gallery.backup import backup, restore
+from facedex.gallery.gallery import Gallery
+from facedex.index import remote as remote_module
+from facedex.index.manifest import INDEX_FILE, MANIFEST_FILE
+from facedex.index.remote import Remote
+from facedex.store.rows import FaceRecord
+from facedex.store.store import Store
+from tests.engines import face_like, silent_port, start_server
+from tests.helpers import make_model, near, people, record, sha
 
 FACES = face_like(1300)
 
@@ -195,7 +198,7 @@ def test_without_its_package_a_gallery_can_still_forget_and_come_back(tmp_path, 
     with Gallery(tmp_path / "g", "fast", create=True) as opened:
         opened.add_faces(people(FACES[:30, 0]))
         opened.reindex(index=server.url())
-    monkeypatch.setitem(sys.modules, "facedex.postgresql", None)
+    monkeypatch.setitem(sys.modules, "facedex.engines.postgresql", None)
     vector = FACES[3, 0].astype("<f4").tobytes()
     with Gallery(tmp_path / "g") as opened:
         with pytest.raises(EngineError, match=r"facedex\[pgvector\].*--index files"):
@@ -247,7 +250,7 @@ def test_from_one_engine_to_another_nothing_is_left_behind(small, server):
 def test_an_address_is_libpqs_but_for_the_table(url, facts, name):
     psycopg = pytest.importorskip("psycopg", reason="needs the extra pgvector")
     pytest.importorskip("pgvector", reason="needs the extra pgvector")
-    from facedex.pgconnection import _parsed
+    from facedex.engines.pgconnection import _parsed
 
     given, found = _parsed(url)
     assert psycopg.conninfo.conninfo_to_dict(given).items() >= facts.items() and found == name
@@ -276,7 +279,7 @@ def test_an_address_that_cannot_be_used_is_refused_and_nothing_is_kept(tmp_path,
 
 def test_without_the_extra_it_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    monkeypatch.delitem(sys.modules, "facedex.postgresql", raising=False)
+    monkeypatch.delitem(sys.modules, "facedex.engines.postgresql", raising=False)
     with (
         Gallery(tmp_path / "g", "fast", create=True) as opened,
         pytest.raises(MissingExtra, match=r"facedex\[pgvector\]"),
@@ -348,7 +351,7 @@ def test_where_neither_note_can_be_read_it_is_said_and_a_move_helps(small):
 
 def test_a_note_is_written_and_read_with_patience_where_files_in_use_are_locked(small, monkeypatch):
     """As Windows does it."""
-    from facedex import modelfile
+    from facedex.model import modelfile
 
     class Windows:
         name = "nt"
@@ -523,7 +526,7 @@ def test_searching_while_the_server_goes_and_comes(small, server):
 
 
 def test_connections_that_break_while_rows_are_sent_lose_and_double_nothing(small, server, monkeypatch):
-    from facedex import postgresql
+    from facedex.engines import postgresql
 
     monkeypatch.setattr(postgresql, "BATCH", 100)
     stop = threading.Event()
@@ -558,7 +561,7 @@ def test_a_server_that_says_nothing_is_given_up_in_time(tmp_path):
 def test_a_search_that_takes_too_long_is_given_up(small, server, monkeypatch):
     import psycopg
 
-    from facedex import pgconnection
+    from facedex.engines import pgconnection
 
     small._lookup.remote().close()
     monkeypatch.setattr(pgconnection, "_SEARCH_SECONDS", 1)
@@ -714,7 +717,7 @@ def test_rows_that_somebody_took_for_a_dead_moves_are_not_published(small):
 
 
 def test_a_rebuild_that_is_disturbed_is_an_error_that_says_so(small, monkeypatch):
-    from facedex.postgresql import PostgresEngine
+    from facedex.engines.postgresql import PostgresEngine
 
     def publish(self, revision, tuned):
         self.renewed().close()

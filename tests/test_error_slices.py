@@ -1,26 +1,20 @@
 """What is done to photos, and the figures drawn from it."""
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import drawn_face, save_face, unit
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-
-import error_slices
-import photo_changes
-from error_slices import Reader, Sample, Slices, nose_offset, tar_interval, threshold_at
-from photo_changes import CHANGES, middle
-
-from facedex.align import TEMPLATE
 from facedex.errors import DataError, FacedexError
 from facedex.evaluation.metrics import tar_at_far
-from facedex.head import Head
-from facedex.modelfile import read_model, shipped_model
+from facedex.faces.alignment import TEMPLATE
+from facedex.model.head import Head
+from facedex.model.modelfile import read_model, shipped_model
+from scripts.benchmarks import error_slices, photo_changes
+from scripts.benchmarks.error_slices import Reader, Sample, Slices, nose_offset, tar_interval, threshold_at
+from scripts.benchmarks.photo_changes import CHANGES, middle
+from tests.helpers import drawn_face, save_face, unit
 
 
 @pytest.fixture(scope="module")

@@ -4,18 +4,18 @@ import itertools
 
 import numpy as np
 import pytest
-from helpers import drawn_face, make_model, save_blank, save_face
 from PIL import Image
 
-from facedex import align
-from facedex.detect import FaceDetector
-from facedex.encoder import GraphEncoder
 from facedex.errors import DataError
 from facedex.evaluation.matchers import model_matcher
 from facedex.evaluation.pairs import Pair, evaluate_pairs, photos_of, read_pairs, report
-from facedex.evaluation.photos import read_listed
-from facedex.head import Head
-from facedex.modelfile import read_model, shipped_model
+from facedex.evaluation.photosets import read_listed
+from facedex.faces import alignment
+from facedex.faces.detector import FaceDetector
+from facedex.model.encoder import GraphEncoder
+from facedex.model.head import Head
+from facedex.model.modelfile import read_model, shipped_model
+from tests.helpers import drawn_face, make_model, save_blank, save_face
 
 
 def evaluated(model, pairs, folder, progress=None):
@@ -200,7 +200,7 @@ def test_photos_are_scored_as_longhand(drawn):
     def embedded(name):
         pixels = np.asarray(Image.open(folder / f"{name}.png"))
         (face,) = detector.detect(pixels)
-        return encoder.encode(align.align(pixels, face.landmarks)[None])[0][0]
+        return encoder.encode(alignment.align(pixels, face.landmarks)[None])[0][0]
 
     scores = [float(head.logits(embedded(pair.a), embedded(pair.b))) for pair in pairs]
     accuracy, error, tar, auc = longhand(scores, [pair.same for pair in pairs], [pair.fold for pair in pairs])
@@ -258,7 +258,7 @@ def test_in_a_photo_of_several_the_subject_counts(tmp_path):
 def test_the_baseline_runs_unsplit(tmp_path):
     """In torch, whose own head the scores must agree with: pairs, everybody against everybody, signs of both kinds."""
     torch = pytest.importorskip("torch", reason="needs the extra train")
-    from facedex.training.model import Siamese, to_file
+    from facedex.training.siamese import Siamese, to_file
 
     network = Siamese("koch").eval()
     with torch.no_grad():

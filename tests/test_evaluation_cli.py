@@ -13,14 +13,15 @@ from collections import namedtuple
 
 import numpy as np
 import pytest
-from helpers import documented, make_model, mentioned, own_model, save_blank, save_face
-from synthetic import person_crop, write_pack
 
-from facedex import cli, detect
-from facedex.align import TEMPLATE
+from facedex import cli
 from facedex.evaluation import matchers, pairs, people, report
 from facedex.evaluation.bootstrap import people_weights
-from facedex.modelfile import shipped_model
+from facedex.faces import detector
+from facedex.faces.alignment import TEMPLATE
+from facedex.model.modelfile import shipped_model
+from tests.helpers import documented, make_model, mentioned, own_model, save_blank, save_face
+from tests.synthetic import person_crop, write_pack
 
 FAST = shipped_model("fast")
 Done = namedtuple("Done", "code out err")
@@ -246,7 +247,7 @@ def test_the_cache_gives_the_same_and_no_photo_is_encoded_again(run, pack, tmp_p
 
 def test_the_cache_knows_the_version_of_the_detector(run, pack, tmp_path, monkeypatch):
     run(pack, "--aligned", "--json", "--cache", tmp_path / "cache")
-    monkeypatch.setattr(detect, "VERSION", detect.VERSION + 1)
+    monkeypatch.setattr(detector, "VERSION", detector.VERSION + 1)
     run(pack, "--aligned", "--json", "--cache", tmp_path / "cache")
     assert len(list((tmp_path / "cache").iterdir())) == 2
 

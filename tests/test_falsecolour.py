@@ -5,11 +5,11 @@ import io
 import cv2
 import numpy as np
 import pytest
-from helpers import drawn_face
 from PIL import Image
 
-from facedex import images
-from facedex.falsecolour import in_grey
+from facedex.photos import images
+from facedex.photos.falsecolour import in_grey
+from tests.helpers import drawn_face
 
 SCALES = ["VIRIDIS", "PLASMA", "INFERNO", "MAGMA", "JET", "TURBO", "HOT", "PARULA", "HSV"]
 

@@ -17,21 +17,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import drawn_face
 from PIL import Image
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
-sys.path.insert(0, str(SCRIPTS))
+from tests.helpers import drawn_face
 
-import fetch_data  # noqa: E402
+ROOT = Path(__file__).parents[1]
 
-from facedex.data import load_faces  # noqa: E402
-from facedex.errors import DataError  # noqa: E402
-from facedex.people import open_people  # noqa: E402
-from fetching import lfw  # noqa: E402
-from fetching.linklist import file_name, read_links  # noqa: E402
-from fetching.polite import in_parallel, persist  # noqa: E402
-from fetching.transfer import DiskError, Failure, Limits, get  # noqa: E402
+from facedex.data.dataset import load_faces
+from facedex.errors import DataError
+from facedex.photos.sources import open_people
+from scripts import fetch_data
+from scripts.fetching import lfw
+from scripts.fetching.linklist import file_name, read_links
+from scripts.fetching.polite import in_parallel, persist
+from scripts.fetching.transfer import DiskError, Failure, Limits, get
 
 QUICK = Limits(workers=8, pause=0, connect=2, read=0.4, total=1.2, tries=3, backoff=0.02, longest_wait=2)
 PATIENT = replace(QUICK, read=2.0, total=20.0)  # where nothing is meant to run out of time, on a busy machine too
@@ -553,8 +552,8 @@ def test_a_run_that_was_killed_goes_on_where_it_was(server, tmp_path):
     server.routes["some"] = slowly
     rows = [("Ann", i, server.address(f"some?{i}"), "60,40,180,200", MD5) for i in range(1, 13)]
     path, out = write(tmp_path / "l.txt", *rows), tmp_path / "out"
-    command = [sys.executable, str(SCRIPTS / "fetch_data.py"), "list", str(path), str(out), "--read", "30"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    command = [sys.executable, "-m", "scripts.fetch_data", "list", str(path), str(out), "--read", "30"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     journal = out / ".fetch" / "journal.jsonl"
     for _ in range(400):
         if journal.exists() and journal.read_text().count('"done"') == 6:

@@ -3,14 +3,14 @@
 import cv2
 import numpy as np
 import pytest
-from helpers import grid_graph, grid_weight, own_model, unit
 
-from facedex import align
-from facedex.encoder import GraphEncoder, Networks
 from facedex.errors import ModelError
-from facedex.foreign import foreign_model
-from facedex.head import Head
-from facedex.modelfile import read_model
+from facedex.faces import alignment
+from facedex.model.encoder import GraphEncoder, Networks
+from facedex.model.foreign import foreign_model
+from facedex.model.head import Head
+from facedex.model.modelfile import read_model
+from tests.helpers import grid_graph, grid_weight, own_model, unit
 
 onnx = pytest.importorskip("onnx", reason="needs the extra train")
 
@@ -55,7 +55,7 @@ def test_preprocessing_is_what_was_asked_for(tmp_path, crops, rgb, mean, scale):
 
 def test_a_network_that_wants_the_landmarks_elsewhere_is_shown_them_there(tmp_path, crops):
     path = graph(tmp_path / "e.onnx", side=96)
-    matrix = align.similarity(align.TEMPLATE, np.array(POINTS))
+    matrix = alignment.similarity(alignment.TEMPLATE, np.array(POINTS))
     seen = np.stack([cv2.warpAffine(crop, matrix, (96, 96)) for crop in crops])
     found = GraphEncoder(foreign_model(path, size=96, points=POINTS)).encode(crops)[0]
     assert np.abs(found - longhand(seen, grid_weight(), (0, 0, 0), (1, 1, 1), True)).max() < 1e-4
@@ -65,7 +65,7 @@ def test_a_network_that_wants_the_landmarks_elsewhere_is_shown_them_there(tmp_pa
 
 def test_the_usual_landmarks_are_the_usual_crop(tmp_path, crops):
     path = graph(tmp_path / "e.onnx")
-    usual, said = (GraphEncoder(foreign_model(path, points=points)) for points in (None, align.TEMPLATE))
+    usual, said = (GraphEncoder(foreign_model(path, points=points)) for points in (None, alignment.TEMPLATE))
     np.testing.assert_allclose(usual.encode(crops)[0], said.encode(crops)[0], atol=1e-3)
 
 
@@ -102,7 +102,7 @@ def test_the_fingerprint_is_of_the_graph_and_the_preprocessing_and_not_of_the_na
     (tmp_path / "renamed.v2.onnx").write_bytes(path.read_bytes())
     assert foreign_model(tmp_path / "renamed.v2.onnx").fingerprint == first and len(first) == 64
     ways = [
-        {"mean": 1}, {"mean": (0, 0, 1)}, {"scale": 2}, {"rgb": False}, {"mirrored": True}, {"points": align.TEMPLATE},
+        {"mean": 1}, {"mean": (0, 0, 1)}, {"scale": 2}, {"rgb": False}, {"mirrored": True}, {"points": alignment.TEMPLATE},
     ]  # fmt: skip
     others = [foreign_model(path, **way) for way in ways]
     others.append(foreign_model(graph(tmp_path / "f.onnx", weight=np.ones((2, 192)) * [[1], [2]])))

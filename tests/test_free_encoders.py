@@ -10,14 +10,12 @@ import pytest
 
 pytest.importorskip("onnx", reason="needs the extra train")
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
-import free_encoders
-
-from facedex import align
-from facedex.encoder import Networks
 from facedex.errors import DataError
-from facedex.modelfile import ModelFile, read_model
+from facedex.faces import alignment
+from facedex.model.encoder import Networks
+from facedex.model.modelfile import ModelFile, read_model
+from scripts import free_encoders
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +77,7 @@ def test_the_network_of_intel_says_what_openvino_says_of_its_own_file(made, reid
     own = core.compile_model(core.read_model(reid), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     (branch,) = made["fast"].branches
     expected = []
-    for seen in align.fitted(crops(8), branch.size, branch.points):
+    for seen in alignment.fitted(crops(8), branch.size, branch.points):
         picture = seen[..., ::-1].transpose(2, 0, 1)[None].astype(np.float32)
         expected.append(own([np.ascontiguousarray(picture)])[0].ravel())
     expected = np.array(expected)

@@ -4,18 +4,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import calibration, grid_graph, grid_networks, python
-from synthetic import write_pack
 
-from facedex.data import Faces, load_faces
-from facedex.encoder import GraphEncoder, Networks
+from facedex.data.dataset import Faces, load_faces
 from facedex.errors import DataError
 from facedex.evaluation import metrics
-from facedex.foreign import foreign_model
-from facedex.head import Head
-from facedex.modelfile import Branch, ModelFile, read_model, with_graphs
+from facedex.model.encoder import GraphEncoder, Networks
+from facedex.model.foreign import foreign_model
+from facedex.model.head import Head
+from facedex.model.modelfile import Branch, ModelFile, read_model, with_graphs
 from facedex.training import judging
 from facedex.training.frozen import DIM, fit_frozen, principal
+from tests.helpers import calibration, grid_graph, grid_networks, python
+from tests.synthetic import write_pack
 
 pytest.importorskip("onnx", reason="needs the extra train")
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from golden import make
-from helpers import record
 
-from facedex.backup import backup, restore
-from facedex.doctor import examine
 from facedex.errors import FacedexError
-from facedex.gallery import Gallery
-from facedex.modelfile import ModelFile, read_model
+from facedex.gallery.backup import backup, restore
+from facedex.gallery.doctor import examine
+from facedex.gallery.gallery import Gallery
+from facedex.model.modelfile import ModelFile, read_model
+from tests.golden import make
+from tests.helpers import record
 
 resource = pytest.importorskip("resource", reason="needs a limit on the size of files")
 

@@ -16,7 +16,35 @@ import zipfile
 import cv2
 import numpy as np
 import pytest
-from helpers import (
+from PIL import Image
+
+from facedex.decision.calibration import Calibration
+from facedex.decision.posterior import Normal, Scores
+from facedex.decision.tail import Tail
+from facedex.errors import (
+    DataError,
+    FacedexError,
+    GalleryBusy,
+    GalleryDamaged,
+    GalleryError,
+    GalleryMismatch,
+    GalleryNotFound,
+    ModelError,
+    NameInvalid,
+    PersonNotFound,
+)
+from facedex.gallery import gallery as gallery_module
+from facedex.gallery.backup import backup, restore
+from facedex.gallery.doctor import examine
+from facedex.gallery.gallery import Gallery
+from facedex.index.projection import KINDS
+from facedex.model.modelfile import ModelFile, read_model, shipped_model
+from facedex.photos import images
+from facedex.photos.sources import named_photos
+from facedex.recognition.identification import identify
+from facedex.store import store as store_module
+from facedex.store.store import FILE, Store
+from tests.helpers import (
     drawn_face,
     flip,
     gallery,
@@ -34,32 +62,6 @@ from helpers import (
     unit,
     unwritable,
 )
-from PIL import Image
-
-from facedex import gallery as gallery_module
-from facedex import images, search
-from facedex import store as store_module
-from facedex.backup import backup, restore
-from facedex.calibrate import Calibration, Normal, Scores
-from facedex.doctor import examine
-from facedex.enrolment import named_photos
-from facedex.errors import (
-    DataError,
-    FacedexError,
-    GalleryBusy,
-    GalleryDamaged,
-    GalleryError,
-    GalleryMismatch,
-    GalleryNotFound,
-    ModelError,
-    NameInvalid,
-    PersonNotFound,
-)
-from facedex.gallery import Gallery
-from facedex.identification import identify
-from facedex.modelfile import ModelFile, read_model, shipped_model
-from facedex.store import FILE, Store
-from facedex.tail import Tail
 
 
 def enroll(opened, *sources, name=None, strict=False, face=None):
@@ -746,7 +748,7 @@ def traces(folder, *arrays):
     return found
 
 
-@pytest.mark.parametrize("kind", search.KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_removed_face_is_in_no_file_neither_vector_nor_projection(tmp_path, kind):
     vectors = unit(1200)
     with gallery(tmp_path / "g", people(vectors)) as opened, Gallery(tmp_path / "g") as other:
@@ -902,8 +904,8 @@ def test_the_last_person_can_go(tmp_path):
 
 HOLD = """
 import sys, time
-from facedex.gallery import Gallery
-from facedex.identification import identify
+from facedex.gallery.gallery import Gallery
+from facedex.recognition.identification import identify
 with Gallery(sys.argv[1]) as opened, opened._writing():
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))
@@ -943,9 +945,9 @@ def test_a_second_writer_in_the_same_process_is_told_so_too(tmp_path, impatient,
 
 ENROLL = """
 import sys, time
-from facedex.enrolment import named_photos
-from facedex.gallery import Gallery
-from facedex.identification import identify
+from facedex.photos.sources import named_photos
+from facedex.gallery.gallery import Gallery
+from facedex.recognition.identification import identify
 with Gallery(sys.argv[1], create=True) as opened, named_photos([sys.argv[2]]) as (photos, _):
     for result in opened.enroll(photos):
         print(result.status, result.name, flush=True)
@@ -1016,11 +1018,11 @@ def test_a_disk_that_fills_up_is_said_and_what_was_there_stays(tmp_path):
         opened.reindex()
     code = """
 import resource, sys
-from helpers import people, unit
+from tests.helpers import people, unit
 from facedex.errors import GalleryError
-from facedex.gallery import Gallery
-from facedex.identification import identify
-from facedex.store import Store
+from facedex.gallery.gallery import Gallery
+from facedex.recognition.identification import identify
+from facedex.store.store import Store
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
 try:
@@ -1204,7 +1206,7 @@ def test_a_removal_killed_before_the_index_was_rewritten_is_seen_all_the_same(tm
     code = """
 import os, signal, sys
 from pathlib import Path
-from facedex.store import Store
+from facedex.store.store import Store
 Store(Path(sys.argv[1])).remove(["person0003"])
 os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from golden import make
-from helpers import record, unwritable
 
 from facedex.errors import GalleryError
-from facedex.gallery import Gallery
-from facedex.store import Store
+from facedex.gallery.gallery import Gallery
+from facedex.store.store import Store
+from tests.golden import make
+from tests.helpers import record, unwritable
 
 GOLDEN = Path(__file__).parent / "golden"
 VERSIONS = sorted(path.parent.name for path in GOLDEN.glob("*/expected.json"))

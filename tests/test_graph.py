@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from helpers import grid_graph, grid_weight
 
-from facedex.graph import STEP, assembled, eight_bits
-from facedex.runtime import in_opencv
+from facedex.model.graph import STEP, assembled, eight_bits
+from facedex.model.runtime import in_opencv
+from tests.helpers import grid_graph, grid_weight
 
 onnx = pytest.importorskip("onnx", reason="needs the extra train")
 

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from helpers import drawn_face, gallery, make_model, near, own_model, own_network, people, record, unit
 
-from facedex import align
-from facedex.detect import FaceDetector
-from facedex.encoder import GraphEncoder, Networks
 from facedex.errors import ModelError
-from facedex.head import Head
-from facedex.modelfile import ModelFile, read_model
+from facedex.faces import alignment
+from facedex.faces.detector import FaceDetector
+from facedex.model.encoder import GraphEncoder, Networks
+from facedex.model.head import Head
+from facedex.model.modelfile import ModelFile, read_model
+from tests.helpers import drawn_face, gallery, make_model, near, own_model, own_network, people, record, unit
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def faces(count):
     """Aligned crops of drawn faces."""
     detector = FaceDetector()
     drawn = [drawn_face(seed) for seed in range(count)]
-    return np.stack([align.align(pixels, detector.detect(pixels)[0].landmarks) for pixels in drawn])
+    return np.stack([alignment.align(pixels, detector.detect(pixels)[0].landmarks) for pixels in drawn])
 
 
 def noise(count):
@@ -150,7 +150,7 @@ def by_torch(network, crops):
     """Logits of all ordered pairs by torch's Siamese network, fed with both pictures of every pair."""
     import torch
 
-    pictures = torch.from_numpy(align.fitted(crops, network.encoder.size)).permute(0, 3, 1, 2).float()
+    pictures = torch.from_numpy(alignment.fitted(crops, network.encoder.size)).permute(0, 3, 1, 2).float()
     with torch.no_grad():
         return np.stack([network(one.expand_as(pictures), pictures).numpy() for one in pictures])
 
@@ -204,12 +204,12 @@ def test_the_agreement_would_show_a_slightly_different_embedding(model, crops, u
 
 
 def test_real_faces_agree_too(portraits, tmp_path, model, network):
-    from facedex import images
+    from facedex.photos import images
 
     detector, found = FaceDetector(), []
     for name in ("obama.jpg", "obama2.jpg", "biden.jpg", "grace_hopper.jpg"):
         pixels = images.open_photo(portraits / name).pixels
-        found.append(align.align(pixels, detector.detect(pixels)[0].landmarks))
+        found.append(alignment.align(pixels, detector.detect(pixels)[0].landmarks))
     crops = np.stack(found)
     np.testing.assert_allclose(split(tmp_path / "g", model, crops), by_torch(network, crops), atol=1e-3)
 

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from helpers import unit
 
 from facedex.evaluation import metrics
-from facedex.head import Head
-from facedex.modelfile import ModelFile
+from facedex.model.head import Head
+from facedex.model.modelfile import ModelFile
 from facedex.training.headfit import L2, FittedHead, equal_head, fit_head, gradient_of
+from tests.helpers import unit
 
 
 def crowd(people, photos, spread, seed=0):

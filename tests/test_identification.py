@@ -6,17 +6,19 @@ import os
 
 import numpy as np
 import pytest
-from helpers import drawn_face, gallery, people, record, save_blank, save_face, unit
 from PIL import Image
 
-from facedex.calibrate import Calibration, Normal, Scores
-from facedex.detect import FaceDetector
-from facedex.enrolment import named_photos
+from facedex.decision.calibration import Calibration
+from facedex.decision.posterior import Normal, Scores
+from facedex.decision.tail import Tail
 from facedex.errors import ModelError, NoFace, PhotoNotFound
-from facedex.gallery import Gallery
-from facedex.identification import Verifier, expand, identify
-from facedex.store import Store
-from facedex.tail import Tail
+from facedex.faces.detector import FaceDetector
+from facedex.gallery.gallery import Gallery
+from facedex.photos.sources import expand, named_photos
+from facedex.recognition.identification import identify
+from facedex.recognition.verification import Verifier
+from facedex.store.store import Store
+from tests.helpers import drawn_face, gallery, people, record, save_blank, save_face, unit
 
 
 def second_photo(path, seed):

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from facedex import images
 from facedex.errors import PhotoError, PhotoNotFound, PhotoTooLarge, PhotoUnreadable, PhotoUnsupported
+from facedex.photos import images
 
 RED, GREEN, BLUE, GREY = (200, 30, 30), (30, 160, 40), (30, 40, 200), (120, 120, 120)
 FORMATS = ["JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF"]

@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from synthetic import write_pack
 
-from facedex.calibrate import Calibration
-from facedex.data import load_faces
-from facedex.encoder import GraphEncoder
+from facedex.data.dataset import load_faces
+from facedex.decision.calibration import Calibration
 from facedex.errors import DataError
 from facedex.evaluation.matchers import head_matcher
-from facedex.modelfile import read_model
+from facedex.model.encoder import GraphEncoder
+from facedex.model.modelfile import read_model
 from facedex.training import judging
+from tests.synthetic import write_pack
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +78,10 @@ def test_people_who_cannot_tell_two_models_apart_are_an_error(faces, start, vect
 
 
 def test_people_enough_bring_a_tail_of_their_own_and_few_keep_the_one_that_came(faces, start, vectors):
-    from facedex import calibrate
+    from facedex.decision.calibration import fit_calibration
 
     matrix = judging.scores(head_matcher(start), vectors)
-    fitted, old = calibrate.fit(matrix, faces.people), Calibration.from_meta(start.meta)
+    fitted, old = fit_calibration(matrix, faces.people), Calibration.from_meta(start.meta)
     own, kept = (
         judging.with_own_tail_or_old(fitted, start, people, matrix, matrix, faces.people)
         for people in (judging.TAIL_PEOPLE, judging.TAIL_PEOPLE - 1)

@@ -8,12 +8,14 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import gallery, make_model, near, people, record, unit
 
-from facedex import codes, search
 from facedex.errors import GalleryDamaged
-from facedex.gallery import Gallery
-from facedex.store import Store
+from facedex.gallery.gallery import Gallery
+from facedex.index import codes
+from facedex.index import projection as projection_module
+from facedex.index.manifest import INDEX_FILE, MANIFEST_FILE, read_manifest
+from facedex.store.store import Store
+from tests.helpers import gallery, make_model, near, people, record, unit
 
 
 def uneven(rng, dim=128):
@@ -112,20 +114,20 @@ def test_one_more_photo_rewrites_nothing_large(tmp_path):
     with Gallery(tmp_path / "g", create=True) as opened:
         opened.add_faces(people(unit(1500)))
         opened.match(unit(1)[0])
-        written = (tmp_path / "g" / search.INDEX_FILE).stat().st_mtime_ns
+        written = (tmp_path / "g" / INDEX_FILE).stat().st_mtime_ns
         for number, vector in enumerate(unit(20, seed=9)):
             opened.add_faces([record(f"late{number}", vector)])
             assert opened.match(vector, top=1)[0].name == f"late{number}"
-        assert (tmp_path / "g" / search.INDEX_FILE).stat().st_mtime_ns == written
+        assert (tmp_path / "g" / INDEX_FILE).stat().st_mtime_ns == written
         opened.add_faces(people(unit(1000, seed=10), "many"))
-        assert (tmp_path / "g" / search.INDEX_FILE).stat().st_mtime_ns > written
-        assert search.read_manifest(tmp_path / "g").count == 2520
+        assert (tmp_path / "g" / INDEX_FILE).stat().st_mtime_ns > written
+        assert read_manifest(tmp_path / "g").count == 2520
 
 
 def test_an_open_reader_takes_in_new_faces_without_reading_the_index_again(tmp_path, monkeypatch):
     with gallery(tmp_path / "g", people(unit(50))) as reader:
         reader.match(unit(1)[0])
-        monkeypatch.setattr(search, "read", lambda *a: pytest.fail("the index was read again"))
+        monkeypatch.setattr(projection_module, "read", lambda *a: pytest.fail("the index was read again"))
         with Store(tmp_path / "g") as store:
             store.add([record("new", unit(1, seed=5)[0])])
             store.rename("person0001", "Ada")
@@ -153,7 +155,7 @@ def test_a_removal_by_another_process_is_seen_although_the_index_was_not_rewritt
             store.remove([f"person{i:04d}" for i in range(0, 2000, 3)])
         assert opened.match(vectors[3], top=1)[0].name != "person0003"
         assert opened.match(vectors[4], top=1)[0].name == "person0004"
-        told = search.read_manifest(tmp_path / "g")
+        told = read_manifest(tmp_path / "g")
         assert told.kind == "halfbytes" and told.count == opened.faces == 1333
 
 
@@ -161,10 +163,10 @@ def test_a_gallery_that_cannot_be_written_is_searched_all_the_same(tmp_path):
     with gallery(tmp_path / "g", people(unit(50))) as opened:
         opened.match(unit(1)[0])
     shutil.copytree(tmp_path / "g", tmp_path / "copy")
-    (tmp_path / "copy" / search.MANIFEST_FILE).write_text("{}")
+    (tmp_path / "copy" / MANIFEST_FILE).write_text("{}")
     with Gallery(tmp_path / "copy") as opened:
         assert opened.match(unit(50)[8], top=1)[0].name == "person0008"
-        assert json.loads((tmp_path / "copy" / search.MANIFEST_FILE).read_text())["count"] == 50
+        assert json.loads((tmp_path / "copy" / MANIFEST_FILE).read_text())["count"] == 50
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

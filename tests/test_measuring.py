@@ -2,28 +2,25 @@
 
 import io
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import make_model, save_blank, save_face
 from rich.console import Console
-from synthetic import write_pack
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-
-import bases
-import fpir
-import fusion
-import generate_embeddings
-import quality
-import recalibrate
-
-from facedex.calibrate import Calibration, Normal, Scores
+from facedex.decision.calibration import Calibration
+from facedex.decision.posterior import Normal, Scores
+from facedex.decision.tail import Tail
 from facedex.errors import DataError
-from facedex.head import Head
-from facedex.modelfile import read_model
-from facedex.tail import Tail
+from facedex.model.head import Head
+from facedex.model.modelfile import read_model
+from scripts import recalibrate
+from scripts.benchmarks import discard_curves as quality
+from scripts.benchmarks import generate_embeddings
+from scripts.benchmarks import head_bases as bases
+from scripts.benchmarks import photo_fusion as fusion
+from scripts.benchmarks import stranger_rates as fpir
+from tests.helpers import make_model, save_blank, save_face
+from tests.synthetic import write_pack
 
 # Strangers' scores are normal about 0; the tail says so from 1.645 on, where S falls about as a normal one's does.
 CALIBRATION = Calibration(

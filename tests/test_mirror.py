@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import grid_graph, own_model, own_network
 
-from facedex.encoder import GraphEncoder, TorchEncoder
-from facedex.foreign import foreign_model
-from facedex.mirror import both_ways
-from facedex.modelfile import read_model
+from facedex.model.encoder import GraphEncoder, TorchEncoder
+from facedex.model.foreign import foreign_model
+from facedex.model.mirror import both_ways
+from facedex.model.modelfile import read_model
+from tests.helpers import grid_graph, own_model, own_network
 
 
 def crops(count, seed=0):
@@ -86,7 +86,7 @@ def test_an_encoder_from_elsewhere_is_mirrored_when_asked_for(tmp_path):
 
 def test_training_keeps_what_a_model_says_of_itself(models):
     pytest.importorskip("torch", reason="needs the extra train")
-    from facedex.training.model import Siamese, at_size, from_file, to_file
+    from facedex.training.siamese import Siamese, at_size, from_file, to_file
 
     mirrored, once = models
     faces = crops(3)

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import grid_graph, grid_networks, make_model, own_model, python, save_first_format
 from safetensors.numpy import save_file
 
-from facedex.encoder import GraphEncoder
 from facedex.errors import ModelError
-from facedex.graph import assembled
-from facedex.modelfile import Branch, ModelFile, read_model, replace_file, shipped_model, shipped_models, with_graphs
+from facedex.files import replace_file
+from facedex.model.encoder import GraphEncoder
+from facedex.model.graph import assembled
+from facedex.model.modelfile import Branch, ModelFile, read_model, shipped_model, shipped_models, with_graphs
+from tests.helpers import grid_graph, grid_networks, make_model, own_model, python, save_first_format
 
 GOLDEN = Path(__file__).parent / "golden" / "v2"
 POINTS = ((30.0, 46.0), (66.0, 46.0), (48.0, 62.0), (33.0, 80.0), (63.0, 80.0))
@@ -397,7 +398,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
 REPLACE_FOR_EVER = """
 import sys
 from pathlib import Path
-from facedex.modelfile import replace_file
+from facedex.files import replace_file
 print("go", flush=True)
 number = 0
 while True:

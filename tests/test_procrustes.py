@@ -8,12 +8,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra train")
 
-from facedex.data import Faces  # noqa: E402
-from facedex.encoder import unit  # noqa: E402
+from facedex.data.dataset import Faces  # noqa: E402
 from facedex.errors import ModelError  # noqa: E402
-from facedex.training.model import Siamese, at_size, to_file  # noqa: E402
+from facedex.model.vectors import unit  # noqa: E402
 from facedex.training.procrustes import turn_to  # noqa: E402
 from facedex.training.recipe import RECIPES  # noqa: E402
+from facedex.training.siamese import Siamese, at_size, to_file  # noqa: E402
 from facedex.training.trainer import Run  # noqa: E402
 
 

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from helpers import drawn_face
 from PIL import Image, ImageFilter
 
-from facedex import align
-from facedex.detect import Face, FaceDetector
-from facedex.quality import Quality, sharpness, turn
+from facedex.faces import alignment
+from facedex.faces.detector import FaceDetector
+from facedex.faces.face import Face
+from facedex.faces.quality import Quality, sharpness, turn
+from tests.helpers import drawn_face
 
 FRONT = np.array([[30, 40], [70, 40], [50, 60], [35, 80], [65, 80]], np.float32)
 GOOD = Quality(100.0, 0.08, 0.05, 0.93, 12.0)
@@ -78,6 +79,6 @@ def test_turn_is_nought_in_front_and_the_same_however_the_head_is_tilted():
 def test_quality_of_a_detected_face():
     pixels = drawn_face(2)
     face: Face = FaceDetector().detect(pixels)[0]
-    found = Quality.of(face, align.align(pixels, face.landmarks), 11.0)
+    found = Quality.of(face, alignment.align(pixels, face.landmarks), 11.0)
     assert found.width == min(face.box[2:]) and (found.score, found.length) == (face.score, 11.0)
     assert found.turn < 0.2 and found.sharpness > 0

@@ -1,4 +1,4 @@
-"""Crashes, tampering, concurrency: a seeded sample of what scripts/crash.py, tamper.py and concurrency.py do at length."""
+"""Crashes, tampering, concurrency: a seeded sample of what tests/stress/crash.py, tamper.py and concurrency.py do at length."""
 
 import os
 import re
@@ -8,28 +8,25 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import gallery, people, python, unit
 
 from facedex.errors import GalleryBusy
-from facedex.lock import writing
+from facedex.store.lock import writing
+from tests.helpers import gallery, people, python, unit
 
 ROOT = Path(__file__).parent.parent
 
 
-def script(name, *arguments):
-    """Run a script of the project; its exit code and what it said."""
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / name), *map(str, arguments)],
-        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}, check=False,
-    )  # fmt: skip
+def stress(name, *arguments):
+    """Run a harness of tests/stress; its exit code and what it said."""
+    command = [sys.executable, "-m", f"tests.stress.{name}", *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 def test_a_writer_killed_at_any_step_loses_nothing_that_was_acknowledged():
-    code, said = script("crash.py", "--runs", 27, "--seed", 5)
+    code, said = stress("crash", "--runs", 27, "--seed", 5)
     assert code == 0, said
     at_steps = sum(int(row.split()[-5]) for row in said.splitlines() if re.search(r"(\d+ +){4}\d+$", row))
     assert at_steps > 10, said  # they were killed, most of them
@@ -37,14 +34,14 @@ def test_a_writer_killed_at_any_step_loses_nothing_that_was_acknowledged():
 
 @pytest.mark.slow
 def test_what_was_changed_behind_our_back_is_noticed_or_without_effect():
-    code, said = script("tamper.py", "--runs", 250, "--seed", 5)
+    code, said = stress("tamper", "--runs", 250, "--seed", 5)
     assert code == 0, said
     assert int(re.search(r"(\d+) noticed", said)[1]) > 30 and int(re.search(r"(\d+) rebuilt", said)[1]) > 10, said
 
 
 @pytest.mark.slow
 def test_writers_and_readers_at_once_lose_and_tear_nothing():
-    code, said = script("concurrency.py", "--seconds", 5, "--writers", 2, "--readers", 2)
+    code, said = stress("concurrency", "--seconds", 5, "--writers", 2, "--readers", 2)
     assert code == 0, said
     assert int(re.search(r"(\d+) enroll", said)[1]) > 0 and int(re.search(r"(\d+) queries", said)[1]) > 5, said
 
@@ -55,9 +52,8 @@ def test_the_harness_notices_a_gallery_that_forgets(monkeypatch):
         pytest.skip("needs fork and SIGKILL")
     code = """
 import sys
-sys.path.insert(0, sys.argv[1])
-import crash
-from facedex.store import Store
+from tests.stress import crash
+from facedex.store.store import Store
 add = Store.add
 def late(self, records):  # every batch is committed with the next one
     held, self.late = getattr(self, "late", []), list(records)
@@ -66,7 +62,7 @@ Store.add = late
 sys.argv = ["crash.py", "--runs", "12", "--only", "enroll"]
 crash.main()
 """
-    process = python(code, ROOT / "scripts", env={"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"})
+    process = python(code)
     out, errors = process.communicate()
     assert process.returncode == 1, out + errors
 
@@ -76,7 +72,7 @@ def test_who_waits_too_long_is_told_who_writes(tmp_path):
     code = """
 import sys, time
 from pathlib import Path
-from facedex.lock import writing
+from facedex.store.lock import writing
 with writing(Path(sys.argv[1]), 0):
     print("held", flush=True)
     time.sleep(60)

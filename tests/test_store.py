@@ -9,12 +9,12 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from helpers import flip, kill_after_line, people, python, record, sha, unit, unwritable
 
-from facedex import schema
-from facedex import store as store_module
 from facedex.errors import FacedexError, GalleryBusy, GalleryDamaged, GalleryError, GalleryMismatch, PersonNotFound
-from facedex.store import FILE, Store, is_unfinished
+from facedex.store import schema
+from facedex.store import store as store_module
+from facedex.store.store import FILE, Store, is_unfinished
+from tests.helpers import flip, kill_after_line, people, python, record, sha, unit, unwritable
 
 MODEL = ("0" * 64, "model.safetensors", 128)
 
@@ -228,8 +228,8 @@ def test_remove_takes_all_faces_of_all_named_or_nothing(store):
 ADD_AND_WAIT = """
 import sys, time
 from pathlib import Path
-from helpers import people, unit
-from facedex.store import Store
+from tests.helpers import people, unit
+from facedex.store.store import Store
 store = Store(Path(sys.argv[1]))
 print(store.add(people(unit(500))), flush=True)
 time.sleep(60)
@@ -248,8 +248,8 @@ def test_an_acknowledged_add_survives_kill_9(store, tmp_path):
 DIE_HALFWAY = """
 import os, signal, sys
 from pathlib import Path
-from helpers import people, unit
-from facedex.store import Store
+from tests.helpers import people, unit
+from facedex.store.store import Store
 
 def die():
     size = os.path.getsize(sys.argv[1] + "/gallery.db-wal")
@@ -470,8 +470,8 @@ def test_a_reader_keeps_its_snapshot_while_a_writer_writes(store, tmp_path):
 WRITE_FIVES = """
 import sys
 from pathlib import Path
-from helpers import record, unit
-from facedex.store import Store
+from tests.helpers import record, unit
+from facedex.store.store import Store
 with Store(Path(sys.argv[1])) as store:
     for number in range(60):
         store.add([record(f"p{number}", vector) for vector in unit(5, seed=number)])
@@ -530,8 +530,8 @@ def test_two_writers_at_once_lose_nothing(store, tmp_path):
     code = """
 import sys
 from pathlib import Path
-from helpers import record, unit
-from facedex.store import Store
+from tests.helpers import record, unit
+from facedex.store.store import Store
 with Store(Path(sys.argv[1])) as store:
     for number in range(30):
         store.add([record(f"{sys.argv[2]}{number}", unit(1, seed=number)[0])])

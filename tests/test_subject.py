@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from helpers import drawn_face
 
-from facedex import images
-from facedex.detect import FaceDetector
-from facedex.subject import by_prominence, prominence
-from facedex.yunet import Face
+from facedex.faces.detector import FaceDetector
+from facedex.faces.face import Face
+from facedex.faces.subject import by_prominence, prominence
+from facedex.photos import images
+from tests.helpers import drawn_face
 
 SHAPE = (400, 600, 3)
 

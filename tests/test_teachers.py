@@ -1,26 +1,21 @@
 """An encoder's word on photos, kept for a network to learn from."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="needs the extra train")
 pytest.importorskip("onnx", reason="needs the extra train")
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
-import teachers
-from helpers import grid_graph
-from synthetic import write_pack
-
-from facedex.align import TEMPLATE
-from facedex.data import join, load_faces
-from facedex.encoder import GraphEncoder
+from facedex.data.dataset import join, load_faces
 from facedex.errors import DataError, FacedexError
-from facedex.foreign import foreign_model
-from facedex.training.teachers import Teachers
+from facedex.faces.alignment import TEMPLATE
+from facedex.model.encoder import GraphEncoder
+from facedex.model.foreign import foreign_model
+from facedex.training.distillation import Teachers
+from scripts import teachers
+from tests.helpers import grid_graph
+from tests.synthetic import write_pack
 
 
 def graph(path, **shape):

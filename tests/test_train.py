@@ -15,20 +15,20 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra train")
 pytest.importorskip("onnx", reason="needs the extra train")
 
-from synthetic import write_pack  # noqa: E402
-
-from facedex.data import Faces, load_faces, split_people  # noqa: E402
+from facedex.data.dataset import Faces, load_faces, split_people  # noqa: E402
 from facedex.errors import DataError, MissingExtra, ModelError  # noqa: E402
-from facedex.modelfile import read_model  # noqa: E402
+from facedex.model.modelfile import read_model  # noqa: E402
+from facedex.model.torchgraph import pick_device  # noqa: E402
 from facedex.training import train as training  # noqa: E402
 from facedex.training.augment import augment  # noqa: E402
 from facedex.training.checkpoint import read_facts  # noqa: E402
+from facedex.training.distillation import Teachers  # noqa: E402
 from facedex.training.metricslog import COLUMNS, append_metrics, plot_metrics, read_metrics  # noqa: E402
-from facedex.training.model import Siamese, to_file  # noqa: E402
 from facedex.training.optim import Average, orthogonalise, rate  # noqa: E402
 from facedex.training.recipe import recipe_for  # noqa: E402
-from facedex.training.teachers import Teachers  # noqa: E402
-from facedex.training.trainer import Run, pick_device  # noqa: E402
+from facedex.training.siamese import Siamese, to_file  # noqa: E402
+from facedex.training.trainer import Run  # noqa: E402
+from tests.synthetic import write_pack  # noqa: E402
 
 TINY = replace(training.RECIPES["compact"], people=4, photos=2, steps=12, validations=3, validations_apart=4)
 
@@ -98,9 +98,9 @@ _RUN = """
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path.insert(0, {root!r})
 from facedex.training import train as training
-from facedex.data import load_faces, split_people
+from facedex.data.dataset import load_faces, split_people
 training.bf16_pays = lambda device: False
 folder = Path({folder!r})
 faces = load_faces(folder / "people.tar", folder / "cache", aligned=True)
@@ -114,7 +114,7 @@ training.train(
 
 
 def start(folder: Path):
-    code = _RUN.format(tests=str(Path(__file__).parent), folder=str(folder))
+    code = _RUN.format(root=str(Path(__file__).parents[1]), folder=str(folder))
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
 
 

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import grid_graph
 from rich.console import Console
-from synthetic import person_crop, write_pack
 
 from facedex.cli.display import Display
-from facedex.cli.training import Job, Reader, _interruptible
-from facedex.encoder import open_encoder
-from facedex.foreign import foreign_model
-from facedex.head import Head
-from facedex.modelfile import read_model
+from facedex.cli.train_commands import Job, Reader, _interruptible
+from facedex.model.encoder import open_encoder
+from facedex.model.foreign import foreign_model
+from facedex.model.head import Head
+from facedex.model.modelfile import read_model
+from tests.helpers import grid_graph
+from tests.synthetic import person_crop, write_pack
 
 POINTS = ["30", "46", "66", "46", "48", "62", "33", "80", "63", "80"]
 
@@ -276,8 +276,10 @@ def test_synthetic_people_differ_and_resemble_themselves():
 
 def test_scripts_are_listed_in_their_readme():
     scripts = Path(__file__).parent.parent / "scripts"
-    listed = (scripts / "README.md").read_text("utf-8")
-    assert all(f"`{path.name}`" in listed for path in scripts.iterdir() if path.suffix in (".py", ".sh"))
+    for folder in (scripts, scripts / "benchmarks", scripts / "fetching"):
+        listed = (folder / "README.md").read_text("utf-8")
+        modules = [path.name for path in folder.iterdir() if path.suffix in (".py", ".sh") and path.name[0] != "_"]
+        assert modules and all(f"`{name}`" in listed for name in modules)
 
 
 @pytest.mark.slow

@@ -6,18 +6,17 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra train")
 pytest.importorskip("onnx", reason="needs the extra train")
 
-from helpers import own_model, own_network  # noqa: E402
-from synthetic import write_pack  # noqa: E402
-
-from facedex.calibrate import Calibration  # noqa: E402
-from facedex.data import load_faces  # noqa: E402
-from facedex.encoder import open_encoder  # noqa: E402
+from facedex.data.dataset import load_faces  # noqa: E402
+from facedex.decision.calibration import Calibration  # noqa: E402
 from facedex.errors import DataError  # noqa: E402
-from facedex.modelfile import read_model  # noqa: E402
+from facedex.model.encoder import open_encoder  # noqa: E402
+from facedex.model.modelfile import read_model  # noqa: E402
 from facedex.training import judging, tuning  # noqa: E402
 from facedex.training.judging import Comparison  # noqa: E402
-from facedex.training.model import Siamese, to_file  # noqa: E402
+from facedex.training.siamese import Siamese, to_file  # noqa: E402
 from facedex.training.tuning import tune  # noqa: E402
+from tests.helpers import own_model, own_network  # noqa: E402
+from tests.synthetic import write_pack  # noqa: E402
 
 
 @pytest.fixture(scope="module")

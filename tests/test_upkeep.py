@@ -17,7 +17,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import FileLock
-from helpers import (
+
+from facedex.errors import (
+    DataError,
+    GalleryBusy,
+    GalleryDamaged,
+    GalleryError,
+    GalleryMismatch,
+    GalleryNotFound,
+    ModelError,
+)
+from facedex.gallery import backup as backup_module
+from facedex.gallery import doctor as doctor_module
+from facedex.gallery.backup import backup, restore
+from facedex.gallery.doctor import examine
+from facedex.gallery.gallery import Gallery
+from facedex.model.modelfile import read_model
+from facedex.photos.sources import named_photos
+from facedex.store.store import FILE, Store
+from tests.helpers import (
     flip,
     gallery,
     make_model,
@@ -32,24 +50,6 @@ from helpers import (
     unit,
     unwritable,
 )
-
-from facedex import backup as backup_module
-from facedex import doctor as doctor_module
-from facedex.backup import backup, restore
-from facedex.doctor import examine
-from facedex.enrolment import named_photos
-from facedex.errors import (
-    DataError,
-    GalleryBusy,
-    GalleryDamaged,
-    GalleryError,
-    GalleryMismatch,
-    GalleryNotFound,
-    ModelError,
-)
-from facedex.gallery import Gallery
-from facedex.modelfile import read_model
-from facedex.store import FILE, Store
 
 PROBES = unit(5, seed=50)
 
@@ -979,7 +979,7 @@ def test_a_gallery_on_a_read_only_medium_is_read_and_not_written(tmp_path):
 def test_a_gallery_that_may_only_be_read_notices_who_changes_it(tmp_path, monkeypatch):
     """SQLite was told that nobody writes; the owner, elsewhere, may."""
     gallery(tmp_path / "g", people(unit(3))).close()
-    from facedex import database
+    from facedex.store import database
 
     real = database._open
 

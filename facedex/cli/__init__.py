@@ -16,25 +16,32 @@ from typing import Annotated, Any
 import typer
 
 from facedex._version import __version__
-from facedex.cli import detection, evaluation, identification, people, training, upkeep
+from facedex.cli import (
+    detect_commands,
+    evaluate_commands,
+    gallery_commands,
+    identify_commands,
+    train_commands,
+    upkeep_commands,
+)
 from facedex.cli.console import err
 from facedex.errors import FacedexError
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    "train": training.train,
-    "enroll": people.enroll,
-    "identify": identification.identify,
-    "verify": identification.verify,
-    "evaluate": evaluation.evaluate,
-    "detect": detection.detect,
-    "list": people.list_people,
-    "rename": people.rename,
-    "merge": people.merge,
-    "remove": people.remove,
-    "reindex": upkeep.reindex,
-    "doctor": upkeep.doctor,
-    "backup": upkeep.backup,
-    "restore": upkeep.restore,
+    "train": train_commands.train,
+    "enroll": gallery_commands.enroll,
+    "identify": identify_commands.identify,
+    "verify": identify_commands.verify,
+    "evaluate": evaluate_commands.evaluate,
+    "detect": detect_commands.detect,
+    "list": gallery_commands.list_people,
+    "rename": gallery_commands.rename,
+    "merge": gallery_commands.merge,
+    "remove": gallery_commands.remove,
+    "reindex": upkeep_commands.reindex,
+    "doctor": upkeep_commands.doctor,
+    "backup": upkeep_commands.backup,
+    "restore": upkeep_commands.restore,
 }
 
 

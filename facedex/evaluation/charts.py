@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facedex.evaluation.bootstrap import Curve
+from facedex.evaluation.error_rates import LEAST
 from facedex.evaluation.people import PeopleReport
-from facedex.evaluation.verification import LEAST
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

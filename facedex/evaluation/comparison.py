@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from facedex.evaluation.bootstrap import Figure, difference
+from facedex.evaluation.error_rates import Key
 from facedex.evaluation.pairs import PairsReport
 from facedex.evaluation.people import PeopleReport
-from facedex.evaluation.verification import Key
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from facedex.calibrate import Calibration
-from facedex.encoder import open_encoder
+from facedex.decision.calibration import Calibration
 from facedex.errors import MissingExtra
-from facedex.head import head_tensors
-from facedex.modelfile import ModelFile
+from facedex.model.encoder import open_encoder
+from facedex.model.head import head_tensors
+from facedex.model.modelfile import ModelFile
 
 _CHUNK = 4096  # pairs scored together: a few MB of differences
 
@@ -92,7 +92,7 @@ def model_matcher(model: ModelFile, name: str = "", device: str = "cpu") -> Matc
         encoder = open_encoder(model, device)
         return head_matcher(model, name, lambda crops: encoder.encode(crops)[0])
     try:
-        from facedex.training.model import from_file
+        from facedex.training.siamese import from_file
     except ModuleNotFoundError:
         raise MissingExtra(f"Evaluating {model.meta.get('arch')!r}", "train") from None
     return head_matcher(model, name, from_file(model).embed_crops)

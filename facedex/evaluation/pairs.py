@@ -12,10 +12,10 @@ import numpy as np
 from facedex.errors import DataError
 from facedex.evaluation import metrics
 from facedex.evaluation.bootstrap import Figure, people_weights
+from facedex.evaluation.error_rates import Key, Sample, replicates
 from facedex.evaluation.matchers import Matcher
 from facedex.evaluation.people import PeopleReport, evaluate_people
-from facedex.evaluation.photos import Photos
-from facedex.evaluation.verification import Key, Sample, replicates
+from facedex.evaluation.photosets import Photos
 
 FARS = (1e-1, 1e-2, 1e-3)
 

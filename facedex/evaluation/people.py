@@ -10,10 +10,10 @@ import numpy as np
 
 from facedex.evaluation.allpairs import AllPairs, Scored, all_pairs
 from facedex.evaluation.bootstrap import Figure, people_weights
-from facedex.evaluation.identification import Identification, identification
+from facedex.evaluation.error_rates import Key, Verification, verification
 from facedex.evaluation.matchers import Matcher
-from facedex.evaluation.photos import Photos
-from facedex.evaluation.verification import Key, Verification, verification
+from facedex.evaluation.open_set import Identification, identification
+from facedex.evaluation.photosets import Photos
 
 ERRORS = 12  # of either kind that are kept to be looked at
 _BINS = 80

@@ -21,12 +21,12 @@ from facedex._version import __version__
 from facedex.errors import DataError, MissingExtra
 from facedex.evaluation import tables
 from facedex.evaluation.comparison import Comparison
+from facedex.evaluation.error_rates import LEAST, Key
 from facedex.evaluation.pairs import PairsReport
 from facedex.evaluation.people import Mistake, PeopleReport
-from facedex.evaluation.photos import crops_of, listed_photos, taker
-from facedex.evaluation.verification import LEAST, Key
-from facedex.modelfile import replace_file
-from facedex.people import open_people
+from facedex.evaluation.photosets import crops_of, listed_photos, taker
+from facedex.files import replace_file
+from facedex.photos.sources import open_people
 
 _CARDS: tuple[tuple[Key, str], ...] = (
     (("accuracy", ""), "of the listed pairs decided rightly"),

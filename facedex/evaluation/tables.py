@@ -11,10 +11,10 @@ from rich.text import Text
 
 from facedex.evaluation.bootstrap import Figure
 from facedex.evaluation.comparison import Comparison
-from facedex.evaluation.identification import Realised
+from facedex.evaluation.error_rates import Key
+from facedex.evaluation.open_set import Realised
 from facedex.evaluation.pairs import PairsReport
 from facedex.evaluation.people import PeopleReport
-from facedex.evaluation.verification import Key
 
 _LABELS = {
     "accuracy": "ten-fold accuracy",

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torchvision.transforms.v2 import functional as TF
 
-from facedex import align
+from facedex.faces import alignment
 
 
 class Draws:
@@ -33,7 +33,11 @@ class Draws:
 
 
 def augment(
-    canvas: torch.Tensor, generator: torch.Generator, size: int = align.SIZE, jitter: float = 1.0, varied: float = 1.0
+    canvas: torch.Tensor,
+    generator: torch.Generator,
+    size: int = alignment.SIZE,
+    jitter: float = 1.0,
+    varied: float = 1.0,
 ) -> torch.Tensor:
     """Jittered crops of `size` from canvases with a margin.
 
@@ -55,7 +59,7 @@ def _warp(x: torch.Tensor, size: int, jitter: float, draws: Draws) -> torch.Tens
     """Mirror, turn by up to 8 degrees, scale by up to 7 %, shift by up to 4 px: one bilinear sampling."""
     n, side, uniform = len(x), x.shape[-1], draws.uniform
     angle = torch.deg2rad(jitter * uniform(-8, 8))
-    scale = (1 + jitter * uniform(-0.07, 0.07)) * align.SIZE / side
+    scale = (1 + jitter * uniform(-0.07, 0.07)) * alignment.SIZE / side
     mirror = torch.where(draws.chance(0.5), -1.0, 1.0)
     shift = jitter * torch.stack([uniform(-4, 4), uniform(-4, 4)], 1) * (2 / side)
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from facedex.errors import DataError
-from facedex.modelfile import replace_file
+from facedex.files import replace_file
 
 STATE_FILE = "checkpoint.safetensors"  # in the work folder
 

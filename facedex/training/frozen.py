@@ -11,19 +11,19 @@ from pathlib import Path
 
 import numpy as np
 
-from facedex import calibrate
-from facedex.data import Faces
-from facedex.encoder import Networks, Projection
+from facedex.data.dataset import Faces
+from facedex.decision.calibration import fit_calibration
+from facedex.decision.fitting import sample
 from facedex.errors import DataError
 from facedex.evaluation import metrics
 from facedex.evaluation.matchers import Matcher, head_matcher
-from facedex.fitting import sample
-from facedex.head import head_tensors
-from facedex.modelfile import ModelFile
+from facedex.model.encoder import Networks, Projection
+from facedex.model.head import head_tensors
+from facedex.model.modelfile import ModelFile
+from facedex.model.vectors import unit
 from facedex.training import judging
 from facedex.training.headfit import BETTER, STEPS, FittedHead, fit_head
 from facedex.training.judging import Comparison, Tuned
-from facedex.vectors import unit
 
 DIM = 128  # numbers of an embedding that is projected
 _MOST_PEOPLE = 2000  # who are learnt from, if there are more: the figures have settled long before
@@ -79,7 +79,7 @@ def fit_frozen(
 
     embedded, quality = chosen(encode.raw(calibrating))
     after = judging.scores(matcher, embedded)
-    fitted = calibrate.fit(after, calibrating.people, quality)
+    fitted = fit_calibration(after, calibrating.people, quality)
     comparison: Comparison | None = None
     if begun:
         before = head_matcher(start)

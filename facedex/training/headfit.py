@@ -8,7 +8,7 @@ import numpy as np
 
 from facedex.evaluation import metrics
 from facedex.evaluation.matchers import Matcher
-from facedex.head import bases_of, frame
+from facedex.model.head import bases_of, frame
 from facedex.training.sampler import PKSampler
 
 STEPS = 1500

@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from facedex import calibrate
-from facedex.calibrate import Calibration
-from facedex.data import Faces, split_people
+from facedex.data.dataset import Faces, split_people
+from facedex.decision import fitting as fitting_module
+from facedex.decision.calibration import Calibration, with_tail_of
+from facedex.decision.fitting import Pairs, platt, sample, weighed_pairs
 from facedex.errors import DataError
 from facedex.evaluation import metrics
 from facedex.evaluation.allpairs import all_pairs
 from facedex.evaluation.bootstrap import Figure, difference, people_weights
+from facedex.evaluation.error_rates import verification
 from facedex.evaluation.matchers import Matcher
-from facedex.evaluation.verification import verification
-from facedex.fitting import Pairs, sample, weighed_pairs
-from facedex.modelfile import ModelFile
+from facedex.model.modelfile import ModelFile
 
 # People of so many photos each, below which only the calibration is fitted: of 40, some 20 are left to learn from, and
 # so few made every model tried worse for others.
@@ -78,11 +78,11 @@ def split(faces: Faces, held: Faces | None, judged: bool = True) -> tuple[Faces,
     """
     known = faces
     if held is None:
-        known, held = split_people(faces, 0.45 if judged else 0.1, least=3 * calibrate.LEAST_PEOPLE, most=600)
+        known, held = split_people(faces, 0.45 if judged else 0.1, least=3 * fitting_module.LEAST_PEOPLE, most=600)
     judges = held.select(np.empty(0, np.int64))
     if judged:
-        judges, held = split_people(held, 2 / 3, least=2 * calibrate.LEAST_PEOPLE)
-    return known, *split_people(held, 0.5, least=calibrate.LEAST_PEOPLE), judges
+        judges, held = split_people(held, 2 / 3, least=2 * fitting_module.LEAST_PEOPLE)
+    return known, *split_people(held, 0.5, least=fitting_module.LEAST_PEOPLE), judges
 
 
 def scores(matcher: Matcher, vectors: np.ndarray) -> np.ndarray:
@@ -128,7 +128,7 @@ def calibrated(
 
     faces, matrix = scored(faces)
     everybody = np.ones(len(faces), bool)
-    line = calibrate.platt(*_pairs(matrix, faces.people, everybody))
+    line = platt(*_pairs(matrix, faces.people, everybody))
     losses: list[list[float]] = []
     if held is not None:
         judges, kept_out = scored(held)
@@ -138,7 +138,7 @@ def calibrated(
         judges, halves = faces, np.random.default_rng([seed, 0x7A11]).permutation(len(faces.names)) % 2
         for half in (0, 1):
             fitting, judging = (halves[faces.people] == side for side in (half, 1 - half))
-            by_half = calibrate.platt(*_pairs(matrix, faces.people, fitting))
+            by_half = platt(*_pairs(matrix, faces.people, fitting))
             judged = _pairs(matrix, faces.people, judging)
             losses.append([_log_loss(judged, *each) for each in ((old.slope, old.offset), by_half)])
     before, after = np.mean(losses, axis=0)
@@ -161,7 +161,7 @@ def with_own_tail_or_old(
     if people >= TAIL_PEOPLE:
         return fitted
     strangers = tuple(metrics.pair_scores(matrix, whose)[1] for matrix in (before, after))
-    return calibrate.with_tail_of(fitted, Calibration.from_meta(start.meta), strangers)  # type: ignore[arg-type]
+    return with_tail_of(fitted, Calibration.from_meta(start.meta), strangers)  # type: ignore[arg-type]
 
 
 def _pairs(matrix: np.ndarray, people: np.ndarray, chosen: np.ndarray) -> Pairs:
@@ -169,7 +169,7 @@ def _pairs(matrix: np.ndarray, people: np.ndarray, chosen: np.ndarray) -> Pairs:
     if not len(genuine) or not len(impostor):
         raise DataError(
             "There are too few people with two photos to fit even the calibration; add people or photos, at least "
-            f"{2 * calibrate.LEAST_PEOPLE} people with two"
+            f"{2 * fitting_module.LEAST_PEOPLE} people with two"
         )
     return genuine, impostor, weights
 

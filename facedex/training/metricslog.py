@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from facedex.modelfile import replace_file
+from facedex.files import replace_file
 
 COLUMNS = ["step", "seconds", "side", "loss", "accuracy", "tar_at_1e-3", "cosine_tar_at_1e-3", "auc", "score"]
 

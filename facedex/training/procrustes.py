@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from facedex.data import Faces
+from facedex.data.dataset import Faces
 from facedex.errors import ModelError
-from facedex.training.model import Compact, Siamese
+from facedex.training.siamese import Compact, Siamese
 
 
 def turn_to(model: Siamese, faces: Faces, targets: np.ndarray, most: int = 2000, least: float = 0.01) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from facedex import align
 from facedex.errors import DataError
+from facedex.faces import alignment
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Recipe:
     earlier: int = 0  # steps that the weights one starts from have taken: draws go on after theirs, not again with them
     most_steps: int = 0  # then at most so many, if not 0
     # Side of the crops in pixels, each from a share of the steps on: small ones cost a third and teach nearly as much.
-    sizes: tuple[tuple[float, int], ...] = ((0.0, align.SIZE),)
+    sizes: tuple[tuple[float, int], ...] = ((0.0, alignment.SIZE),)
     jitter: float = 1.0  # factor on how far crops are turned, scaled and shifted
     # From this share of the steps on half as far, and only a quarter of them varied in light and detail: a network that
     # has not learnt all it could yet ends nearer to the faces it will see.
@@ -113,7 +113,7 @@ TUNE = Recipe(
 )
 
 
-SIDES = range(32, align.SIZE + 1, 16)  # of the crops of `compact`: its maps are halved twice after a step of 4
+SIDES = range(32, alignment.SIZE + 1, 16)  # of the crops of `compact`: its maps are halved twice after a step of 4
 
 
 def recipe_for(arch: str, taught: bool, device: str, side: int | None = None, begun: bool = False) -> Recipe:

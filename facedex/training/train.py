@@ -11,22 +11,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from facedex import calibrate
-from facedex.data import Faces
+from facedex.data.dataset import Faces
+from facedex.decision.calibration import fit_calibration
+from facedex.decision.fitting import sample
 from facedex.errors import DataError
 from facedex.evaluation import metrics
-from facedex.fitting import sample
-from facedex.modelfile import Branch, ModelFile, read_model, with_graphs
+from facedex.model.modelfile import Branch, ModelFile, read_model, with_graphs
+from facedex.model.torchgraph import pick_device
+from facedex.model.vectors import unit
 from facedex.training.allocator import kept_memory
 from facedex.training.checkpoint import STATE_FILE, load_checkpoint, read_facts, save_checkpoint
+from facedex.training.distillation import Targets
 from facedex.training.export import export_onnx, require_onnx
 from facedex.training.headfit import fit_head
 from facedex.training.metricslog import append_metrics, plot_metrics, trim_metrics
-from facedex.training.model import Siamese, at_size, embedded, from_file, to_file
 from facedex.training.recipe import RECIPES, Recipe, recipe_for
-from facedex.training.teachers import Targets
-from facedex.training.trainer import Run, bf16_pays, pick_device, steps_in
-from facedex.vectors import unit
+from facedex.training.siamese import Siamese, at_size, embedded, from_file, to_file
+from facedex.training.trainer import Run, bf16_pays, steps_in
 
 __all__ = ["RECIPES", "Event", "Recipe", "Result", "begun_size", "finish", "recipe_for", "train", "validate"]
 
@@ -264,7 +265,7 @@ def finish(best: ModelFile, calibration: Faces, output: Path, meta: dict[str, An
     chosen = sample(calibration.people)
     raw = model.raw_crops(calibration.crops112(chosen))
     embeddings, lengths = unit(raw) if model.encoder.normalised else (raw, None)
-    fitted = calibrate.fit(head_matrix(model, embeddings), calibration.people[chosen], lengths)
+    fitted = fit_calibration(head_matrix(model, embeddings), calibration.people[chosen], lengths)
     written = to_file(model, {**meta, "calibration": fitted.to_meta()})
     if model.encoder.normalised:
         graph = export_onnx(model.encoder, model.encoder.size)

@@ -10,18 +10,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from facedex.data import Faces
-from facedex.errors import DataError
-from facedex.modelfile import ModelFile
+from facedex.data.dataset import Faces
+from facedex.model.modelfile import ModelFile
 from facedex.training import losses
 from facedex.training.augment import augment
 from facedex.training.companions import Memory, Proxies
-from facedex.training.model import Siamese, at_size, from_file
+from facedex.training.distillation import Targets
 from facedex.training.optim import Average, Muon, rate
 from facedex.training.procrustes import turn_to
 from facedex.training.recipe import Recipe
 from facedex.training.sampler import PKSampler
-from facedex.training.teachers import Targets
+from facedex.training.siamese import Siamese, at_size, from_file
 
 
 class Run:
@@ -220,26 +219,6 @@ class Run:
 
 def _norms(model: nn.Module) -> list[nn.BatchNorm2d]:
     return [part for part in model.modules() if isinstance(part, nn.BatchNorm2d)]
-
-
-def pick_device(wanted: str) -> torch.device:
-    """The device of that name; "auto" takes CUDA, else the CPU: on MPS some of what training needs may be missing. Raises
-    DataError when it is not there.
-    """
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted == "auto":
-        wanted = "cuda" if available["cuda"] else "cpu"
-    try:
-        device = torch.device(wanted)
-    except RuntimeError:
-        device = None
-    if device is None or not available.get(device.type, False) or (device.index or 0) >= _count(device.type):
-        raise DataError(f"There is no device {wanted!r} here; leave out --device, or choose cpu")
-    return device
-
-
-def _count(kind: str) -> int:
-    return torch.cuda.device_count() if kind == "cuda" else 1
 
 
 def bf16_pays(device: torch.device) -> bool:

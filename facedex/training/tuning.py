@@ -14,17 +14,17 @@ from pathlib import Path
 
 import numpy as np
 
-from facedex.calibrate import Calibration
-from facedex.data import Faces
+from facedex.data.dataset import Faces
+from facedex.decision.calibration import Calibration
+from facedex.decision.fitting import sample
 from facedex.errors import DataError
 from facedex.evaluation.matchers import model_matcher
-from facedex.fitting import sample
-from facedex.modelfile import ModelFile
+from facedex.model.modelfile import ModelFile
 from facedex.training import judging
 from facedex.training.checkpoint import STATE_FILE
 from facedex.training.judging import Tuned
-from facedex.training.model import embedded, from_file
 from facedex.training.recipe import TUNE
+from facedex.training.siamese import embedded, from_file
 from facedex.training.train import Event, train
 
 CANDIDATE = "tuned.safetensors"  # in the work folder: what is written if it is not worse

@@ -1,1 +1,5 @@
-"""The weights that ship with facedex; see README.md in this folder."""
+"""The models that ship, and the face detector: see README.md here for whose they are."""
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent

@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 
 from facedex.cli.console import err, say
 from facedex.errors import DataError
-from fetching.polite import persist
-from fetching.transfer import DiskError, Failure, Limits, get
+from scripts.fetching.polite import persist
+from scripts.fetching.transfer import DiskError, Failure, Limits, get
 
 OFFICIAL = "http://vis-www.cs.umass.edu/lfw/"
 FIGSHARE = "https://ndownloader.figshare.com/files/"  # scikit-learn's copies

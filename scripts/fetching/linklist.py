@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facedex.errors import DataError, NameInvalid
-from facedex.people import person_name
+from facedex.photos.sources import person_name
 
 DEFAULT_COLUMNS = ("person", "number", "url", "rect", "digest")  # PubFig's: person, imagenum, url, rect, md5sum
 _ALIASES = {

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from fetching.transfer import Failure, Limits, host_of
+from scripts.fetching.transfer import Failure, Limits, host_of
 
 L = TypeVar("L")
 R = TypeVar("R")

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from facedex.calibrate import Calibration, Normal, Scores
-from facedex.gallery import Gallery
-from facedex.modelfile import Branch, ModelFile, with_graphs
-from facedex.records import FaceRecord
-from facedex.store import Store
-from facedex.tail import Tail
+from facedex.decision.calibration import Calibration
+from facedex.decision.posterior import Normal, Scores
+from facedex.decision.tail import Tail
+from facedex.gallery.gallery import Gallery
+from facedex.model.modelfile import Branch, ModelFile, with_graphs
+from facedex.store.rows import FaceRecord
+from facedex.store.store import Store
 
 DIM = 8
 NAMES = ["Ada", "Ada", "Bob", "Cy", "José", "山田 太郎"]

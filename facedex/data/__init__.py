@@ -1,0 +1,1 @@
+"""Aligned faces by the thousand, for training and evaluation."""

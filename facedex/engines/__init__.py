@@ -1,0 +1,1 @@
+"""Search engines that hold a gallery's index beyond one machine."""

@@ -1,0 +1,1 @@
+"""Pixels to faces, and faces to aligned crops."""

@@ -1,0 +1,1 @@
+"""People enrolled in a folder: enroll, look up, rename, remove, repair, back up."""

@@ -1,0 +1,236 @@
+"""Looking up: a probe embedding to the most similar enrolled people, at the gallery's present state.
+
+The projection gives a shortlist of distinct people; the head decides, on the exact vectors of all their photos.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facedex.decision.calibration import Calibration
+from facedex.decision.fusion import fuse_people
+from facedex.decision.posterior import CONTENDERS
+from facedex.engines.binding import FILES, Binding, read_binding
+from facedex.engines.engine import Outdated
+from facedex.errors import EngineError, GalleryDamaged, GalleryError, GalleryMismatch
+from facedex.index.manifest import stored_coverage, stored_kind
+from facedex.index.projection import Projection, build_projection, read_projection, save_projection
+from facedex.index.remote import Remote, RemoteProjection
+from facedex.model.head import Head
+from facedex.model.modelfile import ModelFile
+from facedex.store.lock import writing
+from facedex.store.rows import State, StoredFaces
+from facedex.store.store import Store
+
+Ranking = tuple[np.ndarray, np.ndarray, np.ndarray]  # people, fused logits, numbers of photos, best first
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One enrolled person against one probe.
+
+    `similarity`: calibrated probability that the faces are the same person's, if half of all pairs were;
+    `probability`: that this name is right, given the whole gallery; `logit`: the head's, of several photos fused.
+    """
+
+    name: str
+    similarity: float
+    probability: float
+    logit: float
+
+
+class Lookup:
+    """One reader of a gallery: follows its revisions, and answers at the newest."""
+
+    def __init__(self, folder: Path, store: Store, model: ModelFile, head: Head) -> None:
+        self.folder, self._store, self.model, self.head = folder, store, model, head
+        self._projection: Projection | RemoteProjection | None = None
+        self._remote: Remote | None = None
+        self._state: State | None = None
+        self._photos: tuple[State, np.ndarray] | None = None
+        self._threshold: tuple[State, Calibration, float, float] | None = None
+
+    def __len__(self) -> int:
+        """How many faces are enrolled."""
+        return self._store.state.faces
+
+    def match(
+        self, vector: np.ndarray, calibration: Calibration, top: int, prior: float, exhaustive: bool, shortlist: int
+    ) -> list[Candidate]:
+        """See Gallery.match."""
+        probe = np.asarray(vector, np.float32)
+        outdated = 0
+        while True:
+            projection, state = (None, self._own_state()) if exhaustive else self._refreshed()
+            with self._store.snapshot():
+                if self._store.state != state:  # somebody wrote this moment
+                    continue
+                if not state.faces:
+                    return []
+                wanted = min(max(top, CONTENDERS), state.people)
+                if projection is None:
+                    persons, scores, photos = self._everybody(probe)
+                    faces = self._store.faces_of(persons[:top].tolist())
+                else:
+                    near = min(max(shortlist, wanted), state.people)
+                    try:
+                        faces, (persons, scores, photos) = self._nearest(projection, state, probe, near, wanted)
+                    except Outdated:
+                        outdated = self._again(outdated)
+                        continue
+                break
+        names = dict(zip(faces.people.tolist(), faces.names, strict=True))
+        if not names.keys() >= set(persons[:top].tolist()):
+            raise self._store.misled()
+        shown = slice(max(top, CONTENDERS))  # of everybody, where all were scored; the others change nothing
+        probabilities = calibration.posterior(scores[shown], photos[shown], state.people, prior)
+        similarities = calibration.similarity(scores[shown])
+        return [
+            Candidate(names[int(person)], float(s), float(p), float(score))
+            for person, s, p, score in zip(persons[:top], similarities, probabilities, scores, strict=False)
+        ]
+
+    @property
+    def photos(self) -> np.ndarray:
+        """How many photos each person is enrolled from, (people,); counted once for each state of the gallery."""
+        state = self._store.state
+        if self._photos is None or self._photos[0] != state:
+            single = state.people == state.faces  # people without a photo there are none
+            self._photos = state, np.ones(state.people, np.int64) if single else self._store.photos_each()
+        return self._photos[1]
+
+    def threshold(self, calibration: Calibration, fpir: float) -> float:
+        """See Gallery.threshold; worked out once for each state of the gallery."""
+        state = self._store.state
+        if self._threshold is None or self._threshold[:3] != (state, calibration, fpir):
+            self._threshold = state, calibration, fpir, calibration.threshold(self.photos, fpir)
+        return self._threshold[3]
+
+    def forget(self) -> None:
+        """Read the gallery's files anew at the next question."""
+        self._projection, self._state = None, None
+
+    def remote(self) -> Remote | None:
+        """The engine that holds the gallery's index; None where it is in the gallery's folder. Raises EngineError."""
+        binding = read_binding(self._store)
+        if binding.url == FILES:
+            self.close()
+        elif self._remote is None or self._remote.binding != binding:
+            self.close()
+            self._remote = self.remote_at(binding)
+        return self._remote
+
+    def remote_at(self, binding: Binding) -> Remote:
+        """The gallery's index in another engine than it is bound to, perhaps."""
+        return Remote(self.folder, binding, self._store, self.head, self.model.head_fingerprint)
+
+    def close(self) -> None:
+        """Leave the engine; safe to call twice."""
+        if self._remote is not None:
+            self._remote.close()
+        self._remote = None
+
+    def _again(self, times: int) -> int:
+        """Look anew at an engine whose rows were exchanged; how often that was."""
+        if times == 10:
+            raise EngineError(f"The engine that holds {self.folder}'s index is rewritten all the time; try again later")
+        self.forget()
+        return times + 1
+
+    def _nearest(
+        self, projection: Projection | RemoteProjection, state: State, probe: np.ndarray, near: int, wanted: int
+    ) -> tuple[StoredFaces, Ranking]:
+        """At least the nearest `near` people: all their faces, and their ranking by these.
+
+        The `wanted` best are proven to be the head's own choice: a fused score is never above that of the best photo,
+        and no photo that was left out, of those the index considered, is nearer than its lower bound says.
+        """
+        z = self.head.project(probe[None])[0]
+        k = near + near // 8
+        while True:
+            found = projection.search(z, k)
+            first = k
+            if len(found.bounds):  # nor is any of as many as are wanted farther than this, most likely
+                reach = found.bounds[min(wanted, len(found.bounds)) - 1] + found.slack
+                first = max(k, int(np.searchsorted(found.bounds, reach, "right")))
+            faces, ranking = self._ranked(self._read(found.rows[:first]), state, probe)
+            limit = self.head.beta - float(ranking[1][wanted - 1]) if len(ranking[0]) >= wanted else float("inf")
+            needed = int(np.searchsorted(found.bounds, limit, "right"))
+            further = found.rows[first:needed]
+            if len(further) and len(missing := np.setdiff1d(further, faces.ids)):
+                faces, ranking = self._ranked(faces.joined(self._read(missing)), state, probe)
+            if k >= len(projection) or (len(ranking[0]) >= near and limit <= found.horizon):
+                return faces, ranking
+            k = min(len(projection), 4 * k)
+
+    def _ranked(self, faces: StoredFaces, state: State, probe: np.ndarray) -> tuple[StoredFaces, Ranking]:
+        """These faces and all others of the same people, by whom a score is fused; and the people ranked by them."""
+        if state.faces != state.people:
+            near, faces = faces.ids, self._store.faces_of(np.unique(faces.people).tolist())
+            if not np.isin(near, faces.ids).all():
+                raise self._store.misled()
+        order = np.argsort(faces.ids)
+        return faces, fuse_people(self.head.logits(probe[None], faces.vectors[order]), faces.people[order])
+
+    def _read(self, ids: np.ndarray) -> StoredFaces:
+        faces = self._store.faces(ids.tolist())
+        if len(faces.ids) != len(ids):
+            raise GalleryDamaged(
+                f"{self._store.path} has lost faces that were enrolled; restore a copy, or run `facedex reindex`"
+            )
+        return faces
+
+    def _everybody(self, probe: np.ndarray) -> Ranking:
+        """Everybody ranked by the head."""
+        parts = [(block.people, self.head.logits(probe[None], block.vectors)) for block in self._store.blocks()]
+        people, logits = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return fuse_people(logits, people)
+
+    def _own_state(self) -> State:
+        """The gallery's present state. Raises GalleryMismatch when it was given another model than this reader's."""
+        state = self._store.state
+        if state.model_file != (self.model.path.name if self.model.path else None):
+            raise GalleryMismatch(f"The gallery {self.folder} was given another model meanwhile; open it again")
+        return state
+
+    def _refreshed(self) -> tuple[Projection | RemoteProjection, State]:
+        """A projection of the gallery's present state: one row is read when nothing changed."""
+        state = self._store.state
+        known = self._projection
+        if known is not None and state == self._state and not (isinstance(known, RemoteProjection) and known.expired):
+            return known, state
+        self._own_state()
+        outdated = 0
+        while (remote := self.remote()) is not None:
+            try:
+                self._projection, self._state = remote.projection()
+                return self._projection, self._state
+            except Outdated:
+                outdated = self._again(outdated)
+        with self._store.snapshot():
+            state = self._own_state()
+            head_id, data = self.model.head_fingerprint, None
+            projection = self._projection if isinstance(self._projection, Projection) else None
+            if projection is None or not projection.follow(self._store, state, self.head):
+                stale = read_projection(self.folder, state, self.head, head_id)
+                if stale is not None and stale.follow(self._store, state, self.head):
+                    projection = stale
+                else:
+                    kind, coverage = stored_kind(self.folder), stored_coverage(self.folder)
+                    projection, data = build_projection(self._store, state, self.head, head_id, kind, coverage, stale)
+        self._projection, self._state = projection, state
+        if data is not None:
+            self._keep(projection, data)
+        return projection, state
+
+    def _keep(self, projection: Projection, data: bytes) -> None:
+        """Keep what had to be built here for the next reader, if this one may; it has what it needs either way."""
+        try:
+            with writing(self.folder, 0):
+                if self._store.state.revision == projection.manifest.revision:
+                    save_projection(self.folder, projection, data)
+        except (GalleryError, OSError):
+            pass

@@ -1,0 +1,1 @@
+"""The projection of a gallery that is searched."""

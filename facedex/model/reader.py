@@ -1,0 +1,49 @@
+"""A photo to its faces' embeddings: detect, align, encode, in the one way that every command shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from facedex.faces import alignment
+from facedex.faces.detector import FaceDetector
+from facedex.faces.face import Face
+from facedex.model.encoder import Encoder, open_encoder
+from facedex.model.modelfile import ModelFile
+
+
+@dataclass(frozen=True)
+class EncodedFace:
+    """A face with its unit embedding (dim,) float32 and `quality`, the embedding's length before."""
+
+    face: Face
+    vector: np.ndarray
+    quality: float
+
+
+class FaceReader:
+    """Photos to encoded faces with one model."""
+
+    def __init__(self, model: ModelFile, device: str = "cpu", detector: FaceDetector | None = None) -> None:
+        self.detector = detector or FaceDetector()
+        self.encoder: Encoder = open_encoder(model, device)
+
+    def read(self, pixels: np.ndarray) -> list[EncodedFace]:
+        """All faces of a photo (height, width, 3) uint8 RGB, the subject first."""
+        faces = self.detector.detect(pixels)
+        return self.encode([(pixels, face) for face in faces])
+
+    def encode(self, found: Sequence[tuple[np.ndarray, Face]]) -> list[EncodedFace]:
+        """Faces, each with the photo it is in, encoded as one batch."""
+        return self.encode_crops(
+            [alignment.align(pixels, face.landmarks) for pixels, face in found], [f for _, f in found]
+        )
+
+    def encode_crops(self, crops: Sequence[np.ndarray], faces: Sequence[Face]) -> list[EncodedFace]:
+        """Aligned crops (112, 112, 3) of these faces, encoded as one batch."""
+        if not crops:
+            return []
+        vectors, lengths = self.encoder.encode(np.stack(crops))
+        return [EncodedFace(f, v, float(q)) for f, v, q in zip(faces, vectors, lengths, strict=True)]

@@ -1,0 +1,1 @@
+"""gallery.db: who is enrolled. Everything else is derived from it."""

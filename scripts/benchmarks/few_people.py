@@ -1,0 +1,153 @@
+"""From how many people on fitting pays: what `facedex train ./people` gains on others, by the number of people.
+
+    python -m scripts.benchmarks.few_people PEOPLE --out DIR [--aligned] [--corrections FILE] [--people 5,10,20,40,80]
+                                [--draws 3] [--model FILE]
+
+Of PEOPLE (a folder or pack) 24 are kept to choose, to calibrate and to decide by, as with `facedex train
+--validation`. For each number of people and each draw, so many others are drawn, with three to six photos each. The
+model's projection and head are fitted to them and judged on everybody else: TAR at FAR 1e-3 over all pairs, before and
+after, with the 95 % interval of the difference (bootstrap over people). The model written is the one judged, even where
+`facedex train` would refuse it. Finished rows are in DIR/results.jsonl and are not measured again. Prints a table in
+Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from facedex.cli.console import say
+from facedex.data.dataset import Faces, correct, load_faces
+from facedex.errors import FacedexError
+from facedex.evaluation.matchers import model_matcher
+from facedex.model.modelfile import ModelFile, read_model, shipped_model
+from facedex.training import judging
+from facedex.training.frozen import fit_frozen
+from scripts.runner import list_of, run_script
+
+HELD = 24  # people to choose the checkpoint and to calibrate by
+PHOTOS = (3, 6)  # of each person that is learnt from
+JUDGED = 1200  # photos at most that a model is judged on
+
+
+def apart(faces: Faces, seed: int = 0) -> tuple[Faces, np.ndarray]:
+    """The people to choose and calibrate by, and the numbers of all others, in a random order."""
+    order = np.random.default_rng([seed, 0xFE3]).permutation(len(faces.names))
+    return faces.select(np.flatnonzero(np.isin(faces.people, order[:HELD]))), order[HELD:]
+
+
+def draw(faces: Faces, others: np.ndarray, people: int, number: int) -> tuple[Faces, Faces]:
+    """So many people with three to six photos each, and everybody else of `others`. Raises FacedexError."""
+    rng = np.random.default_rng([people, number])
+    count = np.bincount(faces.people, minlength=len(faces.names))
+    enough = others[count[others] >= PHOTOS[0]]
+    if len(enough) < people + 4:
+        raise FacedexError(f"Only {len(enough)} people have {PHOTOS[0]} photos; {people + 4} are needed; add people")
+    learnt = rng.choice(enough, people, replace=False)
+    photos = [
+        rng.permutation(np.flatnonzero(faces.people == person))[: rng.integers(PHOTOS[0], PHOTOS[1] + 1)]
+        for person in learnt
+    ]
+    rest, judged = np.setdiff1d(others, learnt), np.empty(0, np.int64)
+    for person in np.random.default_rng(0).permutation(rest):  # the same ones first, whatever was drawn
+        judged = np.concatenate([judged, np.flatnonzero(faces.people == person)])
+        if len(judged) >= JUDGED:
+            break
+    return faces.select(np.sort(np.concatenate(photos))), faces.select(np.sort(judged))
+
+
+def measure(start: ModelFile, faces: Faces, people: int, number: int, work: Path) -> dict:
+    """One row: `start` fitted to one draw and judged on the others."""
+    held, others = apart(faces)
+    learnt, judged = draw(faces, others, people, number)
+    began = time.perf_counter()
+    tuned = fit_frozen(start, learnt, work / "tuned.safetensors", held=held, seed=number, force=True, least=0)
+    assert tuned.model is not None
+    seconds, crops = time.perf_counter() - began, judged.crops112()
+    was, now = (
+        judging.tars(matcher, matcher.encode(crops), judged.people, 0)
+        for matcher in map(model_matcher, (start, tuned.model))
+    )
+    found = judging.compared(was, now, len(judged.names))
+    return {
+        **of(start, faces), "people": people, "draw": number, "photos": len(learnt),
+        "figure": found.figure,
+        "judged_people": found.people, "before": found.before, "after": found.after, "low": found.low,
+        "high": found.high, "seconds": round(seconds, 1),
+    }  # fmt: skip
+
+
+def of(start: ModelFile, faces: Faces) -> dict:
+    """What the rows of one table have in common."""
+    return {"model": start.identity, "data": faces.digest()}
+
+
+def done(path: Path, common: dict) -> dict[tuple[int, int], dict]:
+    """The rows there are with this in common, by people and draw; a line torn by a crash is none."""
+
+    def rows() -> Iterator[dict]:
+        for line in path.read_text("utf-8").splitlines() if path.exists() else ():
+            try:
+                yield json.loads(line)
+            except ValueError:
+                continue
+
+    return {(row["people"], row["draw"]): row for row in rows() if common.items() <= row.items()}
+
+
+def table(rows: Sequence[dict]) -> str:
+    """In Markdown, the draws of each number of people together."""
+    lines = ["| people | draws | photos | before | after | change, each draw | worse |", "|" + "---|" * 7]
+    for people in sorted({row["people"] for row in rows}):
+        some = [row for row in rows if row["people"] == people]
+        mean = {key: float(np.mean([row[key] for row in some])) for key in ("photos", "before", "after")}
+        changes = ", ".join(f"{100 * (row['after'] - row['before']):+.2f}" for row in some)
+        worse = sum(row["after"] < row["before"] for row in some)
+        lines.append(
+            f"| {people} | {len(some)} | {mean['photos']:.0f} | {mean['before']:.2%} | {mean['after']:.2%} "
+            f"| {changes} | {worse} of {len(some)} |"
+        )
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure what is not measured yet, and print all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, metavar="PEOPLE")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--aligned", action="store_true")
+    parser.add_argument("--corrections", type=Path)
+    parser.add_argument("--cache", type=Path, help="of decoded faces; else in DIR")
+    parser.add_argument("--model", help="else the one that ships")
+    parser.add_argument("--people", type=list_of(int, 1), default="5,10,20,40,80")
+    parser.add_argument("--draws", type=int, default=3)
+    options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / "results.jsonl"
+    start = read_model(options.model or shipped_model())
+    faces = load_faces(options.source, options.cache or options.out / "cache", options.aligned)
+    if options.corrections:
+        faces = correct(faces, options.corrections)
+    common = of(start, faces)
+    for number in range(options.draws):  # every number of people once before any is drawn again
+        for people in options.people:
+            if (people, number) in done(path, common):
+                continue
+            work = options.out / "work"
+            shutil.rmtree(work, ignore_errors=True)
+            row = measure(start, faces, people, number, work)
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+            say(f"{people} people, draw {number}: {row['figure']} {row['before']:.4f} to {row['after']:.4f} in "
+                f"{row['seconds']:.0f} s")  # fmt: skip
+    print(table(list(done(path, common).values())))
+
+
+if __name__ == "__main__":
+    run_script(main)

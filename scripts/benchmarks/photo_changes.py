@@ -1,0 +1,122 @@
+"""What makes a photo of a face worse: each a stated change to its pixels, and where the face is then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from facedex.faces.face import Face
+
+# What is done to a photo: pixels and the face in them to (changed pixels, where the face's middle went).
+Change = Callable[[np.ndarray, Face], tuple[np.ndarray, np.ndarray]]
+
+
+def middle(face: Face) -> np.ndarray:
+    """The middle of a face's box, (x, y)."""
+    left, top, width, height = face.box
+    return np.array([left + width / 2, top + height / 2])
+
+
+def in_place(change: Callable[[np.ndarray, Face], np.ndarray]) -> Change:
+    """A change that leaves the face where it was."""
+    return lambda pixels, face: (change(pixels, face), middle(face))
+
+
+def smaller(width: float) -> Change:
+    """The photo reduced until the face is so many pixels wide; one that is smaller already is left alone."""
+
+    def change(pixels: np.ndarray, face: Face) -> tuple[np.ndarray, np.ndarray]:
+        scale = min(1.0, width / face.box[2])
+        size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
+        return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), middle(face) * scale
+
+    return change
+
+
+def blurred(sigma: float) -> Change:
+    """A Gaussian blur; sigma in pixels of a face 112 wide, whatever this one's width."""
+    return in_place(lambda pixels, face: cv2.GaussianBlur(pixels, (0, 0), sigma * face.box[2] / 112))
+
+
+def lit(gain: float, contrast: float = 1.0) -> Change:
+    """All values times `gain`, and nearer their mean by `contrast`, clipped."""
+
+    def change(pixels: np.ndarray, face: Face) -> np.ndarray:
+        values: np.ndarray = pixels.astype(np.float32) * gain
+        mean = float(values.mean())
+        return np.clip(mean + contrast * (values - mean), 0, 255).astype(np.uint8)
+
+    return in_place(change)
+
+
+def recompressed(quality: int) -> Change:
+    """Through JPEG at this quality."""
+
+    def change(pixels: np.ndarray, face: Face) -> np.ndarray:
+        data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)  # type: ignore[arg-type]
+
+    return in_place(change)
+
+
+def grey(pixels: np.ndarray, face: Face) -> np.ndarray:
+    return cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+
+
+def false_colour(pixels: np.ndarray, face: Face, scale: int = cv2.COLORMAP_VIRIDIS) -> np.ndarray:
+    """Brightness shown by a scale of colours."""
+    return cv2.cvtColor(cv2.applyColorMap(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), scale), cv2.COLOR_BGR2RGB)
+
+
+def false_colour_jet(pixels: np.ndarray, face: Face) -> np.ndarray:
+    return false_colour(pixels, face, cv2.COLORMAP_JET)
+
+
+def turned(degrees: float) -> Change:
+    """Turned in its plane about the face's middle; the canvas keeps its size, its edge is repeated."""
+
+    def change(pixels: np.ndarray, face: Face) -> np.ndarray:
+        matrix = cv2.getRotationMatrix2D(tuple(middle(face).tolist()), degrees, 1.0)
+        return cv2.warpAffine(pixels, matrix, pixels.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
+
+    return in_place(change)
+
+
+def _covered(pixels: np.ndarray, corners: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    return cv2.fillPoly(pixels.copy(), [np.round(corners).astype(np.int32)], colour)
+
+
+def sunglasses(pixels: np.ndarray, face: Face) -> np.ndarray:
+    """A dark bar over both eyes, half an eye distance beyond each."""
+    left, right = face.landmarks[:2]
+    along = right - left
+    down = np.array([-along[1], along[0]])
+    corners = [left - 0.5 * along - 0.3 * down, right + 0.5 * along - 0.3 * down,
+               right + 0.5 * along + 0.3 * down, left - 0.5 * along + 0.3 * down]  # fmt: skip
+    return _covered(pixels, np.array(corners), (15, 15, 15))
+
+
+def mask(pixels: np.ndarray, face: Face) -> np.ndarray:
+    """A light surgical mask: from the middle of the nose to below the chin."""
+    left, right, nose, *mouth = face.landmarks
+    along = right - left
+    down = np.mean(mouth, axis=0) - (left + right) / 2
+    bridge = (left + right) / 2 + 0.45 * (nose - (left + right) / 2)
+    corners = [bridge - 0.15 * along, bridge + 0.15 * along, bridge + 0.85 * along + 0.25 * down,
+               bridge + 0.6 * along + 1.1 * down, bridge + 1.4 * down, bridge - 0.6 * along + 1.1 * down,
+               bridge - 0.85 * along + 0.25 * down]  # fmt: skip
+    return _covered(pixels, np.array(corners), (190, 210, 225))
+
+
+CHANGES: dict[str, dict[str, Change]] = {
+    "size": {f"face {width} px wide": smaller(width) for width in (112, 60, 40, 30, 20, 16)},
+    "blur": {f"Gaussian, sigma {sigma} px": blurred(sigma) for sigma in (1.5, 3, 5)},
+    "light": {"tenth as bright": lit(0.1), "quarter as bright": lit(0.25), "half as bright": lit(0.5), "twice as bright": lit(2.0),
+              "quarter of the contrast": lit(1, 0.25)},
+    "jpeg": {f"quality {quality}": recompressed(quality) for quality in (40, 15, 5)},
+    "colour": {"none": in_place(grey), "viridis": in_place(false_colour), "jet": in_place(false_colour_jet)},
+    "cover": {"sunglasses": in_place(sunglasses), "mask": in_place(mask)},
+    "turn": {f"{degrees} degrees": turned(degrees) for degrees in (15, 30, 45, 60, 90, 135, 180)},
+}  # fmt: skip

@@ -1,0 +1,322 @@
+"""Is the stated rate of false alarms kept, and does the probability mean what it says?
+
+    python -m scripts.benchmarks.stranger_rates DATA... [--model FILE] [--aligned] [--cache DIR] [--generated FILE] [--fpir 0.01]
+        [--photos 1]
+
+DATA: folders or packs of people who neither trained the model, chose its checkpoint nor calibrated it. Again and again, N
+of them are enrolled and everybody else is a stranger, a random photo of each person counting the same:
+
+- realised FPIR and FNIR at the threshold that the model's calibration gives for N and --fpir, with 95 % intervals by the
+  bootstrap over people, as enrolled and as strangers together (pigeonhole bootstrap, Owen 2007);
+- of the best candidates with a probability of about p, how many are the right person, for several N and priors;
+- FMR and FNMR at the threshold that `facedex verify` takes for a stated FMR.
+
+Then the same rates at 10,000 and 100,000 people on generated embeddings: people and photos drawn from normal distributions
+with DATA's covariances between and within people, or --generated: what `generate_embeddings.py draw FACES.npz
+VECTORS.npy --people 104000 --photos 2` writes, or an .npz with `vectors` (n, d) and `people` (n,). The calibration is
+fitted anew on a thousand of the generated people, so this checks how far its tail can be extrapolated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import zipfile
+from itertools import pairwise
+from pathlib import Path
+
+import faiss
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from facedex.data import dataset
+from facedex.decision.calibration import Calibration, fit_calibration
+from facedex.decision.fusion import fuse
+from facedex.decision.posterior import CONTENDERS
+from facedex.errors import DataError
+from facedex.evaluation.bootstrap import people_weights
+from facedex.model.encoder import open_encoder
+from facedex.model.head import Head
+from facedex.model.modelfile import read_model, shipped_model
+from scripts.runner import run_script
+
+BINS = np.array([0, 0.02, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.97, 1.0001])
+DRAWS = {10: 60, 100: 10, 500: 5}  # galleries by size: of ten people few have further photos
+STRANGERS = 400  # photos a gallery that probabilities are worked out for
+LEAST_GENERATED = 14_000  # people: a thousand calibrate, 3,000 are strangers, 10,000 are enrolled
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="+")
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--aligned", action="store_true")
+    parser.add_argument("--corrections", type=Path)
+    parser.add_argument("--cache", type=Path)
+    parser.add_argument("--generated", type=Path)
+    parser.add_argument("--fpir", type=float, default=0.01)
+    parser.add_argument("--photos", type=int, default=1, help="photos a person is enrolled from")
+    parser.add_argument("--draws", type=int, default=200)
+    options = parser.parse_args()
+    model = read_model(options.model or shipped_model())
+    head, calibration = Head.from_file(model), Calibration.from_meta(model.meta)
+    made = read_generated(options.generated, model.meta["dim"]) if options.generated else None
+    with tempfile.TemporaryDirectory() as folder:
+        parts = [dataset.load_faces(path, options.cache or Path(folder), options.aligned) for path in options.data]
+        if options.corrections:
+            parts = [dataset.correct(part, options.corrections) for part in parts]
+        faces = dataset.join(parts)
+        vectors = open_encoder(model).encode(faces.crops112())[0]
+    people = faces.people
+    print(f"{len(people):,} photos of {people.max() + 1:,} people, {options.photos} of each enrolled")
+    matrix = head.pairwise(vectors, vectors).astype(np.float64)
+
+    table = Table(
+        "people enrolled", "threshold", "target FPIR", "its own error (90 %)", "realised FPIR (95 %)", "FNIR (95 %)"
+    )
+    rng = np.random.default_rng(0)
+    for size in (10, 100, 500):
+        if size > 0.7 * np.sum(np.bincount(people) >= options.photos):
+            continue
+        enrolled = np.full(size, options.photos)
+        threshold = calibration.threshold(enrolled, options.fpir)
+        low, high = calibration.interval(threshold, enrolled)
+        alarms, missed = realised(matrix, people, size, options.photos, threshold, options.draws, rng)
+        table.add_row(f"{size:,}", f"{threshold:.2f}", f"{options.fpir:.2%}", error(low, high), alarms, missed)
+    console = Console(width=150)
+    console.print(table)
+    reliability(console, matrix, people, calibration, rng)
+    verified(console, matrix, people, calibration)
+    rng = np.random.default_rng(1)
+    generated(console, head, *(made or generate(vectors, people, 104_000, 2, rng)), options.fpir, rng)
+
+
+def error(low: float, high: float) -> str:
+    """An interval in words; a calibration without replicates states none."""
+    return f"{low:.2%} to {high:.2%}" if np.isfinite(low) else "not stated"
+
+
+def realised(
+    matrix: np.ndarray,
+    people: np.ndarray,
+    size: int,
+    photos: int,
+    threshold: float,
+    draws: int,
+    rng: np.random.Generator,
+) -> tuple[str, str]:
+    """FPIR and FNIR, each with its interval, in words."""
+    total = int(people.max()) + 1
+    blame = np.zeros((total, total))  # false alarms of a stranger that are one enrolled person's, as shares of photos
+    strange, tried, failed = np.zeros(total), np.zeros(total), np.zeros(total)
+    for _ in range(draws):
+        known, gallery, probes, outside = draw(people, size, photos, rng)
+        scores = fuse(matrix[:, gallery]) if photos > 1 else matrix[:, gallery[:, 0]]
+        best, top = scores.argmax(1), scores.max(1)
+        weight = shares(people, outside)
+        passed = top[outside] > threshold
+        np.add.at(blame, (people[outside][passed], known[best[outside][passed]]), weight[passed])
+        strange[np.unique(people[outside])] += 1
+        weight = shares(people, probes)
+        wrong = (top[probes] <= threshold) | (known[best[probes]] != people[probes])
+        np.add.at(failed, people[probes], weight * wrong)
+        tried[np.unique(people[probes])] += 1
+    times = np.stack([np.bincount(rng.integers(0, total, total), minlength=total) for _ in range(1000)]).astype(float)
+    alarms = np.einsum("bi,ij,bj->b", times, blame, times, optimize=True) / (times @ strange)
+    alarms = np.minimum(alarms, 1)  # two people's weights may come to more than all trials
+    misses = (times @ failed) / np.maximum(times @ tried, 1)
+    return tuple(
+        f"{value:.2%} ({low:.2%} to {high:.2%})"
+        for value, (low, high) in (
+            (blame.sum() / strange.sum(), np.quantile(alarms, [0.025, 0.975])),
+            (failed.sum() / max(tried.sum(), 1), np.quantile(misses, [0.025, 0.975])),
+        )
+    )  # type: ignore[return-value]
+
+
+def draw(
+    people: np.ndarray, size: int, photos: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Who is enrolled (size,), from which photos (size, photos); their other photos, and the strangers' photos."""
+    counts = np.bincount(people)
+    known = rng.permutation(np.flatnonzero(counts >= photos))[:size]
+    shuffled = rng.permutation(len(people))
+    order = shuffled[np.argsort(people[shuffled], kind="stable")]
+    first = np.cumsum(counts) - counts
+    gallery = order[first[known][:, None] + np.arange(photos)]
+    inside = np.isin(people, known)
+    outside = np.flatnonzero(~inside)
+    inside[gallery] = False
+    return known, gallery, np.flatnonzero(inside), outside
+
+
+def shares(people: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """What each of these photos counts when everybody counts the same."""
+    return 1 / np.bincount(people[chosen])[people[chosen]]
+
+
+def reliability(
+    console: Console,
+    matrix: np.ndarray,
+    people: np.ndarray,
+    calibration: Calibration,
+    rng: np.random.Generator,
+) -> None:
+    """Of the best candidates with probability about p, how many are right; intervals of 95 % over the probes' people."""
+    table = Table("people enrolled", "prior", *(f"{a:.0%}-{min(b, 1):.0%}" for a, b in pairwise(BINS)),
+                  title="probability shown (columns): stated mean > share that is right, its interval, photos a draw")  # fmt: skip
+    times = people_weights(int(people.max()) + 1, 0).astype(float)
+    for size in DRAWS:
+        if size > 0.7 * (people.max() + 1):
+            continue
+        for prior in (0.5, 0.1):
+            stated, right, weight, whose = [], [], [], []
+            draws = DRAWS[size]
+            for _ in range(draws):
+                _, gallery, probes, outside = draw(people, size, 1, rng)
+                if not len(probes):
+                    continue  # nobody enrolled has a second photo: the prior could not be kept
+                outside = rng.permutation(outside)[:STRANGERS]
+                both = np.concatenate([probes, outside])
+                each = np.concatenate([shares(people, probes), shares(people, outside)])
+                each[: len(probes)] *= prior / each[: len(probes)].sum()
+                each[len(probes) :] *= (1 - prior) / each[len(probes) :].sum()
+                scores = matrix[np.ix_(both, gallery[:, 0])]
+                order = np.argsort(-scores, axis=1)[:, :CONTENDERS]
+                ones = np.ones(order.shape[1], int)
+                for row, at in enumerate(order):
+                    stated.append(calibration.posterior(scores[row, at], ones, size, prior)[0])
+                right.append(people[gallery[order[:, 0], 0]] == people[both])
+                weight.append(each)
+                whose.append(people[both])
+            p, truth, counts, who = np.array(stated), *map(np.concatenate, (right, weight, whose))
+            cells = []
+            for a, b in pairwise(BINS):
+                held = (p >= a) & (p < b)
+                if not held.any():
+                    cells.append("")
+                    continue
+                part = counts[held]
+                all_, good = (np.bincount(who[held], one, times.shape[1]) for one in (part, part * truth[held]))
+                low, high = np.nanquantile((times @ good) / np.maximum(times @ all_, 1e-300), [0.025, 0.975])
+                cells.append(f"{part @ p[held] / part.sum():.0%} > {good.sum() / part.sum():.0%}\n"
+                             f"({low:.0%}-{high:.0%})\n{held.sum() / draws:.3g}")  # fmt: skip
+            table.add_row(f"{size:,}", f"{prior:g}", *cells)
+    console.print(table)
+
+
+def verified(console: Console, matrix: np.ndarray, people: np.ndarray, calibration: Calibration) -> None:
+    """FMR and FNMR of one photo against one, everybody counting the same, with intervals as above."""
+    total, each = int(people.max()) + 1, 1 / np.bincount(people)[people]
+    i, j = np.triu_indices(len(people), 1)
+    same, weight, scores = people[i] == people[j], each[i] * each[j], matrix[i, j]
+    table = Table("threshold for FMR", "its own error (90 %)", "realised FMR (95 %)", "FNMR (95 %)")
+    times = people_weights(total, 0).astype(float)
+    for target in (1e-2, 1e-3, 1e-4):
+        threshold = calibration.threshold(1, target)
+        cells = []
+        for kind, wrong in ((~same, scores > threshold), (same, scores <= threshold)):
+            blame, tried = np.zeros((total, total)), np.zeros((total, total))
+            np.add.at(tried, (people[i[kind]], people[j[kind]]), weight[kind])
+            np.add.at(blame, (people[i[kind & wrong]], people[j[kind & wrong]]), weight[kind & wrong])
+            if kind is same:
+                draws = (times @ blame.diagonal()) / np.maximum(times @ tried.diagonal(), 1e-12)
+            else:
+                draws = ((times @ blame) * times).sum(1) / ((times @ tried) * times).sum(1)
+            low, high = np.quantile(draws, [0.025, 0.975])
+            cells.append(f"{blame.sum() / tried.sum():.3%} ({low:.3%} to {high:.3%})")
+        table.add_row(f"{target:.2%}", error(*calibration.interval(threshold, 1)), *cells)
+    console.print(table)
+
+
+def read_generated(path: Path, dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """The vectors (n, dim) of made-up people in a file, and whose each is (n,). Raises DataError."""
+    try:
+        stored = np.load(path)
+        if isinstance(stored, np.ndarray):
+            if stored.ndim != 3:
+                raise ValueError(f"its shape is {stored.shape}, not people x photos x numbers")
+            made, owner = stored.reshape(-1, stored.shape[2]), np.repeat(np.arange(len(stored)), stored.shape[1])
+        else:
+            with stored:
+                made, owner = stored["vectors"], np.unique(stored["people"], return_inverse=True)[1]
+        if made.shape != (len(owner), dim):
+            raise ValueError(f"its vectors are {made.shape}, the model's embeddings have {dim} numbers")
+        if len(counts := np.bincount(owner)) < LEAST_GENERATED or counts.min() < 2:
+            raise ValueError(f"{len(counts):,} people; {LEAST_GENERATED:,} are needed, each with two photos or more")
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path} holds no made-up people to measure on ({error}); make it by `generate_embeddings.py draw`"
+        ) from None
+    return made, owner
+
+
+def generated(
+    console: Console, head: Head, made: np.ndarray, owner: np.ndarray, fpir: float, rng: np.random.Generator
+) -> None:
+    """The rates at sizes that no photos are there for, on vectors (n, d) of made-up people and whose each is (n,)."""
+    names = rng.permutation(owner.max() + 1)
+    order = np.argsort(owner, kind="stable")
+    first = np.searchsorted(owner[order], names)
+    fitting, _, enrolled = np.split(names, [1000, 4000])
+    chosen = np.flatnonzero(np.isin(owner, fitting))
+    own = head.pairwise(made[chosen], made[chosen])
+    found = fit_calibration(own, owner[chosen])
+    gallery = order[first[len(names) - len(enrolled) :]][:100_000]
+    probes = order[first[1000:4000]]
+    z = head.project(made)
+    best = np.full((len(probes), -(-len(gallery) // 10_000)), -np.inf)
+    again = order[first[4000:6000] + 1]  # second photos of the first of the enrolled, all in the first block
+    mates = np.full(len(again), -np.inf)
+    rival = np.full((len(again), best.shape[1]), -np.inf)
+    for block in range(best.shape[1]):
+        index = faiss.IndexFlat(z.shape[1], faiss.METRIC_L1)
+        index.add(z[gallery[block * 10_000 : (block + 1) * 10_000]])
+        best[:, block] = head.beta - index.search(z[probes], 1)[0][:, 0]
+        distance, at = index.search(z[again], 2)
+        mine = at[:, 0] == np.arange(len(again)) if block == 0 else np.zeros(len(again), bool)
+        rival[:, block] = head.beta - np.where(mine, distance[:, 1], distance[:, 0])
+    mates = head.logits(made[again], made[gallery[: len(again)]])
+    table = Table(
+        "generated people", "threshold", "target FPIR", "its own error (90 %)", "realised FPIR (95 %)", "FNIR (95 %)"
+    )
+    for size, top, other in (
+        (10_000, best, rival[:, :1]),
+        (len(gallery), best.max(1, keepdims=True), rival.max(1, keepdims=True)),
+    ):
+        threshold = found.threshold(size, fpir)
+        low, high = found.interval(threshold, size)
+        alarms, missed = (top > threshold).mean(1), (mates <= threshold) | (mates <= other[:, 0])
+        table.add_row(f"{size:,}", f"{threshold:.2f}", f"{fpir:.2%}", error(low, high),
+                      spread(alarms, rng), spread(missed, rng))  # fmt: skip
+    console.print(table)
+
+
+def spread(shares: np.ndarray, rng: np.random.Generator) -> str:
+    """The mean of one number a person (n,), with its interval from drawing people again."""
+    again = shares[rng.integers(0, len(shares), (400, len(shares)))].mean(1)
+    return f"{shares.mean():.2%} ({np.quantile(again, 0.025):.2%} to {np.quantile(again, 0.975):.2%})"
+
+
+def generate(
+    vectors: np.ndarray, people: np.ndarray, count: int, photos: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors (count * photos, d) of made-up people, and whose each is, with the covariances of real ones."""
+    counts = np.bincount(people)
+    means = np.stack([np.bincount(people, column) for column in vectors.T], 1) / counts[:, None]
+    several = counts[people] > 1
+    inner = (vectors - means[people])[several] * np.sqrt(counts / np.maximum(counts - 1, 1))[people][several, None]
+    within = np.cov(inner.T)
+    between = np.cov(vectors.T) - within
+    values, axes = np.linalg.eigh(between)
+    roots = axes * np.sqrt(np.maximum(values, 0))
+    owner = np.repeat(np.arange(count), photos)
+    made = vectors.mean(0) + (rng.standard_normal((count, vectors.shape[1])) @ roots.T)[owner]
+    made += rng.multivariate_normal(np.zeros(vectors.shape[1]), within, len(owner), method="eigh")
+    return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32), owner
+
+
+if __name__ == "__main__":
+    run_script(main)

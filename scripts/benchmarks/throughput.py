@@ -1,0 +1,148 @@
+"""How many photos a second are enrolled, and what of the encoder's own speed that is.
+
+    python -m scripts.benchmarks.throughput PHOTOS [--photos 200] [--rounds 3] [--model FILE] [--json]
+
+PHOTOS is a folder of photos of people, one face each at least. Taking turns, so that whatever else the machine does slows
+all alike: each step alone on one thread (reading, decoding, detection of the subject, alignment, encoding), and a whole
+`Gallery.enroll` into a new gallery. On two cores nothing can be faster than two over the sum of the steps, nor, where
+one core only encodes while the other does the rest, than one over the slower half: `share` is what enrolling reaches of
+the first, `of the encoder` of what the encoder could do on a core of its own. `cores` is processor time over the clock's,
+which says how busy it kept the machine, where nothing else ran on it. --times 4 enlarges each photo so many times first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from facedex import Gallery, named_photos
+from facedex.faces import alignment
+from facedex.faces.face import Face
+from facedex.gallery.enrolment import LEAST_SIDE
+from facedex.model.modelfile import read_model, shipped_model
+from facedex.model.reader import FaceReader
+from facedex.photos import images
+from scripts.runner import run_script
+
+STEPS = ("read", "decode", "detect", "align", "encode")
+
+
+def steps(reader: FaceReader, paths: list[Path]) -> dict[str, float]:
+    """Processor time of each step (s), on one thread, over all photos."""
+    spent: dict[str, float] = defaultdict(float)
+    crops: list[np.ndarray] = []
+    cv2.setNumThreads(1)
+
+    def took(step: str, began: float) -> float:
+        now = time.process_time()
+        spent[step] += now - began
+        return now
+
+    for path in paths:
+        began = time.process_time()
+        data = images.read_bytes(path)
+        images.sha256(data)
+        began = took("read", began)
+        pixels, _ = images.decode_smaller(data, str(path), LEAST_SIDE)
+        began = took("decode", began)
+        faces: list[Face] = reader.detector.detect(pixels, only_subject=True)
+        began = took("detect", began)
+        if faces:
+            crops.append(alignment.align(pixels, faces[0].landmarks))
+            took("align", began)
+    began = time.process_time()
+    for at in range(0, len(crops), 32):
+        reader.encoder.encode(np.stack(crops[at : at + 32]))
+    took("encode", began)
+    cv2.setNumThreads(-1)
+    return dict(spent)
+
+
+def enlarged(paths: list[Path], times: int, folder: Path) -> list[Path]:
+    """Copies of photos, `times` as wide and as high."""
+    made = [folder / f"{i}.jpg" for i in range(len(paths))]
+    for path, copy in zip(paths, made, strict=True):
+        with Image.open(path) as image:
+            image.convert("RGB").resize((times * image.width, times * image.height), Image.Resampling.BICUBIC).save(
+                copy, quality=92
+            )
+    return made
+
+
+def enrolled(paths: list[Path], model: Path | None) -> tuple[float, float]:
+    """Seconds by the clock and of processor time that a new gallery takes to enroll them."""
+    with tempfile.TemporaryDirectory() as folder, Gallery(Path(folder) / "g", model, create=True) as gallery:
+        gallery.reader()
+        with named_photos(paths, name="somebody") as (photos, _):
+            clock, cpu = time.perf_counter(), time.process_time()
+            done = sum(1 for _ in gallery.enroll(photos))
+            clock, cpu = time.perf_counter() - clock, time.process_time() - cpu
+    if done != len(paths):
+        raise SystemExit(f"{done} of {len(paths)} photos were looked at; name a folder of photos")
+    return clock, cpu
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos_in", metavar="PHOTOS", type=Path)
+    parser.add_argument("--photos", type=int, default=200)
+    parser.add_argument("--times", type=int, default=1, help="as wide and high, saved as JPEG: as a phone's would be")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    found = sorted(images.find_photos(options.photos_in))
+    if not found:
+        raise SystemExit(f"{options.photos_in} holds no photos; name another folder")
+    paths = found[:: max(1, len(found) // options.photos)][: options.photos]
+    with tempfile.TemporaryDirectory() as folder:
+        measure(enlarged(paths, options.times, Path(folder)) if options.times > 1 else paths, options)
+
+
+def measure(paths: list[Path], options: argparse.Namespace) -> None:
+    """Take turns, and print."""
+    reader = FaceReader(read_model(options.model or shipped_model()))
+    steps(reader, paths[:4])  # the first call prepares the networks
+    alone, whole = [], []
+    for _ in range(options.rounds):
+        alone.append(steps(reader, paths))
+        whole.append(enrolled(paths, options.model))
+    each = {step: float(np.median([one[step] for one in alone])) / len(paths) for step in STEPS}
+    clock, cpu = (float(np.median([one[i] for one in whole])) / len(paths) for i in (0, 1))
+    best, encoder = 2 / sum(each.values()), 1 / each["encode"]
+    told = {
+        "photos": len(paths), "ms a photo, one thread": {step: 1000 * each[step] for step in STEPS},
+        "enroll, photos/s": 1 / clock, "enroll, ms of processor time a photo": 1000 * cpu, "cores": cpu / clock,
+        "two cores at best, photos/s": best, "share": 1 / clock / best,
+        "encoder alone on one core, photos/s": encoder, "of the encoder": 1 / clock / encoder,
+    }  # fmt: skip
+    if options.json:
+        print(json.dumps(told))
+        return
+    table = Table("a photo", "ms of processor time", title=f"{len(paths)} photos, median of {options.rounds} rounds")
+    for step in STEPS:
+        table.add_row(step, f"{1000 * each[step]:.2f}")
+    table.add_row("all of these", f"{1000 * sum(each.values()):.2f}")
+    table.add_row("enroll, committed", f"{1000 * cpu:.2f}")
+    console = Console(width=100)
+    console.print(table)
+    console.print(
+        f"enroll: {1 / clock:.1f} photos/s by the clock, {cpu / clock:.2f} cores busy; two cores at best {best:.1f} "
+        f"photos/s: {1 / clock / best:.0%} of that; the encoder alone on one {encoder:.1f} faces/s: "
+        f"{1 / clock / encoder:.0%} of that"
+    )
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,1 @@
+"""Harnesses that kill, tamper with and crowd a gallery."""

@@ -1,0 +1,443 @@
+"""Faces in a photo: how many, where, whichever way it is turned; and none where there is none."""
+
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from facedex.errors import ModelError
+from facedex.faces import detector as detector_module
+from facedex.faces import face as face_module
+from facedex.faces import yunet
+from facedex.faces.alignment import TEMPLATE, similarity
+from facedex.faces.detector import FaceDetector
+from facedex.faces.window import GREY, Region
+from facedex.photos import images
+from tests.helpers import drawn_face
+
+PORTRAITS = ["obama.jpg", "obama2.jpg", "biden.jpg", "astronaut.png", "grace_hopper.jpg"]
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return FaceDetector()
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return yunet.packaged_weights()
+
+
+@pytest.fixture(params=PORTRAITS)
+def portrait(request, portraits):
+    return images.open_photo(portraits / request.param).pixels
+
+
+def resized(pixels, height):
+    size = (round(height * pixels.shape[1] / pixels.shape[0]), height)
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+
+
+def inside(face, cut):
+    """(left, top, right, bottom) in whole pixels of a face's box less a share at each edge."""
+    left, top, wide, high = face.box
+    return int(left + cut * wide), int(top + cut * high), int(left + (1 - cut) * wide), int(top + (1 - cut) * high)
+
+
+def turned_back(points, quarter, shape):
+    """Points of np.rot90(photo, quarter) in the photo's pixels, looked up and not calculated."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    column, row = np.rot90(x, quarter), np.rot90(y, quarter)
+    at = np.clip(np.round(points).astype(int), 0, np.array(column.shape[::-1]) - 1)
+    return np.stack([column[at[:, 1], at[:, 0]], row[at[:, 1], at[:, 0]]], axis=1)
+
+
+def centres(faces):
+    return np.array([(left + wide / 2, top + high / 2) for left, top, wide, high in (face.box for face in faces)])
+
+
+def marks(faces):
+    """The first landmark of every face, the second of every face, and so on."""
+    return np.stack([face.landmarks for face in faces], axis=1)
+
+
+# photos of people
+
+
+@pytest.mark.parametrize("quarter", range(4))
+@pytest.mark.parametrize(("name", "count"), [("friends.jpg", 6), ("tbbt.jpg", 7)])
+def test_group_photo_shows_everybody_whichever_way_it_is_turned(shared, detector, name, count, quarter):
+    pixels = images.open_photo(shared / "photos" / name).pixels
+    upright = detector.detect(pixels)
+    turned = detector.detect(np.ascontiguousarray(np.rot90(pixels, quarter)))
+    assert len(upright) == len(turned) == count
+    for place, there in ((centres(upright), centres(turned)), *zip(marks(upright), marks(turned), strict=True)):
+        back = turned_back(there, quarter, pixels.shape)
+        distance = np.abs(place[:, None] - back[None]).max(axis=2)
+        assert distance.min(axis=1).max() < 4
+
+
+def test_portrait_has_one_sure_face(portrait, detector):
+    (face,) = detector.detect(portrait)
+    assert 0.9 < face.score <= 1
+    left, top, wide, high = face.box
+    assert 0 <= left < left + wide <= portrait.shape[1] and 0 <= top < top + high <= portrait.shape[0]
+
+
+def test_landmarks_come_in_the_templates_order(portrait, detector):
+    (face,) = detector.detect(portrait)
+    matrix = similarity(face.landmarks, TEMPLATE)
+    placed = face.landmarks @ matrix[:, :2].T + matrix[:, 2]
+    assert face.landmarks.shape == (5, 2) and face.landmarks.dtype == np.float32
+    assert np.abs(placed - TEMPLATE).max() < 8
+
+
+@pytest.mark.parametrize("quarter", [1, 2, 3])
+def test_turned_portrait_gives_the_same_landmarks(portrait, detector, quarter):
+    (upright,) = detector.detect(portrait)
+    (turned,) = detector.detect(np.ascontiguousarray(np.rot90(portrait, quarter)))
+    back = turned_back(turned.landmarks, quarter, portrait.shape)
+    assert np.abs(back - upright.landmarks).max() < 0.05 * upright.box[2] + 1
+
+
+def test_photo_upside_down_has_its_eyes_below_its_mouth(shared, detector):
+    for path in sorted((shared / "lfw" / "images").rglob("*.jpg"))[::80]:
+        pixels = images.open_photo(path).pixels
+        landmarks = detector.detect(np.ascontiguousarray(pixels[::-1, ::-1]))[0].landmarks
+        assert landmarks[:2, 1].min() > landmarks[3:, 1].max(), path.name
+
+
+def test_face_of_60_pixels_is_found(portrait, detector):
+    (face,) = detector.detect(portrait)
+    small = resized(portrait, round(60 * portrait.shape[0] / face.box[3]))
+    (found,) = detector.detect(small)
+    assert found.box[3] == pytest.approx(60, abs=9)
+    assert np.abs(found.landmarks * (face.box[3] / 60) - face.landmarks).max() < 0.15 * face.box[2]
+
+
+def test_face_of_60_pixels_in_two_megapixels_is_found(portrait, detector):
+    (face,) = detector.detect(portrait)
+    small = resized(portrait, round(60 * portrait.shape[0] / face.box[3]))
+    canvas = np.full((1300, 1600, 3), 90, np.uint8)
+    canvas[600 : 600 + small.shape[0], 900 : 900 + small.shape[1]] = small
+    (found,) = detector.detect(canvas)
+    there = face.landmarks * (60 / face.box[3]) + (900, 600)
+    assert np.abs(found.landmarks - there).max() < 12
+
+
+@pytest.mark.parametrize("height", [60, 300, 1600])
+@pytest.mark.parametrize("cut", [0.0, 0.1, 0.15])
+def test_tight_crop_gives_the_same_landmarks(portrait, detector, cut, height):
+    (face,) = detector.detect(portrait)
+    left, top, right, bottom = inside(face, cut)
+    crop = resized(portrait[top:bottom, left:right], height)
+    found = detector.detect(crop)[0]
+    there = (face.landmarks - (left, top)) * (height / (bottom - top))
+    assert np.abs(found.landmarks - there).max() < 0.15 * face.box[2] * height / (bottom - top)
+
+
+def test_border_moves_the_face_and_nothing_else(portrait, detector):
+    (face,) = detector.detect(portrait)
+    padded = np.pad(portrait, ((200, 0), (300, 0), (0, 0)), constant_values=127)
+    found = detector.detect(padded)[0]
+    assert np.abs(found.landmarks - face.landmarks - (300, 200)).max() < 0.1 * face.box[2]
+
+
+# drawings: what needs no photo
+
+
+def test_faces_come_most_prominent_first(detector):
+    row = np.full((260, 900, 3), 120, np.uint8)
+    for left, side in ((10, 120), (200, 240), (560, 180)):
+        row[10 : 10 + side, left : left + side] = drawn_face(2, side)
+    faces = detector.detect(row)
+    assert len(faces) == 3
+    assert [int(centre) // 300 for centre in centres(faces)[:, 0]] == [1, 2, 0]
+
+
+def askew(pixels, face, degrees):
+    """A photo turned about a face's middle, and where its landmarks went."""
+    left, top, wide, high = face.box
+    matrix = cv2.getRotationMatrix2D((left + wide / 2, top + high / 2), degrees, 1.0)
+    turned = cv2.warpAffine(pixels, matrix, pixels.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
+    return turned, face.landmarks @ matrix[:, :2].T + matrix[:, 2]
+
+
+def off(face, marks):
+    """How far landmarks lie from where they should, on average, in distances between the eyes."""
+    return np.hypot(*(face.landmarks - marks).T).mean() / np.hypot(*(marks[1] - marks[0]))
+
+
+@pytest.mark.parametrize("degrees", [-45, 15, 30, 45, 60, 120, 135])
+def test_landmarks_of_a_tilted_drawing_are_where_it_has_them(detector, degrees):
+    pixels = np.full((480, 480, 3), 140, np.uint8)
+    pixels[120:360, 120:360] = drawn_face(3)
+    (face,) = detector.detect(pixels)
+    turned, marks = askew(pixels, face, degrees)
+    (found,) = detector.detect(turned)
+    assert off(found, marks) < 0.2
+    assert abs(detector_module.tilt(found.landmarks) - detector_module.tilt(face.landmarks) - degrees) < 15
+    assert found.box[2] == pytest.approx(face.box[2], rel=0.3) and found.box[3] == pytest.approx(face.box[3], rel=0.3)
+
+
+@pytest.mark.parametrize("degrees", [30, 45, 60])
+def test_landmarks_of_a_tilted_portrait_are_where_it_has_them(portrait, detector, degrees, request):
+    if request.node.callspec.id.startswith("obama2.jpg-45"):
+        pytest.xfail("a large, grainy face at 45 degrees, of which the detector is too unsure")
+    (face,) = detector.detect(portrait)
+    turned, marks = askew(portrait, face, degrees)
+    assert min(off(found, marks) for found in detector.detect(turned)) < 0.2
+
+
+@pytest.mark.parametrize("degrees", [0, 30, -120, 179])
+def test_the_tilt_is_what_the_landmarks_were_turned_by(degrees):
+    matrix = cv2.getRotationMatrix2D((50, 60), degrees, 1.7)
+    assert detector_module.tilt(TEMPLATE @ matrix[:, :2].T + matrix[:, 2]) == pytest.approx(degrees, abs=1e-3)
+
+
+@pytest.fixture
+def looks(monkeypatch):
+    """The sizes of the pictures that the network is shown."""
+    shown, faces = [], yunet.YuNet.faces
+
+    def noted(self, pixels, scale, min_score):
+        shown.append(tuple(round(scale * side) for side in pixels.shape[:2]))
+        return faces(self, pixels, scale, min_score)
+
+    monkeypatch.setattr(yunet.YuNet, "faces", noted)
+    return shown
+
+
+def on_grey(height, width, *places):
+    """Drawn faces on grey, each given by left, top and side."""
+    pixels = np.full((height, width, 3), 140, np.uint8)
+    for left, top, side in places:
+        pixels[top : top + side, left : left + side] = drawn_face(3, side)
+    return pixels
+
+
+def test_an_upright_face_is_looked_at_once_more_from_near(detector, looks):
+    (found,) = detector.detect(on_grey(480, 640, (150, 100, 250)))
+    assert (
+        found.score >= detector_module._SURE and abs(detector_module.tilt(found.landmarks)) <= detector_module._TILTED
+    )
+    assert looks == [(480, 640), (128, 128), (128, 128)]
+
+
+def test_where_only_the_subject_is_wanted_a_glance_is_enough(detector, looks):
+    pixels = on_grey(480, 640, (80, 60, 300), (500, 300, 44))
+    everybody = detector.detect(pixels)
+    assert len(everybody) == 2 and (480, 640) in looks
+    looks.clear()
+    subject = detector.detect(pixels, only_subject=True)[0]
+    assert looks == [(240, 320), (128, 128), (128, 128)]
+    assert np.abs(subject.landmarks - everybody[0].landmarks).max() < 0.05 * subject.box[2]
+
+
+def test_where_a_glance_leaves_a_doubt_the_photo_is_looked_at_at_full_size(detector, looks, monkeypatch):
+    monkeypatch.setattr(detector_module, "_SURE_AT_A_GLANCE", 2.0)
+    (found,) = detector.detect(on_grey(480, 640, (80, 60, 300)), only_subject=True)
+    assert found.score >= detector_module._SURE and looks == [(240, 320), (480, 640), (128, 128), (128, 128)]
+
+
+def test_two_faces_as_prominent_are_not_told_apart_at_a_glance(detector, looks):
+    pixels = on_grey(480, 640, (30, 100, 280), (330, 100, 290))
+    (first, *_), (at_once, *_) = detector.detect(pixels), detector.detect(pixels, only_subject=True)
+    assert first.box == at_once.box and looks.count((480, 640)) == 2
+
+
+def test_a_face_too_little_prominent_to_be_the_subject_for_sure_is_not_trusted_at_a_glance(detector, looks):
+    """Another might be nearer the middle, and too small to be seen at half the scale."""
+    detector.detect(on_grey(640, 640, (0, 0, 64)), only_subject=True)
+    assert (640, 640) in looks
+
+
+def test_a_face_that_fills_the_photo_is_not_trusted_at_a_glance(detector, looks):
+    detector.detect(drawn_face(3, 300), only_subject=True)
+    assert (300, 300) in looks
+
+
+def aslant(look):
+    by_37_degrees = np.array([[0.8, 0.6], [-0.6, 0.8]], np.float32)
+    return replace(look, landmarks=look.landmarks @ by_37_degrees)
+
+
+def unsure(look):
+    return replace(look, score=look.score - 0.3)
+
+
+@pytest.mark.parametrize("astray", [aslant, unsure])
+def test_a_look_from_near_that_goes_astray_does_not_count(detector, monkeypatch, astray):
+    pixels, same, looks = on_grey(480, 640, (80, 60, 300)), detector_module._same, []
+
+    def noted(found, face):
+        looks.append(face)
+        return astray(same(found, face))
+
+    monkeypatch.setattr(detector_module, "_same", noted)
+    (found,) = detector.detect(pixels)
+    assert looks[0] is found  # as it was before
+
+
+def test_a_tilted_face_is_upright_in_its_look_from_near(detector, looks):
+    turned, _ = askew(on_grey(480, 640, (170, 90, 300)), face_module.Face((170, 90, 300, 300), TEMPLATE, 1.0), 20)
+    (found,) = detector.detect(turned)
+    assert looks[-1] == (128, 128) and looks.count((128, 128)) <= 4
+    assert detector_module.tilt(found.landmarks) == pytest.approx(20, abs=6)
+
+
+def test_a_face_that_still_shows_a_tilt_is_looked_at_once_more(detector, looks, monkeypatch):
+    monkeypatch.setattr(detector_module, "_TILTED", 0.0)
+    detector.detect(on_grey(480, 640, (80, 60, 300)))
+    assert looks == [(480, 640), *[(128, 128)] * 4]
+
+
+def test_a_face_that_is_cut_off_is_looked_at_from_near_too(detector, looks):
+    detector.detect(drawn_face(3, 300))
+    assert looks[-1] == (128, 128)
+
+
+@pytest.mark.parametrize(("degrees", "centre", "side", "size"), [(0, (300.5, 200), 90, 128), (30, (900, 17), 771, 64)])
+def test_points_of_a_region_come_back_to_where_they_are_in_the_photo(degrees, centre, side, size):
+    rng = np.random.default_rng(5)
+    spots = np.array(centre) + rng.uniform(-0.3, 0.3, (5, 2)) * side
+    y, x = np.mgrid[:801, :1203]
+    for spot in spots[(spots.min(axis=1) > 20)]:
+        light = np.exp(-((x - spot[0]) ** 2 + (y - spot[1]) ** 2) / (2 * (3 * side / size + 1) ** 2))
+        region = Region(np.repeat(np.uint8(255 * light)[..., None], 3, axis=2), np.array(centre), side, degrees, size)
+        assert region.pixels.shape == (size, size, 3)
+        weight = np.maximum(region.pixels[..., 0] - (GREY[0] + 10.0), 0)  # without what lies beyond the edge
+        v, u = np.mgrid[:size, :size]
+        seen = np.array([(weight * u).sum(), (weight * v).sum()]) / weight.sum()
+        (back,) = region.back([face_module.Face((0, 0, 2 * seen[0], 2 * seen[1]), np.tile(seen, (5, 1)), 1.0)])
+        assert np.abs(back.landmarks - spot).max() < 0.15 * max(1, side / size)
+        assert np.abs(back.middle - spot).max() < 0.15 * max(1, side / size)
+
+
+@pytest.mark.parametrize(("gain", "counts"), [(0.001, False), (0.02, True)])
+def test_a_turned_look_has_to_be_clearly_surer(detector, monkeypatch, gain, counts):
+    face = face_module.Face((10.0, 10.0, 30.0, 40.0), TEMPLATE.astype(np.float32), 0.8)
+
+    def turned(self, pixels, face, degrees):
+        return replace(face, score=0.8 + gain * (1 if degrees == -45 else 0.9 if degrees == 45 else -1))
+
+    monkeypatch.setattr(FaceDetector, "_turned", turned)
+    found, degrees = detector._askew(on_grey(60, 60), face)
+    assert (found.score, degrees) == ((0.8 + gain, -45.0) if counts else (0.8, 0.0))
+
+
+@pytest.mark.parametrize("side", [240, 1000])
+def test_a_face_that_only_shows_half_way_between_quarter_turns_is_found(detector, monkeypatch, side):
+    pixels = np.full((2 * side, 3 * side, 3), 140, np.uint8)
+    pixels[side // 2 : side // 2 + side, side : 2 * side] = drawn_face(3, side)
+    (face,) = detector.detect(pixels)
+    turned, marks = askew(pixels, face, 45)
+    monkeypatch.setattr(FaceDetector, "_as_it_stands", lambda self, pixels, only_subject: [])
+    (found,) = detector.detect(turned)
+    assert off(found, marks) < 0.2
+
+
+def test_detection_is_the_same_twice_and_in_threads(detector):
+    drawings = [drawn_face(seed) for seed in range(4)] * 2
+    alone = [detector.detect(pixels) for pixels in drawings]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(detector.detect, drawings))
+    assert all(alone)
+    for one, other in zip(alone, together, strict=True):
+        assert [(face.box, face.score) for face in one] == [(face.box, face.score) for face in other]
+
+
+def test_surer_than_asked_for():
+    assert FaceDetector(min_score=0.6).detect(drawn_face(0))
+    assert not FaceDetector(min_score=0.999).detect(drawn_face(0))
+
+
+# no face
+
+
+@pytest.mark.parametrize("shade", [0, 127, 255])
+def test_flat_picture_has_no_face(detector, shade):
+    assert detector.detect(np.full((300, 400, 3), shade, np.uint8)) == []
+
+
+def test_noise_has_no_face(detector):
+    rng = np.random.default_rng(8)
+    for shape in ((200, 300, 3), (400, 300, 3)):
+        assert detector.detect(rng.integers(0, 256, shape, dtype=np.uint8)) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (3, 1), (7, 5), (2, 900), (900, 2)])
+def test_tiny_and_thin_pictures_have_no_face(detector, shape):
+    assert detector.detect(np.full((*shape, 3), 90, np.uint8)) == []
+
+
+def test_thin_picture_looks_the_same_whatever_lay_in_memory():
+    weak = FaceDetector(min_score=0.02)
+    thin, drawing, rng = np.full((2, 640, 3), 90, np.uint8), drawn_face(0), np.random.default_rng(19)
+    seen = set()
+    for _ in range(6):
+        weak.detect(drawing)
+        stray = [np.full(int(size), 50, np.float32) for size in rng.integers(1000, 300_000, 8)]
+        del stray
+        seen.add(tuple((face.box, face.score) for face in weak.detect(thin)))
+    assert len(seen) == 1
+
+
+def test_long_strip_does_not_fill_the_memory(detector):
+    tracemalloc.start()
+    try:
+        assert detector.detect(np.full((1, 8000, 3), 90, np.uint8)) == []
+        assert tracemalloc.get_traced_memory()[1] < 50 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+# weights
+
+
+def test_another_weights_file_may_be_named(tmp_path, weights):
+    copy = tmp_path / "模型.onnx"
+    copy.write_bytes(weights)
+    assert FaceDetector(copy).detect(drawn_face(0))
+
+
+@pytest.mark.parametrize("data", [b"", b"no network", bytes(5000)])
+def test_file_that_is_no_network_is_a_model_error(tmp_path, data):
+    (tmp_path / "yunet.onnx").write_bytes(data)
+    with pytest.raises(ModelError, match=r"yunet\.onnx cannot be loaded"):
+        FaceDetector(tmp_path / "yunet.onnx")
+
+
+def test_truncated_weights_are_a_model_error(tmp_path, weights):
+    (tmp_path / "yunet.onnx").write_bytes(weights[:-1000])
+    with pytest.raises(ModelError):
+        FaceDetector(tmp_path / "yunet.onnx")
+
+
+def test_missing_weights_are_a_model_error(tmp_path):
+    with pytest.raises(ModelError):
+        FaceDetector(tmp_path / "nowhere.onnx")
+
+
+def test_the_packaged_file_is_the_one_that_is_known_and_used(weights):
+    assert yunet.YUNET_FILE.parent.name == "weights" and yunet.YUNET_FILE.read_bytes() == weights
+    assert FaceDetector().detect(drawn_face(0))
+
+
+def test_an_altered_packaged_file_is_a_model_error(weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(yunet, "YUNET_FILE", tmp_path / "yunet.onnx")
+    data = bytearray(weights)
+    data[100_000] ^= 1
+    yunet.YUNET_FILE.write_bytes(data)
+    with pytest.raises(ModelError, match="is not the YuNet 2023mar file facedex knows; install facedex again"):
+        FaceDetector()
+
+
+def test_a_packaged_file_that_is_missing_is_a_model_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(yunet, "YUNET_FILE", tmp_path / "yunet.onnx")
+    with pytest.raises(ModelError, match=r"yunet\.onnx is missing; install facedex again"):
+        FaceDetector()

@@ -1,0 +1,620 @@
+"""The projection: in the head's own order, and never believed when it is not this gallery's."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from facedex.index import codes, halfbytes
+from facedex.index import projection as projection_module
+from facedex.index.manifest import INDEX_FILE, MANIFEST_FILE, Manifest, read_manifest, wants_compaction
+from facedex.index.projection import KINDS, build_projection, load_projection, read_projection, save_projection
+from facedex.model.head import Head
+from facedex.store.store import Store
+from tests.helpers import PLAIN_HEAD, flip, gallery, make_model, near, people, record, unit
+
+MODEL = ("0" * 64, "model.safetensors", 128)
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(tmp_path, MODEL) as opened:
+        yield opened
+
+
+def uneven_head(seed=0, dim=128):
+    return Head(np.random.default_rng(seed).lognormal(0, 1, dim), 12.0)
+
+
+def built(store, head, kind="auto"):
+    projection, data = build_projection(store, store.state, head, "head", kind)
+    save_projection(store.path.parent, projection, data)
+    return projection
+
+
+def loaded(store, head, head_id="head"):
+    return load_projection(store.path.parent, store, store.state, head, head_id)
+
+
+# the order
+
+
+def test_the_order_is_the_heads_own_exactly_ties_too(store):
+    # Small whole numbers and weights that are powers of two make every sum exact in float32.
+    rng = np.random.default_rng(0)
+    vectors = rng.integers(-3, 4, (2000, 128)).astype(np.float32)
+    head = Head(2.0 ** rng.integers(-3, 3, 128), 12.0)
+    ids = store.add(people(vectors[:1200]))
+    built(store, head)
+    ids = np.array(ids + store.add(people(vectors[1200:], "late")))  # ties between the index and what is beside it too
+    projection = loaded(store, head)
+    ties = 0
+    for probe in rng.integers(-3, 4, (20, 128)).astype(np.float32):
+        logits = head.logits(probe[None], vectors)
+        found = projection.search(head.project(probe[None])[0], 2000)
+        assert found.rows.tolist() == ids[np.lexsort((ids, -logits))].tolist()
+        assert np.all(12.0 - found.bounds >= np.sort(logits)[::-1])
+        np.testing.assert_allclose(12.0 - found.bounds, np.sort(logits)[::-1], atol=0.01)
+        ties += 2000 - len(np.unique(logits))
+    assert ties > 1000
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_distance_is_what_the_head_takes_from_beta(store, seed):
+    vectors, head = unit(1000, seed=seed), uneven_head(seed)
+    store.add(people(vectors))
+    probe = unit(1, seed=seed + 100)[0]
+    found = built(store, head).search(head.project(probe[None])[0], 1000)
+    logits = head.logits(probe[None], vectors)
+    np.testing.assert_allclose(head.beta - found.bounds, logits[found.rows - 1], atol=1e-2)
+    assert np.all(np.diff(logits[found.rows - 1]) < 1e-4)
+
+
+def framed_head(seed=0, bases=3):
+    """A head that sees an embedding in several bases."""
+    rng = np.random.default_rng(seed)
+    turns = [np.linalg.qr(rng.standard_normal((128, 128)))[0] for _ in range(bases)]
+    return Head(rng.uniform(0.3, 0.5, 128 * bases), 14.0, np.concatenate(turns))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_through_a_frame_the_order_is_the_heads_own_too(store, kind):
+    head, vectors = framed_head(), unit(3000)
+    store.add(people(vectors[:2900]))
+    built(store, head, kind)
+    store.add(people(vectors[2900:], "late"))
+    projection, right = loaded(store, head), []
+    assert len(projection) == 3000 and projection.exact == (kind != "halfbytes")
+    for probe in unit(40, seed=1):
+        found = projection.search(head.project(probe[None])[0], 40)
+        logits = head.logits(probe[None], vectors)
+        best = 1 + np.argsort(-logits)[:5]
+        assert np.all(head.beta - found.bounds >= logits[found.rows - 1]), "bounds are bounds"
+        certain = found.rows[found.bounds <= found.horizon]
+        left_out = np.setdiff1d(np.arange(1, 3001), found.rows)
+        if projection.exact:
+            assert np.all(head.beta - logits[left_out - 1] >= found.horizon)
+        right.append(np.isin(best, found.rows).mean())
+        assert len(certain) >= 5
+    assert np.mean(right) == 1 if projection.exact else np.mean(right) > 0.99
+    # The numbers of half-bytes and their bytes are as many as the embedding has, not as the head sees.
+    assert projection.index.dim == 384
+    if kind == "halfbytes":
+        assert projection.index.codes.shape[1] == 128 and projection.index.halves.shape[1] == 24
+
+
+def test_an_uneven_heads_best_is_not_cosines_best():
+    """What the L1 projection is for: here a cosine shortlist would have missed the head's choice."""
+    vectors, head = unit(2000), uneven_head()
+    head.weight[:8] *= 20
+    missed = 0
+    for probe in unit(50, seed=1):
+        best = np.argmax(head.logits(probe[None], vectors))
+        missed += best not in np.argsort(-vectors @ probe)[:100]
+    assert missed > 5
+
+
+@pytest.mark.parametrize("first", [0, 1, 60, 100])
+def test_faces_added_since_are_found_as_if_built_at_once(tmp_path, first):
+    vectors, head = unit(100), uneven_head()
+    answers = []
+    for name, cut in (("bulk", 100), ("tail", first)):
+        (tmp_path / name).mkdir()
+        with Store(tmp_path / name, MODEL) as store:
+            store.add(people(vectors[:cut]))
+            built(store, head)
+            store.add(people(vectors[cut:], "late"))
+            projection = loaded(store, head)
+            assert projection is not None and len(projection) == 100
+            answers.append([projection.search(head.project(probe[None])[0], 20) for probe in unit(10, seed=1)])
+    for one, other in zip(*answers, strict=True):
+        assert one.rows[:20].tolist() == other.rows[:20].tolist()
+        assert np.array_equal(one.bounds[:20], other.bounds[:20])
+
+
+def test_a_long_tail_asks_for_compaction(store):
+    folder = store.path.parent
+    assert wants_compaction(folder, store.state)  # nothing stored at all
+    store.add(people(unit(100)))
+    built(store, uneven_head())
+    store.add(people(unit(1000, seed=1), "late"))
+    assert not wants_compaction(folder, store.state)
+    store.add(people(unit(1, seed=2), "last"))
+    assert wants_compaction(folder, store.state)
+
+
+def test_an_empty_gallery_has_an_empty_projection(store):
+    projection = built(store, uneven_head())
+    found = projection.search(np.zeros(128, np.float32), 5)
+    assert len(found.bounds) == len(found.rows) == len(projection) == 0
+    assert loaded(store, uneven_head()) is not None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [0, 1, 999, 1000, 3000])
+def test_every_kind_is_saved_and_loaded_at_every_size(store, kind, count):
+    head, vectors = uneven_head(), unit(count)
+    store.add(people(vectors))
+    before = built(store, head, kind)
+    after = loaded(store, head)
+    assert after.manifest == before.manifest and len(after) == count
+    assert after.exact == (kind != "halfbytes" or count < 1000)
+    for number in range(0, count, 150):
+        z = head.project(vectors[number : number + 1])[0]
+        assert after.search(z, 1).rows[0] == number + 1
+        assert after.search(z, 10).rows.tolist() == before.search(z, 10).rows.tolist()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_reused_is_what_would_be_built(store, kind):
+    """Faces that went are left out and those that came put in: as many, the same, in the same order."""
+    head, vectors = uneven_head(), unit(3000)
+    store.add(people(vectors[:2500]))
+    old = built(store, head, kind)
+    store.remove([f"person{i:04d}" for i in range(0, 2500, 7)])
+    store.add(people(vectors[2500:], "late"))
+    assert loaded(store, head) is None
+    reused, data = build_projection(store, store.state, head, "head", kind, old=old)
+    anew, _ = build_projection(store, store.state, head, "head", kind)
+    assert reused.ids.tolist() == anew.ids.tolist() == store.ids().tolist()
+    assert reused.digest == anew.digest == store.state.digest
+    save_projection(store.path.parent, reused, data)
+    again = loaded(store, head)
+    for probe in unit(20, seed=1):
+        z = head.project(probe[None])[0]
+        nearest = store.ids()[np.argsort(np.abs(head.project(store.vectors()[1]) - z).sum(1))[:5]]
+        for one in (again, anew):
+            found = one.search(z, 50)
+            assert set(nearest) <= set(found.rows.tolist())
+
+
+def test_an_index_much_smaller_or_larger_than_it_was_tuned_for_is_tuned_anew(store):
+    head = uneven_head()
+    store.add(people(unit(1000)))
+    old = built(store, head, "halfbytes")
+    store.add(people(unit(1100, seed=1), "late"))
+    anew, _ = build_projection(store, store.state, head, "head", "halfbytes", old=old)
+    assert (old.manifest.parameters["faces"], anew.manifest.parameters["faces"]) == (1000, 2100)
+
+
+def test_few_faces_are_found_without_faiss_as_with_it(monkeypatch):
+    z, probe = unit(300, seed=3), unit(1, seed=4)[0]
+    few = codes.Flat(z).search(probe, 40)
+    monkeypatch.setattr(codes, "_FEW", 0)
+    by_faiss = codes.Flat(z).search(probe, 40)
+    assert few.rows.tolist() == by_faiss.rows.tolist()
+    np.testing.assert_allclose(few.bounds, by_faiss.bounds, rtol=1e-5)
+    assert few.horizon == pytest.approx(by_faiss.horizon, rel=1e-5)
+
+
+def test_the_kind_follows_the_size(store, monkeypatch):
+    monkeypatch.setattr(projection_module, "_SIZES", ((10 * 128, "flat"), (1500 * 128, "bytes")))
+    kinds = []
+    for start, end in ((0, 10), (10, 11), (11, 1501)):
+        store.add(people(unit(end - start, seed=start), f"from{start}-"))
+        kinds.append(built(store, uneven_head(), "auto").manifest.kind)
+    assert kinds == ["flat", "bytes", "halfbytes"]
+
+
+# doubt
+
+
+def folder_of(tmp_path, name, seed):
+    """A gallery of 80 people with a projection, of which only the vectors depend on the seed."""
+    opened = gallery(tmp_path / name, people(unit(80, seed=seed)))
+    opened.match(unit(1)[0])
+    assert (tmp_path / name / MANIFEST_FILE).exists()
+    opened.close()
+    return tmp_path / name
+
+
+def stored_projection(opened):
+    with Store(opened.folder) as store:
+        return load_projection(opened.folder, store, store.state, opened.head, opened.model.head_fingerprint)
+
+
+def lose(name):
+    return lambda folder, other: (folder / name).unlink()
+
+
+def cut(name):
+    return lambda folder, other: (folder / name).write_bytes((folder / name).read_bytes()[:-20])
+
+
+def turn(name, at):
+    return lambda folder, other: flip(folder / name, at)
+
+
+def become(name, content):
+    return lambda folder, other: (folder / name).write_text(content)
+
+
+def take(*names):
+    return lambda folder, other: [shutil.copy(other / name, folder / name) for name in names]
+
+
+def say(**fields):
+    def change(folder, other):
+        path = folder / MANIFEST_FILE
+        path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+    return change
+
+
+INDEX, MANIFEST = INDEX_FILE, MANIFEST_FILE
+DOUBTS = {
+    "no index": lose(INDEX),
+    "no manifest": lose(MANIFEST),
+    "index cut": cut(INDEX),
+    "manifest cut": cut(MANIFEST),
+    "index emptied": become(INDEX, ""),
+    "manifest emptied": become(MANIFEST, ""),
+    "index is junk": become(INDEX, "junk"),
+    "manifest is a list": become(MANIFEST, "[1, 2]"),
+    "manifest is a number": become(MANIFEST, "7"),
+    "manifest is null": become(MANIFEST, "null"),
+    "a bit of the index's head": turn(INDEX, 9),
+    "a bit of the index's middle": turn(INDEX, 20_000),
+    "index of another gallery": take(INDEX),
+    "manifest of another gallery": take(MANIFEST),
+    "both of another gallery": take(INDEX, MANIFEST),
+    "another format": say(format="facedex-projection/1"),
+    "another model": say(model="1" * 64),
+    "another head": say(head="1" * 64),
+    "another revision": say(revision=77),
+    "a revision before all": say(revision=-1),
+    "a revision in words": say(revision="one"),
+    "another last id": say(last_id=40),
+    "a last id in words": say(last_id="one"),
+    "a last id beyond SQLite": say(last_id=2**70),
+    "another count": say(count=79),
+    "a count in words": say(count="many"),
+    "another hash": say(sha256="0" * 64),
+    "no hash": say(sha256=None),
+    "a field too many": say(more=1),
+    "another kind": say(kind="bytes"),
+    "no such kind": say(kind=["hnsw"]),
+    "other parameters": say(parameters={"step": 1.0}),
+    "no parameters": say(parameters=None),
+    "other arrays": say(arrays=[["ids", "<i8", [80]]]),
+    "another digest": say(digest=1),
+    "another seal": say(seal="0" * 64),
+}
+
+
+@pytest.fixture(scope="module")
+def two_galleries(tmp_path_factory):
+    base = tmp_path_factory.mktemp("galleries")
+    return folder_of(base, "a", 0), folder_of(base, "b", 1)
+
+
+@pytest.mark.parametrize("doubt", DOUBTS)
+def test_a_doubtful_projection_is_built_again_and_answers_stay_right(two_galleries, tmp_path, doubt):
+    folder, other = tmp_path / "g", two_galleries[1]
+    shutil.copytree(two_galleries[0], folder)
+    DOUBTS[doubt](folder, other)
+    with gallery(folder) as opened:
+        assert stored_projection(opened) is None
+        for number, vector in enumerate(unit(80)[::20]):
+            probe = near(vector)
+            found = opened.match(probe, top=3, shortlist=3)
+            assert found == opened.match(probe, top=3, shortlist=3, exhaustive=True)
+            assert found[0].name == f"person{number * 20:04d}"
+        # and what was rebuilt was written, for the next one
+        assert stored_projection(opened) is not None
+
+
+def test_an_intact_projection_is_used(two_galleries, tmp_path):
+    """The doubts above would pass too if every projection were built again."""
+    folder = tmp_path / "g"
+    shutil.copytree(two_galleries[0], folder)
+    with gallery(folder) as opened:
+        assert stored_projection(opened) is not None
+        before = {name: (folder / name).stat().st_mtime_ns for name in (INDEX, MANIFEST)}
+        opened.match(unit(1)[0])
+    assert {name: (folder / name).stat().st_mtime_ns for name in (INDEX, MANIFEST)} == before
+
+
+def test_another_copys_projection_is_not_taken_for_this_ones(tmp_path):
+    """A copy put back in place, and other people enrolled since: as many faces, the same ids, other people."""
+    folder = tmp_path / "g"
+    with gallery(folder, people(unit(60))) as opened:
+        opened.match(unit(1)[0])
+    shutil.copytree(folder, tmp_path / "copy")
+    with gallery(folder, people(unit(60, seed=1), "late")) as opened:
+        opened.reindex()
+    for suffix in ("-wal", "-shm"):
+        (folder / f"gallery.db{suffix}").unlink(missing_ok=True)
+    shutil.copy(tmp_path / "copy" / "gallery.db", folder)
+    with gallery(folder, people(unit(60, seed=2), "other")) as opened:
+        for vector in unit(60, seed=2)[::10]:
+            probe = near(vector)
+            found = opened.match(probe, top=1, shortlist=1)
+            assert found == opened.match(probe, top=1, shortlist=1, exhaustive=True)
+
+
+def test_a_new_head_makes_the_projection_doubtful(store):
+    store.add(people(unit(50)))
+    built(store, uneven_head(0))
+    assert loaded(store, uneven_head(0)) is not None
+    assert loaded(store, uneven_head(1), "another head") is None
+
+
+def test_only_what_changes_vectors_makes_the_projection_doubtful(store):
+    head = uneven_head()
+    store.add(people(unit(50)))
+    built(store, head)
+    store.rename("person0000", "Ada")
+    store.merge("person0001", "Ada")
+    store.add(people(unit(5, seed=1), "late"))
+    assert len(loaded(store, head)) == 55
+    store.remove(["late0002"])
+    assert len(loaded(store, head)) == 54
+    store.remove(["Ada"])
+    assert loaded(store, head) is None
+
+
+def test_a_vector_changed_together_with_its_checksums_is_noticed(store):
+    """As somebody who means it would: the projection is still of the old vector."""
+    head = uneven_head()
+    (face, *_) = store.add(people(unit(50)))
+    built(store, head)
+    store._db.execute("UPDATE face SET vector = ? WHERE id = ?", (unit(1, seed=5)[0].tobytes(), face))
+    store._seal(face)
+    assert store.vectors([face])[0].tolist() == [face]
+    assert loaded(store, head) is None
+
+
+def test_a_sealed_manifest_that_promises_what_is_not_there_is_refused(store):
+    """A hash keeps out accidents, not a liar; who lies must not crash the process."""
+    head = uneven_head()
+    store.add(people(unit(50)))
+    projection = built(store, head)
+    path = store.path.parent / MANIFEST
+    for lie in (
+        {"arrays": []},
+        {"arrays": [["ids", "<i8", [50]], ["marks", "<i8", [50]]]},
+        {"arrays": [["ids", "<i8", [10**12]]]},
+        {"arrays": [["ids", "O", [50]]]},
+        {"arrays": [["ids", "<i8", [-1]]]},
+        {"kind": "hnsw"},
+        {"kind": "bytes"},
+        {"count": 7},
+    ):
+        told = Manifest(**{**projection.manifest.__dict__, **lie}).sealed()
+        path.write_text(json.dumps(told.__dict__))
+        found = loaded(store, head)
+        assert found is None or found.ids.tolist() == projection.ids.tolist(), lie
+
+
+def test_vectors_that_faiss_would_swallow_are_refused(store):
+    store.add(people(unit(3)))
+    with pytest.raises(ValueError, match="finite"):
+        build_projection(store, store.state, Head(np.full(128, np.inf), 1.0), "head")
+
+
+def test_an_altered_byte_anywhere_in_the_index_is_noticed(two_galleries, tmp_path):
+    folder = tmp_path / "g"
+    shutil.copytree(two_galleries[0], folder)
+    whole, rng = (folder / INDEX).read_bytes(), np.random.default_rng(0)
+    with gallery(folder) as opened:
+        for at in rng.integers(0, len(whole), 200):
+            (folder / INDEX).write_bytes(whole)
+            flip(folder / INDEX, int(at), 1 << int(rng.integers(8)))
+            assert stored_projection(opened) is None
+        (folder / INDEX).write_bytes(whole)
+        assert stored_projection(opened) is not None
+
+
+def test_an_index_exchanged_while_it_is_read_is_read_again(two_galleries, tmp_path, monkeypatch):
+    """Between the manifest and the index another process may have written both."""
+    folder = tmp_path / "g"
+    shutil.copytree(two_galleries[0], folder)
+    with gallery(folder) as opened, Store(folder) as store:
+        old, head_id = read_manifest(folder), opened.model.head_fingerprint
+        new, data = build_projection(store, store.state, opened.head, head_id, "bytes")
+        save_projection(folder, new, data)
+        told = iter([old])
+        genuine = read_manifest
+        monkeypatch.setattr(projection_module, "read_manifest", lambda where: next(told, None) or genuine(where))
+        assert read_projection(folder, store.state, opened.head, head_id).manifest == new.manifest
+
+
+def test_who_looks_while_the_two_files_are_exchanged_waits_and_builds_nothing(store, monkeypatch):
+    folder, head = store.path.parent, uneven_head()
+    store.add(people(unit(30)))
+    built(store, head)
+    store.add(people(unit(20, seed=1), "later"))
+    projection, data = build_projection(store, store.state, head, "head")
+    (folder / INDEX_FILE).write_bytes(data)  # the writer is between its two renames
+    (folder / "writer.txt").write_text("somebody")
+    slept = []
+
+    def writer_goes_on(seconds):
+        slept.append(seconds)
+        save_projection(folder, projection, data)
+
+    monkeypatch.setattr(projection_module.time, "sleep", writer_goes_on)
+    found = read_projection(folder, store.state, head, "head")
+    assert found is not None and len(found) == 50 and len(slept) == 1
+    (folder / INDEX_FILE).write_bytes(data[:-1])
+    monkeypatch.setattr(projection_module.time, "sleep", slept.append)
+    assert read_projection(folder, store.state, head, "head") is None and len(slept) > 2 and sum(slept) < 1
+    (folder / "writer.txt").unlink()
+    slept.clear()
+    assert read_projection(folder, store.state, head, "head") is None and not slept, "nobody writes: no use in waiting"
+
+
+# approximation
+
+
+@pytest.fixture(scope="module")
+def clustered(tmp_path_factory):
+    """3,000 faces, a person each, in 150 groups that resemble each other, behind an approximate index."""
+    rng = np.random.default_rng(0)
+    centres = unit(150, seed=1)
+    vectors = np.stack([near(centres[i % 150], i, 0.8) for i in range(3000)])
+    folder = tmp_path_factory.mktemp("halfbytes")
+    model = make_model(folder / "m.safetensors", v=rng.normal(0, 1, 128), beta=12.0)
+    opened = gallery(folder / "g", people(vectors), model)
+    opened.reindex(kind="halfbytes", coverage=0.99)
+    yield opened, vectors
+    opened.close()
+
+
+def manifest_of(opened):
+    return json.loads((opened.folder / MANIFEST).read_text())
+
+
+def test_the_coverage_asked_for_is_measured_and_met(clustered):
+    opened, vectors = clustered
+    told = manifest_of(opened)["parameters"]
+    assert told["coverage"] == 0.99 <= told["measured"] <= 1 and told["probes"] == 400
+    assert opened.coverage() == (0.99, told["measured"])
+    found = wanted = 0
+    for number in range(0, 3000, 20):
+        probe = near(vectors[number], number, 0.5)
+        truth = {one.name for one in opened.match(probe, top=5, exhaustive=True)}
+        found += len(truth & {one.name for one in opened.match(probe, top=5)})
+        wanted += len(truth)
+    assert wanted == 750 and found / wanted >= 0.98
+
+
+def test_more_coverage_takes_more_candidates(clustered, monkeypatch):
+    opened, _ = clustered
+    for module in (codes, halfbytes):
+        monkeypatch.setattr(module, "LEAST", 6)
+    with Store(opened.folder) as store:
+        counts = [
+            build_projection(store, store.state, opened.head, "head", "halfbytes", coverage)[0].manifest.parameters[
+                "candidates"
+            ]
+            for coverage in (0.5, 0.999)
+        ]
+    assert 6 <= counts[0] < counts[1] <= 3000
+
+
+def test_an_approximate_indexs_scores_are_the_heads_exact_ones(clustered):
+    opened, vectors = clustered
+    for number in range(0, 3000, 300):
+        probe = near(vectors[number], number)
+        for one in opened.match(probe, top=20):
+            truth = opened.head.logits(probe, vectors[int(one.name.removeprefix("person"))])
+            assert one.logit == pytest.approx(float(truth), abs=1e-5)
+
+
+def test_an_approximate_gallery_stays_so_when_it_is_written_anew(clustered):
+    opened, vectors = clustered
+    with Store(opened.folder) as store:
+        store.add([record("passing", unit(1, seed=9)[0])])
+    opened.match(vectors[0])
+    opened.remove("passing")
+    told = manifest_of(opened)
+    assert (told["kind"], told["parameters"]["coverage"]) == ("halfbytes", 0.99)
+    (opened.folder / INDEX).unlink()
+    with gallery(opened.folder) as reader:
+        reader.match(vectors[0])
+    assert manifest_of(opened)["kind"] == "halfbytes" and manifest_of(opened)["parameters"]["coverage"] == 0.99
+
+
+def test_a_small_gallery_asked_for_an_approximate_index_still_answers(tmp_path):
+    """Too few faces to learn a code book from: bytes instead."""
+    vectors = unit(20)
+    with gallery(tmp_path / "g", people(vectors)) as opened:
+        opened.reindex(kind="halfbytes")
+        assert manifest_of(opened)["kind"] == "bytes"
+    with gallery(tmp_path / "g") as opened:
+        assert opened.match(near(vectors[4]), top=1)[0].name == "person0004"
+
+
+def test_axes_are_paired_so_that_every_four_bits_are_worth_the_same():
+    rng = np.random.default_rng(0)
+    mixed = np.linalg.qr(rng.normal(size=(64, 64)))[0]
+    z = (rng.normal(size=(4000, 64)) * np.geomspace(1, 0.05, 64) @ mixed).astype(np.float32)
+    turn = halfbytes._in_pairs(*halfbytes._principal(z))
+    assert turn.shape == (64, 48) and np.allclose(turn.T @ turn, np.eye(48), atol=1e-5)
+    spread = (z @ turn).var(0)
+    assert spread.sum() > 0.97 * z.var(0).sum()  # the narrowest sixteen axes are left out
+    assert np.ptp(np.log(spread.reshape(-1, 2).prod(1))) < 1 < np.ptp(np.log(np.sort(spread).reshape(-1, 2).prod(1)))
+
+
+@pytest.mark.parametrize("first", [1100, 1500])
+def test_every_pair_of_numbers_is_coded_by_the_nearest_entry_of_its_book(first):
+    z = framed_head().project(unit(1500))
+    for _ in range(3):  # more than once: memory that was given back may still hold what it held
+        index = halfbytes.HalfBytes.build(z[:first], 0.9).extended(z[first:])
+        pairs = (z @ index.turn).reshape(len(z), -1, 1, 2)
+        nearest = ((pairs - index.book.reshape(1, -1, 16, 2)) ** 2).sum(-1).argmin(-1)
+        coded = np.stack([index.halves & 15, index.halves >> 4], axis=2).reshape(len(z), -1)
+        assert (coded == nearest).mean() > 0.999  # but for rounding, where two are as near
+
+
+def test_bounds_of_half_bytes_are_bounds_for_faces_that_leave_the_space_of_the_others(store):
+    head, line = framed_head(), unit(1)
+    vectors = np.concatenate([line * sign for sign in (1, -1)] * 600).astype(np.float32)
+    store.add(people(vectors))
+    built(store, head, "halfbytes")
+    late = unit(5, seed=1)
+    store.add(people(late, "late"))
+    projection, _ = build_projection(store, store.state, head, "head", "halfbytes", old=loaded(store, head))
+    for probe in late:
+        found = projection.search(head.project(probe), 8)
+        assert len(found.rows) >= 8
+        every = np.concatenate([vectors, late])
+        assert np.all(head.beta - found.bounds >= head.logits(probe[None], every)[found.rows - 1])
+
+
+def test_half_bytes_whose_parts_do_not_fit_are_refused(clustered):
+    """FAISS would read past the end of what is too short."""
+    index = clustered[0]._lookup._refreshed()[0].index
+    arrays, told = index.arrays(), index.parameters
+    assert len(halfbytes.HalfBytes.restore(arrays, told)) == len(index)
+    for name, wrong in (
+        ("turn", arrays["turn"][:, :-2]),
+        ("turn", arrays["turn"][:-1]),
+        ("turn", arrays["turn"][:, :0]),
+        ("book", arrays["book"][:, :-1]),
+        ("halves", arrays["halves"][:-1]),
+        ("halves", arrays["halves"][:, :-1]),
+        ("basis", np.ones((len(arrays["turn"]), arrays["codes"].shape[1] - 1), np.float32)),
+        ("basis", np.ones((len(arrays["turn"]) + 1, arrays["codes"].shape[1]), np.float32)),
+    ):
+        with pytest.raises(ValueError, match=r"fit|codes"):
+            halfbytes.HalfBytes.restore({**arrays, name: wrong}, told)
+
+
+# people, not faces
+
+
+def test_a_shortlist_counts_people_not_faces(tmp_path):
+    """Two hundred faces of four people crowd round the probe; the other twenty must be found behind them."""
+    probe = unit(1, seed=3)[0]
+    crowd = [record(f"crowd{p}", near(probe, 100 * p + i, 0.2)) for p in range(4) for i in range(50)]
+    others = [record(f"other{i:02d}", near(probe, 5000 + i, 1.0)) for i in range(20)]
+    model = make_model(tmp_path / "m.safetensors", **PLAIN_HEAD)
+    with gallery(tmp_path / "g", crowd + others, model) as opened:
+        found = opened.match(probe, top=12, shortlist=12)
+        assert len({one.name for one in found}) == 12
+        assert found == opened.match(probe, top=12, shortlist=12, exhaustive=True)
+        assert sum(one.name.startswith("crowd") for one in found) == 4
