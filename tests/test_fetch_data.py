@@ -19,10 +19,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers import drawn_face
-
-ROOT = Path(__file__).parents[1]
-
 from facedex.data.dataset import load_faces
 from facedex.errors import DataError
 from facedex.photos.sources import open_people
@@ -31,7 +27,9 @@ from scripts.fetching import lfw
 from scripts.fetching.linklist import file_name, read_links
 from scripts.fetching.polite import in_parallel, persist
 from scripts.fetching.transfer import DiskError, Failure, Limits, get
+from tests.helpers import drawn_face
 
+ROOT = Path(__file__).parents[1]
 QUICK = Limits(workers=8, pause=0, connect=2, read=0.4, total=1.2, tries=3, backoff=0.02, longest_wait=2)
 PATIENT = replace(QUICK, read=2.0, total=20.0)  # where nothing is meant to run out of time, on a busy machine too
 FLAGS = [*("--pause", "0", "--connect", "2", "--read", "0.4"), *("--total", "1.2", "--tries", "2")]
