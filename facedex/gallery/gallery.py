@@ -296,13 +296,14 @@ class Gallery:
         prior: float = 0.5,
         exhaustive: bool = False,
         shortlist: int = CONTENDERS,
+        quality: float = 0.0,
     ) -> list[Candidate]:
         """The people most like a probe embedding (dim,), best first, one entry a person.
 
-        The index gives a shortlist of distinct people; the head decides, on the exact vectors. `exhaustive` has
+        `quality` is EncodedFace.quality, 0 where not known; only probabilities hang on it. The index gives a shortlist of distinct people; the head decides, on the exact vectors. `exhaustive` has
         the head score everybody.
         """
-        return self._lookup.match(vector, self.calibration, top, prior, exhaustive, shortlist)
+        return self._lookup.match(vector, quality, self.calibration, top, prior, exhaustive, shortlist)
 
     def threshold(self, fpir: float) -> float:
         """The logit above which a stranger would be named with probability `fpir`, at the present size.

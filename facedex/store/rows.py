@@ -30,7 +30,9 @@ _INSERT = (  # a refusal ends the whole transaction, so that none of its stateme
 
 @dataclass(frozen=True)
 class FaceRecord:
-    """One face to enrol: `vector` (dim,) float32 of unit length, `box` (left, top, width, height) in pixels."""
+    """One face to enrol: `vector` (dim,) float32 of unit length, `box` (left, top, width, height) in pixels, `quality` the
+    vector's length before (EncodedFace.quality), 0 where not known.
+    """
 
     name: str
     vector: np.ndarray
@@ -79,19 +81,22 @@ class State:
 
 @dataclass(frozen=True)
 class StoredFaces:
-    """Faces as they are looked up: `ids`, `people`, `marks` (n,) int64, `names`, `vectors` (n, dim) float32."""
+    """Faces as they are looked up: `ids`, `people`, `marks` (n,) int64, `names`, `vectors` (n, dim) float32, `quality` (n,)
+    float64.
+    """
 
     ids: np.ndarray
     people: np.ndarray
     names: list[str]
     vectors: np.ndarray
     marks: np.ndarray
+    quality: np.ndarray
 
     def joined(self, other: StoredFaces) -> StoredFaces:
         """These and the others."""
         arrays = {
             name: np.concatenate([getattr(self, name), getattr(other, name)])
-            for name in ("ids", "people", "vectors", "marks")
+            for name in ("ids", "people", "vectors", "marks", "quality")
         }
         return StoredFaces(names=self.names + other.names, **arrays)
 
@@ -139,4 +144,5 @@ def stored_faces(rows: Sequence[tuple], dim: int, path: Path) -> StoredFaces:
     columns = list(zip(*rows, strict=True)) if rows else [()] * 15
     vectors = np.frombuffer(b"".join(columns[2]), "<f4").reshape(-1, dim)
     ids, people, marks = (np.array(columns[i], np.int64) for i in (0, 1, 14))
-    return StoredFaces(ids, people, list(columns[12]), vectors.astype(np.float32, copy=False), marks)
+    quality = np.array(columns[8], np.float64)
+    return StoredFaces(ids, people, list(columns[12]), vectors.astype(np.float32, copy=False), marks, quality)
