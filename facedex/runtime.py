@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -52,9 +53,7 @@ def in_opencv(data: bytes, shape: tuple[int, int, int]) -> Run:
 
 def in_openvino(data: bytes, shape: tuple[int, int, int]) -> Run:
     """As open_graph, by OpenVINO. Each thread has a request of its own. Raises ImportError where it is not installed."""
-    import openvino
-
-    core = openvino.Core()
+    core = openvino_core()
     try:
         model = core.read_model(data)
         model.reshape([1, *shape])
@@ -77,6 +76,23 @@ def in_openvino(data: bytes, shape: tuple[int, int, int]) -> Run:
             raise ValueError(str(error)) from None
 
     return run
+
+
+_core: Any = None
+_making_core = threading.Lock()
+
+
+def openvino_core() -> Any:
+    """The one openvino.Core of this process. Raises ImportError where OpenVINO is not installed."""
+    # On Linux each Core gives the thread a stack for signal handlers, takes it back as it goes, and puts back the one
+    # before. Of two, where the older goes first, that is gone by then, and the next Ctrl-C is a segmentation fault.
+    import openvino
+
+    global _core
+    with _making_core:
+        if _core is None:
+            _core = openvino.Core()
+        return _core
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from facedex.encoder import GraphEncoder
 from facedex.errors import DataError, ModelError
 from facedex.foreign import foreign_model
 from facedex.modelfile import replace_file
+from facedex.runtime import openvino_core
 from facedex.training.teachers import Teachers
 from facedex.vectors import unit
 
@@ -88,13 +89,12 @@ class OpenVino:
         points: list[tuple[float, float]] | None,
     ) -> None:
         try:
-            import openvino
+            core = openvino_core()
         except ModuleNotFoundError:
             raise ModelError(f"{file} needs OpenVINO; pip install openvino") from None
         self.mean, self.scale = np.asarray(mean, np.float32), np.asarray(scale, np.float32)
         self.size, self.rgb, self.points = size, rgb, points
         try:
-            core = openvino.Core()
             network = core.read_model(file)
             network.reshape([1, 3, size, size])
             self.network = core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
