@@ -668,13 +668,6 @@ def test_calibration_survives_json():
         assert (again.by_quality, again.usual) == (calibration.by_quality, calibration.usual)
 
 
-def test_a_calibration_of_the_version_before_is_read():
-    old = {key: value for key, value in PLAIN.to_meta().items() if key not in ("by_quality", "usual")}
-    assert Calibration.from_meta({"calibration": {**old, "version": 3}}) == Calibration.from_meta(
-        {"calibration": PLAIN.to_meta()}
-    )
-
-
 @pytest.mark.parametrize(
     "meta",
     [

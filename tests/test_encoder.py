@@ -1,5 +1,6 @@
 """Crops to embeddings, by OpenCV, by OpenVINO where that is installed, and by torch: each the same."""
 
+import subprocess
 import sys
 import threading
 
@@ -106,6 +107,25 @@ def test_without_the_extra_it_is_opencv(monkeypatch):
     assert opened == [1]
     expected = grid_weight() @ picture.reshape(3, 8, 14, 8, 14).mean((2, 4)).ravel()
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_ctrl_c_is_an_exception_after_encoders_have_gone_in_the_order_they_came():
+    """In a process of its own: OpenVINO left a stack for signal handlers that was no more, and Ctrl-C ended the process."""
+    source = """if True:
+        import signal
+        from facedex.model.encoder import open_encoder
+        from facedex.modelfile import read_model
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        first, second = open_encoder(read_model("fast")), open_encoder(read_model("fast"))
+        del first
+        del second
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            print("interrupted")
+    """
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
 
 @pytest.mark.parametrize("name", ["opencv", "openvino"])

@@ -105,8 +105,9 @@ class Scores:
 
     @cached_property
     def _table(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The grid of scores (points,); by kind of probe, each (points, probes), the density of impostor scores, its log,
-        and the log of the share below.
+        """The grid of scores (points,), the density of impostor scores, its log, and the log of the share below.
+
+        All but the grid are (points, probes), by kind of probe.
         """
         tail = self.impostor
         high = max(part.mean + 5 * part.sd for part in self.genuine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -51,17 +52,17 @@ def in_opencv(data: bytes, shape: tuple[int, int, int]) -> Run:
 
 def in_openvino(data: bytes, shape: tuple[int, int, int]) -> Run:
     """As open_graph, by OpenVINO. Each thread has a request of its own. Raises ImportError where it is not installed."""
-    import openvino
-
-    core = openvino.Core()
+    core = openvino_core()
     try:
         model = core.read_model(data)
         model.reshape([1, *shape])
         # A stream for each thread that works beside the others, and one core for each stream.
         settings = {
-            "PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": workers(), "INFERENCE_NUM_THREADS": workers(),
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "NUM_STREAMS": workers(),
+            "INFERENCE_NUM_THREADS": workers(),
             "INFERENCE_PRECISION_HINT": "f32",
-        }  # fmt: skip
+        }
         compiled = core.compile_model(model, "CPU", settings)
     except RuntimeError as error:
         raise ValueError(str(error)) from None
@@ -75,4 +76,24 @@ def in_openvino(data: bytes, shape: tuple[int, int, int]) -> Run:
         except RuntimeError as error:
             raise ValueError(str(error)) from None
 
+    # OpenVINO deadlocks where its first inference runs in two threads at once, so one thread runs it here.
+    with _starting:
+        run(np.zeros(shape, np.float32))
     return run
+
+
+_core: Any = None
+_starting = threading.Lock()
+
+
+def openvino_core() -> Any:
+    """The one openvino.Core of this process. Raises ImportError where OpenVINO is not installed."""
+    # On Linux each Core installs a stack for signal handlers and restores the previous stack when it goes. With two cores,
+    # where the older goes first, the restored stack no longer exists, and the next Ctrl-C is a segmentation fault.
+    import openvino
+
+    global _core
+    with _starting:
+        if _core is None:
+            _core = openvino.Core()
+        return _core
