@@ -41,7 +41,7 @@ LIST = "backup.json"
 _WORK = ".facedex-backup-"  # begins the name of a folder where a backup is made or checked
 _LOCK = "lock"  # in it, held as long as it is in use
 _OURS = re.compile(re.escape(_WORK) + r"\w{8}")  # as tempfile ends it
-_MEMBER = re.compile(r"gallery\.db|model-[0-9a-f]{16}\.(safetensors|onnx)")
+_MEMBER = re.compile(r"gallery\.db|model-[0-9a-f]{16}\.safetensors")
 
 
 def backup(folder: str | os.PathLike[str], file: str | os.PathLike[str], force: bool = False) -> int:
