@@ -896,7 +896,7 @@ def test_a_damaged_gallery_is_not_backed_up(crowd, tmp_path):
 
 
 def test_any_damage_to_a_backup_is_noticed_before_anything_is_touched(tmp_path):
-    import golden.make as golden
+    from tests.golden import make as golden
 
     with Gallery(tmp_path / "g", golden.model(tmp_path), create=True) as opened:
         opened._store.add(golden.records())
