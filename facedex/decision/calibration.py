@@ -18,7 +18,7 @@ from facedex.errors import DataError, ModelError
 
 __all__ = ["CONTENDERS", "LEAST_PEOPLE", "Calibration", "Normal", "Scores", "fit_calibration", "platt", "with_tail_of"]
 
-VERSION = 3
+VERSION = 4
 PHOTOS = (1, 2, 4)  # a person: numbers for which scores are fitted; others count as the next lower
 
 _REPLICATES = 40  # of the bootstrap: enough for an interval of 90 %
@@ -31,6 +31,7 @@ class Calibration:
     `slope`, `offset`: Platt scaling, P(same) = sigmoid(slope * logit + offset) when half the pairs are the same.
     `scores`: how enrolled people score, by their number of photos. `replicates`: the tails of fits on
     resampled people (bootstrap), from which the error follows. `people`, `faces`: how many it was fitted on. `unclear`: the length, before it is brought to 1, that one embedding in twenty falls short of; 0 where not known.
+    `by_quality`, `usual`: how own faces' scores follow quality, see `shifts`.
     """
 
     slope: float
@@ -40,6 +41,8 @@ class Calibration:
     people: int
     faces: int
     unclear: float = 0.0
+    by_quality: float = 0.0
+    usual: float = 0.0
 
     @classmethod
     def from_meta(cls, meta: dict[str, Any]) -> Calibration:
@@ -48,6 +51,8 @@ class Calibration:
             stored = meta["calibration"]
             if stored["version"] == 2:
                 stored = _second_version(stored)
+            if stored["version"] == 3:
+                stored = {**stored, "version": VERSION, "by_quality": 0.0, "usual": 0.0}
             if stored["version"] != VERSION:
                 raise ModelError(
                     f"The model's calibration has version {stored['version']!r}, this facedex reads {VERSION}; "
@@ -69,7 +74,8 @@ class Calibration:
             ):
                 raise ValueError("levels are missing")
             return cls(float(stored["slope"]), float(stored["offset"]), scores, replicates, int(stored["people"]),
-                       int(stored["faces"]), float(stored["unclear"]))  # fmt: skip
+                       int(stored["faces"]), float(stored["unclear"]), float(stored["by_quality"]),
+                       float(stored["usual"]))  # fmt: skip
         except (KeyError, TypeError, ValueError):
             raise ModelError("The model has no calibration that this facedex can read; train it again") from None
 
@@ -83,6 +89,7 @@ class Calibration:
             ],
             "replicates": [[tail.to_meta() for tail in tails] for tails in self.replicates],
             "people": self.people, "faces": self.faces, "unclear": self.unclear,
+            "by_quality": self.by_quality, "usual": self.usual,
         }  # fmt: skip
 
     def similarity(self, logit: np.ndarray | float) -> np.ndarray:
@@ -117,12 +124,32 @@ class Calibration:
         low, high = np.interp([0.05, 0.95], np.linspace(0, 1, len(found)), np.sort(found))
         return float(low), float(high)
 
-    def posterior(self, scores: np.ndarray, photos: np.ndarray, people: int, prior: float) -> np.ndarray:
+    def posterior(
+        self, scores: np.ndarray, photos: np.ndarray, people: int, prior: float, shifts: np.ndarray | None = None
+    ) -> np.ndarray:
         """See posterior.posterior; `photos` (n,) are the candidates' numbers of photos. Raises ValueError for a prior
         outside 0..1.
         """
         _check(prior)
-        return posterior(self.scores, scores, self._level(photos), people, prior)
+        return posterior(self.scores, scores, self._level(photos), people, prior, shifts)
+
+    def shifts(self, quality: float, faces: np.ndarray, owner: np.ndarray, people: np.ndarray) -> np.ndarray:
+        """By how much more than usual a probe would score against its own person, if that were each of `people` (n,).
+
+        `quality` is the probe's, `faces` (m,) those of enrolled faces, `owner` (m,) whose these are; a quality of 0 is
+        not known, and counts as usual. A short embedding says that the network saw little of the face, so the own
+        person scores lower (as in Meng et al. 2021, MagFace, where the length is trained to say so). With q the
+        qualities and the mean over the person's faces
+
+            h = by_quality (log q_probe - usual + mean(log q_face - usual)).
+        """
+        persons, at = np.unique(owner, return_inverse=True)
+        means = np.bincount(at, self._clear(faces)) / np.bincount(at)
+        return self.by_quality * (self._clear(np.array(quality)) + means[np.searchsorted(persons, people)])
+
+    def _clear(self, quality: np.ndarray) -> np.ndarray:
+        known = (quality > 0) & (quality < np.inf)
+        return np.where(known, np.log(np.where(known, quality, 1.0)) - self.usual, 0.0)
 
     def pair_posterior(self, logit: float, prior: float) -> float:
         """Probability that two photos show one person, if `prior` of such pairs did: Bayes on `similarity`. Raises
@@ -159,9 +186,15 @@ def fit_calibration(matrix: np.ndarray, people: np.ndarray, lengths: np.ndarray 
     genuine, impostor, weights = weighed_pairs(matrix, people)
     slope, offset = platt(genuine, impostor, weights)
 
-    sets = [found for photos in PHOTOS if (found := Enrolled.of(matrix, people, photos)) is not None]
+    usual, clear = 0.0, np.zeros(len(people))
+    if lengths is not None:
+        logs = np.log(np.maximum(lengths[chosen].astype(np.float64), 1e-12))
+        usual = round(float(np.average(logs, weights=1 / np.bincount(people)[people])), 6)
+        clear = logs - usual
+    sets = [found for photos in PHOTOS if (found := Enrolled.of(matrix, people, photos, clear)) is not None]
+    by_quality = round(sets[0].by_quality(), 6)
     once = np.ones(people.max() + 1)
-    scores = tuple(Scores(one.photos, one.genuine(), one.tail(once)) for one in sets)
+    scores = tuple(Scores(one.photos, one.genuine(by_quality), one.tail(once)) for one in sets)
     rng = np.random.default_rng(0xB007)
     replicates = []
     for _ in range(_REPLICATES):
@@ -171,7 +204,7 @@ def fit_calibration(matrix: np.ndarray, people: np.ndarray, lengths: np.ndarray 
                 tuple(one.tail(times, level.impostor.start) for one, level in zip(sets, scores, strict=True))
             )
     unclear = 0.0 if lengths is None else round(float(np.quantile(lengths, 0.05)), 4)
-    return Calibration(slope, offset, scores, tuple(replicates), len(once), len(people), unclear)
+    return Calibration(slope, offset, scores, tuple(replicates), len(once), len(people), unclear, by_quality, usual)
 
 
 def with_tail_of(fitted: Calibration, other: Calibration, impostors: tuple[np.ndarray, np.ndarray]) -> Calibration:
@@ -183,7 +216,8 @@ def with_tail_of(fitted: Calibration, other: Calibration, impostors: tuple[np.nd
     factor = float(mine.std() / theirs.std()) if min(mine.std(), theirs.std()) > 1e-9 else 1.0
     shift = float(mine.mean() - factor * theirs.mean())
     return replace(
-        other, slope=fitted.slope, offset=fitted.offset, unclear=fitted.unclear,
+        other, slope=fitted.slope, offset=fitted.offset, unclear=fitted.unclear, usual=fitted.usual,
+        by_quality=factor * other.by_quality,
         scores=tuple(one.moved(factor, shift) for one in other.scores),
         replicates=tuple(tuple(tail.moved(factor, shift) for tail in tails) for tails in other.replicates),
     )  # fmt: skip
@@ -227,7 +261,7 @@ def _second_version(stored: dict[str, Any]) -> dict[str, Any]:
     """
     scores = [{**one, "genuine": [[1.0, *one["genuine"]]]} for one in stored["scores"]]
     replicates = [tails for tails in stored["replicates"] if all(len(tail) == 9 for tail in tails)]
-    return {**stored, "version": VERSION, "scores": scores, "replicates": replicates}
+    return {**stored, "version": 3, "scores": scores, "replicates": replicates}
 
 
 def _sigmoid(z: np.ndarray) -> np.ndarray:

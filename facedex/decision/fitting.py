@@ -42,21 +42,25 @@ def sample(people: np.ndarray, faces: int = _FACES) -> np.ndarray:
 @dataclass(frozen=True)
 class Enrolled:
     """Fused scores `against` (n, sets) of n faces, of `people` (n,), with people enrolled from `photos` photos each;
-    `owner` (sets,) says whose each set is. NaN where a face is in the set itself.
+    `owner` (sets,) says whose each set is. NaN where a face is in the set itself. `clearer` (n, sets) is by how much
+    the logarithm of their quality is above the usual, of the face and on average of the set's, together.
     """
 
     photos: int
     people: np.ndarray
     against: np.ndarray
     owner: np.ndarray
+    clearer: np.ndarray
 
     @classmethod
-    def of(cls, matrix: np.ndarray, people: np.ndarray, photos: int) -> Enrolled | None:
-        """From the logits of all faces; None where too few people have photos to spare."""
+    def of(cls, matrix: np.ndarray, people: np.ndarray, photos: int, clear: np.ndarray) -> Enrolled | None:
+        """From the logits of all faces and by how much the logarithm of each one's quality is above the usual, (n,); None
+        where too few people have photos to spare.
+        """
         if photos == 1:
             against = matrix.copy()
             np.fill_diagonal(against, np.nan)
-            return cls(1, people, against, people)
+            return cls(1, people, against, people, clear[:, None] + clear)
         rng = np.random.default_rng([0x5E75, photos])
         sets: list[np.ndarray] = []
         for person in range(people.max() + 1):
@@ -68,13 +72,29 @@ class Enrolled:
         against = np.stack([fuse(matrix[:, chosen]) for chosen in sets], 1)
         for column, chosen in enumerate(sets):
             against[chosen, column] = np.nan
-        return cls(photos, people, against, people[[chosen[0] for chosen in sets]])
+        together = clear[:, None] + np.array([clear[chosen].mean() for chosen in sets])
+        return cls(photos, people, against, people[[chosen[0] for chosen in sets]], together)
 
-    def genuine(self) -> tuple[Normal, ...]:
-        """How scores against the own person are distributed, everybody counting the same."""
+    def genuine(self, by_quality: float) -> tuple[Normal, ...]:
+        """How scores against the own person are distributed at the usual quality, everybody counting the same."""
+        scores, clearer, weight = self._own
+        return two_normals(scores - by_quality * clearer, weight)
+
+    def by_quality(self) -> float:
+        """How much higher the own person scores for each 1 that the logarithm of quality is higher, by least squares; at
+        least 0.
+        """
+        scores, clearer, weight = self._own
+        apart = clearer - np.average(clearer, weights=weight)
+        spread = float(weight @ apart**2)
+        return max(float(weight @ (apart * scores)) / spread, 0.0) if spread > 1e-9 * weight.sum() else 0.0
+
+    @cached_property
+    def _own(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Scores against the own person, by how much clearer they are, and what each counts, all (pairs,)."""
         row, column = np.nonzero((self.people[:, None] == self.owner[None]) & ~np.isnan(self.against))
         person = self.people[row]
-        return two_normals(self.against[row, column], 1 / np.bincount(person)[person])
+        return self.against[row, column], self.clearer[row, column], 1 / np.bincount(person)[person]
 
     def owners(self, times: np.ndarray) -> int:
         """How many of the people are enrolled when everybody counts `times` (people,) times."""

@@ -49,27 +49,29 @@ class Scores:
         genuine = tuple(Normal(part.share, factor * part.mean + shift, factor * part.sd) for part in self.genuine)
         return Scores(self.photos, genuine, self.impostor.moved(factor, shift))
 
-    def genuine_below(self, score: float) -> float:
-        """The chance that a person's own face scores lower."""
-        return sum(part.below(score) for part in self.genuine)
+    def genuine_below(self, score: float, shift: float = 0.0) -> float:
+        """The chance that a person's own face scores lower; `shift` is by how much more than usual it scores."""
+        return sum(part.below(score - shift) for part in self.genuine)
 
     def density(self, scores: np.ndarray) -> np.ndarray:
         """The logarithm of strangers' density at scores (n,), for each kind of probe: (n, probes)."""
-        table, (low, part) = self._table[3], self._place(scores)
+        table, (low, part) = self._table[2], self._place(scores)
         return (1 - part)[:, None] * table[low] + part[:, None] * table[low + 1]
 
     def below(self, score: float) -> np.ndarray:
         """The logarithm of strangers' share below a score, for each kind of probe: (probes,)."""
-        table, (low, part) = self._table[4], self._place(score)
+        table, (low, part) = self._table[3], self._place(score)
         return (1 - part) * table[low] + part * table[low + 1]
 
-    def ratios(self, scores: np.ndarray, probes: np.ndarray) -> np.ndarray:
+    def ratios(self, scores: np.ndarray, probes: np.ndarray, shifts: np.ndarray) -> np.ndarray:
         """Density of a genuine over that of an impostor score (n,), each for a mixture of probes (n, probes); held
-        monotone, as more is never less alike.
+        monotone, as more is never less alike. `shifts` (n,) are by how much more than usual a genuine one would be.
         """
-        _, genuine, density, _, _ = self._table
+        grid, density, _, _ = self._table
+        usual = grid[:, None] - shifts
+        genuine = np.log(np.maximum(sum(part.density(usual) for part in self.genuine), _LEAST))
         # No matrix product: BLAS would wake its threads for so small a one, and under load wait for them.
-        logs = genuine[:, None] - np.log(np.einsum("gp,np->gn", density, probes))
+        logs = genuine - np.log(np.einsum("gp,np->gn", density, probes))
         logs = np.where(_PLACES[:, None] < logs.argmin(0), logs.min(0), logs)
         logs = np.maximum.accumulate(logs)
         own, (low, part) = np.arange(len(scores)), self._place(scores)
@@ -82,21 +84,25 @@ class Scores:
         return low, place - low
 
     @cached_property
-    def _table(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Scores (points,), the logarithm of the genuine density (points,); of strangers', by probe, the density, its
-        logarithm and that of the share below, (points, probes).
+    def _table(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Scores (points,); of strangers', by probe, the density, its logarithm and that of the share below, (points,
+        probes).
         """
         tail = self.impostor
         high = max(part.mean + 5 * part.sd for part in self.genuine)
         grid = np.linspace(min(tail.location - 3 * tail.scale, high - 1), high, _POINTS)
-        genuine = np.log(np.maximum(sum(part.density(grid) for part in self.genuine), _LEAST))
         density, survival = tail.by_probe(grid)
         density = np.maximum(density, _LEAST)
-        return grid, genuine, density, np.log(density), np.log1p(-np.minimum(survival, 1 - 1e-12))
+        return grid, density, np.log(density), np.log1p(-np.minimum(survival, 1 - 1e-12))
 
 
 def posterior(
-    levels: tuple[Scores, ...], scores: np.ndarray, level: np.ndarray, people: int, prior: float
+    levels: tuple[Scores, ...],
+    scores: np.ndarray,
+    level: np.ndarray,
+    people: int,
+    prior: float,
+    shifts: np.ndarray | None = None,
 ) -> np.ndarray:
     """Probability of each of the best people (n,) that the name is right, given the gallery.
 
@@ -106,7 +112,9 @@ def posterior(
 
         P_i = (prior / N) r_i / (1 - prior + prior F(s_K) + (prior / N) sum_{j <= K} r_j),    r_i = g(s_i) / f_i(s_i)
 
-    where g is the density of genuine scores and f_i that of this probe's scores against strangers. A blurred face
+    where g is the density of genuine scores and f_i that of this probe's scores against strangers. `shifts` h (n,), 0 unless
+    given, are by how much more than usual each candidate's own face would score here (Calibration.shifts): g(s_i) is
+    then g(s_i - h_i). A blurred face
     resembles everybody a little more, so the other candidates tell what f_i is: each kind of probe p (tail.py) weighs
     in it by W_p prod_{j <= K, j != i} f_p(s_j) F_p(s_K)^(N - K), its prior weight times the likelihood of these being
     the K best. Without that f would be the mean over all probes, in which the few that resemble everybody have most of
@@ -119,6 +127,7 @@ def posterior(
     if not len(scores):
         return np.empty(0)
     scores = np.asarray(scores, np.float64)
+    shifts = np.zeros(len(scores)) if shifts is None else shifts
     best = min(CONTENDERS, len(scores))
     last, unlisted = float(scores[best - 1]), max(people - best, 0)
     density = np.zeros((len(scores), len(PROBE_WEIGHT)))
@@ -129,7 +138,8 @@ def posterior(
             density[mine] = one.density(scores[mine])
             share = float(mine[:best].mean())
             logs = logs + unlisted * share * one.below(last)
-            missed += share * one.genuine_below(last)
+            if share:
+                missed += share * one.genuine_below(last, float(shifts[:best][mine[:best]].mean()))
     logs = logs + density[:best].sum(0)
     others = logs - np.where(np.arange(len(scores))[:, None] < best, density, 0.0)
     probes = np.exp(others - others.max(1, keepdims=True))
@@ -138,7 +148,7 @@ def posterior(
     for number, one in enumerate(levels):
         mine = level == number
         if mine.any():
-            ratio[mine] = one.ratios(scores[mine], probes[mine])
+            ratio[mine] = one.ratios(scores[mine], probes[mine], shifts[mine])
     shares = prior / people * ratio
     further = np.where(np.arange(len(shares)) >= best, shares, 0.0)
     return shares / (1 - prior + prior * missed * (unlisted > 0) + shares[:best].sum() + further)

@@ -301,13 +301,15 @@ class Gallery:
         prior: float = 0.5,
         exhaustive: bool = False,
         shortlist: int = CONTENDERS,
+        quality: float = 0.0,
     ) -> list[Candidate]:
         """The `top` people most like a probe embedding (dim,), best first, one candidate a person.
 
         The index gives a shortlist of people, and the head scores their exact vectors. With `exhaustive` the head
-        scores everybody. `prior`: the probability that the probe is of somebody enrolled.
+        scores everybody. `prior`: the probability that the probe is of somebody enrolled. `quality`:
+        EncodedFace.quality of the probe, 0 where not known; only probabilities depend on it.
         """
-        return self._lookup.match(vector, self.calibration, top, prior, exhaustive, shortlist)
+        return self._lookup.match(vector, quality, self.calibration, top, prior, exhaustive, shortlist)
 
     def threshold(self, fpir: float) -> float:
         """The logit that a stranger's best candidate exceeds with probability `fpir`, at the gallery's present size.

@@ -59,10 +59,18 @@ class Lookup:
         return self._store.state.faces
 
     def match(
-        self, vector: np.ndarray, calibration: Calibration, top: int, prior: float, exhaustive: bool, shortlist: int
+        self,
+        vector: np.ndarray,
+        quality: float,
+        calibration: Calibration,
+        top: int,
+        prior: float,
+        exhaustive: bool,
+        shortlist: int,
     ) -> list[Candidate]:
         """See Gallery.match."""
         probe = np.asarray(vector, np.float32)
+        shown = slice(max(top, CONTENDERS))  # of everybody, where all were scored; the others change nothing
         outdated = 0
         while True:
             projection, state = (None, self._own_state()) if exhaustive else self._refreshed()
@@ -74,7 +82,7 @@ class Lookup:
                 wanted = min(max(top, CONTENDERS), state.people)
                 if projection is None:
                     persons, scores, photos = self._everybody(probe)
-                    faces = self._store.faces_of(persons[:top].tolist())
+                    faces = self._store.faces_of(persons[shown].tolist())
                 else:
                     near = min(max(shortlist, wanted), state.people)
                     try:
@@ -84,10 +92,10 @@ class Lookup:
                         continue
                 break
         names = dict(zip(faces.people.tolist(), faces.names, strict=True))
-        if not names.keys() >= set(persons[:top].tolist()):
+        if not names.keys() >= set(persons[shown].tolist()):
             raise self._store.misled()
-        shown = slice(max(top, CONTENDERS))  # of everybody, where all were scored; the others change nothing
-        probabilities = calibration.posterior(scores[shown], photos[shown], state.people, prior)
+        shifts = calibration.shifts(quality, faces.quality, faces.people, persons[shown])
+        probabilities = calibration.posterior(scores[shown], photos[shown], state.people, prior, shifts)
         similarities = calibration.similarity(scores[shown])
         return [
             Candidate(names[int(person)], float(s), float(p), float(score))

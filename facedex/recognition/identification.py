@@ -127,7 +127,10 @@ def identify(
             if isinstance(found, FacedexError):
                 yield IdentifiedPhoto(photo, error=str(found))
                 continue
-            matches = [gallery.match(one.vector, max(top, CONTENDERS), prior, exhaustive) for one in found.encoded]
+            matches = [
+                gallery.match(one.vector, max(top, CONTENDERS), prior, exhaustive, quality=one.quality)
+                for one in found.encoded
+            ]
             # After the look-up, so that a gallery that another process enlarges meanwhile is counted whole.
             least = gallery.threshold(fpir) if threshold is None else threshold
             chosen = _choose(matches, least, allow_repeat)

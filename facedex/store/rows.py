@@ -36,7 +36,11 @@ _LENGTH = struct.Struct("<q")
 
 @dataclass(frozen=True)
 class FaceRecord:
-    """One face to enroll: `vector` (dim,) float32 of unit length, `box` (left, top, width, height) in pixels."""
+    """One face to enroll.
+
+    `vector`: (dim,) float32 of unit length. `box`: (left, top, width, height) in pixels. `quality`: the vector's
+    length before it was normalised (EncodedFace.quality), 0 where not known.
+    """
 
     name: str
     vector: NDArray[np.float32]
@@ -87,13 +91,17 @@ class State:
 
 @dataclass(frozen=True)
 class StoredFaces:
-    """Enrolled faces: `ids`, `people`, `marks` (n,) int64, `names` of length n, `vectors` (n, dim) float32."""
+    """Enrolled faces.
+
+    `ids`, `people` and `marks` (n,) int64, `names` of length n, `vectors` (n, dim) float32, `quality` (n,) float64.
+    """
 
     ids: NDArray[np.int64]
     people: NDArray[np.int64]
     names: list[str]
     vectors: NDArray[np.float32]
     marks: NDArray[np.int64]
+    quality: NDArray[np.float64]
 
     def joined(self, other: StoredFaces) -> StoredFaces:
         """These faces and the others after them."""
@@ -103,6 +111,7 @@ class StoredFaces:
             self.names + other.names,
             np.concatenate([self.vectors, other.vectors]),
             np.concatenate([self.marks, other.marks]),
+            np.concatenate([self.quality, other.quality]),
         )
 
 
@@ -155,7 +164,8 @@ def stored_faces(rows: Sequence[Row], dim: int, path: Path) -> StoredFaces:
     columns = list(zip(*rows, strict=True)) if rows else [()] * _COLUMNS
     vectors = np.frombuffer(b"".join(columns[2]), "<f4").reshape(-1, dim)
     ids, people, marks = (np.array(columns[i], np.int64) for i in (0, 1, 14))
-    return StoredFaces(ids, people, list(columns[12]), vectors.astype(np.float32, copy=False), marks)
+    quality = np.array(columns[8], np.float64)
+    return StoredFaces(ids, people, list(columns[12]), vectors.astype(np.float32, copy=False), marks, quality)
 
 
 def damaged_face(face: int, path: Path) -> GalleryDamaged:
