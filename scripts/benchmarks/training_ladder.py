@@ -22,9 +22,9 @@ import torch
 
 from facedex.data.dataset import Faces, correct, join, load_faces, split_people, without_people
 from facedex.decision.fitting import LEAST_PEOPLE
+from facedex.evaluation.embedded_photos import read_listed
 from facedex.evaluation.matchers import Matcher, model_matcher
-from facedex.evaluation.pairs import evaluate_pairs, photos_of, read_pairs
-from facedex.evaluation.photosets import read_listed
+from facedex.evaluation.pairs_protocol import evaluate_pairs, photos_of, read_pairs
 from facedex.faces import alignment
 from facedex.model.modelfile import read_model
 from facedex.training.augment import augment
