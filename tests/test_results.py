@@ -10,7 +10,7 @@ from rich.console import Console
 
 from facedex import annotate, results
 from facedex.cli import terminal
-from facedex.evaluation import report_json, tables
+from facedex.evaluation import report_json
 from facedex.evaluation.pairs_protocol import PairsReport
 from facedex.faces.face import Face
 from facedex.faces.quality import Quality
