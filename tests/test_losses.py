@@ -66,7 +66,8 @@ def test_relational_l1_is_the_mean_squared_gap_of_the_distances():
     unit = math.sqrt(2 * 8 / math.pi)
     gaps = [
         (float((a[i] - a[j]).abs().sum()) - float((b[i] - b[j]).abs().sum())) / unit
-        for i in range(5) for j in range(i + 1, 5)
-    ]  # fmt: skip
+        for i in range(5)
+        for j in range(i + 1, 5)
+    ]
     assert float(losses.relational_l1(a, b)) == pytest.approx(sum(gap * gap for gap in gaps) / len(gaps), rel=1e-5)
     assert float(losses.relational_l1(a, a)) == 0

@@ -156,9 +156,7 @@ def test_realised_rates_at_the_models_own_threshold(vectors):
     galleries = open_set.Galleries(enrolled, best, rivals)
     got = open_set.realised_rates(galleries, probes_of(own), weights, CALIBRATED.calibration, 8, 0.3)
     threshold = CALIBRATED.calibration.threshold(8, 0.3)
-    alarms = [
-        best[g, i] >= threshold for g in range(5) for i in range(len(PEOPLE)) if not enrolled[g, PEOPLE[i]]
-    ]  # fmt: skip
+    alarms = [best[g, i] >= threshold for g in range(5) for i in range(len(PEOPLE)) if not enrolled[g, PEOPLE[i]]]
     missed = [
         not (own[i] >= threshold and own[i] > best[g, i]) for g in range(5) for i in PROBES if enrolled[g, PEOPLE[i]]
     ]

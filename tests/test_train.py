@@ -474,9 +474,16 @@ def test_augmentation_repeats_with_its_generator_and_keeps_shape_and_range():
 def test_only_the_share_asked_for_varies_in_light_and_detail():
     canvas = torch.full((400, 3, 128, 128), 90, dtype=torch.uint8)
     changed = [
-        float((augment(canvas, torch.Generator().manual_seed(4), 48, 1.0, varied) - 90).abs().amax((1, 2, 3)).gt(1e-3).float().mean())
+        float(
+            (augment(canvas, torch.Generator().manual_seed(4), 48, 1.0, varied) - 90)
+            .abs()
+            .amax((1, 2, 3))
+            .gt(1e-3)
+            .float()
+            .mean()
+        )
         for varied in (0.0, 0.25, 1.0)
-    ]  # fmt: skip
+    ]
     assert changed[0] == 0 and 0.18 < changed[1] < 0.32 and changed[2] > 0.95
 
 
