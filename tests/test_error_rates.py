@@ -80,7 +80,7 @@ def test_weights_count_as_so_many_pairs(ties):
 def test_the_figures_are_of_every_pair():
     vectors, people = people_set(1)
     genuine, impostor = metrics.pair_scores(vectors @ vectors.T, people)
-    found = error_rates.verification(
+    found = error_rates.measure_error_rates(
         all_pairs(COSINE, vectors, people), people_weights(40, 0, 50), (0.01, 0.001), CALIBRATION
     )
     for far in (0.01, 0.001):
@@ -95,7 +95,7 @@ def test_the_figures_are_of_every_pair():
 
 def test_a_rate_that_too_few_pairs_could_show_is_not_claimed():
     vectors, people = people_set(2, 10, 3)  # 405 impostor pairs
-    found = error_rates.verification(all_pairs(COSINE, vectors, people), people_weights(10, 0, 50))
+    found = error_rates.measure_error_rates(all_pairs(COSINE, vectors, people), people_weights(10, 0, 50))
     assert np.isnan(found.figures["tar", "0.01"].value)  # 4 pairs would lie above it
     assert np.isnan(found.figures["tar", "1e-05"].value)
     assert np.isnan(found.figures["tar", "1e-05"].interval).all()
@@ -105,11 +105,11 @@ def test_a_rate_that_too_few_pairs_could_show_is_not_claimed():
 def test_a_replicate_of_some_pairs_is_that_of_all(monkeypatch):
     vectors, people = people_set(4, 60, 6)
     pairs, weights = all_pairs(COSINE, vectors, people), people_weights(60, 0, 200)
-    whole = error_rates.verification(pairs, weights, (0.01, 0.001), CALIBRATION)
+    whole = error_rates.measure_error_rates(pairs, weights, (0.01, 0.001), CALIBRATION)
     monkeypatch.setattr(error_rates, "_TOP", 400)
     monkeypatch.setattr(error_rates, "_SOME", 1500)
     monkeypatch.setattr(error_rates, "_BODY", 20_000)
-    thin = error_rates.verification(pairs, weights, (0.01, 0.001), CALIBRATION)
+    thin = error_rates.measure_error_rates(pairs, weights, (0.01, 0.001), CALIBRATION)
     for key, figure in whole.figures.items():
         other = thin.figures[key]
         assert other.value == figure.value
@@ -125,10 +125,10 @@ def test_people_are_drawn_with_replacement_and_the_same_again():
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
     """Eighty samples of 30 people each, from one world; the truth is that of 600 people of it."""
-    truth = error_rates.verification(all_pairs(COSINE, *people_set(999, 600, 4)), people_weights(600, 0, 2), (0.01,))
+    truth = error_rates.measure_error_rates(all_pairs(COSINE, *people_set(999, 600, 4)), people_weights(600, 0, 2), (0.01,))
     covered = dict.fromkeys(truth.figures, 0)
     for seed in range(80):
-        found = error_rates.verification(
+        found = error_rates.measure_error_rates(
             all_pairs(COSINE, *people_set(seed, 30, 4)), people_weights(30, seed, 100), (0.01,)
         )
         for key, figure in found.figures.items():

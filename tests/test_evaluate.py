@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from facedex.errors import DataError
+from facedex.evaluation.embedded_photos import read_listed
 from facedex.evaluation.matchers import model_matcher
-from facedex.evaluation.pairs import Pair, evaluate_pairs, photos_of, read_pairs, report
-from facedex.evaluation.photosets import read_listed
+from facedex.evaluation.pairs_protocol import Pair, evaluate_pairs, pairs_report, photos_of, read_pairs
 from facedex.faces import alignment
 from facedex.faces.detector import FaceDetector
 from facedex.model.encoder import GraphEncoder
@@ -152,7 +152,7 @@ def test_the_report_is_the_longhand_one(seed):
     same = np.tile([True] * 6 + [False] * 6, 10)
     # Quarters, so that scores tie within and between the kinds, and float32 holds them and their middles exactly.
     scores = (np.round(4 * (rng.normal(0, 2, 120) + np.where(same, 3, 0))) / 4).astype(np.float32)
-    found = report(scores, same, folds, [])
+    found = pairs_report(scores, same, folds, [])
     accuracy, error, tar, auc = longhand(scores.tolist(), same.tolist(), folds.tolist())
     assert found.accuracy == pytest.approx(accuracy) and 0.6 < accuracy < 0.95
     assert found.accuracy_se == pytest.approx(error)
@@ -163,7 +163,7 @@ def test_the_threshold_of_a_fold_is_chosen_on_the_others():
     """In one fold everything lies ten higher: it must be judged by the others' threshold, and fail."""
     folds, same = np.repeat(np.arange(10), 4), np.tile([True, True, False, False], 10)
     scores = np.where(same, 1.0, -1.0) + np.where(folds == 9, 10.0, 0.0)
-    found = report(scores.astype(np.float32), same, folds, [])
+    found = pairs_report(scores.astype(np.float32), same, folds, [])
     assert found.accuracy == pytest.approx((9 + 0.5) / 10)
 
 
@@ -171,7 +171,7 @@ def test_pairs_without_a_face_count_as_different():
     folds, same = np.repeat(np.arange(10), 4), np.tile([True, True, False, False], 10)
     scores = np.where(same, 1.0, -1.0).astype(np.float32)
     scores[0] = scores[2] = -np.inf
-    found = report(scores, same, folds, ["x"])
+    found = pairs_report(scores, same, folds, ["x"])
     assert found.accuracy == pytest.approx((9 + 0.75) / 10) and found.failed == ["x"]
     assert found.tar[0.1] == pytest.approx(19 / 20)
 
@@ -290,7 +290,7 @@ def test_no_interval_passes_100_percent_where_folds_are_unequal():
     folds, people = np.tile(np.arange(11) % 10, 2), np.stack([np.arange(22), np.arange(22)], 1)
     passed = 0
     for _ in range(30):
-        found = report(rng.normal(3 * same, 1), same, folds, [], people).figures["accuracy", ""]
+        found = pairs_report(rng.normal(3 * same, 1), same, folds, [], people).figures["accuracy", ""]
         assert found.draws.max() <= 1
         passed += found.draws.max() == 1
     assert passed

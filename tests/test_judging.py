@@ -55,11 +55,11 @@ def test_enough_people_have_photos_enough(faces):
 def test_a_model_equals_itself_and_a_broken_one_is_worse(faces, start, vectors):
     matcher = head_matcher(start)
     was, again = (judging.tars(matcher, vectors, faces.people, 0) for _ in range(2))
-    same = judging.compared(was, again, len(faces.names))
+    same = judging.judged(was, again, len(faces.names))
     assert same.before == same.after and same.low == same.high == 0 and not same.worse and same.people == 47
     broken = replace(start, tensors={**start.tensors, "head.v": start.tensors["head.v"] * 0 - 20.0})
     now = judging.tars(head_matcher(broken), vectors, faces.people, 0)
-    worse = judging.compared(was, now, len(faces.names))
+    worse = judging.judged(was, now, len(faces.names))
     assert worse.worse and worse.low <= worse.after - worse.before <= worse.high < 0
     assert worse.facts()["held_out_people"] == 47 and worse.facts()["before"] == round(worse.before, 5)
 
@@ -80,7 +80,7 @@ def test_people_who_cannot_tell_two_models_apart_are_an_error(faces, start, vect
 def test_people_enough_bring_a_tail_of_their_own_and_few_keep_the_one_that_came(faces, start, vectors):
     from facedex.decision.calibration import fit_calibration
 
-    matrix = judging.scores(head_matcher(start), vectors)
+    matrix = judging.logits(head_matcher(start), vectors)
     fitted, old = fit_calibration(matrix, faces.people), Calibration.from_meta(start.meta)
     own, kept = (
         judging.with_own_tail_or_old(fitted, start, people, matrix, matrix, faces.people)

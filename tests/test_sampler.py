@@ -70,7 +70,7 @@ def test_pairs_are_of_one_person_or_of_two():
     people = population(paired=5, photos=2, singles=5)
     sampler, rng = PKSampler(people, 4, 2, seed=1), np.random.default_rng(18)
     for _ in range(200):
-        a, b = sampler.same_pair(rng)
+        a, b = sampler._same_pair(rng)
         assert a != b and people[a] == people[b]
-        a, b = sampler.different_pair(rng)
+        a, b = sampler._different_pair(rng)
         assert people[a] != people[b]

@@ -12,8 +12,9 @@ from facedex.model.encoder import GraphEncoder, open_encoder  # noqa: E402
 from facedex.model.head import Head  # noqa: E402
 from facedex.model.modelfile import Branch, ModelFile, read_model, with_graphs  # noqa: E402
 from facedex.training.export import export_onnx  # noqa: E402
-from facedex.training.siamese import ARCHITECTURES, Compact, Siamese, at_size, from_file, to_file  # noqa: E402
-from facedex.training.torchhead import L1Head  # noqa: E402
+from facedex.training.l1head import L1Head  # noqa: E402
+from facedex.training.networks import ARCHITECTURES, Compact  # noqa: E402
+from facedex.training.siamese import Siamese, at_size, from_file, to_file  # noqa: E402
 
 
 def lively(arch="compact", seed=0, **shape):

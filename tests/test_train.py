@@ -23,20 +23,20 @@ from facedex.training import train as training  # noqa: E402
 from facedex.training.augment import augment  # noqa: E402
 from facedex.training.checkpoint import read_facts  # noqa: E402
 from facedex.training.distillation import Teachers  # noqa: E402
-from facedex.training.metricslog import COLUMNS, append_metrics, plot_metrics, read_metrics  # noqa: E402
+from facedex.training.history import COLUMNS, append_metrics, plot_metrics, read_metrics  # noqa: E402
 from facedex.training.optim import Average, orthogonalise, rate  # noqa: E402
-from facedex.training.recipe import recipe_for  # noqa: E402
+from facedex.training.recipe import RECIPES, Recipe, recipe_for  # noqa: E402
 from facedex.training.siamese import Siamese, to_file  # noqa: E402
-from facedex.training.trainer import Run  # noqa: E402
+from facedex.training.trainer import Trainer  # noqa: E402
 from tests.synthetic import write_pack  # noqa: E402
 
-TINY = replace(training.RECIPES["compact"], people=4, photos=2, steps=12, validations=3, validations_apart=4)
+TINY = replace(RECIPES["compact"], people=4, photos=2, steps=12, validations=3, validations_apart=4)
 
 
 @pytest.fixture(autouse=True)
 def always_float32(monkeypatch):
     """Whether half-width arithmetic pays is measured by the clock, and other work beside may change the answer."""
-    monkeypatch.setattr(training, "bf16_pays", lambda device: False)
+    monkeypatch.setattr(training, "bf16_is_faster", lambda device: False)
 
 
 @pytest.fixture(scope="module")
@@ -100,12 +100,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from facedex.training import train as training
+from facedex.training.recipe import RECIPES
 from facedex.data.dataset import load_faces, split_people
-training.bf16_pays = lambda device: False
+training.bf16_is_faster = lambda device: False
 folder = Path({folder!r})
 faces = load_faces(folder / "people.tar", folder / "cache", aligned=True)
 known, held = split_people(faces, 0.4, seed=1)
-recipe = replace(training.RECIPES["compact"], people=4, photos=2, steps=12, validations=3, validations_apart=4)
+recipe = replace(RECIPES["compact"], people=4, photos=2, steps=12, validations=3, validations_apart=4)
 training.train(
     recipe, known, split_people(held, 0.5, seed=1), folder / "m.safetensors", work=folder / "m.train", device="cpu",
     resume=True, checkpoint_seconds=0, on_event=lambda e: print(e["event"], e["step"], flush=True),
@@ -121,10 +122,10 @@ def start(folder: Path):
 def test_a_continued_run_draws_on_from_where_the_first_ended(data, tmp_path):
     run(data, tmp_path / "first", replace(TINY, steps=3))
     start = tmp_path / "first" / "m.safetensors"
-    drawn = [Run(replace(TINY, steps=3), data[0], None, None, torch.device("cpu"), False) for _ in range(2)]
+    drawn = [Trainer(replace(TINY, steps=3), data[0], None, None, torch.device("cpu"), False) for _ in range(2)]
     drawn[1].recipe = replace(drawn[1].recipe, earlier=3)
-    assert not np.array_equal(drawn[0]._places(0)[0], drawn[1]._places(0)[0])
-    np.testing.assert_array_equal(drawn[0]._places(3)[0], drawn[1]._places(0)[0])
+    assert not np.array_equal(drawn[0].places(0)[0], drawn[1].places(0)[0])
+    np.testing.assert_array_equal(drawn[0].places(3)[0], drawn[1].places(0)[0])
     run(data, tmp_path / "second", replace(TINY, steps=2), init=start)
     second = tmp_path / "second" / "m.safetensors"
     assert read_model(second).meta["recipe"]["earlier"] == 3
@@ -251,14 +252,14 @@ def test_a_deeper_network_is_planned_and_resumed_as_deep_as_it_is(data, tmp_path
     run(data, tmp_path / "cut", replace(TINY, steps=3), init=deeper.path, stop=lambda: True)
     result = run(data, tmp_path / "cut", replace(TINY, steps=0), resume=True).model
     assert result.meta["blocks"] == list(result.meta["recipe"]["blocks"]) == [1, 3, 2]
-    timed = Run(training.Recipe.from_json(result.meta["recipe"]), data[0], None, None, torch.device("cpu"), False)
+    timed = Trainer(Recipe.from_json(result.meta["recipe"]), data[0], None, None, torch.device("cpu"), False)
     assert timed.model.encoder.depth == (1, 3, 2)
 
 
 def test_weights_of_another_architecture_and_impossible_depths_are_errors(data, tmp_path):
     first = run(data, tmp_path / "first", replace(TINY, steps=2)).model
     with pytest.raises(DataError, match="--arch"):
-        run(data, tmp_path / "koch", replace(training.RECIPES["koch"], steps=2), init=first.path)
+        run(data, tmp_path / "koch", replace(RECIPES["koch"], steps=2), init=first.path)
     replace(first, meta={**first.meta, "blocks": 5}).save(tmp_path / "odd.safetensors")
     with pytest.raises(ModelError, match="blocks"):
         run(data, tmp_path / "odd", replace(TINY, steps=2), init=tmp_path / "odd.safetensors")
@@ -368,10 +369,10 @@ def test_resume_with_other_options_is_refused_and_they_are_named(data, tmp_path)
 
 def test_a_recipe_of_another_version_is_an_error():
     stored = asdict(TINY)
-    assert training.Recipe.from_json(json.loads(json.dumps(stored))) == replace(TINY)
+    assert Recipe.from_json(json.loads(json.dumps(stored))) == replace(TINY)
     for other in ({**stored, "unlabelled_share": 1.0}, {}, {**stored, "sizes": [5]}):
         with pytest.raises(DataError, match="another version"):
-            training.Recipe.from_json(other)
+            Recipe.from_json(other)
 
 
 def test_a_device_that_is_not_there_is_an_error():
@@ -390,7 +391,7 @@ def test_a_broken_checkpoint_is_an_error_not_a_traceback(data, tmp_path):
 
 
 def test_koch_trains_on_random_pairs_and_has_no_graph(data, tmp_path):
-    recipe = replace(training.RECIPES["koch"], people=2, photos=2, steps=2, validations=1)
+    recipe = replace(RECIPES["koch"], people=2, photos=2, steps=2, validations=1)
     result = run(data, tmp_path, recipe)
     assert result.model is not None and not result.model.branches
     with pytest.raises(ModelError, match="no inference graph"):
@@ -399,8 +400,9 @@ def test_koch_trains_on_random_pairs_and_has_no_graph(data, tmp_path):
 
 def test_half_of_kochs_pairs_are_the_same_person(data):
     known, _ = data
-    recipe = replace(training.RECIPES["koch"], people=8, photos=4, steps=2)
-    pairs = Run(recipe, known, None, None, torch.device("cpu"), False)._pairs(0).reshape(-1, 2)
+    recipe = replace(RECIPES["koch"], people=8, photos=4, steps=2)
+    trainer = Trainer(recipe, known, None, None, torch.device("cpu"), False)
+    pairs = trainer.places(0)[0].reshape(-1, 2)
     same = known.people[pairs[:, 0]] == known.people[pairs[:, 1]]
     assert same.mean() == 0.5 and (pairs[:, 0] != pairs[:, 1]).all()
 
@@ -472,9 +474,16 @@ def test_augmentation_repeats_with_its_generator_and_keeps_shape_and_range():
 def test_only_the_share_asked_for_varies_in_light_and_detail():
     canvas = torch.full((400, 3, 128, 128), 90, dtype=torch.uint8)
     changed = [
-        float((augment(canvas, torch.Generator().manual_seed(4), 48, 1.0, varied) - 90).abs().amax((1, 2, 3)).gt(1e-3).float().mean())
+        float(
+            (augment(canvas, torch.Generator().manual_seed(4), 48, 1.0, varied) - 90)
+            .abs()
+            .amax((1, 2, 3))
+            .gt(1e-3)
+            .float()
+            .mean()
+        )
         for varied in (0.0, 0.25, 1.0)
-    ]  # fmt: skip
+    ]
     assert changed[0] == 0 and 0.18 < changed[1] < 0.32 and changed[2] > 0.95
 
 
@@ -541,22 +550,11 @@ def test_the_rate_rises_falls_and_ends_near_zero():
     assert np.all(np.diff(rates[500:]) < 0)
 
 
-def test_every_objective_can_be_asked_for_and_is_kept_in_the_checkpoint(data, tmp_path):
-    recipe = replace(TINY, steps=4, proxy_weight=1.0, memory=16, hardest=0.5, validations=1)
-    whole = run(data, tmp_path / "whole", recipe)
-    assert run(data, tmp_path / "cut", recipe, stop=lambda: True).model is None
-    assert run(data, tmp_path / "cut", recipe, resume=True).step == whole.step == 4
-    assert_same(*(weights(tmp_path / name / "m.safetensors") for name in ("whole", "cut")))
-    run(data, tmp_path / "without", replace(TINY, steps=4, validations=1))
-    other = weights(tmp_path / "without" / "m.safetensors")
-    assert any((other[name] != tensor).any() for name, tensor in weights(tmp_path / "whole" / "m.safetensors").items())
-
-
 def test_crops_grow_with_the_steps_and_a_stored_recipe_keeps_their_sizes():
-    recipe = replace(training.RECIPES["compact"], steps=100, sizes=((0.0, 64), (0.4, 80), (0.8, 112)))
+    recipe = replace(RECIPES["compact"], steps=100, sizes=((0.0, 64), (0.4, 80), (0.8, 112)))
     assert [recipe.size(step) for step in (0, 39, 40, 79, 80, 99)] == [64, 64, 80, 80, 112, 112]
     assert recipe.final_size == 112
-    assert training.Recipe.from_json(json.loads(json.dumps(asdict(recipe)))) == recipe
+    assert Recipe.from_json(json.loads(json.dumps(asdict(recipe)))) == recipe
 
 
 def test_the_average_follows_the_weights():

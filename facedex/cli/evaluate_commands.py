@@ -65,11 +65,11 @@ def evaluate(
 ) -> None:
     """Measure models on photos of people: TAR@FAR, one-shot accuracy, strangers; every figure with its interval."""
     from facedex import results
-    from facedex.evaluation import tables
+    from facedex.evaluation import report_json, tables
     from facedex.evaluation.comparison import compare
-    from facedex.evaluation.pairs import evaluate_pairs, photos_of, read_pairs
-    from facedex.evaluation.people import evaluate_people
-    from facedex.evaluation.photosets import read_listed, read_people
+    from facedex.evaluation.embedded_photos import read_listed, read_people
+    from facedex.evaluation.pairs_protocol import evaluate_pairs, photos_of, read_pairs
+    from facedex.evaluation.people_protocol import evaluate_people
     from facedex.photos.sources import is_pack
 
     as_pairs = not (data.is_dir() or is_pack(data))
@@ -87,9 +87,9 @@ def evaluate(
         )
     listed = read_pairs(data) if as_pairs else []
     if report:
-        from facedex.evaluation.report import require
+        from facedex.evaluation.report import require_matplotlib
 
-        require()
+        require_matplotlib()
     shown = {
         "size": size, "mean": numbers(mean, "--mean"), "scale": numbers(scale, "--scale"), "rgb": rgb,
         "mirrored": mirrored, "points": None if points is None else landmarks(points, "--points"),
@@ -111,15 +111,15 @@ def evaluate(
 
         listed_reports = evaluate_pairs(matchers, listed, photos, seed, scored) if as_pairs else []
         if as_pairs:
-            reports = [one.every for one in listed_reports if one.every]
+            reports = [one.every_pair for one in listed_reports if one.every_pair]
         else:
-            reports = evaluate_people(matchers, photos, seed, True, scored)
+            reports = evaluate_people(matchers, photos, seed, scored)
     comparisons = [compare(kind[0], other) for kind in (listed_reports, reports) for other in kind[1:]]
 
     if as_json:
-        found = [tables.pairs_json(one) for one in listed_reports] or [tables.people_json(one) for one in reports]
+        found = [report_json.pairs_json(one) for one in listed_reports] or [report_json.people_json(one) for one in reports]
         # What is said of every pair stands with the listed ones; the comparison follows, of the listed ones first.
-        for line in [*found, *(tables.comparison_json(one) for one in comparisons)]:
+        for line in [*found, *(report_json.comparison_json(one) for one in comparisons)]:
             print(results.json_line(line))
     else:
         if listed_reports:
@@ -127,8 +127,8 @@ def evaluate(
         if reports:
             show(tables.people_table(reports, f"every pair of {len(photos):,} photos" if as_pairs else str(data)))
         for report_of in reports:
-            if report_of.identification and report_of.identification.realised:
-                show(tables.realised_table(report_of.model, report_of.identification.realised))
+            if report_of.open_set.realised:
+                show(tables.realised_table(report_of.model, report_of.open_set.realised))
         for comparison in comparisons:
             show(tables.comparison_table(comparison))
     if report and reports:

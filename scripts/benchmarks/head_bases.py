@@ -19,8 +19,8 @@ import numpy as np
 
 from facedex.errors import DataError
 from facedex.evaluation import metrics
+from facedex.evaluation.embedded_photos import read_people
 from facedex.evaluation.matchers import model_matcher
-from facedex.evaluation.photosets import read_people
 from facedex.model.encoder import Projection
 from facedex.model.head import frame
 from facedex.model.modelfile import ModelFile, read_model, shipped_model
