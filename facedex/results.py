@@ -1,4 +1,7 @@
-"""Results as data for programs: the JSON and the CSV rows of every command."""
+"""Results as data for programs: the JSON objects and the CSV rows of the commands.
+
+`json_fields.py` describes every JSON field. `evaluation/tables.py` makes the JSON of `evaluate`.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,47 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
+from facedex.faces.face import Face
 from facedex.faces.quality import Quality
+from facedex.gallery.doctor import Finding
 from facedex.gallery.enrolment import Enrolled
 from facedex.recognition.detection import DetectedPhoto
-from facedex.recognition.identification import Decision, Identification, IdentifiedPhoto
+from facedex.recognition.identification import Decision, IdentifiedPhoto
 from facedex.recognition.verification import Verification
 from facedex.store.rows import PersonRecord
 
+Row = dict[str, Any]  # a JSON object or a CSV row, by field name
 
-def json_line(value: dict[str, Any]) -> str:
-    """One JSON object a line; text as it is, but for what stdout cannot take (odd bytes in a path, a code page)."""
+ENROLL_COLUMNS = ("photo", "name", "status", "reason")
+LIST_COLUMNS = ("name", "photos", "enrolled")
+DETECT_COLUMNS = ("photo", "face", "left", "top", "width", "height", "score", "reason", "crop", "error")
+IDENTIFY_COLUMNS = (
+    "photo",
+    "face",
+    "left",
+    "top",
+    "width",
+    "height",
+    "name",
+    "similarity",
+    "probability",
+    "logit",
+    "best_candidate",
+    "error",
+    "reason",
+)
+
+
+def json_line(value: Row) -> str:
+    """A JSON object on one line.
+
+    Text stays readable; characters that stdout cannot encode (odd bytes of a path, a narrow code page) are escaped.
+    """
     text = json.dumps(value, ensure_ascii=False)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
@@ -29,150 +58,153 @@ def json_line(value: dict[str, Any]) -> str:
     return text
 
 
-def identified(photo: IdentifiedPhoto) -> dict[str, Any]:
-    """The JSON of `identify`."""
-    return {
-        "photo": photo.photo,
-        "faces": [
-            {
-                "box": [round(value, 1) for value in one.face.box],
-                "score": round(one.face.score, 4),
-                "name": one.name,
-                "similarity": _number(one.similarity),
-                "probability": _number(one.probability),
-                "logit": _logit(one),
-                "candidates": [
-                    {
-                        "name": c.name,
-                        "similarity": _number(c.similarity),
-                        "probability": _number(c.probability),
-                        "logit": _number(c.logit),
-                    }
-                    for c in one.candidates
-                ],
-                "quality": quality(one.quality),
-                "reason": one.reason,
-            }
-            for one in photo.faces
-        ],
-        "error": photo.error,
-        "decision": decided(photo.decision),
+def enroll_json(result: Enrolled) -> Row:
+    """The JSON object, and the CSV row, of one photo of `enroll`."""
+    return {"photo": result.photo, "name": result.name, "status": result.status, "reason": result.reason}
+
+
+def list_json(record: PersonRecord) -> Row:
+    """The JSON object, and the CSV row, of one person of `list`."""
+    return {"name": record.name, "photos": record.photos, "enrolled": record.enrolled}
+
+
+def doctor_json(finding: Finding) -> Row:
+    """The JSON object of one finding of `doctor`."""
+    return {"part": finding.part, "state": finding.state, "detail": finding.detail}
+
+
+def verify_json(result: Verification) -> Row:
+    """The JSON object of `verify`; `logit`, `threshold` and `fmr` are left out where they are not known (NaN)."""
+    row: Row = {
+        "same": result.same,
+        "similarity": _rounded(result.similarity),
+        "probability": _rounded(result.probability),
     }
+    for field in ("logit", "threshold", "fmr"):
+        value = getattr(result, field)
+        if math.isfinite(value):
+            row[field] = _rounded(value)
+    return row
 
 
-def quality(measured: Quality | None) -> dict[str, Any] | None:
-    """A face's measures, as in the JSON of `identify`; `detect` does not know the embedding's length."""
-    if measured is None:
-        return None
-    return {key: round(value, 4) for key, value in asdict(measured).items() if value is not None}
-
-
-def decided(decision: Decision | None) -> dict[str, Any] | None:
-    """What a photo's faces had to pass, as in the JSON of `identify`; null where there is no number."""
-    if decision is None:
-        return None
-    numbers = {key: _number(value) if math.isfinite(value) else None for key, value in asdict(decision).items()}
-    return {**numbers, "people": decision.people}
-
-
-def detected(photo: DetectedPhoto, crops: list[Path]) -> dict[str, Any]:
-    """The JSON of `detect`; `crops` are the files that `save_crops` wrote."""
+def detect_json(photo: DetectedPhoto, crops: Sequence[Path]) -> Row:
+    """The JSON object of one photo of `detect`; `crops` are the files that `save_crops` wrote, or nothing."""
     return {
         "photo": photo.photo,
         "faces": [
             {
                 "number": number,
-                "box": [round(value, 1) for value in one.face.box],
-                "landmarks": [[round(float(x), 1), round(float(y), 1)] for x, y in one.face.landmarks],
-                "score": round(one.face.score, 4),
-                "quality": quality(one.quality),
-                "reason": one.quality.reason(),
+                "box": [round(value, 1) for value in found.face.box],
+                "landmarks": [[round(float(x), 1), round(float(y), 1)] for x, y in found.face.landmarks],
+                "score": round(found.face.score, 4),
+                "quality": _quality_json(found.quality),
+                "reason": found.quality.reason(),
                 "crop": str(crops[number - 1]) if crops else None,
             }
-            for number, one in enumerate(photo.faces, 1)
+            for number, found in enumerate(photo.faces, 1)
         ],
         "error": photo.error,
     }
 
 
-def enrolled(result: Enrolled) -> dict[str, Any]:
-    """The JSON of `enroll`."""
-    return {"photo": result.photo, "name": result.name, "status": result.status, "reason": result.reason}
-
-
-def person(record: PersonRecord) -> dict[str, Any]:
-    """The JSON of `list`."""
-    return {"name": record.name, "photos": record.photos, "enrolled": record.enrolled}
-
-
-def verified(result: Verification) -> dict[str, Any]:
-    """The JSON of `verify`."""
-    return {
-        "same": result.same, "similarity": _number(result.similarity), "probability": _number(result.probability),
-        **{key: _number(value) for key in ("logit", "threshold", "fmr") if math.isfinite(value := getattr(result, key))},
-    }  # fmt: skip
-
-
-def share(value: float) -> str:
-    """A small rate in per cent, to two figures."""
-    return f"{float(f'{100 * value:.2g}'):g} %"
-
-
-def identified_rows(photo: IdentifiedPhoto) -> list[dict[str, Any]]:
-    """The CSV rows of `identify`: one a face, or one with the error."""
-    base = {"photo": photo.photo, "error": photo.error or ""}
+def detect_rows(photo: DetectedPhoto, crops: Sequence[Path]) -> list[Row]:
+    """The CSV rows of one photo of `detect`: a row a face, or one row with the error."""
     rows = [
         {
-            **base, "face": number, **dict(zip(("left", "top", "width", "height"), map(round, one.face.box), strict=True)),
-            "name": one.name or "", "similarity": _number(one.similarity), "probability": _number(one.probability),
-            "logit": "" if (logit := _logit(one)) is None else logit,
-            "best_candidate": one.candidates[0].name if one.candidates else "", "reason": one.reason or "",
-        }
-        for number, one in enumerate(photo.faces, 1)
-    ]  # fmt: skip
-    return rows or [base]
-
-
-IDENTIFIED_COLUMNS = ["photo", "face", "left", "top", "width", "height", "name", "similarity", "probability",
-                      "logit", "best_candidate", "error", "reason"]  # fmt: skip
-
-
-DETECTED_COLUMNS = ["photo", "face", "left", "top", "width", "height", "score", "reason", "crop", "error"]
-
-
-def detected_rows(photo: DetectedPhoto, crops: list[Path]) -> list[dict[str, Any]]:
-    """The CSV rows of `detect`: one a face, or one with the error."""
-    rows = [
-        {
-            "photo": photo.photo, "face": number,
-            **dict(zip(("left", "top", "width", "height"), map(round, one.face.box), strict=True)),
-            "score": round(one.face.score, 4), "reason": one.quality.reason() or "",
+            "photo": photo.photo,
+            "face": number,
+            **_box_columns(found.face),
+            "score": round(found.face.score, 4),
+            "reason": found.quality.reason() or "",
             "crop": str(crops[number - 1]) if crops else "",
         }
-        for number, one in enumerate(photo.faces, 1)
-    ]  # fmt: skip
+        for number, found in enumerate(photo.faces, 1)
+    ]
     return rows or [{"photo": photo.photo, "error": photo.error or ""}]
 
 
-def write_csv(out: TextIO, columns: list[str], rows: Iterable[dict[str, Any]]) -> None:
-    """A header and the rows, each flushed as it comes."""
+def identify_json(photo: IdentifiedPhoto) -> Row:
+    """The JSON object of one photo of `identify`."""
+    return {
+        "photo": photo.photo,
+        "faces": [
+            {
+                "box": [round(value, 1) for value in face.face.box],
+                "score": round(face.face.score, 4),
+                "name": face.name,
+                "similarity": _rounded(face.similarity),
+                "probability": _rounded(face.probability),
+                "logit": _rounded(face.candidates[0].logit) if face.candidates else None,
+                "candidates": [
+                    {
+                        "name": candidate.name,
+                        "similarity": _rounded(candidate.similarity),
+                        "probability": _rounded(candidate.probability),
+                        "logit": _rounded(candidate.logit),
+                    }
+                    for candidate in face.candidates
+                ],
+                "quality": None if face.quality is None else _quality_json(face.quality),
+                "reason": face.reason,
+            }
+            for face in photo.faces
+        ],
+        "error": photo.error,
+        "decision": None if photo.decision is None else _decision_json(photo.decision),
+    }
+
+
+def identify_rows(photo: IdentifiedPhoto) -> list[Row]:
+    """The CSV rows of one photo of `identify`: a row a face, or one row with the error."""
+    shared_columns = {"photo": photo.photo, "error": photo.error or ""}
+    rows = [
+        {
+            **shared_columns,
+            "face": number,
+            **_box_columns(face.face),
+            "name": face.name or "",
+            "similarity": _rounded(face.similarity),
+            "probability": _rounded(face.probability),
+            "logit": _rounded(face.candidates[0].logit) if face.candidates else "",
+            "best_candidate": face.candidates[0].name if face.candidates else "",
+            "reason": face.reason or "",
+        }
+        for number, face in enumerate(photo.faces, 1)
+    ]
+    return rows or [shared_columns]
+
+
+def percentage(rate: float) -> str:
+    """A small rate in per cent, to two figures."""
+    return f"{float(f'{100 * rate:.2g}'):g} %"
+
+
+def write_csv(out: TextIO, columns: Sequence[str], rows: Iterable[Row] = (), header: bool = True) -> None:
+    """Write CSV rows under a header. Each row is flushed, so that a reader of a pipe sees it at once."""
     writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
-    writer.writeheader()
+    if header:
+        writer.writeheader()
     for row in rows:
         writer.writerow(row)
         out.flush()
 
 
-def write_row(out: TextIO, row: dict[str, Any], columns: list[str] | None = None) -> None:
-    """One more row below a header written before."""
-    csv.DictWriter(out, columns or list(row), restval="", lineterminator="\n").writerow(row)
-    out.flush()
+def _quality_json(quality: Quality) -> Row:
+    """The measures of a face; `length` is left out for a face that was not encoded."""
+    return {field: round(value, 4) for field, value in asdict(quality).items() if value is not None}
 
 
-def _logit(one: Identification) -> float | None:
-    """What is compared with the threshold: of the name, else of the best candidate."""
-    return _number(one.candidates[0].logit) if one.candidates else None
+def _decision_json(decision: Decision) -> Row:
+    """The decision of a photo; null stands for an interval that the model does not state (NaN)."""
+    values = {field: _rounded(value) if math.isfinite(value) else None for field, value in asdict(decision).items()}
+    return {**values, "people": decision.people}
 
 
-def _number(value: float) -> float:
+def _box_columns(face: Face) -> dict[str, int]:
+    """The box of a face in whole pixels."""
+    return dict(zip(("left", "top", "width", "height"), map(round, face.box), strict=True))
+
+
+def _rounded(value: float) -> float:
+    """A float with six decimals; JSON cannot write numpy's."""
     return round(float(value), 6)

@@ -1,1 +1,1 @@
-"""Photos to names."""
+"""Photos to faces, faces to names, and two photos to one answer."""

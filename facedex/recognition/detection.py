@@ -1,4 +1,4 @@
-"""Photos to their faces, without names: what `facedex detect` lists."""
+"""Find the faces of photos, without naming anybody."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from facedex.photos import images
 
 @dataclass(frozen=True)
 class DetectedFace:
-    """One face of a photo, its measures, and its aligned `crop` (112, 112, 3) uint8 RGB."""
+    """One face of a photo with its quality measures and its aligned `crop`, (112, 112, 3) uint8 RGB."""
 
     face: Face
     quality: Quality
@@ -27,29 +27,44 @@ class DetectedFace:
 
 @dataclass(frozen=True)
 class DetectedPhoto:
-    """All faces of one photo, the subject first, or why there are none. Face N of `enroll` is the N-th of these."""
+    """The faces of one photo, the subject first. `error` says why there are none.
+
+    The first face is number 1 of `facedex enroll --face`.
+    """
 
     photo: str
     faces: tuple[DetectedFace, ...] = ()
     error: str | None = None
 
 
-def detect_photos(photos: Iterable[str | os.PathLike[str]]) -> Iterator[DetectedPhoto]:
-    """Find every face in every photo, in order. A photo that cannot be used yields its error, never raises.
+def read_faces(photo: str, detector: FaceDetector) -> tuple[np.ndarray, list[Face]]:
+    """Read one photo and find its faces.
 
+    Returns its pixels, (height, width, 3) uint8 RGB, and at least one face, the subject first.
+    Raises PhotoError for a photo that cannot be read, and NoFace for one that shows no face.
+    """
+    pixels = images.decode(images.read_bytes(photo), photo)
+    faces = detector.detect(pixels)
+    if not faces:
+        raise NoFace(f"{photo} shows no face that could be found; use a clearer photo")
+    return pixels, faces
+
+
+def detect_photos(photos: Iterable[str | os.PathLike[str]]) -> Iterator[DetectedPhoto]:
+    """Find every face in every photo, in the order of the photos.
+
+    A photo that cannot be used yields a result with an `error` and does not stop the others.
     Raises ModelError when the detector's weights are missing or altered.
     """
     detector = FaceDetector()
-    for given in photos:
-        photo = os.fspath(given)
+    for photo in map(os.fspath, photos):
         try:
-            pixels = images.decode(images.read_bytes(photo), photo)
-            faces = detector.detect(pixels)
-            if not faces:
-                raise NoFace(f"{photo} shows no face that could be found; use a clearer photo")
+            pixels, faces = read_faces(photo, detector)
         except PhotoError as error:
             yield DetectedPhoto(photo, error=str(error))
             continue
         crops = [alignment.align(pixels, face.landmarks) for face in faces]
-        found = (DetectedFace(face, Quality.of(face, crop), crop) for face, crop in zip(faces, crops, strict=True))
-        yield DetectedPhoto(photo, tuple(found))
+        yield DetectedPhoto(
+            photo,
+            tuple(DetectedFace(face, Quality.of(face, crop), crop) for face, crop in zip(faces, crops, strict=True)),
+        )

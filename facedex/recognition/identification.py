@@ -1,4 +1,4 @@
-"""Photos to names, and two photos to one answer."""
+"""Name the faces of photos by a gallery; strangers stay unknown."""
 
 from __future__ import annotations
 
@@ -13,31 +13,35 @@ import numpy as np
 
 from facedex.decision.assignment import assign
 from facedex.decision.posterior import CONTENDERS
-from facedex.errors import FacedexError, NoFace
+from facedex.errors import FacedexError
 from facedex.faces import alignment
+from facedex.faces.detector import FaceDetector
 from facedex.faces.face import Face
 from facedex.faces.quality import Quality
 from facedex.gallery.gallery import Gallery
 from facedex.gallery.lookup import Candidate
-from facedex.model.reader import EncodedFace
-from facedex.photos import images
+from facedex.model.reader import EncodedFace, FaceReader
+from facedex.recognition.detection import read_faces
 from facedex.threads import side_by_side
 
-FPIR = 0.01  # of strangers who are given a name, unless the caller says otherwise
-PRIOR = 0.5  # that whoever is in the photo is enrolled at all
+FPIR = 0.01  # default share of strangers who are given a name
+PRIOR = 0.5  # default probability that the person in a photo is enrolled
 
-_AHEAD = 16  # photos whose faces are looked for before they are asked for
+_PHOTOS_AHEAD = 16  # photos that the threads read before the caller asks for them
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Identification:
-    """One face of a photo. `name` is None for a stranger; `similarity` and `probability` are then the best
-    candidate's. `candidates` are the most similar people, whoever is named first, then best first.
+    """One face of a photo and the person it was given.
 
-    `reason`: in words, for whom has no name: what is wrong with the face, or that another face of the photo is the
-    best candidate. `quality` tells the face's measures.
+    name: the person, or None for a stranger.
+    similarity, probability: those of the named person; for a stranger those of the best candidate.
+    candidates: the most similar people. The named person is the first, the others follow by probability.
+    quality: the measures of the face.
+    reason: why a face has no name. It says what is wrong with the face, or that the best candidate is another face
+        of the photo. None when nothing is known, and for a named face.
     """
 
     face: Face
@@ -51,8 +55,12 @@ class Identification:
 
 @dataclass(frozen=True)
 class Decision:
-    """What a face had to pass: the logit `threshold`, the `fpir` that it stands for among `people` enrolled, and the
-    middle 90 % of what it may be, given the calibration's error (NaN where the model does not state it).
+    """The threshold that names one photo's faces, and what it means.
+
+    threshold: the least logit of a named face.
+    fpir: the share of strangers who reach the threshold in a gallery of `people` people.
+    fpir_low, fpir_high: the middle 90 % of the values that `fpir` may have, given the calibration's error.
+        NaN when the model does not state that error.
     """
 
     threshold: float
@@ -64,8 +72,9 @@ class Decision:
 
 @dataclass(frozen=True)
 class IdentifiedPhoto:
-    """All faces of one photo, the subject first, or why there are none, and by what they were decided. `pixels` (height,
-    width, 3) uint8 RGB only where kept.
+    """The faces of one photo, the subject first, and the decision that named them. `error` says why there are none.
+
+    `pixels`, (height, width, 3) uint8 RGB, are there only with `keep_pixels`.
     """
 
     photo: str
@@ -88,121 +97,141 @@ def identify(
     keep_pixels: bool = False,
     device: str = "cpu",
 ) -> Iterator[IdentifiedPhoto]:
-    """Name every face in every photo, in order. A photo that cannot be used yields its error, never raises.
+    """Name every face in every photo, in the order of the photos.
 
-    A face gets a name when its best candidate passes the threshold at which a stranger would be named with
-    probability `fpir`, at the gallery's size when the photo is looked at; or passes `threshold`, a logit, if given.
-    Two faces of one photo are never given one name unless `allow_repeat`: the names are those that together pass
-    the threshold by most, and a face that is left with no candidate above it is unknown. `exhaustive` scores
-    everybody with the head, without the index. Raises ValueError for a rate outside 0..1.
+    A photo that cannot be used yields a result with an `error` and does not stop the others.
+
+    top: the number of candidates to list for every face.
+    fpir: a face is named when its best candidate reaches the threshold for this share of strangers. The threshold
+        follows the gallery's size at the moment of the look-up.
+    prior: the probability that the person in a photo is enrolled. It changes probabilities, never names.
+    threshold: a logit that replaces the threshold for `fpir`.
+    allow_repeat: two faces of a photo may have the same name. Otherwise the names are those that together exceed the
+        threshold by most, and a face without another candidate above the threshold is unknown.
+    exhaustive: the head scores everybody, without the index.
+    keep_pixels: the results hold the pixels of the photos.
+    device: "cpu", "cuda" or "mps"; the last two need the extra `train`.
+
+    Raises ValueError for an `fpir` outside 0..1, ModelError for a model or detector that cannot be used.
     """
     if not 0 < fpir < 1:
         raise ValueError(f"fpir must lie between 0 and 1, not {fpir}")
-
-    detector, unclear = gallery.detector, gallery.calibration.unclear
-    names = (os.fspath(photo) for photo in photos)
+    detector, unclear_length = gallery.detector, gallery.calibration.unclear
+    decision: Decision | None = None
     with side_by_side(1) as pool:
-        loading = pool.submit(gallery.reader, device)  # the network, while the first photos are read
+        # The network is loaded on a thread of its own while the others read the first photos.
+        reader = pool.submit(gallery.reader, device)
 
-        def find(photo: str) -> _Found | FacedexError:
-            try:
-                pixels = images.decode(images.read_bytes(photo), photo)
-                faces = detector.detect(pixels)
-                if not faces:
-                    raise NoFace(f"{photo} shows no face that could be found; use a clearer photo")
-                crops = [alignment.align(pixels, face.landmarks) for face in faces]
-            except FacedexError as error:
-                return error
-            encoded = loading.result().encode_crops(crops, faces)
-            return _Found(
-                encoded,
-                [Quality.of(face, crop, one.quality) for face, crop, one in zip(faces, crops, encoded, strict=True)],
-                pixels if keep_pixels else None,
-            )
+        def submit(photo: str) -> Future[_EncodedPhoto | FacedexError]:
+            return pool.submit(_encode_photo, photo, detector, reader, keep_pixels)
 
-        decision: Decision | None = None
-        for photo, future in _ahead(names, lambda photo: pool.submit(find, photo)):
-            loading.result()  # before anything is said: without it nothing can be
-            found = future.result()
-            if isinstance(found, FacedexError):
-                yield IdentifiedPhoto(photo, error=str(found))
+        for photo, future in _submit_ahead(map(os.fspath, photos), submit):
+            reader.result()  # a model that cannot be used ends the run before the first photo's result
+            encoded = future.result()
+            if isinstance(encoded, FacedexError):
+                yield IdentifiedPhoto(photo, error=str(encoded))
                 continue
-            matches = [
-                gallery.match(one.vector, max(top, CONTENDERS), prior, exhaustive, quality=one.quality)
-                for one in found.encoded
+            candidates = [
+                gallery.match(face.vector, max(top, CONTENDERS), prior, exhaustive, quality=face.quality)
+                for face in encoded.faces
             ]
-            # After the look-up, so that a gallery that another process enlarges meanwhile is counted whole.
-            least = gallery.threshold(fpir) if threshold is None else threshold
-            chosen = _choose(matches, least, allow_repeat)
+            # The threshold is asked for after the look-up, so that it counts everybody whom the look-up could find
+            # when another process enrolls people meanwhile.
+            least_logit = gallery.threshold(fpir) if threshold is None else threshold
+            names = _choose_names(candidates, least_logit, allow_repeat)
             if not allow_repeat:
-                matches = _given(matches, chosen)
-            named = tuple(
-                _decided(one.face, quality, candidates, name, top, least, unclear)
-                for one, quality, candidates, name in zip(found.encoded, found.qualities, matches, chosen, strict=True)
-            )
-            if decision is None or (decision.threshold, decision.people) != (least, len(gallery)):
-                decision = Decision(least, *gallery.false_alarm_rate(least), len(gallery))
-            yield IdentifiedPhoto(photo, named, None, found.pixels, decision)
+                candidates = _without_other_faces(candidates, names)
+            if decision is None or (decision.threshold, decision.people) != (least_logit, len(gallery)):
+                decision = Decision(least_logit, *gallery.false_alarm_rate(least_logit), len(gallery))
+            faces = [
+                _identification(face.face, quality, ranked, name, top, least_logit, unclear_length)
+                for face, quality, ranked, name in zip(encoded.faces, encoded.qualities, candidates, names, strict=True)
+            ]
+            yield IdentifiedPhoto(photo, tuple(faces), None, encoded.pixels, decision)
 
 
 @dataclass(frozen=True)
-class _Found:
-    """The faces of one photo, encoded, with their measures."""
+class _EncodedPhoto:
+    """The faces of one photo with their embeddings and quality measures; the pixels only when they are kept."""
 
-    encoded: list[EncodedFace]
+    faces: list[EncodedFace]
     qualities: list[Quality]
     pixels: np.ndarray | None
 
 
-def _ahead(names: Iterator[str], start: Callable[[str], Future[T]]) -> Iterator[tuple[str, Future[T]]]:
-    """Each name with what `start` returns for it, which is called for some names ahead."""
+def _encode_photo(
+    photo: str, detector: FaceDetector, reader: Future[FaceReader], keep_pixels: bool
+) -> _EncodedPhoto | FacedexError:
+    """Read one photo and encode its faces; returns the error of a photo that cannot be used."""
+    try:
+        pixels, faces = read_faces(photo, detector)
+        crops = [alignment.align(pixels, face.landmarks) for face in faces]
+    except FacedexError as error:
+        return error
+    encoded = reader.result().encode_crops(crops, faces)
+    qualities = [
+        Quality.of(face, crop, embedding.quality) for face, crop, embedding in zip(faces, crops, encoded, strict=True)
+    ]
+    return _EncodedPhoto(encoded, qualities, pixels if keep_pixels else None)
+
+
+def _submit_ahead(photos: Iterable[str], submit: Callable[[str], Future[T]]) -> Iterator[tuple[str, Future[T]]]:
+    """Yield each photo with its future; `submit` is called for up to _PHOTOS_AHEAD photos in advance."""
     waiting: deque[tuple[str, Future[T]]] = deque()
-    for name in names:
-        waiting.append((name, start(name)))
-        if len(waiting) > _AHEAD:
+    for photo in photos:
+        waiting.append((photo, submit(photo)))
+        if len(waiting) > _PHOTOS_AHEAD:
             yield waiting.popleft()
     yield from waiting
 
 
-def _choose(matches: list[list[Candidate]], threshold: float, allow_repeat: bool) -> list[str | None]:
-    """The name of each face of one photo."""
-    passing = [{c.name: c.logit - threshold for c in candidates if c.logit >= threshold} for candidates in matches]
+def _choose_names(candidates: list[list[Candidate]], threshold: float, allow_repeat: bool) -> list[str | None]:
+    """The name of each face of one photo, None for a face without a candidate at or above the threshold."""
+    excess = [
+        {candidate.name: candidate.logit - threshold for candidate in ranked if candidate.logit >= threshold}
+        for ranked in candidates
+    ]
     if allow_repeat:
-        return [next(iter(options), None) for options in passing]
-    return assign(passing)
+        return [next(iter(names), None) for names in excess]
+    return assign(excess)
 
 
-def _given(matches: list[list[Candidate]], chosen: list[str | None]) -> list[list[Candidate]]:
-    """Each face's candidates, given that the others have the names chosen for them: whoever is another face of the photo
-    is not this one, so P(i | not j) = P_i / (1 - P_j).
+def _without_other_faces(candidates: list[list[Candidate]], names: list[str | None]) -> list[list[Candidate]]:
+    """Each face's candidates, given the names of the photo's other faces.
+
+    The person of another face is not this face's person, so P(i | not j) = P_i / (1 - P_j).
     """
-    out = []
-    for at, candidates in enumerate(matches):
-        taken = {name for other, name in enumerate(chosen) if other != at and name is not None}
-        left = max(1e-12, 1 - sum(one.probability for one in candidates if one.name in taken))
-        out.append(
+    conditional = []
+    for index, ranked in enumerate(candidates):
+        others = {name for other, name in enumerate(names) if other != index and name is not None}
+        remaining = max(1e-12, 1 - sum(candidate.probability for candidate in ranked if candidate.name in others))
+        conditional.append(
             [
-                replace(one, probability=0.0 if one.name in taken else min(1.0, one.probability / left))
-                for one in candidates
+                replace(
+                    candidate,
+                    probability=0.0 if candidate.name in others else min(1.0, candidate.probability / remaining),
+                )
+                for candidate in ranked
             ]
         )
-    return out
+    return conditional
 
 
-def _decided(
+def _identification(
     face: Face,
     quality: Quality,
     candidates: list[Candidate],
     name: str | None,
     top: int,
     threshold: float,
-    unclear: float,
+    unclear_length: float,
 ) -> Identification:
-    reason = quality.reason(unclear) if name is None else None
+    """The result for one face: its name, or the reason why it has none."""
+    reason = quality.reason(unclear_length) if name is None else None
     if not candidates:
         return Identification(face, None, 0.0, 0.0, (), quality, reason)
-    best = next((one for one in candidates if one.name == name), candidates[0])
+    best = next((candidate for candidate in candidates if candidate.name == name), candidates[0])
     if name is None and best.logit >= threshold:
         reason = f"{best.name} is another face of this photo"
-    listed = (best, *(one for one in candidates if one is not best))[:top]
+    listed = (best, *(candidate for candidate in candidates if candidate is not best))[:top]
     return Identification(face, name, best.similarity, best.probability, listed, quality, reason)

@@ -1,4 +1,4 @@
-"""Two photos to one answer: the same person, or not."""
+"""Decide whether two photos show the same person, without a gallery."""
 
 from __future__ import annotations
 
@@ -6,21 +6,25 @@ import math
 import os
 from dataclasses import dataclass
 
+import numpy as np
+
 from facedex.decision.calibration import Calibration
-from facedex.errors import NoFace
 from facedex.model.head import Head
 from facedex.model.modelfile import read_model, shipped_model
-from facedex.model.reader import EncodedFace, FaceReader
-from facedex.photos import images
+from facedex.model.reader import FaceReader
+from facedex.recognition.detection import read_faces
 
-FMR = 1e-3  # of different pairs that `verify` calls the same
+FMR = 1e-3  # default share of impostor pairs that are called the same person
 
 
 @dataclass(frozen=True)
 class Verification:
-    """Whether two photos show one person. `similarity`: calibrated, if half of all pairs were the same;
-    `probability`: the same with the prior asked for. `logit` is what was compared with `threshold`, which a share
-    `fmr` of different pairs passes.
+    """Whether two photos show the same person.
+
+    similarity: the calibrated probability of the same person when half of all pairs are genuine.
+    probability: that probability for the prior of the call.
+    logit: the score of the pair, compared with `threshold`.
+    fmr: the share of impostor pairs that reach `threshold`.
     """
 
     same: bool
@@ -32,10 +36,10 @@ class Verification:
 
 
 class Verifier:
-    """Compares two photos, without a gallery."""
+    """Compares the subjects of two photos."""
 
     def __init__(self, model: str | os.PathLike[str] | None = None, device: str = "cpu") -> None:
-        """With `model`, else the shipped one. Raises ModelError."""
+        """Load `model`, or the default model that ships. Raises ModelError."""
         file = read_model(model or shipped_model())
         self.head, self.calibration = Head.from_file(file), Calibration.from_meta(file.meta)
         self.reader = FaceReader(file, device)
@@ -43,19 +47,23 @@ class Verifier:
     def verify(
         self, a: str | os.PathLike[str], b: str | os.PathLike[str], fmr: float = FMR, prior: float = 0.5
     ) -> Verification:
-        """Whether the subjects of two photos are one person, at a false match rate. Raises PhotoError."""
-        vectors = [self._face(photo).vector for photo in (a, b)]
-        logit = float(self.head.logits(vectors[0], vectors[1]))
-        threshold = self.calibration.threshold(1, fmr)
-        similarity, probability = (
-            float(self.calibration.similarity(logit)),
-            self.calibration.pair_posterior(logit, prior),
-        )
-        return Verification(logit >= threshold, similarity, probability, logit, threshold, fmr)
+        """Compare the subjects of two photos at a false match rate.
 
-    def _face(self, photo: str | os.PathLike[str]) -> EncodedFace:
-        opened = images.open_photo(photo)
-        faces = self.reader.detector.detect(opened.pixels)
-        if not faces:
-            raise NoFace(f"{opened.name} shows no face that could be found; use a clearer photo")
-        return self.reader.encode([(opened.pixels, faces[0])])[0]
+        `prior` is the share of genuine pairs among the pairs that are compared. It changes the probability only.
+        Raises PhotoError for a photo that cannot be used.
+        """
+        logit = float(self.head.logits(self._embedding(a), self._embedding(b)))
+        threshold = self.calibration.threshold(1, fmr)
+        return Verification(
+            same=logit >= threshold,
+            similarity=float(self.calibration.similarity(logit)),
+            probability=self.calibration.pair_posterior(logit, prior),
+            logit=logit,
+            threshold=threshold,
+            fmr=fmr,
+        )
+
+    def _embedding(self, photo: str | os.PathLike[str]) -> np.ndarray:
+        """The unit embedding (dim,) float32 of a photo's subject."""
+        pixels, faces = read_faces(os.fspath(photo), self.reader.detector)
+        return self.reader.encode([(pixels, faces[0])])[0].vector

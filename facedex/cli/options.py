@@ -1,0 +1,92 @@
+"""Options that several commands share, and the checks of their values."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facedex.cli.console import say
+from facedex.errors import DataError, PhotoNotFound
+
+DEFAULT_GALLERY = Path("index")
+
+GalleryOption = Annotated[
+    Path, typer.Option("--gallery", "-g", envvar="FACEDEX_GALLERY", help="Folder of the gallery.")
+]
+ModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        "-m",
+        envvar="FACEDEX_MODEL",
+        help="Model file, or the name of a model that ships. Default: the gallery's model, else the model 'default'.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")]
+DeviceOption = Annotated[str, typer.Option(help="cpu, cuda or mps. cuda and mps need the extra 'train'.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+AlignedOption = Annotated[
+    bool, typer.Option("--aligned", help="The photos are aligned faces already, of 128 or 112 pixels a side.")
+]
+CorrectionsOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="CSV file of wrong labels with two columns: key (NAME, or NAME/PHOTO without suffix) and person "
+        "(the right name; empty leaves the photo out)."
+    ),
+]
+
+
+def finite_number(value: float | None) -> float | None:
+    """An option's callback that refuses NaN and infinity, which pass the range checks of some typer versions."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a number")
+    return value
+
+
+def parse_channels(text: str, option: str) -> list[float]:
+    """One number for all colour channels, or three numbers R,G,B. Raises DataError."""
+    values = _parse_numbers(text)
+    if len(values) not in (1, 3):
+        raise DataError(f"{option} takes one number, or three numbers R,G,B; not {text!r}")
+    return values
+
+
+def parse_landmarks(text: str | None, option: str) -> list[tuple[float, float]] | None:
+    """Five points (x, y) from ten numbers; None for an option that was not given. Raises DataError."""
+    if text is None:
+        return None
+    values = _parse_numbers(text)
+    if len(values) != 10:
+        raise DataError(
+            f"{option} takes ten numbers X,Y,... of the eyes, the nose and the corners of the mouth; not {text!r}"
+        )
+    return list(zip(values[::2], values[1::2], strict=True))
+
+
+def _parse_numbers(text: str) -> list[float]:
+    """Numbers with commas between them; empty when one of them is no number."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        return []
+
+
+def refuse_json_with_csv(as_json: bool, as_csv: bool) -> None:
+    """Raise BadParameter when both output formats are asked for."""
+    if as_json and as_csv:
+        raise typer.BadParameter("--json and --csv exclude each other; choose one")
+
+
+def find_photos(arguments: list[str]) -> list[str]:
+    """The photos that files, folders and patterns stand for. Raises PhotoNotFound when there are none."""
+    from facedex.photos.sources import expand
+
+    photos = list(expand(arguments, say if len(arguments) > 1 else None))
+    if not photos:
+        raise PhotoNotFound(f"{', '.join(arguments)} hold no photos; name another folder")
+    return photos

@@ -1,0 +1,79 @@
+"""The tables that identify, detect and list show in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.table import Column, Table
+from rich.text import Text
+
+from facedex.photos.sources import UNKNOWN
+from facedex.recognition.identification import Identification, IdentifiedPhoto
+from facedex.store.rows import PersonRecord
+
+
+def identify_table(photos: Iterable[IdentifiedPhoto], top: int) -> Table:
+    """The table of `identify`: a row a face; more candidates than the first in a column of their own."""
+    table = Table(
+        Column("photo", overflow="fold"),
+        Column("face at", overflow="fold"),
+        Column("person", overflow="fold"),
+        Column("probability", justify="right", overflow="fold"),
+    )
+    if top > 1:
+        table.add_column("next candidates", overflow="fold")
+    for photo in photos:
+        for number, face in enumerate(photo.faces):
+            left, upper, width, height = (round(value) for value in face.face.box)
+            cells = [
+                _plain(photo.photo) if number == 0 else "",
+                f"{left},{upper} {width}x{height}",
+                _person(face),
+                f"{face.probability:.1%}" if face.candidates else "-",
+            ]
+            if top > 1:
+                others = face.candidates[1:] if face.name else face.candidates
+                cells.append(_plain(", ".join(f"{other.name} {other.probability:.1%}" for other in others)))
+            table.add_row(*cells)
+    return table
+
+
+def detect_table(rows: Iterable[dict[str, Any]]) -> Table:
+    """The table of `detect`, from its CSV rows."""
+    table = Table(
+        Column("photo", overflow="fold"),
+        Column("face", justify="right"),
+        "face at",
+        Column("score", justify="right"),
+        Column("quality", overflow="fold"),
+    )
+    for row in rows:
+        table.add_row(
+            _plain(row["photo"]) if row["face"] == 1 else "",
+            str(row["face"]),
+            f"{row['left']},{row['top']} {row['width']}x{row['height']}",
+            f"{row['score']:.2f}",
+            row["reason"] or "good",
+        )
+    return table
+
+
+def list_table(people: Iterable[PersonRecord]) -> Table:
+    """The table of `list`: a row a person."""
+    table = Table(Column("person", overflow="fold"), "photos", "enrolled (UTC)")
+    for record in people:
+        table.add_row(_plain(record.name), str(record.photos), record.enrolled.replace("T", " ")[:16])
+    return table
+
+
+def _person(face: Identification) -> Text:
+    """The name of a face, or "unknown" with the reason."""
+    if face.name:
+        return _plain(face.name)
+    return Text(f"{UNKNOWN} ({face.reason})" if face.reason else UNKNOWN, "dim")
+
+
+def _plain(text: str) -> Text:
+    """Text without markup, with bytes that are not UTF-8 escaped, so that rich prints it as it is."""
+    return Text(text.encode("utf-8", "backslashreplace").decode())
