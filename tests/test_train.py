@@ -183,7 +183,8 @@ def test_stopping_saves_and_writes_no_model_and_resume_finishes(data, tmp_path):
     with pytest.raises(DataError, match="steps"):
         run(data, tmp_path, recipe=replace(TINY, steps=1), resume=True)
     result = run(data, tmp_path, recipe=replace(TINY, steps=14), resume=True)
-    assert result.model is not None and result.step == 14, "more steps may be asked for on the way"
+    assert result.model is not None
+    assert result.step == 14, "more steps may be asked for on the way"
 
 
 def test_a_run_cut_off_while_its_model_is_written_is_finished_by_resume(data, tmp_path, monkeypatch):
@@ -193,7 +194,7 @@ def test_a_run_cut_off_while_its_model_is_written_is_finished_by_resume(data, tm
         raise OSError("No space left on device")
 
     monkeypatch.setattr(training, "finish", full)
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="No space left"):
         run(data, tmp_path / "cut", replace(TINY, steps=3))
     monkeypatch.undo()
     result = run(data, tmp_path / "cut", replace(TINY, steps=0), resume=True)

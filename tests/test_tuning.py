@@ -96,7 +96,7 @@ def test_what_fails_after_the_last_step_is_done_again_by_resume_without_a_step(f
         return tune(start, faces, output, work=state.parent, steps=1, force=True, device="cpu", **options)
 
     output.mkdir()
-    with pytest.raises(OSError):
+    with pytest.raises(IsADirectoryError):
         tuned()
     assert state.exists()
     assert not any(output.iterdir())
