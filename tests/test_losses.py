@@ -27,7 +27,8 @@ def test_siamese_bce_of_a_batch_without_pairs_is_zero_and_has_a_gradient():
     logits = torch.zeros(2, 2, requires_grad=True)
     loss = losses.siamese_bce(logits, *losses.pair_masks(torch.tensor([-1, -1])))
     loss.backward()
-    assert float(loss) == 0 and logits.grad is not None
+    assert float(loss) == 0
+    assert logits.grad is not None
 
 
 def test_siamese_bce_falls_when_a_genuine_pair_scores_higher():

@@ -39,7 +39,8 @@ def test_ranks_and_cmc(vectors, found):
         assert found.cmc.y[rank - 1] == pytest.approx(np.mean(np.array(ranks) <= rank))
     for rank in ("1", "5", "10"):
         assert found.figures["rank", rank].value == pytest.approx(np.mean(np.array(ranks) <= int(rank)))
-    assert (found.cmc.low <= found.cmc.y + 1e-6).all() and (found.cmc.y <= found.cmc.high + 1e-6).all()
+    assert (found.cmc.low <= found.cmc.y + 1e-6).all()
+    assert (found.cmc.y <= found.cmc.high + 1e-6).all()
 
 
 def test_shares_count_each_person_as_often_as_drawn():
@@ -67,7 +68,8 @@ def test_n_way_is_what_all_choices_would_give():
     ways = open_set.nway(COSINE, vectors, people, people_weights(12, 0, 50), np.random.default_rng(0))
     assert list(ways) == ["2", "5", "all"]
     expected = np.mean([two for two, _ in wins])
-    assert 0.6 < expected < 0.95 and ways["2"].value == pytest.approx(expected, abs=4 * np.sqrt(0.25 / 1000))
+    assert 0.6 < expected < 0.95
+    assert ways["2"].value == pytest.approx(expected, abs=4 * np.sqrt(0.25 / 1000))
     # Rivals of one trial are four different people: close to four independent ones.
     assert ways["5"].value == pytest.approx(np.mean([five for _, five in wins]), abs=0.07)
     assert ways["all"].value < ways["5"].value < ways["2"].value
@@ -135,7 +137,8 @@ def test_fnir_at_fpir(vectors, fpir):
 
 
 def test_too_few_strangers_for_the_rate_claim_nothing(found):
-    assert np.isnan(found.figures["fnir", "0.001"].value) and len(found.figures["fnir", "0.001"].draws) == 0
+    assert np.isnan(found.figures["fnir", "0.001"].value)
+    assert len(found.figures["fnir", "0.001"].draws) == 0
 
 
 def test_realised_rates_at_the_models_own_threshold(vectors):
@@ -160,9 +163,12 @@ def test_realised_rates_at_the_models_own_threshold(vectors):
     missed = [
         not (own[i] >= threshold and own[i] > best[g, i]) for g in range(5) for i in PROBES if enrolled[g, PEOPLE[i]]
     ]
-    assert got.enrolled == 8 and got.target == 0.3
-    assert got.fpir.value == pytest.approx(np.mean(alarms)) and 0 < got.fpir.value < 1
-    assert got.fnir.value == pytest.approx(np.mean(missed)) and 0 < got.fnir.value < 1
+    assert got.enrolled == 8
+    assert got.target == 0.3
+    assert got.fpir.value == pytest.approx(np.mean(alarms))
+    assert 0 < got.fpir.value < 1
+    assert got.fnir.value == pytest.approx(np.mean(missed))
+    assert 0 < got.fnir.value < 1
     for weight, drawn in list(zip(weights, got.fpir.draws, strict=True))[
         :20
     ]:  # as strangers, and as whom they seem to be
@@ -173,7 +179,9 @@ def test_realised_rates_at_the_models_own_threshold(vectors):
                 events += (best[g, i] >= threshold) * weight[PEOPLE[i]] * weight[rivals[g, i]]
         assert drawn == pytest.approx(min(events / trials, 1))
     low, high = got.fpir.interval
-    assert high <= 1 and low <= got.fpir.value <= high and high - low > 0.01
+    assert high <= 1
+    assert low <= got.fpir.value <= high
+    assert high - low > 0.01
 
 
 def test_galleries_of_each_size_that_the_people_suffice_for(found):
@@ -199,6 +207,6 @@ def test_a_seed_is_the_same_trials(vectors, found):
 def test_a_band_leaves_out_replicates_in_which_nobody_tells():
     draws = np.array([[0.2, 0.4], [np.nan, np.nan], [0.3, 0.6]])
     band = Curve.of(np.arange(2), np.array([0.25, 0.5]), draws)
-    assert (
-        np.isfinite(band.low).all() and (band.low <= band.high).all() and band.high[1] == pytest.approx(0.6, abs=0.01)
-    )
+    assert np.isfinite(band.low).all()
+    assert (band.low <= band.high).all()
+    assert band.high[1] == pytest.approx(0.6, abs=0.01)

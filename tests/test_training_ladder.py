@@ -20,8 +20,10 @@ from scripts.benchmarks import training_ladder
 
 def test_the_ladder_goes_from_the_network_of_2015_to_the_recipe_that_ships():
     rungs = training_ladder.ladder()
-    assert rungs[1].recipe == RECIPES["koch"] and rungs[-1].recipe == recipe_for("compact", True, "cpu")
-    assert rungs[-1].taught and rungs[-1].unlabelled
+    assert rungs[1].recipe == RECIPES["koch"]
+    assert rungs[-1].recipe == recipe_for("compact", True, "cpu")
+    assert rungs[-1].taught
+    assert rungs[-1].unlabelled
     assert len({(str(rung.recipe), rung.taught, rung.unlabelled) for rung in rungs}) == len(rungs)
     for below, rung in pairwise(rungs[2:]):
         changed = {name for name, value in asdict(rung.recipe).items() if value != getattr(below.recipe, name)}
@@ -66,10 +68,8 @@ def test_a_rung_is_trained_measured_and_not_trained_again(tmp_path, monkeypatch,
     monkeypatch.setattr(sys, "argv", command)
     training_ladder.main()
     printed = capsys.readouterr().out
-    assert (
-        "| 1. the network of 2015, faces not aligned | 2 |" in printed
-        and "| 4. + all pairs of a batch | 2 |" in printed
-    )
+    assert "| 1. the network of 2015, faces not aligned | 2 |" in printed
+    assert "| 4. + all pairs of a batch | 2 |" in printed
 
     monkeypatch.setattr(training_ladder, "train", None)
     training_ladder.main()
@@ -86,14 +86,13 @@ def test_rungs_that_the_ladder_does_not_have_are_refused(monkeypatch, capsys, ru
     monkeypatch.setattr(sys, "argv", ["training_ladder.py", *files, "--rungs", rungs])
     with pytest.raises(SystemExit) as ended:
         training_ladder.main()
-    assert ended.value.code == 2 and "give whole numbers of 1 to 11" in capsys.readouterr().err
+    assert ended.value.code == 2
+    assert "give whole numbers of 1 to 11" in capsys.readouterr().err
 
 
 def test_faces_that_were_never_aligned_are_always_the_same(tmp_path):
     crops = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3), dtype=np.uint8)
     moved = training_ladder.unaligned(crops)
-    assert (
-        moved.shape == crops.shape
-        and (moved == training_ladder.unaligned(crops[::-1])[::-1]).all()
-        and (moved != crops).any()
-    )
+    assert moved.shape == crops.shape
+    assert (moved == training_ladder.unaligned(crops[::-1])[::-1]).all()
+    assert (moved != crops).any()

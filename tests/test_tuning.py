@@ -54,7 +54,9 @@ def test_enough_people_tune_the_network_and_the_report_is_of_people_kept_out(fac
     tuned = tune(
         start, faces, tmp_path / "m.safetensors", work=tmp_path / "work", steps=20, rate=10, force=True, device="cpu"
     )
-    assert tuned.kind == "network" and tuned.model is not None and tuned.judgement is not None
+    assert tuned.kind == "network"
+    assert tuned.model is not None
+    assert tuned.judgement is not None
     written = read_model(tmp_path / "m.safetensors")
     assert written.meta["tuned"]["held_out_people"] == tuned.judgement.people >= 4
     assert written.meta["tuned"]["people"] + tuned.judgement.people < 44
@@ -82,7 +84,8 @@ def test_a_worse_network_is_not_written_unless_forced(faces, start, tmp_path, mo
     for force in (False, True):
         tuned = tune(start, faces, tmp_path / "m.safetensors", work=tmp_path / "work", force=force)
         assert (tuned.model is not None) == (tmp_path / "m.safetensors").exists() == force
-        assert tuned.judgement is not None and tuned.judgement.worse
+        assert tuned.judgement is not None
+        assert tuned.judgement.worse
 
 
 def test_what_fails_after_the_last_step_is_done_again_by_resume_without_a_step(faces, start, tmp_path):
@@ -93,11 +96,13 @@ def test_what_fails_after_the_last_step_is_done_again_by_resume_without_a_step(f
         return tune(start, faces, output, work=state.parent, steps=1, force=True, device="cpu", **options)
 
     output.mkdir()
-    with pytest.raises(OSError):
+    with pytest.raises(IsADirectoryError):
         tuned()
-    assert state.exists() and not any(output.iterdir())
+    assert state.exists()
+    assert not any(output.iterdir())
     output.rmdir()
-    assert tuned(resume=True, on_event=events.append).model is not None and output.exists()
+    assert tuned(resume=True, on_event=events.append).model is not None
+    assert output.exists()
     assert [event["step"] for event in events] == [1], "it is at the last step, and takes none"
     assert not state.exists()
 
@@ -105,7 +110,8 @@ def test_what_fails_after_the_last_step_is_done_again_by_resume_without_a_step(f
 def test_a_run_that_was_judged_is_over(faces, start, tmp_path, monkeypatch):
     monkeypatch.setattr(judging, "judged", lambda *a: Judgement("TAR", 10, 0.5, 0.4, -0.2, 0.0))
     worse = tune(start, faces, tmp_path / "m.safetensors", work=tmp_path / "work", steps=1, device="cpu")
-    assert worse.model is None and (tmp_path / "work" / tuning.CANDIDATE).exists()
+    assert worse.model is None
+    assert (tmp_path / "work" / tuning.CANDIDATE).exists()
     assert not (tmp_path / "work" / "checkpoint.safetensors").exists()
 
 
@@ -138,7 +144,8 @@ def test_few_people_are_judged_on_those_kept_apart_where_such_are_named(faces, s
     assert (by_turns.judgement.people, apart.judgement.people) == (8, 16)
     assert by_turns.judgement.before != apart.judgement.before
     for one in (by_turns, apart):
-        assert one.kind == "calibration" and one.model.meta["tuned"]["people"] == 8
+        assert one.kind == "calibration"
+        assert one.model.meta["tuned"]["people"] == 8
     assert by_turns.model.meta["calibration"] == apart.model.meta["calibration"], "fitted to the same people"
 
 

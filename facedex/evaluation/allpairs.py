@@ -43,8 +43,8 @@ class ScoredPairs:
 class AllPairs:
     """All pairs i < j of n faces.
 
-    `people` (n,) int is the person of each face. `genuine` holds every one of the `genuine_pairs` pairs of one person, or
-    a random two million of them. There are `impostors` pairs of two people:
+    `people` (n,) int is the person of each face. `genuine` holds every one of the `genuine_pairs` pairs of one person,
+    or a random two million of them. There are `impostors` pairs of two people:
 
     - `tail` holds the highest exactly;
     - `counts` (bins,) is the histogram of the others, over the scores `values` (bins,) float32;

@@ -55,7 +55,7 @@ class Curve:
 
     @classmethod
     def of(cls, x: Values, y: Values, draws: Values) -> Curve:
-        """A curve whose band comes from draws (replicates, n). Replicates with a value that is not finite are left out."""
+        """A curve whose band comes from draws (replicates, n); replicates that are not finite are left out."""
         usable = draws[np.isfinite(draws).all(axis=1)]
         low, high = np.percentile(usable if len(usable) else draws, [2.5, 97.5], axis=0)
         return cls(np.asarray(x), np.asarray(y), low, high)

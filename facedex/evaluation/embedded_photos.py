@@ -35,8 +35,8 @@ Cropper = Callable[[bytes, str], Crop]
 class EmbeddedPhotos:
     """n faces, ordered by person.
 
-    `keys` are NAME/PHOTO, `people` (n,) int64 are indices into `names`, and `embeddings` holds an array (n, dim) float32
-    for each matcher. `failed` lists the photos without a usable face, each with the reason.
+    `keys` are NAME/PHOTO, `people` (n,) int64 are indices into `names`, and `embeddings` holds an array (n, dim)
+    float32 for each matcher. `failed` lists the photos without a usable face, each with the reason.
     """
 
     keys: list[str]

@@ -44,7 +44,7 @@ class RealisedRates:
 
 @dataclass(frozen=True)
 class OpenSet:
-    """Figures by (name, argument), the CMC (share found over the rank), the N-way accuracy over N, and realised rates."""
+    """Figures by (name, argument), the CMC (share found over the rank), N-way accuracy over N, and realised rates."""
 
     figures: dict[Key, Figure]
     cmc: Curve
@@ -71,8 +71,8 @@ class Probes:
 class Galleries:
     """Random galleries of one size, and how every photo scores against each.
 
-    `enrolled` (galleries, people) bool. `best` (galleries, photos) float32 is the highest score with anybody enrolled but
-    the person shown, and `rival` (galleries, photos) is that other person.
+    `enrolled` (galleries, people) bool. `best` (galleries, photos) float32 is the highest score with anybody enrolled
+    but the person shown, and `rival` (galleries, photos) is that other person.
     """
 
     enrolled: Bools

@@ -1,4 +1,4 @@
-"""The protocol for a folder or pack of people: all pairs of its photos, and each photo searched for among all people."""
+"""The protocol for a folder or pack of people: all pairs of photos, and each photo searched for among all people."""
 
 from __future__ import annotations
 

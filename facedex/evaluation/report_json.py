@@ -32,7 +32,7 @@ def pairs_json(report: PairsReport) -> dict[str, Any]:
 
 
 def people_json(report: PeopleReport) -> dict[str, Any]:
-    """The JSON of `evaluate PEOPLE`, one object for each model. `ci` repeats the figures' names with their intervals."""
+    """The JSON of `evaluate PEOPLE`, one object for each model. `ci` holds the intervals by the figures' names."""
     return {
         "protocol": "people",
         "model": report.model,

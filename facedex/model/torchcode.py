@@ -1,6 +1,7 @@
 """Code that needs torch, found by its name.
 
-No folder but training/ imports torch, so facedex works without it. The few places that can use torch load the code here.
+No folder but training/ imports torch, so facedex works without it. The few places that can use torch load the code
+here.
 """
 
 from __future__ import annotations

@@ -156,7 +156,8 @@ def _needs_own_padding(convolution: nn.Conv2d, side: int) -> bool:
 
 def _fold(weight: torch.Tensor, bias: torch.Tensor, norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
     """A convolution and the BatchNorm after it as one convolution, computed in double precision."""
-    assert norm.running_mean is not None and norm.running_var is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     gain = norm.weight.detach().double() / torch.sqrt(norm.running_var.double() + norm.eps)
     shifted = (bias.double() - norm.running_mean.double()) * gain + norm.bias.detach().double()
     return (weight.double() * gain.view(-1, 1, 1, 1)).float(), shifted.float()

@@ -47,9 +47,9 @@ def fit_frozen(
 ) -> Tuned:
     """Fit projection, head and calibration of the frozen networks of `start` to `faces`, and write `output`.
 
-    Nothing is written if the model got worse on people kept out, unless with `force`. `held` are kept out, or else some
-    of `faces`. With fewer than `least` people of LEAST_PHOTOS photos only the calibration is fitted. A `start` without a
-    head gets its first one, and is not judged. Raises DataError, ModelError, OSError.
+    Nothing is written if the model got worse on people kept out, unless with `force`. `held` are kept out, or else
+    some of `faces`. With fewer than `least` people of LEAST_PHOTOS photos only the calibration is fitted. A `start`
+    without a head gets its first one, and is not judged. Raises DataError, ModelError, OSError.
     """
     if not len(faces):
         raise DataError("No photo is left to learn from; give other people, or other --corrections")

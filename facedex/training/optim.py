@@ -18,8 +18,8 @@ class Muon(torch.optim.Optimizer):
         m <- mu m + g;   u = g + mu m (Nesterov);   w <- w - lr sqrt(max(1, rows / columns)) * NS5(u)
 
     NS5 is five Newton-Schulz steps of the quintic (3.4445, -4.7750, 2.0315), which bring all singular values near 1.
-    torch.optim.Muon takes matrices only and works in bfloat16. On processors that emulate bfloat16, this class in float32
-    is some twenty times faster.
+    torch.optim.Muon takes matrices only and works in bfloat16. On processors that emulate bfloat16, this class in
+    float32 is some twenty times faster.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalise(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
-    """An approximation of U V^T, for a matrix U S V^T, by Newton-Schulz with Jordan's quintic; same shape, float32.
+    """An approximation of U V^T for a matrix U S V^T: Newton-Schulz with Jordan's quintic; same shape, float32.
 
     A step is x <- (a + b xx^T + c (xx^T)^2) x. Every factor is a polynomial of the first xx^T. So the small square
     factors are multiplied first and then once with the long matrix, which takes two fifths of the arithmetic.
@@ -69,8 +69,8 @@ def orthogonalise(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
 def rate(step: int, steps: int, warmup: float = 0.02, decay: float = 0.5) -> float:
     """The learning rate's factor at a step: a linear rise, a level part, and a linear fall over the last `decay`.
 
-    The level part (Hägele et al. 2024, "constant learning rate and cooldown") lets a run be made longer or shorter while
-    it is under way. The factor depends on the step alone.
+    The level part (Hägele et al. 2024, "constant learning rate and cooldown") lets a run be made longer or shorter
+    under way. The factor depends on the step alone.
     """
     rise = max(1, round(warmup * steps))
     return min(1.0, (step + 1) / rise, max(0.0, (steps - step) / max(1.0, decay * steps)))

@@ -104,8 +104,8 @@ RECIPES = {
     ),
 }
 
-# With teachers a photo's target is worth more than its name. So most photos are drawn one by one, and the few pairs train
-# the head.
+# With teachers a photo's target is worth more than its name. So most photos are drawn one by one, and the few pairs
+# train the head.
 TAUGHT: dict[str, Any] = {
     "people": 16,
     "photos": 2,
@@ -115,8 +115,8 @@ TAUGHT: dict[str, Any] = {
     "head_people": 2000,
 }
 
-# From trained weights, on few people: small steps, with the weights' own embeddings (tuning.OwnEmbeddings) as targets. The
-# batch norms keep their statistics, because those of so few photos describe these people more than faces.
+# From trained weights, on few people: small steps, with the weights' own embeddings (tuning.OwnEmbeddings) as targets.
+# The batch norms keep their statistics, because those of so few photos describe these people more than faces.
 TUNE = Recipe(
     people=16,
     muon_rate=1e-3,

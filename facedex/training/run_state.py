@@ -22,8 +22,8 @@ class RunState:
     """Where a run stands.
 
     `inputs` are digests of the data, and `init` is the fingerprint of the model it started from. `best` is the
-    validation of the checkpoint kept, and `peak` (side, score) the highest score at the largest size so far. `bases` and
-    `mirrored` describe the network.
+    validation of the checkpoint kept, and `peak` (side, score) the highest score at the largest size so far. `bases`
+    and `mirrored` describe the network.
     """
 
     inputs: dict[str, str | None]
@@ -69,7 +69,8 @@ def digests(
 def continued(work: Path, recipe: Recipe, inputs: dict[str, Any], start: ModelFile | None, resume: bool) -> RunState:
     """The state of the unfinished run in a work folder, which may be given more steps.
 
-    Raises DataError without `resume`, and where the data, the options or the model to start from differ from that run's.
+    Raises DataError without `resume`, and where the data, the options or the model to start from differ from that
+    run's.
     """
     if not resume:
         raise DataError(f"{work} holds an unfinished run; add --resume to go on with it, or delete the folder")

@@ -49,7 +49,7 @@ class PKSampler:
         return np.concatenate([drawn, rng.choice(self._single, self._singles, replace=False)]).astype(np.int64)
 
     def random_pairs(self, step: int) -> NDArray[np.int64]:
-        """Positions of pairs (0, 1), (2, 3), …, (P * K,) int64; every other pair shows one person (Koch et al. 2015)."""
+        """Positions of pairs (0, 1), (2, 3), …, (P * K,) int64; every other pair is the same (Koch et al. 2015)."""
         rng = np.random.default_rng([self._seed, step, 0x2015])
         draw = (self._same_pair, self._different_pair)
         return np.concatenate([draw[pair % 2](rng) for pair in range(self.size // 2)]).astype(np.int64)

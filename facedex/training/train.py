@@ -66,10 +66,10 @@ def train(
 ) -> TrainingResult:
     """Train on `faces`, choose the checkpoint on validation[0], calibrate on validation[1], and write `output`.
 
-    No person may be in two of the three. Events are {"event": "start" | "step" | "validation" | "saved", ...}. `stop` is
-    called after every step; if it returns True, the state is saved and the run ends without a model. With `keep_state`
-    the caller deletes the state (STATE_FILE) when its own work with the model is done.
-    Raises DataError, ModelError, OSError.
+    No person may be in two of the three. Events are {"event": "start" | "step" | "validation" | "saved", ...}. `stop`
+    is called after every step; if it returns True, the state is saved and the run ends without a model. With
+    `keep_state` the caller deletes the state (STATE_FILE) when its own work with the model is done. Raises DataError,
+    ModelError, OSError.
     """
     require_onnx()
     torch_device = pick_device(device)

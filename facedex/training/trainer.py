@@ -126,7 +126,8 @@ class Trainer:
     def settle(self, step: int, side: int) -> None:
         """Measure the batch norms' statistics of the averaged network again, on the latest batches at `side` pixels.
 
-        "Precise BN" (Wu & Johnson 2021, section 3): a moving average would lag behind, most where crops have just grown.
+        "Precise BN" (Wu & Johnson 2021, section 3): a moving average would lag behind, most where crops have just
+        grown.
         """
         norms = _batch_norms(self.average.model)
         if not norms or self.recipe.norms_stay:

@@ -68,8 +68,8 @@ def tune(
 ) -> Tuned:
     """Adapt `start` to `faces` and write `output`, unless people kept apart show that it got worse.
 
-    `force` writes it all the same. `held` are the people kept apart, else some of `faces`. With fewer than `least` people
-    of LEAST_PHOTOS photos only the calibration is fitted. Raises DataError, ModelError.
+    `force` writes it all the same. `held` are the people kept apart, else some of `faces`. With fewer than `least`
+    people of LEAST_PHOTOS photos only the calibration is fitted. Raises DataError, ModelError.
     """
     if not len(faces):
         raise DataError("No photo is left to learn from; give other people, or other --corrections")
