@@ -90,7 +90,7 @@ def alter(folder, statement):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    """Waiting for another writer takes a moment, not seconds."""
+    """Shortens the wait for another writer."""
     monkeypatch.setattr(store_module, "BUSY_SECONDS", 0.2)
     monkeypatch.setattr(Gallery._writing.__wrapped__, "__defaults__", (0.2,))
 
@@ -251,14 +251,14 @@ def test_a_gallery_whose_making_was_cut_short_can_be_made(tmp_path, size, databa
         assert statuses(enroll(opened, database)) == ["enrolled"] * 3
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path):
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "g"):
         with pytest.raises(GalleryError, match="cannot be made"):
             Gallery(folder, create=True)
 
 
-def test_a_folder_that_cannot_be_written_is_said(tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path):
     gallery(tmp_path / "g", people(unit(3))).close()
     with unwritable(tmp_path / "g") as copy, pytest.raises(GalleryError, match="permissions"), Gallery(copy) as opened:
         opened.rename("person0000", "Ada")
@@ -366,9 +366,9 @@ def test_what_came_before_a_source_that_breaks_is_enrolled(tmp_path, database, m
 
     done = []
     with Gallery(tmp_path / "g", "fast", create=True) as opened:
+        results = opened.enroll(breaking())
         with pytest.raises(DataError, match="ends here"):
-            for result in opened.enroll(breaking()):
-                done.append(result.status)
+            done.extend(result.status for result in results)
         assert done == ["enrolled"] * opened.faces == ["enrolled"] * 3
 
 
@@ -410,10 +410,8 @@ def test_one_bad_photo_does_not_stop_the_rest(tmp_path, database):
     (database / "Gone.png").symlink_to(tmp_path / "nowhere.png")
     with Gallery(tmp_path / "g", "fast", create=True) as opened:
         results = enroll(opened, database)
-        assert [(r.name, r.status) for r in results] == [
-            ("Ada", "enrolled"), ("Blank", "skipped"), ("Bob", "enrolled"), ("Broken", "skipped"),
-            ("Cy", "enrolled"), ("Empty", "skipped"), ("Gone", "skipped"),
-        ]  # fmt: skip
+        assert [r.name for r in results if r.status == "enrolled"] == ["Ada", "Bob", "Cy"]
+        assert [r.name for r in results if r.status == "skipped"] == ["Blank", "Broken", "Empty", "Gone"]
         assert all(r.photo in r.reason for r in results if r.status == "skipped")
         assert names(opened) == ["Ada", "Bob", "Cy"]
 
@@ -462,9 +460,9 @@ def test_of_several_faces_the_subject_counts_unless_strict(tmp_path):
 def party(tmp_path):
     """A photo of three people: drawn face 2 in the middle, 1 left of it and smaller, 3 to the right and smaller yet."""
     pixels = np.full((400, 1000, 3), 128, np.uint8)
-    pixels[80:320, 20:260], pixels[40:360, 340:660], pixels[100:300, 740:940] = (
-        drawn_face(1), drawn_face(2, 320), drawn_face(3, 200),
-    )  # fmt: skip
+    pixels[80:320, 20:260] = drawn_face(1)
+    pixels[40:360, 340:660] = drawn_face(2, 320)
+    pixels[100:300, 740:940] = drawn_face(3, 200)
     Image.fromarray(pixels).save(tmp_path / "party.png")
     return tmp_path / "party.png"
 
@@ -490,7 +488,7 @@ def test_people_enrolled_from_one_photo_are_all_found_in_it(tmp_path, party):
         assert [face.name for face in found.faces] == ["Ada", "Bob", None]
 
 
-def test_a_face_that_is_not_there_is_said(tmp_path, party):
+def test_a_face_that_is_not_there_is_reported(tmp_path, party):
     with Gallery(tmp_path / "g", "fast", create=True) as opened:
         for number in (4, 5):
             (result,) = enroll(opened, party, name="Ada", face=number)
@@ -564,9 +562,8 @@ def test_a_folder_called_unknown_does_not_stop_the_rest(tmp_path, database):
     save_face(database / "zoe.png", 8)
     with Gallery(tmp_path / "g", "fast", create=True) as opened:
         results = enroll(opened, database)
-        assert [(r.name, r.status) for r in results] == [
-            ("Ada", "enrolled"), ("Bob", "enrolled"), ("Cy", "enrolled"), ("Unknown", "skipped"), ("zoe", "enrolled"),
-        ]  # fmt: skip
+        assert [r.name for r in results] == ["Ada", "Bob", "Cy", "Unknown", "zoe"]
+        assert [r.name for r in results if r.status != "enrolled"] == ["Unknown"]
         assert "strangers" in results[3].reason
         assert names(opened) == ["Ada", "Bob", "Cy", "zoe"]
 
@@ -745,7 +742,7 @@ def stored_rows(opened):
 
 
 def traces(folder, *arrays):
-    """In which files of a folder any 16 bytes of these vectors stand."""
+    """The files of a folder that contain any 16 bytes of these vectors."""
     found = set()
     for path in folder.iterdir():
         data = path.read_bytes()
@@ -818,7 +815,7 @@ def test_removal_says_when_a_reader_keeps_the_past_and_reindex_clears_it(tmp_pat
 
 @pytest.mark.parametrize("next_change", ["again", "rename", "enroll"])
 def test_a_deletion_cut_short_is_ended_by_the_next_change(tmp_path, next_change, database):
-    """As a writer killed after the commit leaves it; to run `remove` again finds nobody, but leaves nothing either."""
+    """A writer was killed after the commit. A second `remove` finds nobody, but leaves no trace either."""
     gone = unit(20)[3]
     with gallery(tmp_path / "g", people(unit(20))) as opened:
         opened.match(unit(1)[0])
@@ -838,7 +835,7 @@ def test_a_deletion_cut_short_is_ended_by_the_next_change(tmp_path, next_change,
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows opens no folders")
 def test_names_of_files_are_on_disk_before_anything_is_acknowledged(tmp_path, database, monkeypatch):
-    """A file that was renamed, or a folder made, is lost with the power unless the folder above it is flushed."""
+    """After a power cut a renamed file or a new folder is lost, unless the folder above it was flushed."""
     waiting, fsync, replace, mkdir = set(), os.fsync, os.replace, os.mkdir
 
     def noted(act, which):
@@ -878,7 +875,7 @@ def test_names_of_files_are_on_disk_before_anything_is_acknowledged(tmp_path, da
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
-def test_a_folder_that_cannot_be_entered_is_said(tmp_path):
+def test_a_folder_that_cannot_be_entered_is_reported(tmp_path):
     gallery(tmp_path / "g", people(unit(3))).close()
     with unwritable(tmp_path / "g") as copy:
         copy.chmod(0)
@@ -993,7 +990,7 @@ def test_two_processes_enrol_into_a_new_gallery_at_once(tmp_path):
 
 
 def test_readers_are_never_wrong_while_a_writer_works(tmp_path):
-    """Every answer is of some state the gallery was in: who is there is found, removed people are not."""
+    """Every answer belongs to a state that the gallery was in: enrolled people are found, removed people are not."""
     vectors = unit(30)
     gallery(tmp_path / "g", people(vectors)).close()
     stop, errors, answers = threading.Event(), [], 0
@@ -1025,8 +1022,8 @@ def test_readers_are_never_wrong_while_a_writer_works(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
-def test_a_disk_that_fills_up_is_said_and_what_was_there_stays(tmp_path):
-    """Files that may grow no further fail as on a full disk."""
+def test_a_disk_that_fills_up_is_reported_and_what_was_there_stays(tmp_path):
+    """A limit on the size of files makes writing fail as on a full disk."""
     with gallery(tmp_path / "g", people(unit(300))) as opened:
         opened.reindex()
     code = """
@@ -1050,7 +1047,7 @@ except GalleryError as error:
         process = python(code, tmp_path / "g", what)
         out, errors = process.communicate()
         assert process.returncode == 0, errors
-        assert out and re.search(said, out), out
+        assert re.search(said, out), out
     with Gallery(tmp_path / "g") as opened:
         assert opened.faces == 300
         assert opened.match(unit(300)[7], top=1)[0].name == "person0007"
@@ -1093,7 +1090,7 @@ def test_reindexing_without_a_model_changes_no_answer(tmp_path):
 
 @pytest.fixture(scope="module")
 def second_encoder(tmp_path_factory):
-    """A network of ours: other embeddings of the same faces."""
+    """A small network that gives other embeddings of the same faces."""
     path = tmp_path_factory.mktemp("model") / "second.safetensors"
     own_model(path)
     return path
@@ -1246,7 +1243,7 @@ def test_manifest_is_readable_by_people(tmp_path):
 
 
 def test_the_threshold_follows_the_photos_of_each_person(tmp_path):
-    """By a calibration that knows people with four photos, eight people with four need a lower one than with one."""
+    """With a calibration for people with four photos, eight such people need a lower threshold than with one photo."""
     shorter = Tail(0.0, 0.1, 0.7, 0.05, 0.0, 1.7, 0.05, 2.0, 0.2)
     level = Scores(4, (Normal(1.0, 5.0, 1.0),), shorter)
     with gallery(tmp_path / "g", people(unit(8))) as opened:
@@ -1266,7 +1263,7 @@ def test_the_threshold_follows_the_photos_of_each_person(tmp_path):
 
 
 def test_a_shortlist_misses_nobody_whose_photos_fuse_to_more(tmp_path):
-    """Many have one lucky photo among poor ones; one person's photos are all good, but none the best."""
+    """Many people have one very similar photo among poor ones. One person's photos are all good, but none is best."""
     probe = unit(1)[0]
     good = [record("steady", near(probe, seed, 0.62)) for seed in range(6)]
     lucky = [record(f"lucky{i}", near(probe, 100 + i, 0.6)) for i in range(30)]

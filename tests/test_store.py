@@ -1,4 +1,4 @@
-"""gallery.db: what was acknowledged stays, what was not leaves no trace, and what was altered is noticed."""
+"""gallery.db keeps what was acknowledged, keeps nothing of an interrupted change, and notices alterations."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    """Waiting for another writer takes a moment, not seconds."""
+    """Shortens the wait for another writer."""
     monkeypatch.setattr(store_module, "BUSY_SECONDS", 0.2)
 
 
@@ -100,7 +100,7 @@ def test_the_revision_grows_with_every_change_and_says_when_vectors_went(store):
 
 @pytest.mark.parametrize("what", ["vector = zeroblob(512)", "person = 2", "source = 'elsewhere'", "mark = 7"])
 def test_damage_is_not_sealed_over_by_a_later_change(store, what):
-    """Whoever writes a face's checksum anew looks first whether the old one was right."""
+    """A change writes a new checksum only when the old one is right."""
     store.add([*people(unit(3)), record("person0000", unit(1, seed=9)[0])])
     store._db.execute(f"UPDATE face SET {what} WHERE id = 4")
     damaged = next(photo for photo in store.photos() if photo.face == 4)
@@ -454,19 +454,19 @@ def test_a_lost_description_is_noticed(store):
         Store(store.path.parent)
 
 
-def test_a_missing_file_is_said(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(GalleryError, match="enroll"):
         Store(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_in_the_files_place_is_said(tmp_path):
+def test_a_folder_in_the_files_place_is_reported(tmp_path):
     (tmp_path / FILE).mkdir()
     with pytest.raises(GalleryError):
         Store(tmp_path)
 
 
-def test_a_full_disk_is_said_and_changes_nothing(store):
+def test_a_full_disk_is_reported_and_changes_nothing(store):
     store.add(people(unit(3)))
     pages = store._db.rows("PRAGMA page_count")[0][0]
     store._db.execute(f"PRAGMA max_page_count = {pages + 5}")  # SQLite's own limit raises what a full disk does
@@ -479,7 +479,7 @@ def test_a_full_disk_is_said_and_changes_nothing(store):
     assert store.count() == (203, 203)
 
 
-def test_a_folder_that_cannot_be_written_is_said(store, tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported(store, tmp_path):
     store.add(people(unit(3)))
     store.close()
     with unwritable(tmp_path) as copy, pytest.raises(GalleryError, match="permissions"), Store(copy) as opened:
@@ -654,11 +654,11 @@ def test_another_head_of_the_same_encoder_leaves_the_vectors(store):
     assert np.array_equal(store.vectors()[1], unit(3))
 
 
-# what the gallery's one row sums up
+# counts and digest
 
 
 def truth(store):
-    """The same counted from the records."""
+    """(people, faces, digest), computed from the faces themselves."""
     ids, vectors = store.vectors()
     digest = sum(rows.mark(int(i), v.tobytes()) for i, v in zip(ids, vectors, strict=True)) % schema.MODULUS
     return len(store.names()), len(ids), digest

@@ -1,4 +1,4 @@
-"""Keeping a gallery in order: folders synchronised, a lost model put back, doctor, backup and restore."""
+"""Upkeep of a gallery: photos that moved, a lost model, doctor, backup and restore."""
 
 import contextlib
 import hashlib
@@ -428,7 +428,7 @@ def test_a_failed_move_leaves_no_model_behind_and_an_interrupted_ones_goes(tmp_p
 
 @pytest.fixture
 def crowd(tmp_path):
-    """A folder with a gallery of forty, and its answers."""
+    """A folder with a gallery of forty people, and its answers."""
     with gallery(tmp_path / "g", people(unit(40))) as opened:
         return tmp_path / "g", answers(opened)
 
@@ -481,9 +481,13 @@ def test_damaged_records_are_named_and_deleted_only_when_told(crowd):
 
 @pytest.mark.parametrize(
     "harm",
-    ["source = CAST(source AS BLOB)", "source = CAST(x'2fff2e6a7067' AS TEXT)", "enrolled = CAST(x'ff' AS TEXT)",
-     "photo = 5"],
-)  # fmt: skip
+    [
+        "source = CAST(source AS BLOB)",
+        "source = CAST(x'2fff2e6a7067' AS TEXT)",
+        "enrolled = CAST(x'ff' AS TEXT)",
+        "photo = 5",
+    ],
+)
 def test_a_record_of_another_type_or_of_bytes_that_are_no_text_is_damaged(crowd, harm):
     folder, _ = crowd
     alter(folder, f"UPDATE face SET {harm} WHERE id = 7")
@@ -523,7 +527,7 @@ def test_a_lookup_is_not_misled_by_a_database_index(crowd):
         (page,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'face_person'").fetchone()
         (size,) = db.execute("PRAGMA page_size").fetchone()
     at, whole = (page - 1) * size, (folder / FILE).read_bytes()
-    counts = {"misled": 0, "right": 0}
+    errors = []
     for change in [("cells", n) for n in (1, 40)] + [("byte", n) for n in range(1, 400, 23)]:
         data = bytearray(whole)
         if change[0] == "cells":  # the leaf page's count of cells, bytes 3 and 4: the last entries are lost
@@ -534,14 +538,13 @@ def test_a_lookup_is_not_misled_by_a_database_index(crowd):
         try:
             with Gallery(folder) as opened:
                 assert answers(opened) == truth, change
-            counts["right"] += 1
         except GalleryDamaged as error:
-            assert "facedex doctor" in str(error)
-            counts["misled"] += 1
+            errors.append(str(error))
         assert states(folder)["database"] == "repaired"
         with Gallery(folder) as opened:
             assert answers(opened) == truth
-    assert counts["misled"] >= 5, counts
+    assert len(errors) >= 5
+    assert all("facedex doctor" in error for error in errors), errors
 
 
 def test_sums_that_do_not_fit_are_counted_anew(crowd):
@@ -604,7 +607,7 @@ def test_doctor_ends_a_deletion_that_was_cut_short(crowd):
     assert set(states(folder).values()) == {"sound"}
 
 
-def test_a_cut_database_is_beyond_repair_and_the_remedy_said(crowd):
+def test_a_cut_database_is_beyond_repair_and_the_remedy_is_named(crowd):
     folder, _ = crowd
     data = (folder / FILE).read_bytes()
     (folder / FILE).write_bytes(data[: len(data) // 2])
@@ -830,7 +833,7 @@ def test_a_backup_whose_folder_is_swept_before_it_has_the_lock_takes_another(cro
 
 
 def test_a_backup_goes_into_a_folder_that_can_be_written_to_and_not_read(crowd, tmp_path):
-    """Such a folder's list of names cannot be flushed by itself."""
+    """A folder that may not be read cannot be flushed by itself."""
     folder, truth = crowd
     with unwritable(folder) as copy:  # as somebody who is not root
         copy.parent.chmod(0o700)
@@ -1005,7 +1008,7 @@ def test_a_gallery_on_a_read_only_medium_is_read_and_not_written(tmp_path):
 
 
 def test_a_gallery_that_may_only_be_read_notices_who_changes_it(tmp_path, monkeypatch):
-    """SQLite was told that nobody writes; the owner, elsewhere, may."""
+    """The reader opened the file as immutable, but its owner may still write."""
     gallery(tmp_path / "g", people(unit(3))).close()
     from facedex.store import database
 
@@ -1037,7 +1040,7 @@ def fill(folder):
                     file.write(bytes(size))
 
 
-def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path, database):
+def test_a_full_disk_is_reported_and_nothing_is_lost(tmp_path, database):
     vectors = unit(200)
     with medium(tmp_path / "m", "40m") as folder:
         with gallery(folder / "g", people(vectors)) as opened:

@@ -39,7 +39,7 @@ from facedex.store.rows import (
 FILE = "gallery.db"
 BUSY_SECONDS = 10.0  # a change waits so long for another writer
 
-_VALUES = 500  # ids or names in one query: SQLite limits how many values a statement may have
+_VALUES = 400  # ids or names in one query: older SQLite allows 999 values in a statement
 
 
 def is_there(folder: Path) -> bool:
@@ -132,7 +132,7 @@ class Store:
     def note_engine(self, note: str | None) -> None:
         """Replace the note of the search engine, or delete it with None.
 
-        The revision stays, because no face changes. By the revision a gallery is told from a copy that went on.
+        The revision stays, because no face changes. The revision shows whether a copy of the gallery went on.
         """
         with self._db.transaction():
             self._db.execute("DELETE FROM engine")
@@ -330,7 +330,7 @@ class Store:
 
     def ids(self) -> NDArray[np.int64]:
         """Ids of all faces (n,) int64, ascending."""
-        return self.owners()[0]
+        return np.array(self._db.rows("SELECT id FROM face ORDER BY id"), np.int64).reshape(-1)
 
     def owners(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Ids of all faces, ascending, and the person of each: two arrays (n,) int64."""
