@@ -77,6 +77,31 @@ def test_two_networks_are_brought_together_as_the_formula_says():
     np.testing.assert_allclose(quality, np.sqrt(lengths[0] * lengths[1]), rtol=1e-4)
 
 
+@pytest.mark.parametrize("way", ["opencv", "openvino", "torch"])
+def test_a_matrix_behind_a_graph_is_applied_by_every_engine_and_must_fit(way):
+    def encode(columns):
+        rng = np.random.default_rng(5)
+        behind = {
+            "rows": rng.integers(-127, 128, (3, columns), np.int8), "step": rng.random(3, np.float32),
+            "bias": rng.normal(size=3).astype(np.float16),
+        }  # fmt: skip
+        own = {f"graph.right:{part}": value for part, value in behind.items()}
+        model = ModelFile({**inner.tensors, **own}, {**inner.meta, "branches": [Branch("right", 3).to_meta()]})
+        if way != "torch":
+            return behind, Networks(model, engine_of(way))(crops(3))[0]
+        pytest.importorskip("torch", reason="needs the extra train")
+        from facedex.training.torchgraph import TorchNetworks, torch
+
+        return behind, TorchNetworks(model, torch.device("cpu"))(crops(3))[0]
+
+    inner = grid_networks(RIGHT)
+    behind, found = encode(5)
+    expected = Networks(inner, runtime.in_opencv)(crops(3))[0] @ (behind["rows"] * behind["step"][:, None]).T
+    np.testing.assert_allclose(found, expected + behind["bias"], rtol=1e-4, atol=1e-2)
+    with pytest.raises(ModelError, match="network right"):
+        encode(4)
+
+
 def test_each_network_is_shown_the_face_as_it_wants_it():
     model, faces = two_networks(), crops(3)
     for at, branch in enumerate((LEFT, RIGHT)):

@@ -30,7 +30,7 @@ def small(**tensors):
 def frozen(**facts):
     """A frozen encoder of two networks with everything that shapes an answer; the graphs are never run."""
     tensors = {
-        "graph.right.w": np.arange(6, dtype=np.float16), "projection.centre": np.zeros(5, np.float32),
+        "graph.right.w": np.arange(6, dtype=np.float16), "graph.right:rows": np.ones((5, 2), np.int8), "projection.centre": np.zeros(5, np.float32),
         "projection.matrix": np.ones((5, 2), np.float32), "head.v": np.ones(2, np.float32),
         "head.beta": np.array(1.0, np.float32), "head.frame": np.eye(2, dtype=np.float16),
     }  # fmt: skip
@@ -81,6 +81,7 @@ def moved(name):
 EMBEDDING = {
     "one byte of a graph": lambda: moved("graph.left"),
     "a constant of a graph": lambda: moved("graph.right.w"),
+    "a matrix behind a graph": lambda: moved("graph.right:rows"),
     "the centre": lambda: moved("projection.centre"),
     "the matrix": lambda: moved("projection.matrix"),
     "the architecture": lambda: frozen(arch="compact"),
@@ -220,6 +221,10 @@ def test_constants_that_cannot_be_put_back_are_a_model_error(tmp_path):
     again = read_model(tmp_path / "m.safetensors")
     with pytest.raises(ModelError, match=r"m\.safetensors, network left: its constant w"):
         again.graph(again.branches[0])
+    model.tensors |= {f"graph.left:{part}": np.ones(2, np.int8) for part in ("rows", "step", "bias")}
+    assert again.last(again.branches[0]) is None
+    with pytest.raises(ModelError, match="network left: its last matrix"):
+        model.last(model.branches[0])
 
 
 def test_a_model_without_graphs_has_no_place_in_a_gallery(tmp_path):

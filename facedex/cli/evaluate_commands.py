@@ -117,7 +117,9 @@ def evaluate(
     comparisons = [compare(kind[0], other) for kind in (listed_reports, reports) for other in kind[1:]]
 
     if as_json:
-        found = [report_json.pairs_json(one) for one in listed_reports] or [report_json.people_json(one) for one in reports]
+        found = [report_json.pairs_json(one) for one in listed_reports] or [
+            report_json.people_json(one) for one in reports
+        ]
         # What is said of every pair stands with the listed ones; the comparison follows, of the listed ones first.
         for line in [*found, *(report_json.comparison_json(one) for one in comparisons)]:
             print(results.json_line(line))

@@ -153,7 +153,7 @@ class _OpenBranch:
     def __init__(self, model: ModelFile, branch: Branch, engine: Engine) -> None:
         self._name, self._branch, self.dim = f"{model.path}, network {branch.name}", branch, branch.dim
         try:
-            self._run = engine(model.graph(branch), (3, branch.size, branch.size))
+            self._run, self._last = engine(model.graph(branch), (3, branch.size, branch.size)), model.last(branch)
         except ValueError:
             raise self._unusable() from None
         self._mean, self._scale = (np.array(three, np.float32) for three in (branch.mean, branch.scale))
@@ -167,6 +167,7 @@ class _OpenBranch:
                 pixels = pixels[..., ::-1]
             try:
                 answer = self._run(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+                answer = answer if self._last is None else self._last(answer)
             except ValueError:
                 raise self._unusable() from None
             if len(answer) != self.dim:

@@ -23,7 +23,7 @@ from facedex._version import __version__
 from facedex.errors import ModelError
 from facedex.faces.alignment import SIZE
 from facedex.files import replace_file
-from facedex.model.graph import assembled
+from facedex.model.graph import LastMatrix, assembled
 
 FORMAT = "facedex-model/2"
 _FIRST = "facedex-model/1"
@@ -81,7 +81,7 @@ class ModelFile:
     """Tensors by name and the facts that go with them.
 
     `graph.NAME` is the inference graph of the branch NAME, as bytes, `graph.NAME.…` its constants where they are stored
-    apart (graph.py), `projection.…` what brings the branches together (encoder.py), `head.…` the head (head.py), and
+    apart, `graph.NAME:…` a matrix behind it (graph.py), `projection.…` what brings the branches together (encoder.py), `head.…` the head (head.py), and
     `encoder.…` the torch network of a model that can be trained on. `meta` holds arch, branches, dim, normalised,
     mirrored, calibration, data, format, facedex.
     """
@@ -155,6 +155,16 @@ class ModelFile:
         apart = {name[len(prefix) :]: value for name, value in self.tensors.items() if name.startswith(prefix)}
         try:
             return assembled(self.tensors[f"graph.{branch.name}"].tobytes(), apart)
+        except ValueError as error:
+            raise ModelError(f"{self.path}, network {branch.name}: {error}; train or copy it again") from None
+
+    def last(self, branch: Branch) -> LastMatrix | None:
+        """The matrix behind a branch's graph, if there is one. Raises ModelError where it is not as it should be."""
+        rows, step, bias = (self.tensors.get(f"graph.{branch.name}:{part}") for part in ("rows", "step", "bias"))
+        if rows is None or step is None or bias is None:
+            return None
+        try:
+            return LastMatrix(rows, step, bias)
         except ValueError as error:
             raise ModelError(f"{self.path}, network {branch.name}: {error}; train or copy it again") from None
 

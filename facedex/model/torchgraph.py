@@ -59,7 +59,14 @@ class _TorchBranch:
             torch.tensor(three, dtype=torch.float32, device=device).view(1, 3, 1, 1)
             for three in (branch.mean, branch.scale)
         )
-        self.dim = branch.dim
+        self.dim = self._width = branch.dim
+        self._last: tuple[torch.Tensor, torch.Tensor] | None = None
+        if last := model.last(branch):
+            self._last = (
+                torch.from_numpy(last.rows * last.step[:, None]).to(device),
+                torch.from_numpy(last.bias).to(device),
+            )
+            self._width = last.rows.shape[1]
 
     @torch.no_grad()
     def __call__(self, crops: np.ndarray) -> np.ndarray:
@@ -73,11 +80,11 @@ class _TorchBranch:
                 facts = {one.name: helper.get_attribute_value(one) for one in node.attribute}
                 inputs = [values[name] for name in node.input if name]
                 values[node.output[0]] = OPERATORS[node.op_type](inputs, facts)
-            out.append(values[self._made].flatten(1).float().cpu().numpy())
-        answers = np.concatenate(out) if out else np.empty((0, self.dim), np.float32)
-        if answers.shape[1] != self.dim:
-            raise ModelError(f"{self._name}, gives {answers.shape[1]} numbers and not {self.dim}; copy it again")
-        return finite(answers, self._name)
+            y = values[self._made].flatten(1).float()
+            if y.shape[1] != self._width:
+                raise ModelError(f"{self._name}, gives {y.shape[1]} numbers and not {self._width}; copy it again")
+            out.append((y if self._last is None else F.linear(y, *self._last)).cpu().numpy())
+        return finite(np.concatenate(out) if out else np.empty((0, self.dim), np.float32), self._name)
 
 
 def _convolution(x: Sequence[torch.Tensor], facts: dict[str, Any]) -> torch.Tensor:
