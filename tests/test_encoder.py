@@ -10,7 +10,7 @@ import pytest
 
 from facedex.errors import DataError, ModelError
 from facedex.model import runtime
-from facedex.model.encoder import GraphEncoder, Networks, Projection, TorchEncoder, open_encoder
+from facedex.model.encoder import GraphEncoder, Networks, Joint, TorchEncoder, open_encoder
 from facedex.model.modelfile import Branch, ModelFile, read_model, with_graphs
 from facedex.model.vectors import unit
 from facedex.threads import side_by_side, workers
@@ -36,7 +36,7 @@ def two_networks(dim=4, mirrored=False):
     """A made-up encoder of two networks and a projection of what they say together."""
     model = grid_networks(LEFT, RIGHT, mirrored=mirrored)
     rng = np.random.default_rng(4)
-    projection = Projection(dim, rng.normal(0, 0.1, 11).astype(np.float32), rng.normal(size=(11, dim)).astype("f4"))
+    projection = Joint(dim, rng.normal(0, 0.1, 11).astype(np.float32), rng.normal(size=(11, dim)).astype("f4"))
     return ModelFile({**model.tensors, **projection.tensors()}, {**model.meta, "dim": dim})
 
 
@@ -90,7 +90,7 @@ def test_a_matrix_behind_a_graph_is_applied_by_every_engine_and_must_fit(way):
         if way != "torch":
             return behind, Networks(model, engine_of(way))(crops(3))[0]
         pytest.importorskip("torch", reason="needs the extra train")
-        from facedex.training.torchgraph import TorchNetworks, torch
+        from facedex.model.torchgraph import TorchNetworks, torch
 
         return behind, TorchNetworks(model, torch.device("cpu"))(crops(3))[0]
 
@@ -392,5 +392,5 @@ def test_a_device_that_is_not_there_is_said():
 def test_a_vector_of_nothing_does_not_divide_by_zero():
     vectors, lengths = unit(np.zeros((2, 4), np.float32))
     assert np.array_equal(vectors, np.zeros((2, 4))) and np.array_equal(lengths, [0, 0])
-    embeddings, quality = Projection(4)([np.zeros((2, 4), np.float32)])
+    embeddings, quality = Joint(4)([np.zeros((2, 4), np.float32)])
     assert np.array_equal(embeddings, np.zeros((2, 4))) and np.isfinite(quality).all()

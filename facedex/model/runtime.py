@@ -1,4 +1,4 @@
-"""An inference graph as a function of one face: run by OpenVINO where that is installed, else by OpenCV's dnn."""
+"""An inference graph as a function of one face. OpenVINO runs the graph where it is installed, else OpenCV's dnn."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Engine = Callable[[bytes, tuple[int, int, int]], Run]
 
 
 def open_graph(data: bytes, shape: tuple[int, int, int]) -> Run:
-    """An ONNX file with one input as a function of a picture `shape` (3, height, width) float32 to a vector (dim,)
-    float32. Threads may share the function, and each call uses one thread.
+    """An ONNX file with one input as a function of a picture (3, height, width) float32, which gives (dim,) float32.
 
-    Raises ValueError for what is no such graph, as does the function for one that does not take such pictures.
+    `shape` is the picture's shape. Threads may share the function, and each call uses one thread. Raises ValueError for
+    another kind of file. The function raises ValueError where the graph does not take such pictures.
     """
     try:
         return in_openvino(data, shape)
@@ -51,7 +51,10 @@ def in_opencv(data: bytes, shape: tuple[int, int, int]) -> Run:
 
 
 def in_openvino(data: bytes, shape: tuple[int, int, int]) -> Run:
-    """As open_graph, by OpenVINO. Each thread has a request of its own. Raises ImportError where it is not installed."""
+    """Like open_graph, by OpenVINO. Each thread has a request of its own.
+
+    Raises ImportError where OpenVINO is not installed.
+    """
     core = openvino_core()
     try:
         model = core.read_model(data)
@@ -88,8 +91,8 @@ _starting = threading.Lock()
 
 def openvino_core() -> Any:
     """The one openvino.Core of this process. Raises ImportError where OpenVINO is not installed."""
-    # On Linux each Core installs a stack for signal handlers and restores the previous stack when it goes. With two cores,
-    # where the older goes first, the restored stack no longer exists, and the next Ctrl-C is a segmentation fault.
+    # On Linux each Core installs a stack for signal handlers and restores the previous stack when it goes. Where the
+    # older of two cores goes first, the restored stack no longer exists: the next Ctrl-C is a segmentation fault.
     import openvino
 
     global _core

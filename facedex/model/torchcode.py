@@ -1,7 +1,6 @@
 """Code that needs torch, found by its name.
 
-No folder but training/ imports torch, so facedex works without it. The few places that can use torch load the code
-here.
+Only training/ and model/torchgraph.py import torch, and nothing imports them directly. So facedex works without torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Projection, head and calibration for an encoder that stays as it is: `facedex train` without torch.
+"""Joint, head and calibration for an encoder that stays as it is: `facedex train` without torch.
 
 Every photo is encoded once. Three small parts are fitted: the first principal components of the networks' vectors side
 by side, the head's weights, and the calibration.
@@ -17,7 +17,7 @@ from facedex.decision.fitting import sample
 from facedex.errors import DataError
 from facedex.evaluation import metrics
 from facedex.evaluation.matchers import Matcher, head_matcher, no_encoder
-from facedex.model.encoder import Networks, Projection
+from facedex.model.encoder import Networks, Joint
 from facedex.model.head import head_tensors
 from facedex.model.modelfile import ModelFile
 from facedex.model.vectors import unit
@@ -113,7 +113,7 @@ class _Encoding:
     def __init__(self, model: ModelFile, progress: Progress) -> None:
         self._networks, self._progress = Networks(model), progress
         made = {"head.v", "projection.matrix"} & model.tensors.keys()
-        self.own = Projection.from_file(model, self._networks.width) if made else None
+        self.own = Joint.from_file(model, self._networks.width) if made else None
         self._known: dict[tuple[int, int], list[np.ndarray]] = {}
         self._done = self._total = 0
 
@@ -142,7 +142,7 @@ class _Encoding:
         return [np.stack(column) for column in zip(*(self._known[place] for place in places), strict=True)]
 
 
-def _projection(encode: _Encoding, known: Faces, choosing: Faces) -> Projection:
+def _projection(encode: _Encoding, known: Faces, choosing: Faces) -> Joint:
     """The model's own projection, or one fitted to `known` where there is none, or where it is clearly better.
 
     Two projections are compared on `choosing`.
@@ -150,7 +150,7 @@ def _projection(encode: _Encoding, known: Faces, choosing: Faces) -> Projection:
     raw = encode.raw(known)
     width = sum(part.shape[1] for part in raw)
     if encode.own is None:
-        return Projection(width) if len(raw) == 1 and width <= DIM else principal(raw, min(DIM, width))
+        return Joint(width) if len(raw) == 1 and width <= DIM else principal(raw, min(DIM, width))
     if width <= DIM or len(known) < _FACES_A_NUMBER * width:
         return encode.own
     other = principal(raw, DIM)
@@ -158,7 +158,7 @@ def _projection(encode: _Encoding, known: Faces, choosing: Faces) -> Projection:
     return other if scores[1] > scores[0] + BETTER else encode.own
 
 
-def principal(raw: list[np.ndarray], dim: int) -> Projection:
+def principal(raw: list[np.ndarray], dim: int) -> Joint:
     """The first `dim` principal components of unit vectors side by side, (n, each's dim), about their mean.
 
     Pearson 1901. The signs are fixed, so that every machine finds the same components.
@@ -168,7 +168,7 @@ def principal(raw: list[np.ndarray], dim: int) -> Projection:
     _, vectors = np.linalg.eigh((joined - centre).T @ (joined - centre))
     matrix = vectors[:, ::-1][:, :dim]
     matrix = matrix * np.sign(matrix[np.abs(matrix).argmax(0), np.arange(dim)])
-    return Projection(dim, centre.astype(np.float32), matrix.astype(np.float32))
+    return Joint(dim, centre.astype(np.float32), matrix.astype(np.float32))
 
 
 def _some(faces: Faces, seed: int) -> Faces:
