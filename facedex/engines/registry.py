@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 from facedex.engines.engine import Engine, Key
 from facedex.errors import DataError, EngineError, MissingExtra
 
-# URL scheme to (module:class, what needs the extra, extra). A class is called with (url, key) and fulfils engine.Engine.
+# URL scheme: (module:class, feature, extra that it needs). A class is called with (url, key), see engine.Engine.
 ENGINES = {
     "postgresql": ("facedex.engines.postgresql:PostgresEngine", "An index in PostgreSQL", "pgvector"),
     "postgres": ("facedex.engines.postgresql:PostgresEngine", "An index in PostgreSQL", "pgvector"),

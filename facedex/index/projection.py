@@ -45,7 +45,7 @@ _LOOKS, _PAUSE = 4, 0.05
 
 
 class Projection:
-    """The searchable faces of one state of a gallery: `index` with `ids` and `marks` (n,) int64, and a tail of newer ones."""
+    """The faces of one state of a gallery: `index` with `ids` and `marks` (n,) int64, and a tail of newer faces."""
 
     def __init__(self, index: Any, ids: np.ndarray, marks: np.ndarray, manifest: Manifest) -> None:
         self.index, self.ids, self.marks, self.manifest = index, ids, marks, manifest
@@ -58,7 +58,7 @@ class Projection:
     @property
     def exact(self) -> bool:
         """Whether the shortlist is provably the head's own."""
-        return self.index.exact
+        return bool(self.index.exact)
 
     @property
     def last_id(self) -> int:
@@ -146,7 +146,7 @@ def save_projection(folder: Path, projection: Projection, data: bytes) -> None:
 
 
 def read_projection(folder: Path, state: State, head: Head, head_fingerprint: str) -> Projection | None:
-    """The stored projection of this model and head, of any state; None where it is missing, altered or of another model."""
+    """The stored projection, of any state; None where it is missing, altered or of another model or head."""
     for number in range(_LOOKS):
         manifest = read_manifest(folder)
         if manifest is None or (manifest.model, manifest.head) != (state.model, head_fingerprint):
@@ -167,7 +167,7 @@ def read_projection(folder: Path, state: State, head: Head, head_fingerprint: st
 def _reused(
     store: Store, state: State, head: Head, old: Projection, kind: str
 ) -> tuple[Any, np.ndarray, np.ndarray] | None:
-    """Index, ids and marks of the present faces, made from `old`: removed faces left out, new faces added; None if not."""
+    """Index, ids and marks of the present faces, made from `old`; None where that is not possible."""
     tuned = old.manifest.parameters.get("faces", state.faces)
     if old.index.kind != kind or not len(old.ids) or not state.faces < 2 * tuned or not tuned < 2 * max(state.faces, 1):
         return None
