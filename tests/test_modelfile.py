@@ -184,7 +184,7 @@ def test_what_no_network_is_shown_is_refused(kind):
     stored = {**LEFT.to_meta(), **NONSENSE[kind]}
     with pytest.raises((ValueError, TypeError)):
         Branch.from_meta(stored)
-    with pytest.raises(ModelError, match="does not say what its networks are shown"):
+    with pytest.raises(ModelError, match="has wrong facts about its networks"):
         _ = frozen(branches=[stored, Branch("right", 5).to_meta()]).branches
 
 
@@ -201,13 +201,13 @@ def test_all_but_the_points_must_be_said(fact):
     [5, "left", ["left"], [None], [[]], [LEFT.to_meta(), LEFT.to_meta()], [replace(LEFT, name="gone").to_meta()]],
 )
 def test_networks_that_are_none_are_refused(branches):
-    with pytest.raises(ModelError, match="does not say what its networks are shown"):
+    with pytest.raises(ModelError, match="has wrong facts about its networks"):
         frozen(branches=branches).need_graphs()
 
 
 def test_a_network_is_not_called_as_anothers_constant():
     model = with_graphs(ModelFile({}, {}), [(Branch("a", 2), b"a"), (Branch("a.b", 2), b"b")])
-    with pytest.raises(ModelError, match="does not say what its networks are shown"):
+    with pytest.raises(ModelError, match="has wrong facts about its networks"):
         _ = model.branches
     model = with_graphs(ModelFile({}, {}), [(Branch("a", 2), b"a"), (Branch("ab", 2), b"b")])
     assert model.graph(model.branches[0]) == b"a"
@@ -222,7 +222,7 @@ def test_constants_that_cannot_be_put_back_are_a_model_error(tmp_path):
         again.graph(again.branches[0])
     model.tensors |= {f"graph.left:{part}": np.ones(2, np.int8) for part in ("rows", "step", "bias")}
     assert again.last(again.branches[0]) is None
-    with pytest.raises(ModelError, match="network left: its last matrix"):
+    with pytest.raises(ModelError, match="network left: the last matrix"):
         model.last(model.branches[0])
 
 
