@@ -66,10 +66,3 @@ def test_both_commands_of_the_readme_are_scripts_that_parse():
         pytest.skip("needs bash")
     for script in re.findall(r"bash (scripts/\w+\.sh)", README):
         subprocess.run([bash, "-n", str(ROOT / script)], check=True)
-
-
-def test_a_command_asked_for_by_name_is_the_same_as_among_all():
-    (alone,) = get_command(application("identify")).commands.values()  # type: ignore[attr-defined]
-    assert [one.opts for one in alone.params] == [one.opts for one in COMMANDS["identify"].params]
-    for asked in (None, "--help", "identity"):
-        assert set(get_command(application(asked)).commands) == set(COMMANDS)  # type: ignore[attr-defined]

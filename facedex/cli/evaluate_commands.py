@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facedex.cli.console import DeviceOption, JsonOption, NoBar, landmarks, numbers, progress_bar, say, show
+from facedex.cli.console import say, show
+from facedex.cli.options import DeviceOption, JsonOption, parse_channels, parse_landmarks
+from facedex.cli.progress import add_counter, progress_bar
 from facedex.errors import DataError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from facedex.evaluation.matchers import Matcher
 
 
@@ -91,13 +91,13 @@ def evaluate(
 
         require_matplotlib()
     shown = {
-        "size": size, "mean": numbers(mean, "--mean"), "scale": numbers(scale, "--scale"), "rgb": rgb,
-        "mirrored": mirrored, "points": None if points is None else landmarks(points, "--points"),
+        "size": size, "mean": parse_channels(mean, "--mean"), "scale": parse_channels(scale, "--scale"), "rgb": rgb,
+        "mirrored": mirrored, "points": parse_landmarks(points, "--points"),
     }  # fmt: skip
     matchers = _matchers(model or [], onnx or [], shown, device)
 
     with progress_bar(None if as_json else 1) as progress:
-        counted = _bar(progress, "photos")
+        counted = add_counter(progress, "photos")
         if images is not None:
             photos = read_listed(images, photos_of(listed), matchers, cache, counted)
         else:
@@ -106,7 +106,7 @@ def evaluate(
 
         def scored(name: str, done: int, total: int) -> None:
             if name not in bars:
-                bars[name] = _bar(progress, f"pairs, {name}")
+                bars[name] = add_counter(progress, f"pairs, {name}")
             bars[name](done, total)
 
         listed_reports = evaluate_pairs(matchers, listed, photos, seed, scored) if as_pairs else []
@@ -168,13 +168,3 @@ def _matchers(models: list[Path], graphs: list[Path], shown: dict[str, Any], dev
             for path, name in zip(graphs, names[len(models) :], strict=True)
         ),
     ]
-
-
-def _bar(progress: Progress | NoBar, name: str) -> Callable[[int, int | None], None]:
-    """A bar of its own; returns what moves it."""
-    task = progress.add_task(name, total=None)
-
-    def move(done: int, total: int | None) -> None:
-        progress.update(task, completed=done, total=total)
-
-    return move

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facedex.cli.console import a_number, err, landmarks, numbers, say
+from facedex.cli.console import say, stderr_console
+from facedex.cli.options import finite_number, parse_channels, parse_landmarks
 from facedex.errors import DataError
 
 if TYPE_CHECKING:
-    from facedex.cli.display import Display
+    from facedex.cli.training_progress import Display
     from facedex.data.dataset import Faces
     from facedex.model.modelfile import ModelFile
     from facedex.training.judging import Tuned
@@ -83,13 +84,13 @@ def train(
         float | None,
         typer.Option(
             min=0.05,
-            callback=a_number,
+            callback=finite_number,
             help="Steps are set so that training takes about this long; 60, from a model 10.",
         ),
     ] = None,
     steps: Annotated[int, typer.Option(min=0, help="Train exactly this many steps instead.")] = 0,
     rate: Annotated[
-        float, typer.Option(min=1e-6, max=100, callback=a_number, help="Factor on the learning rates.")
+        float, typer.Option(min=1e-6, max=100, callback=finite_number, help="Factor on the learning rates.")
     ] = 1.0,
     seed: Annotated[
         int,
@@ -135,9 +136,9 @@ def train(
         if encoder is not None:
             from facedex.model.foreign import foreign_model
 
-            places = None if points is None else landmarks(points, "--points")
+            places = parse_landmarks(points, "--points")
             start = foreign_model(
-                encoder, size or 112, numbers(mean, "--mean"), numbers(scale, "--scale"), rgb, mirrored, places
+                encoder, size or 112, parse_channels(mean, "--mean"), parse_channels(scale, "--scale"), rgb, mirrored, places
             )  # fmt: skip
         if start is None:
             done = _from_scratch(job, arch or "compact", teachers, unlabelled or [], init, size, minutes or _MINUTES)
@@ -211,7 +212,7 @@ class Reader:
 
         parts, before = [], self._left_out
         for source in sources:
-            with err().status(Text(f"reading {source}")) as status:
+            with stderr_console().status(Text(f"reading {source}")) as status:
                 seen = 0
 
                 def count(more: int, source: Path = source) -> None:
@@ -276,7 +277,7 @@ def _from_scratch(
     minutes: float,
 ) -> int:
     _need_torch()
-    from facedex.cli.display import Display
+    from facedex.cli.training_progress import Display
     from facedex.model.modelfile import read_model
     from facedex.model.torchgraph import pick_device
     from facedex.training.distillation import Teachers
@@ -295,7 +296,7 @@ def _from_scratch(
     others = job.reader.load(unlabelled) if unlabelled else None
     job.reader.tell_corrections()
     recipe = replace(recipe, seed=job.seed, steps=job.steps, rate=job.rate)
-    display = Display(err())
+    display = Display(stderr_console())
     with _interruptible(display) as stop, display.progress:
         result = run_training(
             recipe, known, (choosing, calibrating), job.output, work=job.work, minutes=minutes,
@@ -323,12 +324,12 @@ def _need_torch() -> None:
 
 def _tune(job: Job, start: ModelFile, minutes: float, force: bool) -> int:
     _need_torch()
-    from facedex.cli.display import Display
+    from facedex.cli.training_progress import Display
     from facedex.training import tuning
 
     known, held = job.people()
     job.reader.tell_corrections()
-    display = Display(err())
+    display = Display(stderr_console())
     with _interruptible(display) as stop, display.progress:
         tuned = tuning.tune(
             start, known, job.output, work=job.work, held=held, seed=job.seed, steps=job.steps, minutes=minutes,
@@ -341,7 +342,7 @@ def _tune(job: Job, start: ModelFile, minutes: float, force: bool) -> int:
 
 
 def _fit_frozen(job: Job, start: ModelFile, force: bool) -> int:
-    from facedex.cli.console import progress_bar
+    from facedex.cli.progress import progress_bar
     from facedex.training.frozen import fit_frozen
 
     known, held = job.people()
