@@ -15,7 +15,7 @@ from facedex.faces import face as face_module
 from facedex.faces import yunet
 from facedex.faces.alignment import TEMPLATE, similarity
 from facedex.faces.detector import FaceDetector
-from facedex.faces.window import GREY, Region
+from facedex.faces.window import GREY, Window
 from facedex.photos import images
 from tests.helpers import drawn_face
 
@@ -239,7 +239,7 @@ def test_where_only_the_subject_is_wanted_a_glance_is_enough(detector, looks):
 
 
 def test_where_a_glance_leaves_a_doubt_the_photo_is_looked_at_at_full_size(detector, looks, monkeypatch):
-    monkeypatch.setattr(detector_module, "_SURE_AT_A_GLANCE", 2.0)
+    monkeypatch.setattr(detector_module, "_COARSE_SURE", 2.0)
     (found,) = detector.detect(on_grey(480, 640, (80, 60, 300)), only_subject=True)
     assert found.score >= detector_module._SURE and looks == [(240, 320), (480, 640), (128, 128), (128, 128)]
 
@@ -272,13 +272,13 @@ def unsure(look):
 
 @pytest.mark.parametrize("astray", [aslant, unsure])
 def test_a_look_from_near_that_goes_astray_does_not_count(detector, monkeypatch, astray):
-    pixels, same, looks = on_grey(480, 640, (80, 60, 300)), detector_module._same, []
+    pixels, same, looks = on_grey(480, 640, (80, 60, 300)), detector_module._same_face, []
 
     def noted(found, face):
         looks.append(face)
         return astray(same(found, face))
 
-    monkeypatch.setattr(detector_module, "_same", noted)
+    monkeypatch.setattr(detector_module, "_same_face", noted)
     (found,) = detector.detect(pixels)
     assert looks[0] is found  # as it was before
 
@@ -302,20 +302,20 @@ def test_a_face_that_is_cut_off_is_looked_at_from_near_too(detector, looks):
 
 
 @pytest.mark.parametrize(("degrees", "centre", "side", "size"), [(0, (300.5, 200), 90, 128), (30, (900, 17), 771, 64)])
-def test_points_of_a_region_come_back_to_where_they_are_in_the_photo(degrees, centre, side, size):
+def test_points_of_a_window_come_back_to_where_they_are_in_the_photo(degrees, centre, side, size):
     rng = np.random.default_rng(5)
     spots = np.array(centre) + rng.uniform(-0.3, 0.3, (5, 2)) * side
     y, x = np.mgrid[:801, :1203]
     for spot in spots[(spots.min(axis=1) > 20)]:
         light = np.exp(-((x - spot[0]) ** 2 + (y - spot[1]) ** 2) / (2 * (3 * side / size + 1) ** 2))
-        region = Region(np.repeat(np.uint8(255 * light)[..., None], 3, axis=2), np.array(centre), side, degrees, size)
-        assert region.pixels.shape == (size, size, 3)
-        weight = np.maximum(region.pixels[..., 0] - (GREY[0] + 10.0), 0)  # without what lies beyond the edge
+        window = Window(np.repeat(np.uint8(255 * light)[..., None], 3, axis=2), np.array(centre), side, degrees, size)
+        assert window.pixels.shape == (size, size, 3)
+        weight = np.maximum(window.pixels[..., 0] - (GREY[0] + 10.0), 0)  # without what lies beyond the edge
         v, u = np.mgrid[:size, :size]
         seen = np.array([(weight * u).sum(), (weight * v).sum()]) / weight.sum()
-        (back,) = region.back([face_module.Face((0, 0, 2 * seen[0], 2 * seen[1]), np.tile(seen, (5, 1)), 1.0)])
+        (back,) = window.to_photo([face_module.Face((0, 0, 2 * seen[0], 2 * seen[1]), np.tile(seen, (5, 1)), 1.0)])
         assert np.abs(back.landmarks - spot).max() < 0.15 * max(1, side / size)
-        assert np.abs(back.middle - spot).max() < 0.15 * max(1, side / size)
+        assert np.abs(back.centre - spot).max() < 0.15 * max(1, side / size)
 
 
 @pytest.mark.parametrize(("gain", "counts"), [(0.001, False), (0.02, True)])
@@ -325,8 +325,8 @@ def test_a_turned_look_has_to_be_clearly_surer(detector, monkeypatch, gain, coun
     def turned(self, pixels, face, degrees):
         return replace(face, score=0.8 + gain * (1 if degrees == -45 else 0.9 if degrees == 45 else -1))
 
-    monkeypatch.setattr(FaceDetector, "_turned", turned)
-    found, degrees = detector._askew(on_grey(60, 60), face)
+    monkeypatch.setattr(FaceDetector, "_detect_turned", turned)
+    found, degrees = detector._best_orientation(on_grey(60, 60), face)
     assert (found.score, degrees) == ((0.8 + gain, -45.0) if counts else (0.8, 0.0))
 
 
@@ -336,7 +336,7 @@ def test_a_face_that_only_shows_half_way_between_quarter_turns_is_found(detector
     pixels[side // 2 : side // 2 + side, side : 2 * side] = drawn_face(3, side)
     (face,) = detector.detect(pixels)
     turned, marks = askew(pixels, face, 45)
-    monkeypatch.setattr(FaceDetector, "_as_it_stands", lambda self, pixels, only_subject: [])
+    monkeypatch.setattr(FaceDetector, "_detect_as_given", lambda self, pixels, only_subject: [])
     (found,) = detector.detect(turned)
     assert off(found, marks) < 0.2
 
@@ -433,7 +433,7 @@ def test_an_altered_packaged_file_is_a_model_error(weights, tmp_path, monkeypatc
     data = bytearray(weights)
     data[100_000] ^= 1
     yunet.YUNET_FILE.write_bytes(data)
-    with pytest.raises(ModelError, match="is not the YuNet 2023mar file facedex knows; install facedex again"):
+    with pytest.raises(ModelError, match="is not the YuNet 2023mar file of this facedex; install facedex again"):
         FaceDetector()
 
 

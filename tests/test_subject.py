@@ -84,7 +84,7 @@ def test_the_detector_lists_the_subject_first_at_a_glance_too(detector, places, 
     left, top, side = places[subject]
     for only_subject in (False, True):
         found = detector.detect(pixels, only_subject=only_subject)[0]
-        assert (np.abs(found.middle - (left + side / 2, top + side / 2)) < side / 4).all()
+        assert (np.abs(found.centre - (left + side / 2, top + side / 2)) < side / 4).all()
 
 
 def test_in_real_photos_the_person_named_is_the_subject(detector, shared):
@@ -95,5 +95,5 @@ def test_in_real_photos_the_person_named_is_the_subject(detector, shared):
         pixels = images.open_photo(shared / "lfw" / "images" / name[:-5] / f"{name}.jpg").pixels
         for only_subject in (False, True):
             found = detector.detect(pixels, only_subject=only_subject)
-            assert np.abs(found[0].middle - 125).max() < 30, name
+            assert np.abs(found[0].centre - 125).max() < 30, name
         assert max(detector.detect(pixels), key=lambda one: one.area).box != detector.detect(pixels)[0].box, name

@@ -7,23 +7,23 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import pytest
 
-from facedex.threads import Stock, side_by_side, workers
+from facedex.threads import ResourcePool, side_by_side, workers
 
 
 def test_one_after_the_other_share_one_and_at_once_each_has_their_own():
     made = []
-    stock = Stock(lambda: made.append(object()) or made[-1])
+    resources = ResourcePool(lambda: made.append(object()) or made[-1])
     assert len(made) == 1  # at once: a fault shows where it is opened
     for _ in range(3):
-        with stock.one() as lent:
+        with resources.borrow() as lent:
             assert lent is made[0]
-    with stock.one() as first, stock.one() as second:
+    with resources.borrow() as first, resources.borrow() as second:
         assert first is not second
     assert len(made) == 2
     together = threading.Barrier(workers())
 
     def hold(_):
-        with stock.one() as lent:
+        with resources.borrow() as lent:
             together.wait(10)
             return id(lent)
 
@@ -33,10 +33,10 @@ def test_one_after_the_other_share_one_and_at_once_each_has_their_own():
 
 def test_no_more_are_made_than_there_are_workers_and_who_comes_then_waits():
     made, lent, most = [], [0], [0]
-    stock, counting = Stock(lambda: made.append(object()) or made[-1]), threading.Lock()
+    resources, counting = ResourcePool(lambda: made.append(object()) or made[-1]), threading.Lock()
 
     def use(_):
-        with stock.one() as one:
+        with resources.borrow() as one:
             with counting:
                 lent[0] += 1
                 most[0] = max(most[0], lent[0])
@@ -48,7 +48,7 @@ def test_no_more_are_made_than_there_are_workers_and_who_comes_then_waits():
     with ThreadPoolExecutor(4 * workers()) as pool:
         used = set(pool.map(use, range(8 * workers())))
     assert used <= {id(one) for one in made} and 2 <= most[0] <= workers() and len(made) <= workers()
-    with stock.one() as one:
+    with resources.borrow() as one:
         assert one in made
 
 
@@ -61,18 +61,18 @@ def test_what_cannot_be_made_later_takes_nobodys_place():
         made.append(1)
         return made
 
-    stock = Stock(make)
+    resources = ResourcePool(make)
     for _ in range(3 * workers()):
-        with stock.one() as first, pytest.raises(MemoryError), stock.one():
+        with resources.borrow() as first, pytest.raises(MemoryError), resources.borrow():
             pass
         assert first is made
 
 
 def test_it_comes_back_after_an_error():
-    stock = Stock(object)
-    with pytest.raises(ValueError, match="no"), stock.one() as lent:
+    resources = ResourcePool(object)
+    with pytest.raises(ValueError, match="no"), resources.borrow() as lent:
         raise ValueError("no")
-    with stock.one() as again:
+    with resources.borrow() as again:
         assert again is lent
 
 
