@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-# The 112 x 112 template in common use (Deng et al. 2019, ArcFace), x and y in pixels: the eye on the picture's left, the
-# eye on its right, the nose, the mouth corner on the left, and the mouth corner on the right.
+# The 112 x 112 template in common use (Deng et al. 2019, ArcFace), x and y in pixels: the eye on the picture's left,
+# the eye on its right, the nose, the mouth corner on the left, and the mouth corner on the right.
 TEMPLATE = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)],
     dtype=np.float64,
@@ -21,9 +21,9 @@ _WARP_LIMIT = 2**15 - 1  # pixels: warpAffine refuses pictures with such a side
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Return the least-squares similarity (rotation, scale and shift) from `source` to `target`.
 
-    Both are (n, 2) points, and the result is a (2, 3) float64 matrix. The method is Umeyama 1991, eq. 40-43. In the plane and without reflection it comes down to
-    one complex factor: with points as complex numbers less their means, sum(conj(s) t) / sum(|s|^2). Where all source
-    points are the same, the scale is 1.
+    Both are (n, 2) points, and the result is a (2, 3) float64 matrix. The method is Umeyama 1991, eq. 40-43. In the
+    plane and without reflection it comes down to one complex factor: with points as complex numbers less their means,
+    sum(conj(s) t) / sum(|s|^2). Where all source points are the same, the scale is 1.
     """
     s, t = (np.ascontiguousarray(points, np.float64).view(np.complex128).ravel() for points in (source, target))
     mean_s, mean_t = s.sum() / len(s), t.sum() / len(t)
