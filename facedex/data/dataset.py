@@ -116,8 +116,8 @@ def load_faces(
 def read_corrections(corrections: str | os.PathLike[str]) -> dict[str, str]:
     """Read a CSV table of corrected labels: the person of each key.
 
-    The column `key` holds NAME, or NAME/PHOTO without the suffix. The column `person` holds the right name, or nothing for
-    faces to leave out. Raises DataError for a file that is no such table.
+    The column `key` holds NAME, or NAME/PHOTO without the suffix. The column `person` holds the right name, or nothing
+    for faces to leave out. Raises DataError for a file that is no such table.
     """
     try:
         with open(corrections, newline="", encoding="utf-8-sig") as file:  # Excel writes a byte order mark
