@@ -10,7 +10,7 @@ import pytest
 
 from facedex.errors import DataError, ModelError
 from facedex.model import runtime
-from facedex.model.encoder import GraphEncoder, Networks, Joint, TorchEncoder, open_encoder
+from facedex.model.encoder import GraphEncoder, Joint, Networks, TorchEncoder, open_encoder
 from facedex.model.modelfile import Branch, ModelFile, read_model, with_graphs
 from facedex.model.vectors import unit
 from facedex.threads import side_by_side, workers
@@ -139,7 +139,7 @@ def test_ctrl_c_is_an_exception_after_encoders_have_gone_in_the_order_they_came(
     source = """if True:
         import signal
         from facedex.model.encoder import open_encoder
-        from facedex.modelfile import read_model
+        from facedex.model.modelfile import read_model
         signal.signal(signal.SIGINT, signal.default_int_handler)
         first, second = open_encoder(read_model("fast")), open_encoder(read_model("fast"))
         del first
