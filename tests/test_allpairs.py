@@ -63,7 +63,7 @@ def test_every_pair_once(kind, vectors):
     assert len({(i, j) for i, j in zip(found.tail.i, found.tail.j, strict=True)}) == len(found.tail)
 
 
-@pytest.mark.parametrize("rows, columns", [(1, 1), (7, 5), (5, 7), (44, 3), (1000, 1000)])
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (7, 5), (5, 7), (44, 3), (1000, 1000)])
 def test_the_blocks_do_not_show(monkeypatch, vectors, rows, columns):
     monkeypatch.setattr(allpairs, "_ROWS", rows)
     monkeypatch.setattr(allpairs, "_COLUMNS", columns)
@@ -82,7 +82,9 @@ def test_below_the_tail_each_score_is_known_to_a_bin(monkeypatch):
     _, impostor = longhand(one, vectors, people)
     exact = np.array([score for score, _, _ in impostor])
     scores, counts = found.impostor_scores()
-    assert len(found.tail) == 1000 < len(exact) and counts.sum() == len(exact) and (np.diff(scores) <= 0).all()
+    assert len(found.tail) == 1000 < len(exact)
+    assert counts.sum() == len(exact)
+    assert (np.diff(scores) <= 0).all()
     spread = np.repeat(scores, counts.astype(int))
     assert np.allclose(spread[:1000], exact[:1000], atol=1e-5)
     width = (exact[0] - exact[-1]) * 1.2 / allpairs._BINS
@@ -99,7 +101,9 @@ def test_of_very_many_genuine_pairs_a_sample_is_kept(monkeypatch):
     both = all_pairs(one, one.points(vectors), people)
     found = both.genuine
     assert both.genuine_pairs == 971
-    assert len(found) == 500 and (people[found.i] == people[found.j]).all() and (found.i != found.j).all()
+    assert len(found) == 500
+    assert (people[found.i] == people[found.j]).all()
+    assert (found.i != found.j).all()
     share = (people[found.i] == 1).mean()
     assert share == pytest.approx(780 / 971, abs=0.08)
 
@@ -116,7 +120,8 @@ def test_nothing_to_compare_is_an_error():
 def test_the_smallest_set_there_is():
     one, vectors = matcher("cosine"), unit(3, DIM)
     found = all_pairs(one, vectors, np.array([0, 0, 1]))
-    assert len(found.genuine) == 1 and found.impostors == len(found.tail) == 2
+    assert len(found.genuine) == 1
+    assert found.impostors == len(found.tail) == 2
 
 
 def test_names_tell_files_apart(tmp_path):

@@ -483,6 +483,93 @@ def test_a_stated_half_is_right_half_the_time_though_some_own_faces_score_low(si
     assert 0.4 < np.mean(shares) < 0.6
 
 
+def followed(seed, people=200, photos=3):
+    """Logits of faces, whom each shows, and their quality: own faces score higher the clearer both are, strangers not."""
+    rng = np.random.default_rng(seed)
+    who = np.repeat(np.arange(people), photos)
+    quality = np.exp(rng.normal(2.5, 0.3, len(who)))
+    matrix = rng.normal(-2, 0.7, (len(who), len(who)))
+    clearer = np.log(quality)[:, None] + np.log(quality) - 5
+    same = who[:, None] == who
+    matrix[same] = (2.5 + 4 * clearer + rng.normal(0, 0.6, matrix.shape))[same]
+    return matrix, who, quality
+
+
+@cache
+def stated_and_right(seed=26, size=50):
+    """A calibration of scores that follow quality, and of 4,000 probes: scores, qualities of both sides, who is right."""
+    calibration = fit_calibration(*followed(25))
+    rng = np.random.default_rng(seed)
+    known = np.arange(4000) % 2 == 0
+    probe, enrolled = np.exp(rng.normal(2.5, 0.3, 4000)), np.exp(rng.normal(2.5, 0.3, (4000, size)))
+    scores = rng.normal(-2, 0.7, (4000, size))
+    own = 2.5 + 4 * (np.log(probe) + np.log(enrolled[:, 0]) - 5) + rng.normal(0, 0.6, 4000)
+    scores[known, 0] = own[known]
+    order = np.argsort(-scores, axis=1)[:, :CONTENDERS]
+    scores, enrolled = (np.take_along_axis(part, order, 1) for part in (scores, enrolled))
+    return calibration, scores, probe, enrolled, known & (order[:, 0] == 0)
+
+
+def told_by(quality):
+    """Of the best candidates: the stated probability, with quality or without."""
+    calibration, scores, probe, enrolled, _ = stated_and_right()
+    ones, own = np.ones(CONTENDERS, int), np.arange(CONTENDERS)
+    stated = []
+    for row, mine, theirs in zip(scores, probe, enrolled, strict=True):
+        shifts = calibration.shifts(mine, theirs, own, own) if quality else None
+        stated.append(calibration.posterior(row, ones, 50, 0.5, shifts)[0])
+    return np.array(stated)
+
+
+def test_where_own_scores_follow_quality_so_does_the_probability():
+    """Calibrated in bins, for blurred probes and for clear ones apart, which no share of all probes could be."""
+    calibration, _, probe, _, right = stated_and_right()
+    assert calibration.by_quality == pytest.approx(4, rel=0.05) and calibration.usual == pytest.approx(2.5, abs=0.05)
+    stated, plain = told_by(quality=True), told_by(quality=False)
+    for part in (probe < np.exp(2.3), probe > np.exp(2.5)):
+        for low, high in ((0.02, 0.3), (0.3, 0.7), (0.7, 0.98)):
+            held = part & (stated >= low) & (stated < high)
+            if held.sum() >= 20:
+                error = 3 * np.sqrt(0.25 / held.sum())
+                assert right[held].mean() == pytest.approx(stated[held].mean(), abs=error)
+    losses = [-np.mean(np.log(np.where(right, p, 1 - p))) for p in (stated, plain)]
+    assert losses[0] < 0.9 * losses[1]
+
+
+def test_unknown_quality_counts_as_usual():
+    calibration = replace(PLAIN, by_quality=4.0, usual=2.5)
+    usual = np.exp(2.5)
+    people, owner = np.array([7, 3]), np.array([3, 7, 3, 5])
+    # The first of `people` has one face, twice as clear as usual; the second has two, of which one is not known.
+    found = calibration.shifts(usual * 2, np.array([usual * 4, usual * 2, 0.0, 1e9]), owner, people)
+    assert found == pytest.approx([4 * (math.log(2) + math.log(2)), 4 * (math.log(2) + math.log(4) / 2)])
+    for unknown in (0.0, math.nan, math.inf, -1.0):
+        nothing = calibration.shifts(unknown, np.full(4, unknown), owner, people)
+        assert nothing == pytest.approx([0, 0])
+        assert list(posterior([6.0, 2.0], 50, 0.5, calibration)) == list(
+            calibration.posterior(np.array([6.0, 2.0]), np.ones(2, int), 50, 0.5, nothing)
+        )
+
+
+@pytest.mark.parametrize("quality", [None, "all the same", "nothing to do with it"])
+def test_a_length_that_says_nothing_changes_nothing(quality):
+    matrix, who, lengths = followed(27, people=60)
+    lengths = {
+        "all the same": np.ones(len(who)),
+        "nothing to do with it": np.random.default_rng(1).permutation(lengths),
+    }
+    found = fit_calibration(matrix, who, lengths.get(quality))
+    assert found.by_quality == pytest.approx(0, abs=0.4 if quality == "nothing to do with it" else 0)
+    assert found.scores[0].impostor == fit_calibration(matrix, who).scores[0].impostor
+
+
+def test_the_threshold_does_not_hang_on_quality():
+    matrix, who, quality = followed(28, people=60)
+    assert fit_calibration(matrix, who, quality).threshold(100, 0.01) == fit_calibration(matrix, who).threshold(
+        100, 0.01
+    )
+
+
 def undecided(calibration, others, size):
     """The best score that makes the name as probable as not, with the others where they mostly are."""
     low, high = others[1], others[1] + 9
@@ -552,10 +639,12 @@ def test_pair_posterior_is_bayes_on_the_similarity():
 
 def test_a_tail_taken_over_counts_in_the_new_heads_logits():
     other = replace(PLAIN, replicates=((TAIL,), (replace(TAIL, rate=1.8),)))
-    fitted = replace(PLAIN, slope=0.3, offset=-4.0, unclear=5.5)
+    other = replace(other, by_quality=2.0, usual=1.0)
+    fitted = replace(PLAIN, slope=0.3, offset=-4.0, unclear=5.5, by_quality=9.0, usual=3.0)
     theirs = np.random.default_rng(1).normal(-2, 1.3, 500)
     moved = with_tail_of(fitted, other, (theirs, 2.5 * theirs + 4))
-    assert (moved.slope, moved.offset, moved.unclear) == (0.3, -4.0, 5.5)
+    assert (moved.slope, moved.offset, moved.unclear, moved.usual) == (0.3, -4.0, 5.5, 3.0)
+    assert moved.by_quality == pytest.approx(2.5 * 2)
     for people in (1, 100):
         assert moved.threshold(people, 0.01) == pytest.approx(2.5 * other.threshold(people, 0.01) + 4, abs=1e-4)
         assert moved.threshold_error(people, 0.01) == pytest.approx(2.5 * other.threshold_error(people, 0.01), abs=1e-4)
@@ -566,7 +655,7 @@ def test_a_tail_taken_over_counts_in_the_new_heads_logits():
 
 def test_calibration_survives_json():
     found = simulated(gaussian, 0.5, people=40)
-    for calibration in (PLAIN, found):
+    for calibration in (PLAIN, replace(PLAIN, by_quality=5.561504, usual=2.575422), found):
         meta = json.loads(json.dumps({"calibration": calibration.to_meta()}))
         again = Calibration.from_meta(meta)
         assert again.threshold(1000, 0.01) == pytest.approx(calibration.threshold(1000, 0.01), abs=1e-3)
@@ -576,6 +665,7 @@ def test_calibration_survives_json():
             calibration.unclear,
         )
         assert Calibration.from_meta({"calibration": again.to_meta()}) == again
+        assert (again.by_quality, again.usual) == (calibration.by_quality, calibration.usual)
 
 
 @pytest.mark.parametrize(
@@ -591,6 +681,8 @@ def test_calibration_survives_json():
         {"calibration": {**PLAIN.to_meta(), "scores": [{**LEVEL, "impostor": [1.0]}]}},
         {"calibration": {**PLAIN.to_meta(), "replicates": [[]]}},
         {"calibration": {**PLAIN.to_meta(), "version": 2}},
+        {"calibration": {**PLAIN.to_meta(), "version": 5}},
+        {"calibration": {key: value for key, value in PLAIN.to_meta().items() if key != "by_quality"}},
         {"calibration": {key: value for key, value in PLAIN.to_meta().items() if key != "version"}},
     ],
 )

@@ -1,4 +1,4 @@
-"""Deletion is deletion: neither a face's numbers nor codes of them are in any file, whatever the verb."""
+"""After a deletion neither a face's numbers nor codes of them are in any file, whatever deleted it."""
 
 import hashlib
 import shutil
@@ -16,7 +16,7 @@ ALIKE = 0.97  # correlation of codes with the vector they are of; chance gives u
 
 
 def traces(folder, head, *vectors):
-    """Where these faces are in a folder's files: {(file, kind)}, kind "float32", "float16" or "codes".
+    """The traces of these faces in a folder's files: {(file, kind)}, kind "float32", "float16" or "codes".
 
     For the embedding and for z = w * f, as any four numbers in a row, and as one byte a number that rises (or falls)
     with it, at any place.
@@ -54,19 +54,19 @@ def _most_alike(codes, numbers):
 
 
 def stored_rows(opened, row):
-    """What the index keeps of one face, as bytes: floats, or codes of which no search for the vector would know."""
+    """The bytes that the index keeps of one face: floats, or codes that a search for the vector would not find."""
     index = opened._lookup._refreshed()[0].index
     return [array[row].tobytes() for array in index.arrays().values() if len(array) == len(index)]
 
 
 def files_with(folder, part):
-    """Names of the files in which these bytes stand."""
+    """Names of the files that contain these bytes."""
     return {path.name for path in folder.iterdir() if part in path.read_bytes()}
 
 
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory):
-    """A gallery of three hundred with a model of one byte's weight, to be copied."""
+    """A folder with a gallery of three hundred people, to be copied."""
     folder = tmp_path_factory.mktemp("crowd")
     gallery(folder / "g", people(unit(300)), make_model(folder / "m.safetensors")).close()
     return folder
@@ -74,7 +74,7 @@ def crowd(tmp_path_factory):
 
 @pytest.fixture(params=KINDS)
 def opened(crowd, tmp_path, request):
-    """A copy, its index written in each kind, open."""
+    """An open copy of the gallery, with an index of each kind."""
     shutil.copytree(crowd / "g", tmp_path / "g")
     with Gallery(tmp_path / "g") as found:
         found.reindex(kind=request.param)
@@ -95,9 +95,8 @@ def test_the_search_finds_floats_and_codes_where_they_are(opened, tmp_path):
     }
     for name, array in codes.items():
         (tmp_path / "t" / name).write_bytes(unit(40, seed=1).tobytes() + b"x" + array.tobytes() + b"yy" * 50)
-    assert traces(tmp_path / "t", opened.head, vector) == {
-        ("uint8", "codes"), ("int8", "codes"), ("float16", "float16"), ("float32", "float32"),
-    }  # fmt: skip
+    found = {("uint8", "codes"), ("int8", "codes"), ("float16", "float16"), ("float32", "float32")}
+    assert traces(tmp_path / "t", opened.head, vector) == found
     assert traces(tmp_path / "t", opened.head, unit(300)[9]) == set()
 
 
@@ -110,7 +109,8 @@ def test_nothing_is_left_after_remove_nor_found_by_open_readers(opened):
             store.add([record("late", late)])
         rows = stored_rows(opened, 8)
         assert "gallery.db" in {name for name, _ in traces(folder, opened.head, gone)}
-        assert rows and all(files_with(folder, row) == {INDEX_FILE} for row in rows), "a living face is in both"
+        assert rows
+        assert all(files_with(folder, row) == {INDEX_FILE} for row in rows), "an enrolled face is in both"
         assert opened.remove("person0008", "late") == 2
         assert traces(folder, opened.head, gone, late) == set()
         assert all(files_with(folder, row[at : at + 16]) == set() for row in rows for at in range(0, len(row), 16))
@@ -119,12 +119,15 @@ def test_nothing_is_left_after_remove_nor_found_by_open_readers(opened):
         for probe in (gone, late):
             for exhaustive in (False, True):
                 names = [one.name for one in reader.match(probe, top=400, exhaustive=exhaustive)]
-                assert names and not {"person0008", "late"} & set(names)
+                assert names
+                assert not {"person0008", "late"} & set(names)
             assert len(names) == 299
 
 
 def test_the_grid_of_codes_says_nothing_of_who_went(crowd, tmp_path):
-    """It lies midway between the least and the greatest of each number: with those of who stays the others' would follow."""
+    """The grid lies midway between the least and the greatest value of each number. An old grid would tell, together
+    with the remaining faces, the values of deleted ones.
+    """
     shutil.copytree(crowd / "g", tmp_path / "g")
     with Gallery(tmp_path / "g") as found:
         found.reindex(kind="bytes")
@@ -132,7 +135,8 @@ def test_the_grid_of_codes_says_nothing_of_who_went(crowd, tmp_path):
         found.remove(*(f"person{i:04d}" for i in range(290)))
         after = found._lookup._refreshed()[0].index.low.copy()
         found.reindex(kind="bytes")
-        assert np.array_equal(after, found._lookup._refreshed()[0].index.low) and not np.array_equal(before, after)
+        assert np.array_equal(after, found._lookup._refreshed()[0].index.low)
+        assert not np.array_equal(before, after)
 
 
 def test_nothing_is_left_of_a_single_photo(opened):
@@ -140,7 +144,8 @@ def test_nothing_is_left_of_a_single_photo(opened):
     with Store(folder) as store:
         wanted = [photo for photo in store.photos() if photo.name == "person0017"]
     assert opened.remove_photos(wanted) == 1
-    assert traces(folder, opened.head, vectors[17]) == set() and len(opened) == 299
+    assert traces(folder, opened.head, vectors[17]) == set()
+    assert len(opened) == 299
 
 
 def test_nothing_is_left_of_a_double_that_a_merge_drops(opened):
@@ -151,11 +156,12 @@ def test_nothing_is_left_of_a_double_that_a_merge_drops(opened):
         store.add([record("person0003", mine, photo), record("person0004", theirs, photo)])
     assert opened.merge("person0004", "person0003") == 1  # its other photo
     assert traces(folder, opened.head, theirs) == set()
-    assert traces(folder, opened.head, mine) != set() and traces(folder, opened.head, vectors[4]) != set()
+    assert traces(folder, opened.head, mine) != set()
+    assert traces(folder, opened.head, vectors[4]) != set()
 
 
 def test_nothing_is_left_of_the_numbers_of_an_older_model(tmp_path):
-    """With another head the old z go, with another encoder the old vectors, and whoever has no photo any more."""
+    """Another head deletes the old z. Another encoder deletes the old vectors, and faces whose photo is gone."""
     from facedex.photos.sources import named_photos
     from tests.helpers import save_face
 

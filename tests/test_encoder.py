@@ -1,5 +1,6 @@
 """Crops to embeddings, by OpenCV, by OpenVINO where that is installed, and by torch: each the same."""
 
+import subprocess
 import sys
 import threading
 
@@ -9,7 +10,7 @@ import pytest
 
 from facedex.errors import DataError, ModelError
 from facedex.model import runtime
-from facedex.model.encoder import GraphEncoder, Networks, Projection, TorchEncoder, open_encoder
+from facedex.model.encoder import GraphEncoder, Networks, Joint, TorchEncoder, open_encoder
 from facedex.model.modelfile import Branch, ModelFile, read_model, with_graphs
 from facedex.model.vectors import unit
 from facedex.threads import side_by_side, workers
@@ -35,7 +36,7 @@ def two_networks(dim=4, mirrored=False):
     """A made-up encoder of two networks and a projection of what they say together."""
     model = grid_networks(LEFT, RIGHT, mirrored=mirrored)
     rng = np.random.default_rng(4)
-    projection = Projection(dim, rng.normal(0, 0.1, 11).astype(np.float32), rng.normal(size=(11, dim)).astype("f4"))
+    projection = Joint(dim, rng.normal(0, 0.1, 11).astype(np.float32), rng.normal(size=(11, dim)).astype("f4"))
     return ModelFile({**model.tensors, **projection.tensors()}, {**model.meta, "dim": dim})
 
 
@@ -76,6 +77,31 @@ def test_two_networks_are_brought_together_as_the_formula_says():
     np.testing.assert_allclose(quality, np.sqrt(lengths[0] * lengths[1]), rtol=1e-4)
 
 
+@pytest.mark.parametrize("way", ["opencv", "openvino", "torch"])
+def test_a_matrix_behind_a_graph_is_applied_by_every_engine_and_must_fit(way):
+    def encode(columns):
+        rng = np.random.default_rng(5)
+        behind = {
+            "rows": rng.integers(-127, 128, (3, columns), np.int8), "step": rng.random(3, np.float32),
+            "bias": rng.normal(size=3).astype(np.float16),
+        }  # fmt: skip
+        own = {f"graph.right:{part}": value for part, value in behind.items()}
+        model = ModelFile({**inner.tensors, **own}, {**inner.meta, "branches": [Branch("right", 3).to_meta()]})
+        if way != "torch":
+            return behind, Networks(model, engine_of(way))(crops(3))[0]
+        pytest.importorskip("torch", reason="needs the extra train")
+        from facedex.model.torchgraph import TorchNetworks, torch
+
+        return behind, TorchNetworks(model, torch.device("cpu"))(crops(3))[0]
+
+    inner = grid_networks(RIGHT)
+    behind, found = encode(5)
+    expected = Networks(inner, runtime.in_opencv)(crops(3))[0] @ (behind["rows"] * behind["step"][:, None]).T
+    np.testing.assert_allclose(found, expected + behind["bias"], rtol=1e-4, atol=1e-2)
+    with pytest.raises(ModelError, match="network right"):
+        encode(4)
+
+
 def test_each_network_is_shown_the_face_as_it_wants_it():
     model, faces = two_networks(), crops(3)
     for at, branch in enumerate((LEFT, RIGHT)):
@@ -106,6 +132,25 @@ def test_without_the_extra_it_is_opencv(monkeypatch):
     assert opened == [1]
     expected = grid_weight() @ picture.reshape(3, 8, 14, 8, 14).mean((2, 4)).ravel()
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_ctrl_c_is_an_exception_after_encoders_have_gone_in_the_order_they_came():
+    """In a process of its own: OpenVINO left a stack for signal handlers that was no more, and Ctrl-C ended the process."""
+    source = """if True:
+        import signal
+        from facedex.model.encoder import open_encoder
+        from facedex.modelfile import read_model
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        first, second = open_encoder(read_model("fast")), open_encoder(read_model("fast"))
+        del first
+        del second
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            print("interrupted")
+    """
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
 
 @pytest.mark.parametrize("name", ["opencv", "openvino"])
@@ -347,5 +392,5 @@ def test_a_device_that_is_not_there_is_said():
 def test_a_vector_of_nothing_does_not_divide_by_zero():
     vectors, lengths = unit(np.zeros((2, 4), np.float32))
     assert np.array_equal(vectors, np.zeros((2, 4))) and np.array_equal(lengths, [0, 0])
-    embeddings, quality = Projection(4)([np.zeros((2, 4), np.float32)])
+    embeddings, quality = Joint(4)([np.zeros((2, 4), np.float32)])
     assert np.array_equal(embeddings, np.zeros((2, 4))) and np.isfinite(quality).all()

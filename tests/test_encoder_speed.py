@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from facedex.errors import FacedexError
-from facedex.model.encoder import Projection
+from facedex.model.encoder import Joint
 from facedex.model.modelfile import read_model
 from scripts.benchmarks import encoder_speed
 from tests.helpers import grid_graph, make_model, save_blank, save_face
@@ -44,7 +44,7 @@ def test_what_is_timed_is_what_facedex_runs_by_every_engine():
     expected = GraphEncoder(model).encode(crops)[0]
     for run in runs.values():
         raw = run(crops)
-        np.testing.assert_allclose(Projection.from_file(model, 256)(raw)[0], expected, atol=1e-4)
+        np.testing.assert_allclose(Joint.from_file(model, 256)(raw)[0], expected, atol=1e-4)
 
 
 def test_encoders_take_turns_and_are_compared_within_a_round():

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from facedex.errors import DataError
+from facedex.evaluation.embedded_photos import read_listed
 from facedex.evaluation.matchers import model_matcher
-from facedex.evaluation.pairs import Pair, evaluate_pairs, photos_of, read_pairs, report
-from facedex.evaluation.photosets import read_listed
+from facedex.evaluation.pairs_protocol import Pair, evaluate_pairs, pairs_report, photos_of, read_pairs
 from facedex.faces import alignment
 from facedex.faces.detector import FaceDetector
 from facedex.model.encoder import GraphEncoder
@@ -56,7 +56,9 @@ def test_unequal_parts_differ_by_one_at_most(tmp_path):
     rows = ["25", *[f"p{i}\t1\t2" for i in range(25)], *[f"p{i}\t1\tq{i}\t1" for i in range(25)]]
     folds = [pair.fold for pair in read_pairs(pairs_file(tmp_path / "pairs.txt", *rows)) if pair.same]
     counts = np.bincount(folds)
-    assert len(counts) == 10 and set(counts) == {2, 3} and folds == sorted(folds)
+    assert len(counts) == 10
+    assert set(counts) == {2, 3}
+    assert folds == sorted(folds)
 
 
 def test_names_outside_ascii_empty_lines_and_windows_line_ends(tmp_path):
@@ -107,7 +109,8 @@ def test_a_missing_or_binary_file_is_refused(tmp_path):
 
 def test_lfws_own_file(shared):
     found = read_pairs(shared / "lfw" / "pairsDevTest.txt")
-    assert len(found) == 1000 and sum(pair.same for pair in found) == 500
+    assert len(found) == 1000
+    assert sum(pair.same for pair in found) == 500
     for fold in range(10):
         assert [pair.same for pair in found if pair.fold == fold] == [True] * 50 + [False] * 50
     assert all((shared / "lfw" / "images" / f"{pair.a}.jpg").exists() for pair in found)
@@ -152,18 +155,21 @@ def test_the_report_is_the_longhand_one(seed):
     same = np.tile([True] * 6 + [False] * 6, 10)
     # Quarters, so that scores tie within and between the kinds, and float32 holds them and their middles exactly.
     scores = (np.round(4 * (rng.normal(0, 2, 120) + np.where(same, 3, 0))) / 4).astype(np.float32)
-    found = report(scores, same, folds, [])
+    found = pairs_report(scores, same, folds, [])
     accuracy, error, tar, auc = longhand(scores.tolist(), same.tolist(), folds.tolist())
-    assert found.accuracy == pytest.approx(accuracy) and 0.6 < accuracy < 0.95
+    assert found.accuracy == pytest.approx(accuracy)
+    assert 0.6 < accuracy < 0.95
     assert found.accuracy_se == pytest.approx(error)
-    assert found.tar == pytest.approx(tar) and found.auc == pytest.approx(auc) and found.pairs == 120
+    assert found.tar == pytest.approx(tar)
+    assert found.auc == pytest.approx(auc)
+    assert found.pairs == 120
 
 
 def test_the_threshold_of_a_fold_is_chosen_on_the_others():
     """In one fold everything lies ten higher: it must be judged by the others' threshold, and fail."""
     folds, same = np.repeat(np.arange(10), 4), np.tile([True, True, False, False], 10)
     scores = np.where(same, 1.0, -1.0) + np.where(folds == 9, 10.0, 0.0)
-    found = report(scores.astype(np.float32), same, folds, [])
+    found = pairs_report(scores.astype(np.float32), same, folds, [])
     assert found.accuracy == pytest.approx((9 + 0.5) / 10)
 
 
@@ -171,8 +177,9 @@ def test_pairs_without_a_face_count_as_different():
     folds, same = np.repeat(np.arange(10), 4), np.tile([True, True, False, False], 10)
     scores = np.where(same, 1.0, -1.0).astype(np.float32)
     scores[0] = scores[2] = -np.inf
-    found = report(scores, same, folds, ["x"])
-    assert found.accuracy == pytest.approx((9 + 0.75) / 10) and found.failed == ["x"]
+    found = pairs_report(scores, same, folds, ["x"])
+    assert found.accuracy == pytest.approx((9 + 0.75) / 10)
+    assert found.failed == ["x"]
     assert found.tar[0.1] == pytest.approx(19 / 20)
 
 
@@ -205,16 +212,20 @@ def test_photos_are_scored_as_longhand(drawn):
     scores = [float(head.logits(embedded(pair.a), embedded(pair.b))) for pair in pairs]
     accuracy, error, tar, auc = longhand(scores, [pair.same for pair in pairs], [pair.fold for pair in pairs])
     found = evaluated(model, pairs, folder)
-    assert found.pairs == 24 and found.failed == []
-    assert found.accuracy == pytest.approx(accuracy) and found.accuracy_se == pytest.approx(error)
-    assert found.tar == pytest.approx(tar) and found.auc == pytest.approx(auc)
+    assert found.pairs == 24
+    assert found.failed == []
+    assert found.accuracy == pytest.approx(accuracy)
+    assert found.accuracy_se == pytest.approx(error)
+    assert found.tar == pytest.approx(tar)
+    assert found.auc == pytest.approx(auc)
 
 
 def test_progress_ends_at_all_photos(drawn):
     pairs, folder = drawn
     told = []
     evaluated(read_model(shipped_model()), pairs, folder, progress=lambda done, total: told.append((done, total)))
-    assert told[-1] == (24, 24) and all(total == 24 for _, total in told)
+    assert told[-1] == (24, 24)
+    assert all(total == 24 for _, total in told)
 
 
 def test_a_photo_without_a_face_and_a_broken_one_are_listed(drawn, tmp_path):
@@ -226,7 +237,8 @@ def test_a_photo_without_a_face_and_a_broken_one_are_listed(drawn, tmp_path):
     save_blank(tmp_path / "p03" / "p03_0001.png")
     (tmp_path / "p04" / "p04_0002.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     found = evaluated(read_model(shipped_model()), pairs, tmp_path)
-    assert found.failed == ["p03/p03_0001", "p04/p04_0002"] and found.pairs == 24
+    assert found.failed == ["p03/p03_0001", "p04/p04_0002"]
+    assert found.pairs == 24
     (tmp_path / "p05" / "p05_0001.png").unlink()
     with pytest.raises(DataError, match=r"p05_0001.*--images"):
         evaluated(read_model(shipped_model()), pairs, tmp_path)
@@ -266,7 +278,8 @@ def test_the_baseline_runs_unsplit(tmp_path):
     to_file(network, {}).save(tmp_path / "koch.safetensors")
     matcher = model_matcher(read_model(tmp_path / "koch.safetensors"))
     vectors = matcher.encode(np.stack([drawn_face(seed, 112) for seed in range(3)]))
-    assert vectors.shape == (3, 4096) and matcher.calibration is None
+    assert vectors.shape == (3, 4096)
+    assert matcher.calibration is None
     whole = torch.from_numpy(vectors)
     with torch.no_grad():
         expected = network.head.pairwise(whole, whole).numpy()
@@ -281,7 +294,9 @@ def test_real_pairs_are_told_apart(shared, tmp_path):
     some = ["20", *lines[1:21], *lines[501:521]]
     pairs = read_pairs(pairs_file(tmp_path / "pairs.txt", *some))
     found = evaluated(read_model(shipped_model()), pairs, shared / "lfw" / "images")
-    assert found.failed == [] and found.auc > 0.85 and found.accuracy > 0.7
+    assert found.failed == []
+    assert found.auc > 0.85
+    assert found.accuracy > 0.7
 
 
 def test_no_interval_passes_100_percent_where_folds_are_unequal():
@@ -290,7 +305,7 @@ def test_no_interval_passes_100_percent_where_folds_are_unequal():
     folds, people = np.tile(np.arange(11) % 10, 2), np.stack([np.arange(22), np.arange(22)], 1)
     passed = 0
     for _ in range(30):
-        found = report(rng.normal(3 * same, 1), same, folds, [], people).figures["accuracy", ""]
+        found = pairs_report(rng.normal(3 * same, 1), same, folds, [], people).figures["accuracy", ""]
         assert found.draws.max() <= 1
         passed += found.draws.max() == 1
     assert passed

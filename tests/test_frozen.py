@@ -62,22 +62,25 @@ def test_two_networks_get_what_brings_them_together_a_head_and_a_calibration(fac
     start, told = grid_networks(LEFT, RIGHT), []
     output = tmp_path / "m.safetensors"
     tuned = fit_frozen(start, faces, output, steps=20, progress=lambda *said: told.append(said))
-    assert tuned.kind == "projection and head" and tuned.comparison is None, "there was nothing to compare with"
+    assert tuned.kind == "projection and head" and tuned.judgement is None, "there was nothing to compare with"
     model = read_model(output)
-    assert model.identity == tuned.model.identity and model.branches == start.branches == (LEFT, RIGHT)
-    assert model.frozen and model.meta["dim"] == DIM == 128
-    assert model.tensors["projection.matrix"].shape == (160, 128) and model.tensors["head.frame"].shape == (512, 128)
+    assert model.identity == tuned.model.identity
+    assert model.branches == start.branches == (LEFT, RIGHT)
+    assert model.frozen
+    assert model.meta["dim"] == DIM == 128
+    assert model.tensors["projection.matrix"].shape == (160, 128)
+    assert model.tensors["head.frame"].shape == (512, 128)
     data, calibration = model.meta["data"], model.meta["calibration"]
-    assert (
-        data["people"] + data["validation_people"] + calibration["people"] == 44
-        and data["photos"] == 3 * data["people"]
-    )
-    assert data["calibration_people"] == calibration["people"] >= 4 and calibration["unclear"] > 0
+    assert data["people"] + data["validation_people"] + calibration["people"] == 44
+    assert data["photos"] == 3 * data["people"]
+    assert data["calibration_people"] == calibration["people"] >= 4
+    assert calibration["unclear"] > 0
     assert told[-1] == (132, 132) and [done for done, _ in told] == sorted({done for done, _ in told}), (
         "each photo once"
     )
     area, accepted = rates(model, others)
-    assert area > 0.99 and accepted > 0.9
+    assert area > 0.99
+    assert accepted > 0.9
 
 
 def test_the_projection_is_the_principal_components_of_what_the_networks_say_together(faces):
@@ -96,7 +99,8 @@ def test_no_network_is_left_out(faces, tmp_path, left, right, dim):
     path = tmp_path / "m.safetensors"
     fit_frozen(grid_networks(replace(LEFT, dim=left), replace(RIGHT, dim=right)), faces, path, steps=2)
     model = read_model(path)
-    assert model.meta["dim"] == dim and model.tensors["projection.matrix"].shape == (left + right, dim)
+    assert model.meta["dim"] == dim
+    assert model.tensors["projection.matrix"].shape == (left + right, dim)
     crops = faces.crops112(slice(0, 5))
     graphs = {branch.name: model.graph(branch) for branch in model.branches}
     for name in graphs:
@@ -110,7 +114,8 @@ def test_one_small_network_needs_no_projection(faces, tmp_path):
     start = foreign_model(tmp_path / "e.onnx", mean=110)
     fit_frozen(start, faces, tmp_path / "m.safetensors", steps=2)
     model = read_model(tmp_path / "m.safetensors")
-    assert model.fingerprint == start.fingerprint and model.meta["dim"] == 24
+    assert model.fingerprint == start.fingerprint
+    assert model.meta["dim"] == 24
     assert not any(name.startswith("projection.") for name in model.tensors)
 
 
@@ -121,9 +126,10 @@ def test_the_same_people_and_seed_give_the_same_model(faces, fitted, tmp_path):
 
 def test_a_model_that_has_a_head_is_compared_on_people_kept_out(faces, fitted, tmp_path):
     tuned = fit_frozen(fitted, faces, tmp_path / "m.safetensors", steps=20, force=True)
-    assert tuned.kind == "projection and head" and tuned.comparison is not None
+    assert tuned.kind == "projection and head"
+    assert tuned.judgement is not None
     facts = tuned.model.meta["tuned"]
-    assert facts["held_out_people"] == tuned.comparison.people >= 4
+    assert facts["held_out_people"] == tuned.judgement.people >= 4
     kept = facts["people"] + facts["held_out_people"] + tuned.model.meta["data"]["validation_people"]
     assert kept + tuned.model.meta["data"]["calibration_people"] == 44
     old, new = fitted.meta["calibration"], tuned.model.meta["calibration"]
@@ -165,7 +171,8 @@ def test_a_model_that_got_worse_for_people_kept_out_is_not_written_unless_forced
     for force in (False, True):
         path = tmp_path / "m.safetensors"
         tuned = fit_frozen(start, known, path, held=held, steps=400, force=force)
-        assert tuned.comparison.worse and tuned.comparison.after < tuned.comparison.before
+        assert tuned.judgement.worse
+        assert tuned.judgement.after < tuned.judgement.before
         assert (tuned.model is not None) == path.exists() == force
     weights = Head.from_file(read_model(path)).weight
     assert weights[:8].mean() > 1.5 * weights[8:].mean(), "it learnt what it was shown"
@@ -179,9 +186,12 @@ def test_few_people_fit_the_calibration_alone(faces, fitted, tmp_path):
     few, told = few_of(faces, range(8)), []
     path = tmp_path / "m.safetensors"
     tuned = fit_frozen(fitted, few, path, force=True, progress=lambda *said: told.append(said))
-    assert tuned.kind == "calibration" and tuned.comparison.people == 8 and told[-1] == (24, 24)
+    assert tuned.kind == "calibration"
+    assert tuned.judgement.people == 8
+    assert told[-1] == (24, 24)
     model = read_model(path)
-    assert model.fingerprint == fitted.fingerprint and model.head_fingerprint == fitted.head_fingerprint
+    assert model.fingerprint == fitted.fingerprint
+    assert model.head_fingerprint == fitted.head_fingerprint
     old, new = fitted.meta["calibration"], model.meta["calibration"]
     assert (old["slope"], old["offset"]) != (new["slope"], new["offset"])
     assert {k: v for k, v in old.items() if k not in ("slope", "offset")} == {
@@ -193,8 +203,8 @@ def test_few_people_are_judged_on_those_kept_apart_where_such_are_named(faces, o
     few = few_of(faces, range(8))
     by_turns = fit_frozen(fitted, few, tmp_path / "a.safetensors", force=True)
     apart = fit_frozen(fitted, few, tmp_path / "b.safetensors", held=others, force=True)
-    assert (by_turns.comparison.people, apart.comparison.people) == (8, 30)
-    assert by_turns.comparison.before != apart.comparison.before
+    assert (by_turns.judgement.people, apart.judgement.people) == (8, 30)
+    assert by_turns.judgement.before != apart.judgement.before
     assert by_turns.model.meta["calibration"] == apart.model.meta["calibration"], "fitted to the same people"
 
 
@@ -204,7 +214,8 @@ def test_a_calibration_that_got_worse_for_people_kept_out_is_not_written(faces, 
     wrong = Faces(few.crops, few.rows, np.roll(few.people, 1), few.names, few.keys)
     for force in (False, True):
         tuned = fit_frozen(fitted, wrong, tmp_path / "m.safetensors", held=others, force=force)
-        assert tuned.kind == "calibration" and tuned.comparison.worse
+        assert tuned.kind == "calibration"
+        assert tuned.judgement.worse
         assert (tuned.model is not None) == (tmp_path / "m.safetensors").exists() == force
 
 
@@ -212,7 +223,8 @@ def test_a_first_head_needs_no_forty_people(others, tmp_path):
     (tmp_path / "e.onnx").write_bytes(grid_graph(24))
     start = foreign_model(tmp_path / "e.onnx", mean=110)
     tuned = fit_frozen(start, few_of(others, range(16)), tmp_path / "m.safetensors", steps=2)
-    assert tuned.kind == "projection and head" and tuned.model.meta["data"]["people"] == 4
+    assert tuned.kind == "projection and head"
+    assert tuned.model.meta["data"]["people"] == 4
     with pytest.raises(DataError, match="at least 14 are needed"):
         fit_frozen(start, few_of(others, range(13)), tmp_path / "m.safetensors", steps=2)
 

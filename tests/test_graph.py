@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from facedex.model.graph import STEP, assembled, eight_bits
+from facedex.model.graph import LastMatrix, assembled, eight_bits
 from facedex.model.runtime import in_opencv
 from tests.helpers import grid_graph, grid_weight
 
@@ -47,16 +47,40 @@ def test_constants_come_back_as_float32_exactly(kind):
     assert found.dtype == np.float32 and found.tobytes() == weight.astype(np.float32).tobytes()
 
 
-def test_eight_bits_come_back_times_the_factor_of_their_row():
+def test_eight_bits_times_the_factor_of_their_row_are_the_matrix():
     matrix = grid_weight() * np.logspace(-3, 3, 6)[:, None].astype(np.float32)
     matrix[2] = 0
     small, step = eight_bits(matrix)
-    assert small.dtype == np.int8 and step.dtype == np.float32 and step.shape == (6, 1)
+    assert small.dtype == np.int8 and step.dtype == np.float32 and step.shape == (6,)
     assert (np.abs(small[[0, 1, 3, 4, 5]]).max(1) == 127).all() and not small[2].any()
-    found = read_again(assembled(without_constants(grid_graph()), {"w": small, f"w{STEP}": step}))
-    assert found.keys() == {"w"} and found["w"].dtype == np.float32
-    assert (np.abs(found["w"] - matrix) <= 0.5001 * step).all()
-    assert np.array_equal(found["w"], small.astype(np.float32) * step)
+    assert (np.abs(small * step[:, None] - matrix) <= 0.5001 * step[:, None]).all()
+
+
+def test_the_last_matrix_is_applied_as_its_numbers_say():
+    rng = np.random.default_rng(0)
+    x, bias = rng.normal(size=50_000).astype(np.float32), rng.normal(size=6).astype(np.float16)
+    small, step = eight_bits(rng.normal(size=(6, 50_000)))
+    expected = (small * step[:, None].astype(np.float64)) @ x + bias
+    found = LastMatrix(small, step, bias)(x)
+    assert found.dtype == np.float32 and found.shape == (6,)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-3)
+    with pytest.raises(ValueError, match="operand"):
+        LastMatrix(small, step, bias)(x[1:])
+
+
+@pytest.mark.parametrize(
+    ("rows", "step", "bias"),
+    [
+        (np.ones((2, 3), np.float32), np.ones(2, np.float32), np.ones(2, np.float32)),
+        (np.ones((2, 3), np.int8), np.ones((2, 1), np.float32), np.ones(2, np.float32)),
+        (np.ones((2, 3), np.int8), np.ones(3, np.float32), np.ones(2, np.float32)),
+        (np.ones((2, 3), np.int8), np.ones(2, np.float32), np.ones(3, np.float32)),
+        (np.ones(2, np.int8), np.ones(2, np.float32), np.ones(2, np.float32)),
+    ],
+)
+def test_a_last_matrix_of_another_kind_is_refused(rows, step, bias):
+    with pytest.raises(ValueError, match="its last matrix"):
+        LastMatrix(rows, step, bias)
 
 
 def test_shapes_and_names_of_every_kind_are_kept():
@@ -99,9 +123,6 @@ def test_the_order_in_which_constants_are_given_changes_nothing():
         {"w": np.ones((2, 3), np.float64)},
         {"w": np.ones((2, 3), np.int64)},
         {"w": np.ones((2, 3), np.int8)},
-        {"w": np.ones((2, 3), np.int8), "w:step": np.ones((3, 1), np.float32)},
-        {"w": np.ones((2, 3), np.int8), "w:step": np.ones(2, np.float32)},
-        {"w": np.ones(3, np.int8), "w:step": np.ones((3, 1), np.float32)},
     ],
 )
 def test_constants_of_another_kind_are_refused(constants):

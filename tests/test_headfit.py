@@ -58,16 +58,20 @@ def test_what_tells_people_apart_gets_weight_and_noise_loses_it():
     known, choosing, others = (crowd(60, 4, spread, seed) for seed in (1, 2, 3))
     first = FittedHead(np.full(16, 4.0, np.float32), 12.0, None)
     fitted = fit_head(*known, *choosing, first, steps=300)
-    assert fitted.weight[:8].min() > 1.5 * fitted.weight[8:].max() and (fitted.weight >= 0).all()
+    assert fitted.weight[:8].min() > 1.5 * fitted.weight[8:].max()
+    assert (fitted.weight >= 0).all()
     before, after = rates(first, *others), rates(fitted, *others)
-    assert before[0] < 0.93 and after[0] > before[0] + 0.03 and after[1] > before[1] + 0.1
+    assert before[0] < 0.93
+    assert after[0] > before[0] + 0.03
+    assert after[1] > before[1] + 0.1
 
 
 def test_a_frame_is_learnt_through_too():
     spread = np.array([0.2] * 64 + [3.0] * 64)
     known, choosing, others = (crowd(60, 4, spread, seed) for seed in (1, 2, 3))
     fitted = fit_head(*known, *choosing, steps=60)
-    assert fitted.frame.shape == (512, 128) and np.array_equal(fitted.frame[:128], np.eye(128))
+    assert fitted.frame.shape == (512, 128)
+    assert np.array_equal(fitted.frame[:128], np.eye(128))
     assert fitted.weight[:64].mean() > 2 * fitted.weight[64:128].mean()
     assert rates(fitted, *others)[1] > rates(equal_head(known[0]), *others)[1] + 0.2
 
@@ -76,7 +80,9 @@ def test_equal_weights_stay_where_no_others_are_clearly_better():
     known, choosing = crowd(60, 4, np.full(64, 1.2), 1), crowd(150, 4, np.full(64, 1.2), 2)
     fitted, equal = fit_head(*known, *choosing, steps=60), equal_head(known[0])
     assert 0.5 < rates(equal, *choosing)[1] < 0.95, "neither easy nor hopeless"
-    assert np.array_equal(fitted.weight, equal.weight) and np.ptp(fitted.weight) == 0 and fitted.beta == equal.beta
+    assert np.array_equal(fitted.weight, equal.weight)
+    assert np.ptp(fitted.weight) == 0
+    assert fitted.beta == equal.beta
 
 
 def test_a_head_that_was_given_stays_where_what_is_learnt_is_worse_on_those_who_choose():
@@ -91,7 +97,8 @@ def test_equal_weights_put_strangers_where_logits_are_small():
     for dim in (24, 512):
         vectors = unit(200, dim)
         head = equal_head(vectors)
-        assert head.weight.shape == ((504,) if dim == 24 else (512,)) and (head.frame is None) is (dim == 512)
+        assert head.weight.shape == ((504,) if dim == 24 else (512,))
+        assert (head.frame is None) is (dim == 512)
         impostor = metrics.pair_scores(head.matrix(vectors), people)[1]
         assert np.median(impostor) == pytest.approx(12 - 14, abs=0.3)
 
@@ -101,7 +108,8 @@ def test_the_same_seed_learns_the_same_and_another_does_not():
     known, choosing = crowd(40, 4, spread, 1), crowd(40, 4, spread, 2)
     first = FittedHead(np.full(16, 4.0, np.float32), 12.0, None)
     a, b, c = (fit_head(*known, *choosing, first, seed, 200) for seed in (0, 0, 1))
-    assert np.array_equal(a.weight, b.weight) and a.beta == b.beta
+    assert np.array_equal(a.weight, b.weight)
+    assert a.beta == b.beta
     assert not np.array_equal(a.weight, c.weight)
 
 
@@ -117,4 +125,5 @@ def test_what_is_stored_is_read_as_the_same_head(weight):
 def test_embeddings_that_are_all_one_give_a_head_all_the_same():
     same = np.repeat(unit(1, 8), 20, axis=0)
     head = equal_head(same)
-    assert np.isfinite(head.weight).all() and np.isfinite(head.tensors()["head.v"]).all()
+    assert np.isfinite(head.weight).all()
+    assert np.isfinite(head.tensors()["head.v"]).all()

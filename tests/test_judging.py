@@ -35,8 +35,10 @@ def test_nobody_is_in_two_of_the_sets_and_everybody_is_in_one(faces):
     for judged in (True, False):
         sets = judging.split(faces, None, judged)
         names = [set(part.names) for part in sets]
-        assert set.union(*names) == set(faces.names) and sum(map(len, names)) == len(faces.names)
-        assert bool(names[3]) is judged and len(names[0]) > len(faces.names) / 2
+        assert set.union(*names) == set(faces.names)
+        assert sum(map(len, names)) == len(faces.names)
+        assert bool(names[3]) is judged
+        assert len(names[0]) > len(faces.names) / 2
         for part in sets[1:]:
             assert (np.bincount(part.people) >= 2).all(), "whoever is kept out has a pair"
 
@@ -44,24 +46,31 @@ def test_nobody_is_in_two_of_the_sets_and_everybody_is_in_one(faces):
 def test_those_named_are_kept_out_and_all_others_are_learnt_from(faces, tmp_path):
     held = load_faces(write_pack(tmp_path / "held.tar", 30, 2, first=60), tmp_path / "cache", aligned=True)
     known, *apart = judging.split(faces, held)
-    assert known is faces and set.union(*(set(part.names) for part in apart)) == set(held.names)
+    assert known is faces
+    assert set.union(*(set(part.names) for part in apart)) == set(held.names)
 
 
 def test_enough_people_have_photos_enough(faces):
-    assert judging.enough_people(faces) and not judging.enough_people(faces, 45)
+    assert judging.enough_people(faces)
+    assert not judging.enough_people(faces, 45)
     assert not judging.enough_people(faces.select(np.flatnonzero(np.arange(len(faces)) % 3)), 20), "two photos are few"
 
 
 def test_a_model_equals_itself_and_a_broken_one_is_worse(faces, start, vectors):
     matcher = head_matcher(start)
     was, again = (judging.tars(matcher, vectors, faces.people, 0) for _ in range(2))
-    same = judging.compared(was, again, len(faces.names))
-    assert same.before == same.after and same.low == same.high == 0 and not same.worse and same.people == 47
+    same = judging.judged(was, again, len(faces.names))
+    assert same.before == same.after
+    assert same.low == same.high == 0
+    assert not same.worse
+    assert same.people == 47
     broken = replace(start, tensors={**start.tensors, "head.v": start.tensors["head.v"] * 0 - 20.0})
     now = judging.tars(head_matcher(broken), vectors, faces.people, 0)
-    worse = judging.compared(was, now, len(faces.names))
-    assert worse.worse and worse.low <= worse.after - worse.before <= worse.high < 0
-    assert worse.facts()["held_out_people"] == 47 and worse.facts()["before"] == round(worse.before, 5)
+    worse = judging.judged(was, now, len(faces.names))
+    assert worse.worse
+    assert worse.low <= worse.after - worse.before <= worse.high < 0
+    assert worse.facts()["held_out_people"] == 47
+    assert worse.facts()["before"] == round(worse.before, 5)
 
 
 def test_the_order_of_the_faces_changes_no_figure(faces, start, vectors):
@@ -80,7 +89,7 @@ def test_people_who_cannot_tell_two_models_apart_are_an_error(faces, start, vect
 def test_people_enough_bring_a_tail_of_their_own_and_few_keep_the_one_that_came(faces, start, vectors):
     from facedex.decision.calibration import fit_calibration
 
-    matrix = judging.scores(head_matcher(start), vectors)
+    matrix = judging.logits(head_matcher(start), vectors)
     fitted, old = fit_calibration(matrix, faces.people), Calibration.from_meta(start.meta)
     own, kept = (
         judging.with_own_tail_or_old(fitted, start, people, matrix, matrix, faces.people)

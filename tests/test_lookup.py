@@ -1,10 +1,12 @@
 """Looking up: exactly the head's own choice with every exact index, by proof; nothing stale, nothing growing."""
 
 import json
+import math
 import os
 import resource
 import shutil
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -185,3 +187,20 @@ def test_many_look_ups_leave_no_memory_behind(tmp_path, kind):
         for number in range(int(os.environ.get("FACEDEX_LOOKUPS", "1500"))):
             opened.match(vectors[number % 2000])
         assert resident() < before * 1.05
+
+
+def test_probabilities_follow_the_quality_of_both_sides_and_the_order_does_not(tmp_path):
+    vectors = unit(300)
+    records = [replace(record(f"p{i:03d}", v), quality=20.0 + i % 3) for i, v in enumerate(vectors)]
+    with gallery(tmp_path / "g", records) as opened:
+        plain = opened.match(vectors[7], top=20)
+        opened.calibration = replace(opened.calibration, by_quality=3.0, usual=math.log(21))
+        assert [one.logit for one in opened.match(vectors[7], top=20)] == [one.logit for one in plain]
+        for quality in (0.0, 14.0, 28.0):
+            found = opened.match(vectors[7], top=20, quality=quality)
+            assert [(one.name, one.logit) for one in found] == [(one.name, one.logit) for one in plain]
+            assert found == opened.match(vectors[7], top=20, quality=quality, exhaustive=True)
+        blurred, clear = (
+            [one.probability for one in opened.match(near(vectors[7], 1), quality=quality)] for quality in (14.0, 28.0)
+        )
+        assert blurred != clear

@@ -18,7 +18,6 @@ from facedex.model.graph import assembled
 from facedex.model.modelfile import Branch, ModelFile, read_model, shipped_model, shipped_models, with_graphs
 from tests.helpers import grid_graph, grid_networks, make_model, own_model, python, save_first_format
 
-GOLDEN = Path(__file__).parent / "golden" / "v2"
 POINTS = ((30.0, 46.0), (66.0, 46.0), (48.0, 62.0), (33.0, 80.0), (63.0, 80.0))
 LEFT = Branch("left", 6, 96, POINTS, False, (1.0, 2.0, 3.0), (0.5, 0.25, 0.125))
 
@@ -31,7 +30,7 @@ def small(**tensors):
 def frozen(**facts):
     """A frozen encoder of two networks with everything that shapes an answer; the graphs are never run."""
     tensors = {
-        "graph.right.w": np.arange(6, dtype=np.float16), "projection.centre": np.zeros(5, np.float32),
+        "graph.right.w": np.arange(6, dtype=np.float16), "graph.right:rows": np.ones((5, 2), np.int8), "projection.centre": np.zeros(5, np.float32),
         "projection.matrix": np.ones((5, 2), np.float32), "head.v": np.ones(2, np.float32),
         "head.beta": np.array(1.0, np.float32), "head.frame": np.eye(2, dtype=np.float16),
     }  # fmt: skip
@@ -82,6 +81,7 @@ def moved(name):
 EMBEDDING = {
     "one byte of a graph": lambda: moved("graph.left"),
     "a constant of a graph": lambda: moved("graph.right.w"),
+    "a matrix behind a graph": lambda: moved("graph.right:rows"),
     "the centre": lambda: moved("projection.centre"),
     "the matrix": lambda: moved("projection.matrix"),
     "the architecture": lambda: frozen(arch="compact"),
@@ -221,6 +221,10 @@ def test_constants_that_cannot_be_put_back_are_a_model_error(tmp_path):
     again = read_model(tmp_path / "m.safetensors")
     with pytest.raises(ModelError, match=r"m\.safetensors, network left: its constant w"):
         again.graph(again.branches[0])
+    model.tensors |= {f"graph.left:{part}": np.ones(2, np.int8) for part in ("rows", "step", "bias")}
+    assert again.last(again.branches[0]) is None
+    with pytest.raises(ModelError, match="network left: its last matrix"):
+        model.last(model.branches[0])
 
 
 def test_a_model_without_graphs_has_no_place_in_a_gallery(tmp_path):
@@ -297,14 +301,6 @@ def test_a_pickle_is_never_run(tmp_path):
 # models of the first format, whose graph lies beside them
 
 
-def first_format(folder):
-    """A copy of such a model, as it lies in an old gallery."""
-    for path in GOLDEN.glob("model-*"):
-        shutil.copy(path, folder)
-    (path,) = folder.glob("model-*.safetensors")
-    return path
-
-
 def rewritten(path, **facts):
     """A copy of such a model that says something else of itself."""
     from safetensors import safe_open
@@ -314,21 +310,6 @@ def rewritten(path, **facts):
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     save_file(tensors, path, {"facedex": json.dumps(meta)})
     return path
-
-
-def test_a_model_of_the_first_format_is_read_with_the_fingerprint_and_identity_that_its_gallery_noted(tmp_path):
-    path = first_format(tmp_path)
-    model = read_model(path)
-    assert path.stem == f"model-{model.identity[:16]}" and model.beside == path.with_suffix(".onnx")
-    import sqlite3
-
-    (noted,) = sqlite3.connect(GOLDEN / "gallery.db").execute("SELECT model FROM gallery").fetchone()
-    assert model.fingerprint == noted
-    (branch,) = model.branches
-    assert (
-        branch == Branch("own", model.meta["dim"], model.size)
-        and model.graph(branch) == path.with_suffix(".onnx").read_bytes()
-    )
 
 
 def test_it_can_be_used_and_saved_as_one_file_of_the_format_of_today(tmp_path):
@@ -361,20 +342,6 @@ def test_an_encoder_from_elsewhere_of_the_first_format_is_shown_what_it_was_show
         rewritten(tmp_path / "m.safetensors", input=wrong)
         with pytest.raises(ModelError, match="does not say what its network is shown"):
             read_model(tmp_path / "m.safetensors")
-
-
-def test_its_graph_that_is_missing_or_anothers_is_refused(tmp_path):
-    path = first_format(tmp_path)
-    graph = path.with_suffix(".onnx")
-    graph.write_bytes(graph.read_bytes()[:-1])
-    with pytest.raises(ModelError, match="does not belong"):
-        read_model(path)
-    graph.unlink()
-    with pytest.raises(ModelError, match="missing"):
-        read_model(path)
-    rewritten(path, size=4000)
-    with pytest.raises(ModelError, match="pixels"):
-        read_model(path)
 
 
 # whole or not there

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from facedex import annotate, results
 from facedex.cli import terminal
-from facedex.evaluation import tables
-from facedex.evaluation.pairs import PairsReport
+from facedex.evaluation import report_json
+from facedex.evaluation.pairs_protocol import PairsReport
 from facedex.faces.face import Face
 from facedex.faces.quality import Quality
 from facedex.gallery.enrolment import Enrolled
@@ -101,7 +101,7 @@ def test_the_json_of_the_others_exactly():
         "probability": 0.333333,
     }
     report = PairsReport(10, 0.9, 0.01, {0.1: 1.0, 1e-3: 0.5}, 0.99, [])
-    found = tables.pairs_json(report)
+    found = report_json.pairs_json(report)
     assert {key: found[key] for key in ("protocol", "pairs", "accuracy", "accuracy_se", "tar", "auc")} == {
         "protocol": "pairs",
         "pairs": 10,

@@ -12,8 +12,9 @@ from facedex.model.encoder import GraphEncoder, open_encoder  # noqa: E402
 from facedex.model.head import Head  # noqa: E402
 from facedex.model.modelfile import Branch, ModelFile, read_model, with_graphs  # noqa: E402
 from facedex.training.export import export_onnx  # noqa: E402
-from facedex.training.siamese import ARCHITECTURES, Compact, Siamese, at_size, from_file, to_file  # noqa: E402
-from facedex.training.torchhead import L1Head  # noqa: E402
+from facedex.training.l1head import L1Head  # noqa: E402
+from facedex.training.networks import ARCHITECTURES, Compact  # noqa: E402
+from facedex.training.siamese import Siamese, at_size, from_file, to_file  # noqa: E402
 
 
 def lively(arch="compact", seed=0, **shape):
@@ -54,7 +55,8 @@ def test_graph_and_tensors_give_the_same_embeddings(saved, batch):
     expected = from_file(file).embed_crops(crops(batch))
     found, lengths = GraphEncoder(file).encode(crops(batch))
     np.testing.assert_allclose(found, expected, atol=2e-5)
-    assert lengths.shape == (batch,) and (lengths > 0).all()
+    assert lengths.shape == (batch,)
+    assert (lengths > 0).all()
 
 
 def test_numpy_head_equals_torch_head(saved):
@@ -115,20 +117,24 @@ def test_with_more_bases_the_heads_distance_comes_nearer_to_the_length():
 
 def test_a_frame_is_of_orthonormal_bases_and_what_is_stored_is_what_is_used():
     head = Siamese("compact").head
-    assert head.bases == 4 and torch.equal(head.frame[:128], torch.eye(128))
+    assert head.bases == 4
+    assert torch.equal(head.frame[:128], torch.eye(128))
     for base in head.frame.split(128):
         torch.testing.assert_close(base @ base.T, torch.eye(128), atol=2e-3, rtol=0)
     assert torch.equal(head.frame.half().float(), head.frame)
-    assert L1Head(512, normalised=True).frame is None and Siamese("koch").head.frame is None
+    assert L1Head(512, normalised=True).frame is None
+    assert Siamese("koch").head.frame is None
 
 
 def test_a_model_of_before_frames_is_read_as_it_was_and_a_frame_that_does_not_fit_is_refused():
     model = Siamese("compact", bases=1).eval()
     file = to_file(model, {})
-    assert "head.frame" not in file.tensors and len(file.tensors["head.v"]) == 128
+    assert "head.frame" not in file.tensors
+    assert len(file.tensors["head.v"]) == 128
     again, x = from_file(file), torch.rand(2, 3, 112, 112) * 255
     torch.testing.assert_close(again(x[:1], x[1:]), model(x[:1], x[1:]), atol=2e-2, rtol=1e-2)
-    assert again.head.frame is None and at_size(again, 80).head.frame is None
+    assert again.head.frame is None
+    assert at_size(again, 80).head.frame is None
     framed = to_file(Siamese("compact"), {})
     for wrong in (
         framed.tensors["head.frame"][:-128],
@@ -196,7 +202,8 @@ def test_maps_just_too_small_for_opencvs_fast_convolutions_get_their_margin_firs
     for name, pad in padded.items():
         assert pad.op_type == "Pad"
         attributes = {each.name: list(each.ints) for each in nodes[name].attribute if each.ints}
-        assert attributes["pads"] == [0, 0, 0, 0] and attributes["strides"] == [1, 1]
+        assert attributes["pads"] == [0, 0, 0, 0]
+        assert attributes["strides"] == [1, 1]
     assert not any(node.op_type == "Pad" and node not in padded.values() for node in nodes.values())
 
 
@@ -214,7 +221,8 @@ def test_compact_takes_smaller_crops_in_training_with_the_same_weights():
 def test_a_network_for_smaller_faces_is_stored_and_run_as_such(tmp_path):
     model = from_file(to_file(at_size(lively(), 80), {}))  # rounded as it is stored
     file = read_model(exported(model, tmp_path / "small.safetensors"))
-    assert file.size == 80 and file.tensors["encoder.place.weight"].shape[-1] == 5
+    assert file.size == 80
+    assert file.tensors["encoder.place.weight"].shape[-1] == 5
     ours, theirs = from_file(file).embed_crops(crops(5)), open_encoder(file).encode(crops(5))[0]
     np.testing.assert_allclose(ours, theirs, atol=2e-5)
     assert file.branches == (Branch("own", 128, 80),)
@@ -233,7 +241,8 @@ def test_a_file_says_how_deep_its_network_is(tmp_path):
     deeper = from_file(to_file(at_size(lively(blocks=(1, 4, 3)), 80), {}))
     assert len(deeper.encoder.blocks) == 8
     file = read_model(exported(deeper, tmp_path / "m.safetensors"))
-    assert file.meta["blocks"] == [1, 4, 3] and "blocks" not in to_file(Siamese("koch"), {}).meta
+    assert file.meta["blocks"] == [1, 4, 3]
+    assert "blocks" not in to_file(Siamese("koch"), {}).meta
     np.testing.assert_allclose(from_file(file).embed_crops(crops(3)), deeper.embed_crops(crops(3)), atol=1e-6)
     np.testing.assert_allclose(open_encoder(file).encode(crops(3))[0], deeper.embed_crops(crops(3)), atol=2e-5)
 

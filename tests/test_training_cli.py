@@ -45,6 +45,7 @@ torch = pytest.importorskip("torch", reason="needs the extra train")
 pytest.importorskip("onnx", reason="needs the extra train")
 
 from facedex.training import train as training  # noqa: E402
+from facedex.training.recipe import recipe_for  # noqa: E402
 
 
 @pytest.mark.slow
@@ -116,7 +117,7 @@ def test_a_run_of_another_size_is_resumed_without_naming_it(tmp_path):
     work = output.with_suffix(".train")
     job = Job(output, work, Reader(work, True, None), [pack], [], 0, 2, 1.0, "cpu", False)
     known, *held = job.split()
-    recipe = replace(training.recipe_for("compact", False, "cuda"), steps=2, people=4, photos=2)
+    recipe = replace(recipe_for("compact", False, "cuda"), steps=2, people=4, photos=2)
     training.train(recipe, known, tuple(held), output, work=work, device="cpu", stop=lambda: True)
     options = ["--from-scratch", "--aligned", "--device", "cpu", "--resume"]
     refused = facedex("train", pack, "-o", output, *options, "--size", 80)
@@ -152,7 +153,7 @@ def test_the_help_says_what_options_do():
     ):
         assert words in told
     for arch, device, side in (("compact", "cpu", 80), ("compact", "cuda", 96), ("koch", "cuda", 112)):
-        assert training.recipe_for(arch, False, device).final_size == side
+        assert recipe_for(arch, False, device).final_size == side
 
 
 def test_bad_arguments_are_one_line_each(tmp_path):

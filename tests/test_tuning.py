@@ -12,7 +12,7 @@ from facedex.errors import DataError  # noqa: E402
 from facedex.model.encoder import open_encoder  # noqa: E402
 from facedex.model.modelfile import read_model  # noqa: E402
 from facedex.training import judging, tuning  # noqa: E402
-from facedex.training.judging import Comparison  # noqa: E402
+from facedex.training.judging import Judgement  # noqa: E402
 from facedex.training.siamese import Siamese, to_file  # noqa: E402
 from facedex.training.tuning import tune  # noqa: E402
 from tests.helpers import own_model, own_network  # noqa: E402
@@ -33,7 +33,7 @@ def test_who_is_kept_apart_does_not_depend_on_the_seed(faces, start, tmp_path, m
         return tuning_result(start)
 
     monkeypatch.setattr(tuning, "train", train)
-    monkeypatch.setattr(judging, "compared", lambda *a: Comparison("TAR", 10, 0.5, 0.4, -0.2, 0.0))
+    monkeypatch.setattr(judging, "judged", lambda *a: Judgement("TAR", 10, 0.5, 0.4, -0.2, 0.0))
     for seed in (0, 1):
         tune(start, faces, tmp_path / "m.safetensors", work=tmp_path / "work", seed=seed)
     assert seen[0] == seen[1]
@@ -54,10 +54,12 @@ def test_enough_people_tune_the_network_and_the_report_is_of_people_kept_out(fac
     tuned = tune(
         start, faces, tmp_path / "m.safetensors", work=tmp_path / "work", steps=20, rate=10, force=True, device="cpu"
     )
-    assert tuned.kind == "network" and tuned.model is not None and tuned.comparison is not None
+    assert tuned.kind == "network"
+    assert tuned.model is not None
+    assert tuned.judgement is not None
     written = read_model(tmp_path / "m.safetensors")
-    assert written.meta["tuned"]["held_out_people"] == tuned.comparison.people >= 4
-    assert written.meta["tuned"]["people"] + tuned.comparison.people < 44
+    assert written.meta["tuned"]["held_out_people"] == tuned.judgement.people >= 4
+    assert written.meta["tuned"]["people"] + tuned.judgement.people < 44
     assert written.meta["init"] == start.fingerprint
     crops = faces.crops112(slice(0, 30))
     a, b = (open_encoder(model).encode(crops)[0] for model in (start, written))
@@ -77,12 +79,13 @@ def test_enough_people_tune_the_network_and_the_report_is_of_people_kept_out(fac
 
 
 def test_a_worse_network_is_not_written_unless_forced(faces, start, tmp_path, monkeypatch):
-    monkeypatch.setattr(judging, "compared", lambda *a: Comparison("TAR", 10, 0.5, 0.4, -0.2, 0.0))
+    monkeypatch.setattr(judging, "judged", lambda *a: Judgement("TAR", 10, 0.5, 0.4, -0.2, 0.0))
     monkeypatch.setattr(tuning, "train", lambda *a, **k: tuning_result(start))
     for force in (False, True):
         tuned = tune(start, faces, tmp_path / "m.safetensors", work=tmp_path / "work", force=force)
         assert (tuned.model is not None) == (tmp_path / "m.safetensors").exists() == force
-        assert tuned.comparison is not None and tuned.comparison.worse
+        assert tuned.judgement is not None
+        assert tuned.judgement.worse
 
 
 def test_what_fails_after_the_last_step_is_done_again_by_resume_without_a_step(faces, start, tmp_path):
@@ -93,19 +96,22 @@ def test_what_fails_after_the_last_step_is_done_again_by_resume_without_a_step(f
         return tune(start, faces, output, work=state.parent, steps=1, force=True, device="cpu", **options)
 
     output.mkdir()
-    with pytest.raises(OSError):
+    with pytest.raises(IsADirectoryError):
         tuned()
-    assert state.exists() and not any(output.iterdir())
+    assert state.exists()
+    assert not any(output.iterdir())
     output.rmdir()
-    assert tuned(resume=True, on_event=events.append).model is not None and output.exists()
+    assert tuned(resume=True, on_event=events.append).model is not None
+    assert output.exists()
     assert [event["step"] for event in events] == [1], "it is at the last step, and takes none"
     assert not state.exists()
 
 
 def test_a_run_that_was_judged_is_over(faces, start, tmp_path, monkeypatch):
-    monkeypatch.setattr(judging, "compared", lambda *a: Comparison("TAR", 10, 0.5, 0.4, -0.2, 0.0))
+    monkeypatch.setattr(judging, "judged", lambda *a: Judgement("TAR", 10, 0.5, 0.4, -0.2, 0.0))
     worse = tune(start, faces, tmp_path / "m.safetensors", work=tmp_path / "work", steps=1, device="cpu")
-    assert worse.model is None and (tmp_path / "work" / tuning.CANDIDATE).exists()
+    assert worse.model is None
+    assert (tmp_path / "work" / tuning.CANDIDATE).exists()
     assert not (tmp_path / "work" / "checkpoint.safetensors").exists()
 
 
@@ -126,19 +132,20 @@ def test_people_who_cannot_tell_two_models_apart_are_refused_before_the_work(fac
 
 
 def tuning_result(start):
-    from facedex.training.train import Result
+    from facedex.training.train import TrainingResult
 
-    return Result(start, 1, {}, 0.0)
+    return TrainingResult(start, 1, {}, 0.0)
 
 
 def test_few_people_are_judged_on_those_kept_apart_where_such_are_named(faces, start, tmp_path):
     few, held = (faces.select(np.flatnonzero(np.isin(faces.people, chosen))) for chosen in (range(8), range(20, 36)))
     by_turns = tune(start, few, tmp_path / "a.safetensors", work=tmp_path / "work", force=True)
     apart = tune(start, few, tmp_path / "b.safetensors", work=tmp_path / "work", held=held, force=True)
-    assert (by_turns.comparison.people, apart.comparison.people) == (8, 16)
-    assert by_turns.comparison.before != apart.comparison.before
+    assert (by_turns.judgement.people, apart.judgement.people) == (8, 16)
+    assert by_turns.judgement.before != apart.judgement.before
     for one in (by_turns, apart):
-        assert one.kind == "calibration" and one.model.meta["tuned"]["people"] == 8
+        assert one.kind == "calibration"
+        assert one.model.meta["tuned"]["people"] == 8
     assert by_turns.model.meta["calibration"] == apart.model.meta["calibration"], "fitted to the same people"
 
 

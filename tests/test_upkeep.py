@@ -1,4 +1,4 @@
-"""Keeping a gallery in order: folders synchronised, a lost model put back, doctor, backup and restore."""
+"""Upkeep of a gallery: photos that moved, a lost model, doctor, backup and restore."""
 
 import contextlib
 import hashlib
@@ -41,12 +41,10 @@ from tests.helpers import (
     make_model,
     near,
     other_encoder,
-    own_model,
     people,
     record,
     save_blank,
     save_face,
-    save_first_format,
     unit,
     unwritable,
 )
@@ -98,7 +96,8 @@ def update(folder, database):
 
 def test_nothing_changed_is_nothing_to_do(enrolled, database):
     results, gone = update(enrolled, database)
-    assert {status for _, status in results.values()} == {"known"} and gone == []
+    assert {status for _, status in results.values()} == {"known"}
+    assert gone == []
 
 
 def test_new_photos_are_enrolled_and_vanished_ones_named(enrolled, database):
@@ -120,7 +119,9 @@ def test_a_moved_photo_is_recognised_by_its_content_and_a_renamed_folder_renames
     (database / "Ada" / "deep").mkdir()
     (database / "Ada" / "2.png").rename(database / "Ada" / "deep" / "two.png")
     results, gone = update(enrolled, database)
-    assert results["Robert.png"] == ("Robert", "moved") and results["two.png"] == ("Ada", "moved") and gone == []
+    assert results["Robert.png"] == ("Robert", "moved")
+    assert results["two.png"] == ("Ada", "moved")
+    assert gone == []
     with Gallery(enrolled) as opened, Store(enrolled) as store:
         assert who(opened) == [("Ada", 2), ("Cy", 1), ("Robert", 1)]
         assert str(database / "Ada" / "deep" / "two.png") in [photo.source for photo in store.photos()]
@@ -135,7 +136,9 @@ def test_photos_that_changed_places_are_followed(enrolled, database):
     with Gallery(enrolled) as opened:
         before = {p.photo: p.name for p in opened._store.photos()}
     results, gone = update(enrolled, database)
-    assert results["Bob.png"] == ("Bob", "moved") and results["Cy.png"] == ("Cy", "moved") and gone == []
+    assert results["Bob.png"] == ("Bob", "moved")
+    assert results["Cy.png"] == ("Cy", "moved")
+    assert gone == []
     with Gallery(enrolled) as opened:
         after = {p.photo: p.name for p in opened._store.photos()}
     swap = {"Bob": "Cy", "Cy": "Bob"}
@@ -145,7 +148,8 @@ def test_photos_that_changed_places_are_followed(enrolled, database):
 def test_a_replaced_photo_is_enrolled_and_the_older_face_offered(enrolled, database):
     save_face(database / "Bob.png", 33, side=120)
     results, gone = update(enrolled, database)
-    assert results["Bob.png"] == ("Bob", "enrolled") and gone == [("Bob", str(database / "Bob.png"))]
+    assert results["Bob.png"] == ("Bob", "enrolled")
+    assert gone == [("Bob", str(database / "Bob.png"))]
     with Gallery(enrolled) as opened:
         opened.remove_photos(opened.vanished([database]))
         assert who(opened) == [("Ada", 2), ("Bob", 1), ("Cy", 1)]
@@ -171,7 +175,8 @@ def test_a_photo_that_took_anothers_place_and_was_spoilt_there_keeps_its_face(en
         save_blank(database / "Bob.png")
         enroll(opened, database, update=True)
         (gone,) = opened.vanished([database])
-        assert gone.name == "Bob" and gone.photo != second
+        assert gone.name == "Bob"
+        assert gone.photo != second
 
 
 def test_a_photo_below_what_is_a_file_now_is_gone(enrolled, database):
@@ -205,7 +210,8 @@ def test_photos_of_a_pack_in_the_folder_are_there(tmp_path, database):
 def test_a_photo_spoilt_in_its_place_keeps_its_face(enrolled, database):
     save_blank(database / "Bob.png")
     results, gone = update(enrolled, database)
-    assert results["Bob.png"] == ("Bob", "skipped") and gone == []
+    assert results["Bob.png"] == ("Bob", "skipped")
+    assert gone == []
 
 
 def test_a_person_renamed_in_the_gallery_stays_so(enrolled, database):
@@ -214,13 +220,16 @@ def test_a_person_renamed_in_the_gallery_stays_so(enrolled, database):
         opened.rename("Ada", "Ada Lovelace")
     (database / "Ada" / "2.png").rename(database / "Ada" / "3.png")
     results, gone = update(enrolled, database)
-    assert results["Bob.png"] == ("Robert", "known") and results["3.png"] == ("Ada Lovelace", "moved") and gone == []
+    assert results["Bob.png"] == ("Robert", "known")
+    assert results["3.png"] == ("Ada Lovelace", "moved")
+    assert gone == []
 
 
 def test_a_whole_folder_that_moved_is_followed(enrolled, database, tmp_path):
     database.rename(tmp_path / "elsewhere")
     results, gone = update(enrolled, tmp_path / "elsewhere")
-    assert {status for _, status in results.values()} == {"moved"} and gone == []
+    assert {status for _, status in results.values()} == {"moved"}
+    assert gone == []
     with Gallery(enrolled) as opened:
         assert who(opened) == [("Ada", 2), ("Bob", 1), ("Cy", 1)]
 
@@ -229,7 +238,9 @@ def test_copies_conflict_as_ever_while_the_original_is_there(enrolled, database)
     shutil.copy(database / "Bob.png", database / "Eve.png")
     shutil.copy(database / "Bob.png", database / "Bob_0002.png")
     results, gone = update(enrolled, database)
-    assert results["Eve.png"] == ("Eve", "conflict") and results["Bob_0002.png"] == ("Bob", "known") and gone == []
+    assert results["Eve.png"] == ("Eve", "conflict")
+    assert results["Bob_0002.png"] == ("Bob", "known")
+    assert gone == []
 
 
 def test_other_folders_are_left_alone_and_an_empty_one_is_suspicious(enrolled, database, tmp_path):
@@ -272,11 +283,9 @@ def shared_photo(tmp_path, enrolled, database):
 
 def test_a_photo_that_two_people_share_is_known_and_vanishes_for_both(enrolled, database, shared_photo):
     results, gone = update(enrolled, database)
-    assert (
-        {status for _, status in results.values()} == {"known"}
-        and results["two.png"] == ("Ada", "known")
-        and gone == []
-    )
+    assert {status for _, status in results.values()} == {"known"}
+    assert results["two.png"] == ("Ada", "known")
+    assert gone == []
     shared_photo.unlink()
     assert update(enrolled, database)[1] == [("Ada", str(shared_photo)), ("Bob", str(shared_photo))]
 
@@ -288,7 +297,8 @@ def test_a_photo_that_two_people_share_is_followed_for_both(enrolled, database, 
             opened.rename("Ada", "Ada Lovelace")
     (database / "Ada").rename(database / "Augusta")
     results, gone = update(enrolled, database)
-    assert results["two.png"] == ("Augusta", "moved") and gone == []
+    assert results["two.png"] == ("Augusta", "moved")
+    assert gone == []
     with Gallery(enrolled) as opened:
         assert who(opened) == [("Augusta", 3), ("Bob", 2), ("Cy", 1)]
         assert update(enrolled, database)[1] == []
@@ -337,7 +347,8 @@ def test_photos_of_odd_paths_are_encoded_anew(tmp_path):
         pytest.skip("this file system keeps Unicode only")
     with Gallery(tmp_path / "g", "fast", create=True) as opened:
         enroll(opened, path, name="Ada")
-        assert opened.reindex(other_encoder(tmp_path / "m.safetensors")) == [] and who(opened) == [("Ada", 1)]
+        assert opened.reindex(other_encoder(tmp_path / "m.safetensors")) == []
+        assert who(opened) == [("Ada", 1)]
 
 
 HARMS = {
@@ -350,17 +361,11 @@ HARMS = {
 
 
 @pytest.mark.parametrize("harm", HARMS)
-@pytest.mark.parametrize("part", ["model", "first format", "first format's graph"])
-def test_a_harmed_copy_of_the_model_is_put_back_by_reindex_and_by_doctor(tmp_path, harm, part):
-    model = tmp_path / "m.safetensors"
-    if part == "model":
-        make_model(model, beta=9.0)
-    else:
-        save_first_format(model, own_model())
-    suffix = ".onnx" if part.endswith("graph") else ".safetensors"
+def test_a_harmed_copy_of_the_model_is_put_back_by_reindex_and_by_doctor(tmp_path, harm):
+    model = make_model(tmp_path / "m.safetensors", beta=9.0)
     with gallery(tmp_path / "g", people(unit(20)), model) as opened:
         truth = answers(opened)
-    (copy,) = (tmp_path / "g").glob(f"model-*{suffix}")
+    (copy,) = (tmp_path / "g").glob("model-*")
     whole = copy.read_bytes()
     for mend in ("reindex", "doctor"):
         HARMS[harm](copy)
@@ -391,7 +396,8 @@ def test_a_changed_head_in_the_copy_is_noticed(tmp_path):
 def test_the_shipped_model_puts_itself_back(enrolled):
     for copy in enrolled.glob("model-*"):
         copy.unlink()
-    assert states(enrolled)["model"] == "repaired" and set(states(enrolled).values()) == {"sound"}
+    assert states(enrolled)["model"] == "repaired"
+    assert set(states(enrolled).values()) == {"sound"}
 
 
 def test_with_its_model_lost_for_good_a_gallery_moves_to_another(tmp_path, enrolled):
@@ -399,7 +405,8 @@ def test_with_its_model_lost_for_good_a_gallery_moves_to_another(tmp_path, enrol
         copy.unlink()
     other = other_encoder(tmp_path / "m.safetensors")
     with Gallery(enrolled, other, rebind=True) as opened:
-        assert opened.reindex(other) == [] and who(opened) == [("Ada", 2), ("Bob", 1), ("Cy", 1)]
+        assert opened.reindex(other) == []
+        assert who(opened) == [("Ada", 2), ("Bob", 1), ("Cy", 1)]
     with Gallery(enrolled) as opened:
         assert opened.faces == 4
 
@@ -411,8 +418,7 @@ def test_a_failed_move_leaves_no_model_behind_and_an_interrupted_ones_goes(tmp_p
         with pytest.raises(GalleryError, match="left as it was"):
             opened.reindex(other)
         assert sorted(os.listdir(tmp_path / "g")) == sorted({*before})
-        for suffix in (".safetensors", ".onnx"):  # the latter of the first format
-            shutil.copy(other, tmp_path / "g" / f"model-{'0' * 16}{suffix}")
+        shutil.copy(other, tmp_path / "g" / f"model-{'0' * 16}.safetensors")
         assert states(tmp_path / "g")["model"] == "repaired"
         assert len(list((tmp_path / "g").glob("model-*"))) == 1
 
@@ -422,7 +428,7 @@ def test_a_failed_move_leaves_no_model_behind_and_an_interrupted_ones_goes(tmp_p
 
 @pytest.fixture
 def crowd(tmp_path):
-    """A folder with a gallery of forty, and its answers."""
+    """A folder with a gallery of forty people, and its answers."""
     with gallery(tmp_path / "g", people(unit(40))) as opened:
         return tmp_path / "g", answers(opened)
 
@@ -450,7 +456,8 @@ def test_a_harmed_index_is_built_anew(crowd, name, harm):
     if not (folder / name).exists():
         pytest.skip("no such file in this format")
     (folder / name).unlink() if harm == "lost" else flip(folder / name, 60)
-    assert states(folder)["index"] == "repaired" and states(folder)["index"] == "sound"
+    assert states(folder)["index"] == "repaired"
+    assert states(folder)["index"] == "sound"
     with Gallery(folder) as opened:
         assert answers(opened) == truth
 
@@ -459,28 +466,39 @@ def test_damaged_records_are_named_and_deleted_only_when_told(crowd):
     folder, _ = crowd
     alter(folder, "UPDATE face SET quality = 0 WHERE id IN (7, 31)")
     finding = next(one for one in examine(folder) if one.part == "records")
-    assert finding.state == "broken" and "person0006" in finding.detail and "person0030" in finding.detail
+    assert finding.state == "broken"
+    assert "person0006" in finding.detail
+    assert "person0030" in finding.detail
     assert "--drop" in finding.detail
     found = states(folder, drop=True)
-    assert found["records"] == "repaired" and "broken" not in found.values()
+    assert found["records"] == "repaired"
+    assert "broken" not in found.values()
     assert set(states(folder).values()) == {"sound"}
     with Gallery(folder) as opened:
-        assert len(opened) == 38 and opened.match(unit(40)[8], top=1)[0].name == "person0008"
+        assert len(opened) == 38
+        assert opened.match(unit(40)[8], top=1)[0].name == "person0008"
 
 
 @pytest.mark.parametrize(
     "harm",
-    ["source = CAST(source AS BLOB)", "source = CAST(x'2fff2e6a7067' AS TEXT)", "enrolled = CAST(x'ff' AS TEXT)",
-     "photo = 5"],
-)  # fmt: skip
+    [
+        "source = CAST(source AS BLOB)",
+        "source = CAST(x'2fff2e6a7067' AS TEXT)",
+        "enrolled = CAST(x'ff' AS TEXT)",
+        "photo = 5",
+    ],
+)
 def test_a_record_of_another_type_or_of_bytes_that_are_no_text_is_damaged(crowd, harm):
     folder, _ = crowd
     alter(folder, f"UPDATE face SET {harm} WHERE id = 7")
     finding = next(one for one in examine(folder) if one.part == "records")
-    assert finding.state == "broken" and "1 damaged" in finding.detail and "(person0006)" in finding.detail
+    assert finding.state == "broken"
+    assert "1 damaged" in finding.detail
+    assert "(person0006)" in finding.detail
     with Store(folder) as store, pytest.raises(GalleryDamaged, match="doctor"):
         store.photos() if "enrolled" not in harm else store.vectors()
-    assert states(folder, drop=True)["records"] == "repaired" and set(states(folder).values()) == {"sound"}
+    assert states(folder, drop=True)["records"] == "repaired"
+    assert set(states(folder).values()) == {"sound"}
 
 
 def test_an_entry_missing_from_a_database_index_is_repaired(crowd):
@@ -509,7 +527,7 @@ def test_a_lookup_is_not_misled_by_a_database_index(crowd):
         (page,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'face_person'").fetchone()
         (size,) = db.execute("PRAGMA page_size").fetchone()
     at, whole = (page - 1) * size, (folder / FILE).read_bytes()
-    counts = {"misled": 0, "right": 0}
+    errors = []
     for change in [("cells", n) for n in (1, 40)] + [("byte", n) for n in range(1, 400, 23)]:
         data = bytearray(whole)
         if change[0] == "cells":  # the leaf page's count of cells, bytes 3 and 4: the last entries are lost
@@ -520,14 +538,13 @@ def test_a_lookup_is_not_misled_by_a_database_index(crowd):
         try:
             with Gallery(folder) as opened:
                 assert answers(opened) == truth, change
-            counts["right"] += 1
         except GalleryDamaged as error:
-            assert "facedex doctor" in str(error)
-            counts["misled"] += 1
+            errors.append(str(error))
         assert states(folder)["database"] == "repaired"
         with Gallery(folder) as opened:
             assert answers(opened) == truth
-    assert counts["misled"] >= 5, counts
+    assert len(errors) >= 5
+    assert all("facedex doctor" in error for error in errors), errors
 
 
 def test_sums_that_do_not_fit_are_counted_anew(crowd):
@@ -559,7 +576,8 @@ def test_doctor_leaves_alone_what_is_not_the_gallerys(crowd, tmp_path):
     for path in (folder, folder / "holiday.txt", folder / FILE):
         path.chmod(0o755)
     found = {one.part: one for one in examine(folder)}
-    assert found["folder"].state == "repaired" and found["folder"].detail.endswith(": gallery.db")
+    assert found["folder"].state == "repaired"
+    assert found["folder"].detail.endswith(": gallery.db")
     assert [stat.S_IMODE(path.stat().st_mode) for path in (folder, folder / "holiday.txt")] == [0o755] * 2
 
 
@@ -568,10 +586,13 @@ def test_doctor_reads_a_large_gallery_block_by_block(crowd, monkeypatch):
     monkeypatch.setattr(doctor_module, "_BLOCK", 7)
     asked, read = [], Store.vectors
     monkeypatch.setattr(Store, "vectors", lambda self, ids: asked.append(len(ids)) or read(self, ids))
-    assert states(folder)["records"] == "sound" and max(asked[:6]) == 7 and sum(asked[:6]) == 40
+    assert states(folder)["records"] == "sound"
+    assert max(asked[:6]) == 7
+    assert sum(asked[:6]) == 40
     alter(folder, "UPDATE face SET quality = quality + 1 WHERE id IN (3, 31)")
     found = {one.part: one for one in examine(folder)}
-    assert found["records"].state == "broken" and found["records"].detail.startswith("2 damaged")
+    assert found["records"].state == "broken"
+    assert found["records"].detail.startswith("2 damaged")
 
 
 def test_doctor_ends_a_deletion_that_was_cut_short(crowd):
@@ -586,12 +607,13 @@ def test_doctor_ends_a_deletion_that_was_cut_short(crowd):
     assert set(states(folder).values()) == {"sound"}
 
 
-def test_a_cut_database_is_beyond_repair_and_the_remedy_said(crowd):
+def test_a_cut_database_is_beyond_repair_and_the_remedy_is_named(crowd):
     folder, _ = crowd
     data = (folder / FILE).read_bytes()
     (folder / FILE).write_bytes(data[: len(data) // 2])
     found = list(examine(folder))
-    assert found[-1].state == "broken" and "facedex restore" in found[-1].detail
+    assert found[-1].state == "broken"
+    assert "facedex restore" in found[-1].detail
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
@@ -601,7 +623,8 @@ def test_permissions_and_leftovers_are_put_right(crowd):
     (folder / FILE).chmod(0o644)
     (folder / ".faces.faiss.1.new").write_bytes(b"left")
     assert states(folder)["folder"] == "repaired"
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700 and stat.S_IMODE((folder / FILE).stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / FILE).stat().st_mode) == 0o600
     assert not (folder / ".faces.faiss.1.new").exists()
 
 
@@ -689,7 +712,8 @@ def test_a_restore_reaches_a_folder_that_is_another_disk(crowd, tmp_path, force)
         restore(tmp_path / "b", tmp_path / "index", force=force)
         with Gallery(tmp_path / "index") as opened:
             assert answers(opened) == truth
-        assert set(states(tmp_path / "index").values()) == {"sound"} and not list(Path(other).glob(".*"))
+        assert set(states(tmp_path / "index").values()) == {"sound"}
+        assert not list(Path(other).glob(".*"))
         assert stat.S_IMODE(os.stat(other).st_mode) == 0o700
 
 
@@ -723,7 +747,8 @@ def test_what_a_killed_restore_left_in_the_gallery_goes_with_doctor(crowd):
     (left / "files").mkdir(parents=True)
     (left / "files" / FILE).write_bytes(b"faces")
     (left / "lock").touch()
-    assert set(states(folder).values()) == {"sound"} and not left.exists()
+    assert set(states(folder).values()) == {"sound"}
+    assert not left.exists()
 
 
 def test_what_cannot_be_a_backup_is_named(crowd, tmp_path):
@@ -782,7 +807,8 @@ def test_what_is_not_a_killed_backups_stays(crowd, tmp_path):
     before = sorted(os.listdir(out))
     backup(folder, out / "b")
     assert sorted(os.listdir(out)) == sorted([*before, "b"])
-    assert len(list(out.rglob("mine"))) >= 5 and (out / ".facedex-cache" / "lock").exists()
+    assert len(list(out.rglob("mine"))) >= 5
+    assert (out / ".facedex-cache" / "lock").exists()
 
 
 def test_a_backup_whose_folder_is_swept_before_it_has_the_lock_takes_another(crowd, tmp_path, monkeypatch):
@@ -799,14 +825,15 @@ def test_a_backup_whose_folder_is_swept_before_it_has_the_lock_takes_another(cro
     folders, make = [], tempfile.mkdtemp
     monkeypatch.setattr(backup_module.tempfile, "mkdtemp", made)
     backup(folder, tmp_path / "out" / "b")
-    assert os.listdir(tmp_path / "out") == ["b"] and folders
+    assert os.listdir(tmp_path / "out") == ["b"]
+    assert folders
     restore(tmp_path / "out" / "b", tmp_path / "back")
     with Gallery(tmp_path / "back") as opened:
         assert answers(opened) == truth
 
 
 def test_a_backup_goes_into_a_folder_that_can_be_written_to_and_not_read(crowd, tmp_path):
-    """Such a folder's list of names cannot be flushed by itself."""
+    """A folder that may not be read cannot be flushed by itself."""
     folder, truth = crowd
     with unwritable(folder) as copy:  # as somebody who is not root
         copy.parent.chmod(0o700)
@@ -872,7 +899,7 @@ def test_a_damaged_gallery_is_not_backed_up(crowd, tmp_path):
 
 
 def test_any_damage_to_a_backup_is_noticed_before_anything_is_touched(tmp_path):
-    import golden.make as golden
+    from tests.golden import make as golden
 
     with Gallery(tmp_path / "g", golden.model(tmp_path), create=True) as opened:
         opened._store.add(golden.records())
@@ -913,7 +940,7 @@ def test_a_backup_made_by_an_enemy_writes_nowhere_else(crowd, tmp_path, evil):
     elif evil == "twice":
         extra.name = "gallery.db"
     elif evil == "device":
-        extra.name, extra.type, data = "model-0123456789abcdef.onnx", tarfile.CHRTYPE, b""
+        extra.name, extra.type, data = "model-0123456789abcdef.safetensors", tarfile.CHRTYPE, b""
     extra.size = len(data)
     facts["files"].setdefault(
         extra.name, {"bytes": len(data), "sha256": __import__("hashlib").sha256(data).hexdigest()}
@@ -924,8 +951,10 @@ def test_a_backup_made_by_an_enemy_writes_nowhere_else(crowd, tmp_path, evil):
             tar.addfile(member, io.BytesIO(content))
     with pytest.raises(DataError, match="damaged"):
         restore(tmp_path / "evil", tmp_path / "new" / "g")
-    assert not (tmp_path / "outside").exists() and not (tmp_path / "new" / "outside").exists()
-    assert not Path("/tmp/facedex-outside").exists() and not (tmp_path / "victim").exists()
+    assert not (tmp_path / "outside").exists()
+    assert not (tmp_path / "new" / "outside").exists()
+    assert not Path("/tmp/facedex-outside").exists()
+    assert not (tmp_path / "victim").exists()
     assert not (tmp_path / "new" / "g").exists()
 
 
@@ -963,7 +992,8 @@ def test_a_gallery_on_a_read_only_medium_is_read_and_not_written(tmp_path):
         gallery(folder / "g", people(vectors)).close()
         subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
         with Gallery(folder / "g") as opened:
-            assert opened.match(near(vectors[3]), top=1)[0].name == "person0003" and len(opened) == 20
+            assert opened.match(near(vectors[3]), top=1)[0].name == "person0003"
+            assert len(opened) == 20
             for write in (
                 lambda: opened.rename("person0000", "A"),
                 lambda: opened.remove("person0000"),
@@ -971,13 +1001,14 @@ def test_a_gallery_on_a_read_only_medium_is_read_and_not_written(tmp_path):
             ):
                 with pytest.raises(GalleryError, match="cannot be written"):
                     write()
-        assert states(folder / "g")["folder"] == "warning" and "broken" not in states(folder / "g").values()
+        assert states(folder / "g")["folder"] == "warning"
+        assert "broken" not in states(folder / "g").values()
         backup(folder / "g", tmp_path / "b")
     assert restore(tmp_path / "b", tmp_path / "g") == (20, 20)
 
 
 def test_a_gallery_that_may_only_be_read_notices_who_changes_it(tmp_path, monkeypatch):
-    """SQLite was told that nobody writes; the owner, elsewhere, may."""
+    """The reader opened the file as immutable, but its owner may still write."""
     gallery(tmp_path / "g", people(unit(3))).close()
     from facedex.store import database
 
@@ -1009,7 +1040,7 @@ def fill(folder):
                     file.write(bytes(size))
 
 
-def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path, database):
+def test_a_full_disk_is_reported_and_nothing_is_lost(tmp_path, database):
     vectors = unit(200)
     with medium(tmp_path / "m", "40m") as folder:
         with gallery(folder / "g", people(vectors)) as opened:
@@ -1031,5 +1062,6 @@ def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path, database):
         (folder / "filler").unlink()
         assert "broken" not in states(folder / "g").values()
         with Gallery(folder / "g") as opened:
-            assert answers(opened) == truth and len(opened) == 200
+            assert answers(opened) == truth
+            assert len(opened) == 200
             assert {status for *_, status in enroll(opened, database)} == {"enrolled"}

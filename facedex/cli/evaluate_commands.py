@@ -24,8 +24,8 @@ from facedex.errors import DataError
 if TYPE_CHECKING:
     from facedex.evaluation.comparison import Comparison
     from facedex.evaluation.matchers import Matcher
-    from facedex.evaluation.pairs import PairsReport
-    from facedex.evaluation.people import PeopleReport
+    from facedex.evaluation.pairs_protocol import PairsReport
+    from facedex.evaluation.people_protocol import PeopleReport
 
 
 def evaluate(
@@ -110,9 +110,9 @@ def evaluate(
         "points": parse_landmarks(points, "--points"),
     }
     if report:
-        from facedex.evaluation.report import require
+        from facedex.evaluation.report import require_matplotlib
 
-        require()  # before the long work begins
+        require_matplotlib()  # before the long work begins
     matchers = _matchers(model or [], onnx or [], preprocessing, device)
     found = _measure(matchers, data, images, aligned, corrections, cache, seed, show_progress=not as_json)
     if as_json:
@@ -178,9 +178,9 @@ def _measure(
 ) -> Evaluation:
     """Run the protocol of a pairs file when `images` names its photos, else the protocol of a folder of people."""
     from facedex.evaluation.comparison import compare
-    from facedex.evaluation.pairs import evaluate_pairs, photos_of, read_pairs
-    from facedex.evaluation.people import evaluate_people
-    from facedex.evaluation.photosets import read_listed, read_people
+    from facedex.evaluation.pairs_protocol import evaluate_pairs, photos_of, read_pairs
+    from facedex.evaluation.people_protocol import evaluate_people
+    from facedex.evaluation.embedded_photos import read_listed, read_people
 
     pairs_reports: list[PairsReport] = []
     with progress_bar(1 if show_progress else None) as progress:
@@ -194,12 +194,12 @@ def _measure(
 
         if images is None:
             photos = read_people(data, matchers, aligned, corrections, cache, count_photos)
-            people_reports = evaluate_people(matchers, photos, seed, True, count_pairs)
+            people_reports = evaluate_people(matchers, photos, seed, count_pairs)
         else:
             pairs = read_pairs(data)
             photos = read_listed(images, photos_of(pairs), matchers, cache, count_photos)
             pairs_reports = evaluate_pairs(matchers, pairs, photos, seed, count_pairs)
-            people_reports = [report.every for report in pairs_reports if report.every]
+            people_reports = [report.every_pair for report in pairs_reports if report.every_pair]
     comparisons = [
         *(compare(pairs_reports[0], other) for other in pairs_reports[1:]),
         *(compare(people_reports[0], other) for other in people_reports[1:]),
@@ -209,13 +209,13 @@ def _measure(
 
 def _print_json(found: Evaluation) -> None:
     """Print one object a model, then one a comparison. A pairs object holds the figures of every pair, too."""
-    from facedex.evaluation import tables
+    from facedex.evaluation.report_json import comparison_json, pairs_json, people_json
     from facedex.results import json_line
 
-    objects = [tables.pairs_json(report) for report in found.pairs_reports]
+    objects = [pairs_json(report) for report in found.pairs_reports]
     if not objects:
-        objects = [tables.people_json(report) for report in found.people_reports]
-    objects += [tables.comparison_json(comparison) for comparison in found.comparisons]
+        objects = [people_json(report) for report in found.people_reports]
+    objects += [comparison_json(comparison) for comparison in found.comparisons]
     for line in objects:
         print(json_line(line))
 
@@ -229,8 +229,8 @@ def _show_tables(found: Evaluation, title: str) -> None:
     if found.people_reports:
         show(tables.people_table(found.people_reports, title))
     for report in found.people_reports:
-        if report.identification and report.identification.realised:
-            show(tables.realised_table(report.model, report.identification.realised))
+        if report.open_set.realised:
+            show(tables.realised_table(report.model, report.open_set.realised))
     for comparison in found.comparisons:
         show(tables.comparison_table(comparison))
 

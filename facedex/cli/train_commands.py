@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facedex.cli.console import a_number, err, landmarks, numbers, say
-from facedex.errors import DataError, MissingExtra
+from facedex.errors import DataError
 
 if TYPE_CHECKING:
     from facedex.cli.display import Display
@@ -279,23 +279,25 @@ def _from_scratch(
     from facedex.cli.display import Display
     from facedex.model.modelfile import read_model
     from facedex.model.torchgraph import pick_device
-    from facedex.training import train as training
     from facedex.training.distillation import Teachers
+    from facedex.training.recipe import RECIPES, recipe_for
+    from facedex.training.run_state import size_of_run
+    from facedex.training.train import train as run_training
 
-    if arch not in training.RECIPES:
-        raise DataError(f"There is no architecture {arch!r}; choose one of: {', '.join(training.RECIPES)}")
+    if arch not in RECIPES:
+        raise DataError(f"There is no architecture {arch!r}; choose one of: {', '.join(RECIPES)}")
     if size is None and job.resume:  # as it was begun, which may have been on a device where another size is chosen
-        size = training.begun_size(job.work)
+        size = size_of_run(job.work)
     if init and size is None:
         size = read_model(init).size
-    recipe = training.recipe_for(arch, teachers is not None, pick_device(job.device).type, size, begun=init is not None)
+    recipe = recipe_for(arch, teachers is not None, pick_device(job.device).type, size, begun=init is not None)
     known, choosing, calibrating = job.split()
     others = job.reader.load(unlabelled) if unlabelled else None
     job.reader.tell_corrections()
     recipe = replace(recipe, seed=job.seed, steps=job.steps, rate=job.rate)
     display = Display(err())
     with _interruptible(display) as stop, display.progress:
-        result = training.train(
+        result = run_training(
             recipe, known, (choosing, calibrating), job.output, work=job.work, minutes=minutes,
             teachers=Teachers(teachers) if teachers else None, unlabelled=others, init=init, device=job.device,
             resume=job.resume, on_event=display.on_event, stop=stop,
@@ -314,12 +316,9 @@ def _from_scratch(
 
 def _need_torch() -> None:
     """Raise MissingExtra where networks of ours cannot be trained."""
-    try:
-        import facedex.training.train  # noqa: F401
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] in ("torch", "torchvision", "onnx"):
-            raise MissingExtra("Training", "train") from None
-        raise
+    from facedex.model.torchcode import torch_code
+
+    torch_code("training", "Training")
 
 
 def _tune(job: Job, start: ModelFile, minutes: float, force: bool) -> int:
@@ -335,7 +334,7 @@ def _tune(job: Job, start: ModelFile, minutes: float, force: bool) -> int:
             start, known, job.output, work=job.work, held=held, seed=job.seed, steps=job.steps, minutes=minutes,
             rate=job.rate, device=job.device, resume=job.resume, force=force, on_event=display.on_event, stop=stop,
         )  # fmt: skip
-    if tuned.comparison is None:
+    if tuned.judgement is None:
         say("stopped and saved; the same command with --resume goes on")
         return 130
     return _told(job, start, tuned, job.work / tuning.CANDIDATE if tuned.kind == "network" else None)
@@ -365,7 +364,7 @@ def _told(job: Job, start: ModelFile, tuned: Tuned, candidate: Path | None) -> i
             f"fewer than {LEAST_PEOPLE} people have {LEAST_PHOTOS} photos or more, too few to learn more from: only the "
             "calibration was fitted"
         )
-    found = tuned.comparison
+    found = tuned.judgement
     if found is not None:
         spread = (
             ""

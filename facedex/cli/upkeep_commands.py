@@ -22,9 +22,7 @@ def reindex(
     ] = "auto",
     coverage: Annotated[
         float | None,
-        typer.Option(
-            help="Share of the five nearest people that an approximate index must find, for example .999."
-        ),
+        typer.Option(help="Share of the five nearest people that an approximate index must find, for example .999."),
     ] = None,
     index: Annotated[
         str | None,

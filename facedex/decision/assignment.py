@@ -1,4 +1,4 @@
-"""Faces of one photo to people, nobody twice."""
+"""Names for the faces of one photo, no name twice."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import numpy as np
 
 
 def assign(gains: Sequence[dict[str, float]]) -> list[str | None]:
-    """For each face a name, or None, so that no name is given twice and the sum of gains is the largest.
+    """A name or None for each face, so that no name is given twice and the sum of gains is the largest.
 
-    `gains`: for each face the people it may be, and by how much (>= 0) each passes the threshold. No name gains
-    nothing, so a face never gets a name that is not among its own, however the others are named.
+    `gains` holds for each face its possible names, and by how much (>= 0) each passes the threshold. None gains 0. A
+    face never gets a name outside its own, whatever the other faces get.
     """
     first = [max(options, key=options.__getitem__) if options else None for options in gains]
     wanted = [name for name in first if name is not None]
     if len(set(wanted)) == len(wanted):
-        return first  # nobody is wanted twice
+        return first  # no name is wanted twice
     names = sorted({name for options in gains for name in options})
     column = {name: at for at, name in enumerate(names)}
-    # One column more for each face, in which it stays without a name.
+    # An extra column for each face stands for no name.
     gain = np.full((len(gains), len(names) + len(gains)), -np.inf)
     for row, options in enumerate(gains):
         gain[row, [column[name] for name in options]] = list(options.values())
@@ -28,7 +28,7 @@ def assign(gains: Sequence[dict[str, float]]) -> list[str | None]:
 
 
 def _best(gain: np.ndarray) -> list[int]:
-    """The column of each row, all different, with the largest sum; rows (n) <= columns (m), -inf where not allowed.
+    """A different column for each row, with the largest sum of gains (n, m), n <= m, -inf where not allowed.
 
     The Hungarian method by shortest augmenting paths (Kuhn 1955; Jonker and Volgenant 1987), O(n^2 m).
     """
@@ -38,7 +38,7 @@ def _best(gain: np.ndarray) -> list[int]:
     owner = np.full(columns, -1)
     for start in range(rows):
         distance = np.full(columns, np.inf)
-        before = np.full(columns, -1)  # the column from which each is reached
+        before = np.full(columns, -1)  # the column before each on the shortest path
         done = np.zeros(columns, bool)
         row, reached, at = start, 0.0, -1
         while True:

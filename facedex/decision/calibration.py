@@ -1,36 +1,40 @@
-"""Logits to probabilities, and the threshold for a stated rate of false alarms at a gallery's size.
+"""Logits to probabilities, and the threshold that keeps a stated rate of false alarms at a gallery's size.
 
-Fitted on people that were neither trained on nor used to choose the checkpoint.
+A calibration is fitted on people that were neither trained on nor used to choose the model.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from facedex.decision.fitting import LEAST_PEOPLE, Enrolled, platt, sample, weighed_pairs
+from facedex.decision.fitting import LEAST_PEOPLE, EnrolledSets, platt, sample, weighed_pairs
 from facedex.decision.posterior import CONTENDERS, Normal, Scores, posterior
 from facedex.decision.tail import Tail, over_probes
 from facedex.errors import DataError, ModelError
 
 __all__ = ["CONTENDERS", "LEAST_PEOPLE", "Calibration", "Normal", "Scores", "fit_calibration", "platt", "with_tail_of"]
 
-VERSION = 3
-PHOTOS = (1, 2, 4)  # a person: numbers for which scores are fitted; others count as the next lower
+VERSION = 4
+PHOTOS = (1, 2, 4)  # photos a person for which scores are fitted; another number counts as the next lower one
 
-_REPLICATES = 40  # of the bootstrap: enough for an interval of 90 %
+_REPLICATES = 40  # of the bootstrap, enough for an interval of 90 %
 
 
 @dataclass(frozen=True)
 class Calibration:
     """What turns a logit into an answer.
 
-    `slope`, `offset`: Platt scaling, P(same) = sigmoid(slope * logit + offset) when half the pairs are the same.
-    `scores`: how enrolled people score, by their number of photos. `replicates`: the tails of fits on
-    resampled people (bootstrap), from which the error follows. `people`, `faces`: how many it was fitted on. `unclear`: the length, before it is brought to 1, that one embedding in twenty falls short of; 0 where not known.
+    `slope`, `offset`: Platt scaling, P(same) = sigmoid(slope * logit + offset), when half of the pairs are genuine.
+    `scores`: the distributions of genuine and impostor scores, one for each number of photos in PHOTOS.
+    `replicates`: the impostor tails of fits on resampled people (bootstrap), which give the error of a threshold.
+    `people`, `faces`: how many the calibration was fitted on.
+    `unclear`: the quality below which one embedding in twenty lies, 0 where unknown. Quality is the length of an
+    embedding before it is scaled to 1.
+    `by_quality`, `usual`: how genuine scores follow quality, see `shifts`.
     """
 
     slope: float
@@ -40,75 +44,76 @@ class Calibration:
     people: int
     faces: int
     unclear: float = 0.0
+    by_quality: float = 0.0
+    usual: float = 0.0
 
     @classmethod
     def from_meta(cls, meta: dict[str, Any]) -> Calibration:
         """Read from a model's metadata. Raises ModelError when it has none, or one of another version."""
         try:
             stored = meta["calibration"]
-            if stored["version"] == 2:
-                stored = _second_version(stored)
             if stored["version"] != VERSION:
                 raise ModelError(
                     f"The model's calibration has version {stored['version']!r}, this facedex reads {VERSION}; "
                     "use the facedex that made the model, or train the model again"
                 )
-            scores = tuple(
-                Scores(
-                    int(one["photos"]),
-                    tuple(Normal(*map(float, part)) for part in one["genuine"]),
-                    Tail(*map(float, one["impostor"])),
-                )
-                for one in stored["scores"]
-            )
+            scores = tuple(map(Scores.from_meta, stored["scores"]))
             replicates = tuple(tuple(Tail(*map(float, tail)) for tail in tails) for tails in stored["replicates"])
-            if (
-                [one.photos for one in scores][:1] != [1]
-                or not all(one.genuine for one in scores)
-                or any(len(tails) != len(scores) for tails in replicates)
-            ):
+            if scores[0].photos != 1 or any(len(tails) != len(scores) for tails in replicates):
                 raise ValueError("levels are missing")
-            return cls(float(stored["slope"]), float(stored["offset"]), scores, replicates, int(stored["people"]),
-                       int(stored["faces"]), float(stored["unclear"]))  # fmt: skip
-        except (KeyError, TypeError, ValueError):
+            numbers = {name: float(stored[name]) for name in ("slope", "offset", "unclear", "by_quality", "usual")}
+            return cls(
+                scores=scores,
+                replicates=replicates,
+                people=int(stored["people"]),
+                faces=int(stored["faces"]),
+                **numbers,
+            )
+        except (KeyError, IndexError, TypeError, ValueError):
             raise ModelError("The model has no calibration that this facedex can read; train it again") from None
 
     def to_meta(self) -> dict[str, Any]:
         """What `from_meta` reads."""
         return {
-            "version": VERSION, "slope": self.slope, "offset": self.offset,
-            "scores": [
-                {"photos": one.photos, "genuine": [[round(value, 6) for value in astuple(part)] for part in one.genuine],
-                 "impostor": one.impostor.to_meta()} for one in self.scores
-            ],
+            "version": VERSION,
+            "slope": self.slope,
+            "offset": self.offset,
+            "scores": [one.to_meta() for one in self.scores],
             "replicates": [[tail.to_meta() for tail in tails] for tails in self.replicates],
-            "people": self.people, "faces": self.faces, "unclear": self.unclear,
-        }  # fmt: skip
+            "people": self.people,
+            "faces": self.faces,
+            "unclear": self.unclear,
+            "by_quality": self.by_quality,
+            "usual": self.usual,
+        }
 
     def similarity(self, logit: np.ndarray | float) -> np.ndarray:
-        """Calibrated probability that a pair is the same person, if half of all pairs were."""
+        """Probability that a pair shows one person, if half of all pairs did; the shape of `logit`, float64."""
         return _sigmoid(self.slope * np.asarray(logit, np.float64) + self.offset)
 
     def false_alarm_rate(self, threshold: float, people: int | np.ndarray) -> float:
-        """FPIR: the chance that the best of the enrolled people, all strangers to the probe, passes the threshold.
+        """FPIR: the probability that the best of the enrolled people passes the threshold when the probe is a stranger.
 
-        `people`: how many are enrolled from one photo each, or everybody's number of photos (n,). With S the
-        survival of a probe's impostor scores, the mean over probes of 1 - (1 - S)^N.
+        `people`: how many are enrolled from one photo each, or the number of photos of each person (n,) int. With S the
+        survival function of a probe's impostor scores, the FPIR is the mean over probes of 1 - (1 - S)^N.
         """
         return _rate([one.impostor for one in self.scores], self._counts(people), threshold)
 
     def threshold(self, people: int | np.ndarray, fpir: float) -> float:
-        """The logit above which a stranger is named with probability `fpir` against these enrolled people."""
+        """The logit above which a stranger is named with probability `fpir`. `people` as in `false_alarm_rate`.
+
+        Raises ValueError for an `fpir` outside 0..1.
+        """
         return _threshold([one.impostor for one in self.scores], self._counts(people), fpir)
 
     def threshold_error(self, people: int | np.ndarray, fpir: float) -> float:
-        """The threshold's standard error, from the bootstrap over the people it was fitted on; NaN without one."""
+        """Standard error of the threshold, a logit, by the bootstrap over people; NaN without replicates."""
         counts = self._counts(people)
         found = [_threshold(list(tails), counts, fpir) for tails in self.replicates]
         return float(np.std(found, ddof=1)) if len(found) > 1 and counts.any() else float("nan")
 
     def interval(self, threshold: float, people: int | np.ndarray) -> tuple[float, float]:
-        """The FPIR that a threshold may stand for, given the fit's error: the middle 90 % of the bootstrap."""
+        """The FPIRs that a threshold may stand for: the middle 90 % of the bootstrap, or NaN without replicates."""
         counts = self._counts(people)
         found = [_rate(list(tails), counts, threshold) for tails in self.replicates]
         if not found:
@@ -117,16 +122,39 @@ class Calibration:
         low, high = np.interp([0.05, 0.95], np.linspace(0, 1, len(found)), np.sort(found))
         return float(low), float(high)
 
-    def posterior(self, scores: np.ndarray, photos: np.ndarray, people: int, prior: float) -> np.ndarray:
-        """See posterior.posterior; `photos` (n,) are the candidates' numbers of photos. Raises ValueError for a prior
-        outside 0..1.
+    def posterior(
+        self, scores: np.ndarray, photos: np.ndarray, people: int, prior: float, shifts: np.ndarray | None = None
+    ) -> np.ndarray:
+        """See posterior.posterior. `photos` (n,) int is each candidate's number of photos.
+
+        Raises ValueError for a prior outside 0..1.
         """
         _check(prior)
-        return posterior(self.scores, scores, self._level(photos), people, prior)
+        return posterior(self.scores, scores, self._level(photos), people, prior, shifts)
+
+    def shifts(self, quality: float, faces: np.ndarray, owner: np.ndarray, people: np.ndarray) -> np.ndarray:
+        """How far genuine scores lie above the usual ones, for each candidate of `people` (n,), as logits (n,).
+
+        `quality` is the quality of the probe. `faces` (m,) are the qualities of the candidates' enrolled faces, `owner`
+        (m,) the person of each. A quality of 0 is unknown and counts as the usual one. A short embedding means that the
+        network saw little of the face, so its genuine scores are lower (Meng et al. 2021, MagFace, train the length to
+        say so). With q the qualities, and the mean taken over the person's faces:
+
+            h = by_quality (log q_probe - usual + mean(log q_face - usual))
+        """
+        persons, at = np.unique(owner, return_inverse=True)
+        means = np.bincount(at, self._clear(faces)) / np.bincount(at)
+        shift = self._clear(np.array(quality)) + means[np.searchsorted(persons, people)]
+        return np.asarray(self.by_quality * shift)
+
+    def _clear(self, quality: np.ndarray) -> np.ndarray:
+        known = (quality > 0) & (quality < np.inf)
+        return np.where(known, np.log(np.where(known, quality, 1.0)) - self.usual, 0.0)
 
     def pair_posterior(self, logit: float, prior: float) -> float:
-        """Probability that two photos show one person, if `prior` of such pairs did: Bayes on `similarity`. Raises
-        ValueError for a prior outside 0..1.
+        """Probability that two photos show one person when a share `prior` of such pairs does: Bayes on `similarity`.
+
+        Raises ValueError for a prior outside 0..1.
         """
         _check(prior)
         if prior in (0, 1):
@@ -135,33 +163,39 @@ class Calibration:
         return float(_sigmoid(np.array(odds)))
 
     def _level(self, photos: np.ndarray) -> np.ndarray:
-        return np.searchsorted([one.photos for one in self.scores], np.maximum(photos, 1), "right") - 1
+        return np.asarray(np.searchsorted([one.photos for one in self.scores], np.maximum(photos, 1), "right") - 1)
 
     def _counts(self, people: int | np.ndarray) -> np.ndarray:
-        """How many people count as having the number of photos of each of `scores`."""
+        """How many people fall to each of `scores` by their number of photos."""
         if isinstance(people, np.ndarray):
             return np.bincount(self._level(people), minlength=len(self.scores))
         return np.array([people] + [0] * (len(self.scores) - 1))
 
 
 def fit_calibration(matrix: np.ndarray, people: np.ndarray, lengths: np.ndarray | None = None) -> Calibration:
-    """Fit on a matrix of logits (n, n) of n faces and whom each shows (n,). Everybody counts the same, whatever
-    the number of photos. `lengths` (n,) are the embeddings', before they were brought to 1.
+    """Fit on a matrix of logits (n, n) of n faces and the person of each (n,).
 
-    Raises DataError with fewer than four people, or no two faces of one.
+    Every person counts the same, whatever the number of photos. `lengths` (n,) are the lengths of the embeddings before
+    they were scaled to 1. Raises DataError with fewer than four people, or without two faces of one person.
     """
     people = np.unique(people, return_inverse=True)[1]
     if people.size == 0 or people.max() + 1 < LEAST_PEOPLE or np.bincount(people).max() < 2:
         raise DataError("Calibration needs at least four people, some of them with two photos; add people")
     chosen = sample(people)
-    people = np.unique(people[chosen], return_inverse=True)[1]  # of many people some are left out
+    people = np.unique(people[chosen], return_inverse=True)[1]  # a sample leaves out some people of many
     matrix = matrix[np.ix_(chosen, chosen)].astype(np.float64)
     genuine, impostor, weights = weighed_pairs(matrix, people)
     slope, offset = platt(genuine, impostor, weights)
 
-    sets = [found for photos in PHOTOS if (found := Enrolled.of(matrix, people, photos)) is not None]
+    usual, clear = 0.0, np.zeros(len(people))
+    if lengths is not None:
+        logs = np.log(np.maximum(lengths[chosen].astype(np.float64), 1e-12))
+        usual = round(float(np.average(logs, weights=1 / np.bincount(people)[people])), 6)
+        clear = logs - usual
+    sets = [found for photos in PHOTOS if (found := EnrolledSets.of(matrix, people, photos, clear)) is not None]
+    by_quality = round(sets[0].by_quality(), 6)
     once = np.ones(people.max() + 1)
-    scores = tuple(Scores(one.photos, one.genuine(), one.tail(once)) for one in sets)
+    scores = tuple(Scores(one.photos, one.genuine(by_quality), one.tail(once)) for one in sets)
     rng = np.random.default_rng(0xB007)
     replicates = []
     for _ in range(_REPLICATES):
@@ -171,22 +205,28 @@ def fit_calibration(matrix: np.ndarray, people: np.ndarray, lengths: np.ndarray 
                 tuple(one.tail(times, level.impostor.start) for one, level in zip(sets, scores, strict=True))
             )
     unclear = 0.0 if lengths is None else round(float(np.quantile(lengths, 0.05)), 4)
-    return Calibration(slope, offset, scores, tuple(replicates), len(once), len(people), unclear)
+    return Calibration(slope, offset, scores, tuple(replicates), len(once), len(people), unclear, by_quality, usual)
 
 
 def with_tail_of(fitted: Calibration, other: Calibration, impostors: tuple[np.ndarray, np.ndarray]) -> Calibration:
-    """A calibration with the scores of another, the impostor tail among them: for people too few to show one of their
-    own. `impostors` are the logits (n,) of the same pairs of strangers by the other's model and by this one's: two
-    models may differ in where and how wide their logits lie, so the scores are moved by mean and standard deviation.
+    """The calibration `fitted` with the score distributions of `other`, for people too few to show an impostor tail.
+
+    `impostors` are the logits (n,) of the same impostor pairs by the model of `other` and by the fitted model. Two
+    models may differ in mean and width of their logits, so the distributions are moved by mean and standard deviation.
     """
-    theirs, mine = impostors
-    factor = float(mine.std() / theirs.std()) if min(mine.std(), theirs.std()) > 1e-9 else 1.0
-    shift = float(mine.mean() - factor * theirs.mean())
+    before, after = impostors
+    factor = float(after.std() / before.std()) if min(after.std(), before.std()) > 1e-9 else 1.0
+    shift = float(after.mean() - factor * before.mean())
     return replace(
-        other, slope=fitted.slope, offset=fitted.offset, unclear=fitted.unclear,
+        other,
+        slope=fitted.slope,
+        offset=fitted.offset,
+        unclear=fitted.unclear,
+        usual=fitted.usual,
+        by_quality=factor * other.by_quality,
         scores=tuple(one.moved(factor, shift) for one in other.scores),
         replicates=tuple(tuple(tail.moved(factor, shift) for tail in tails) for tails in other.replicates),
-    )  # fmt: skip
+    )
 
 
 def _check(prior: float) -> None:
@@ -206,7 +246,7 @@ def _rate(tails: list[Tail], counts: np.ndarray, threshold: float) -> float:
 def _threshold(tails: list[Tail], counts: np.ndarray, fpir: float) -> float:
     if not 0 < fpir < 1:
         raise ValueError(f"fpir must lie between 0 and 1, not {fpir}")
-    fpir = min(fpir, 1 - 1e-9)  # beyond, no threshold is low enough
+    fpir = min(fpir, 1 - 1e-9)  # no threshold is low enough for more
     if not counts.any():
         return float("inf")
     step = max(tails[0].scale, 1e-6)
@@ -221,14 +261,5 @@ def _threshold(tails: list[Tail], counts: np.ndarray, fpir: float) -> float:
     return float(high)
 
 
-def _second_version(stored: dict[str, Any]) -> dict[str, Any]:
-    """A calibration of galleries' models of the first format: own faces by one normal distribution, and among the
-    replicates such of a form of tail that is gone, which have a tenth number.
-    """
-    scores = [{**one, "genuine": [[1.0, *one["genuine"]]]} for one in stored["scores"]]
-    replicates = [tails for tails in stored["replicates"] if all(len(tail) == 9 for tail in tails)]
-    return {**stored, "version": VERSION, "scores": scores, "replicates": replicates}
-
-
 def _sigmoid(z: np.ndarray) -> np.ndarray:
-    return np.exp(-np.logaddexp(0.0, -z))
+    return np.asarray(np.exp(-np.logaddexp(0.0, -z)))

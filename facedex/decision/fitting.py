@@ -1,4 +1,4 @@
-"""What a calibration is fitted to: logits of faces, as pairs and as people enrolled from several photos."""
+"""The data of a calibration: logits of faces, as pairs and as people enrolled from several photos."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from facedex.decision.fusion import fuse
 from facedex.decision.posterior import Normal
 from facedex.decision.tail import Impostors, Tail
 
-LEAST_PEOPLE = 4  # below, there is no tail to speak of
+LEAST_PEOPLE = 4  # fewer people show no tail
 
 _FACES = 2000  # at most in a fit
-_STEPS = 200  # of the mixture's fit; it hardly moves after fewer
+_STEPS = 200  # of expectation maximisation, which hardly moves after fewer
 _BINS = 500
-_SUBSETS = 4  # ways of choosing several photos of a person that are looked at
+_SUBSETS = 4  # sets of photos drawn for each person
 
 
 def sample(people: np.ndarray, faces: int = _FACES) -> np.ndarray:
-    """Positions of so many photos of each person that there are at most `faces` in all, ascending; where two of each are
-    too many already, of some of the people (n,), who are numbered from 0.
+    """Positions of a sample of at most `faces` faces, ascending, from the person of each face (n,), numbered from 0.
+
+    Every person keeps the same number of photos, as far as there are so many. Where two of each person are too many,
+    some people are left out.
     """
     order = np.random.default_rng(0xFACE).permutation(len(people))
     seen = np.zeros(people.max() + 1, int)
@@ -40,23 +42,30 @@ def sample(people: np.ndarray, faces: int = _FACES) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Enrolled:
-    """Fused scores `against` (n, sets) of n faces, of `people` (n,), with people enrolled from `photos` photos each;
-    `owner` (sets,) says whose each set is. NaN where a face is in the set itself.
+class EnrolledSets:
+    """Scores of n faces against people enrolled from `photos` photos each.
+
+    `people` (n,) is the person of each face, `owner` (sets,) the person of each set of photos. `against` (n, sets) are
+    the fused scores, NaN where the set holds the face itself. `clearer` (n, sets) is the log quality of the face above
+    the usual, plus the mean log quality of the set's faces above the usual.
     """
 
     photos: int
     people: np.ndarray
     against: np.ndarray
     owner: np.ndarray
+    clearer: np.ndarray
 
     @classmethod
-    def of(cls, matrix: np.ndarray, people: np.ndarray, photos: int) -> Enrolled | None:
-        """From the logits of all faces; None where too few people have photos to spare."""
+    def of(cls, matrix: np.ndarray, people: np.ndarray, photos: int, clear: np.ndarray) -> EnrolledSets | None:
+        """From the logits of all faces (n, n). `clear` (n,) is the log quality of each face above the usual.
+
+        None where too few people have enough photos.
+        """
         if photos == 1:
             against = matrix.copy()
             np.fill_diagonal(against, np.nan)
-            return cls(1, people, against, people)
+            return cls(1, people, against, people, clear[:, None] + clear)
         rng = np.random.default_rng([0x5E75, photos])
         sets: list[np.ndarray] = []
         for person in range(people.max() + 1):
@@ -68,20 +77,34 @@ class Enrolled:
         against = np.stack([fuse(matrix[:, chosen]) for chosen in sets], 1)
         for column, chosen in enumerate(sets):
             against[chosen, column] = np.nan
-        return cls(photos, people, against, people[[chosen[0] for chosen in sets]])
+        together = clear[:, None] + np.array([clear[chosen].mean() for chosen in sets])
+        return cls(photos, people, against, people[[chosen[0] for chosen in sets]], together)
 
-    def genuine(self) -> tuple[Normal, ...]:
-        """How scores against the own person are distributed, everybody counting the same."""
+    def genuine(self, by_quality: float) -> tuple[Normal, ...]:
+        """The distribution of genuine scores at the usual quality. Every person counts the same."""
+        scores, clearer, weight = self._own
+        return two_normals(scores - by_quality * clearer, weight)
+
+    def by_quality(self) -> float:
+        """The slope of genuine scores over log quality, by least squares, at least 0."""
+        scores, clearer, weight = self._own
+        apart = clearer - np.average(clearer, weights=weight)
+        spread = float(weight @ apart**2)
+        return max(float(weight @ (apart * scores)) / spread, 0.0) if spread > 1e-9 * weight.sum() else 0.0
+
+    @cached_property
+    def _own(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Genuine scores, their `clearer` and their weights, each (pairs,)."""
         row, column = np.nonzero((self.people[:, None] == self.owner[None]) & ~np.isnan(self.against))
         person = self.people[row]
-        return two_normals(self.against[row, column], 1 / np.bincount(person)[person])
+        return self.against[row, column], self.clearer[row, column], 1 / np.bincount(person)[person]
 
     def owners(self, times: np.ndarray) -> int:
-        """How many of the people are enrolled when everybody counts `times` (people,) times."""
+        """How many people are enrolled when each person counts `times` (people,) times."""
         return int((times[self._owners] > 0).sum())
 
     def tail(self, times: np.ndarray, start: float | None = None) -> Tail:
-        """The impostor tail when everybody counts `times` (people,) times, as probe and as enrolled."""
+        """The impostor tail when each person counts `times` (people,) times, as a probe and as enrolled."""
         probes = times / np.bincount(self.people, minlength=len(times))
         return self._impostors.fit(probes[self.people], times[self._owners], start)
 
@@ -96,15 +119,15 @@ class Enrolled:
 
 
 def two_normals(scores: np.ndarray, weight: np.ndarray) -> tuple[Normal, ...]:
-    """The mixture of two normal distributions that is most likely for scores (n,), each counting `weight` (n,), by
-    expectation maximisation (Dempster, Laird and Rubin 1977).
+    """The most likely mixture of two normal distributions for scores (n,) with weights (n,).
 
-    People's own faces score low for reasons of their own: a bad photo, many years between two, a wrong label. One normal
-    distribution is widened by these few, and then promises far more scores in its middle than there are. The first part
-    begins low, with a tenth of the weight. Neither gets narrower than a third of all, so that a few scores that happen
-    to agree are no part of their own.
+    The fit is expectation maximisation (Dempster, Laird and Rubin 1977). A few genuine scores are low for a reason: a
+    bad photo, many years between two photos, a wrong label. They would widen a single normal distribution, which then
+    promises too many scores in its middle. The first part begins low, with a tenth of the weight. Neither part gets
+    narrower than a third of the whole, so that a few equal scores do not become a part of their own.
     """
-    weight, edges = np.histogram(scores, _BINS, weights=weight / weight.sum())  # as many means say the same, and sooner
+    # A histogram gives the same fit in less time.
+    weight, edges = np.histogram(scores, _BINS, weights=weight / weight.sum())
     scores = (edges[1:] + edges[:-1]) / 2
     mean = float((weight * scores).sum())
     sd = max(float(np.sqrt((weight * (scores - mean) ** 2).sum())), 1e-3)
@@ -117,7 +140,7 @@ def two_normals(scores: np.ndarray, weight: np.ndarray) -> tuple[Normal, ...]:
 
 
 def _part(scores: np.ndarray, weight: np.ndarray, before: Normal, least: float) -> Normal:
-    """The normal distribution of weighted scores; where nothing is left of its weight, the one before."""
+    """The normal distribution of weighted scores, or the previous one where no weight is left."""
     share = float(weight.sum())
     if share < 1e-6:
         return replace(before, share=share)
@@ -125,13 +148,14 @@ def _part(scores: np.ndarray, weight: np.ndarray, before: Normal, least: float) 
     return Normal(share, mean, max(math.sqrt(float((weight * (scores - mean) ** 2).sum()) / share), least))
 
 
-Pairs = tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]  # genuine, impostor, and what each counts
+Pairs = tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]  # genuine scores, impostor scores, weights
 
 
 def weighed_pairs(matrix: np.ndarray, people: np.ndarray) -> Pairs:
-    """Scores of all pairs of one person and of two, from a score matrix (n, n) and each face's person (n,), and what each
-    counts, as `platt` takes them: one over how many pairs those same two people have, or that one with itself, so that
-    everybody counts the same, whatever the number of photos.
+    """Genuine and impostor scores and their weights, from a score matrix (n, n) and the person of each face (n,).
+
+    The weight of a pair is one over the number of pairs between the same two people, or within the same person. So each
+    person counts the same, whatever the number of photos.
     """
     i, j = np.triu_indices(len(people), 1)
     low, high = np.minimum(people[i], people[j]), np.maximum(people[i], people[j])
@@ -143,9 +167,10 @@ def weighed_pairs(matrix: np.ndarray, people: np.ndarray) -> Pairs:
 def platt(
     genuine: np.ndarray, impostor: np.ndarray, weights: tuple[np.ndarray, np.ndarray] | None = None
 ) -> tuple[float, float]:
-    """Slope and offset of Platt scaling (Platt 1999, by Newton's method as in Lin et al. 2007), the two kinds
-    of pair weighing half each, with Platt's smoothed targets; the slope is kept positive. `weights` are what each
-    genuine and each impostor pair counts beside those of its kind, the same unless given.
+    """Slope and offset of Platt scaling (Platt 1999) by Newton's method (Lin et al. 2007), with smoothed targets.
+
+    Genuine and impostor pairs have half of the weight each. The slope stays positive. `weights` are those of genuine
+    and of impostor scores among their kind, equal unless given.
     """
     x = np.concatenate([genuine, impostor]).astype(np.float64)
     parts = weights or (np.ones(len(genuine)), np.ones(len(impostor)))

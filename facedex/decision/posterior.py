@@ -1,16 +1,17 @@
-"""The probability of a name: how people's own faces and strangers' score, and what candidates' scores say together."""
+"""The probability of a name, from the distributions of genuine and impostor scores and all candidates' scores."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from facedex.decision.tail import PROBE_WEIGHT, Tail
 
-CONTENDERS = 10  # the best people who share the probability of a name; further ones have next to none
+CONTENDERS = 10  # the best candidates share the probability of a name; further ones have next to none
 
 _POINTS = 128
 _PLACES = np.arange(_POINTS)
@@ -19,106 +20,136 @@ _LEAST = 1e-300
 
 @dataclass(frozen=True)
 class Normal:
-    """A part of a mixture of normal distributions: its share of all scores, its mean and its standard deviation."""
+    """One part of a mixture of normal distributions: its share of all scores, its mean and its standard deviation."""
 
     share: float
     mean: float
     sd: float
 
     def density(self, scores: np.ndarray) -> np.ndarray:
-        """What it adds to the mixture's density at scores, of their shape."""
-        return self.share / (self.sd * math.sqrt(2 * math.pi)) * np.exp(-(((scores - self.mean) / self.sd) ** 2) / 2)
+        """The part of the mixture's density at scores, in the shape of `scores`."""
+        return np.asarray(
+            self.share / (self.sd * math.sqrt(2 * math.pi)) * np.exp(-(((scores - self.mean) / self.sd) ** 2) / 2)
+        )
 
     def below(self, score: float) -> float:
-        """The share of all scores that are of this part and below the score."""
+        """The share of all scores that belong to this part and lie below `score`."""
         return 0.5 * self.share * math.erfc((self.mean - score) / (self.sd * math.sqrt(2)))
 
 
 @dataclass(frozen=True)
 class Scores:
-    """How people enrolled from `photos` photos score: against their own faces by a mixture of normal distributions,
-    `genuine`, against strangers' as `impostor` says.
+    """The scores of people enrolled from `photos` photos each.
+
+    `genuine` is the mixture of normal distributions of their own faces' scores, `impostor` the distribution of
+    strangers' scores.
     """
 
     photos: int
     genuine: tuple[Normal, ...]
     impostor: Tail
 
+    @classmethod
+    def from_meta(cls, stored: dict[str, Any]) -> Scores:
+        """What `to_meta` gives. Raises KeyError, TypeError or ValueError for anything else."""
+        genuine = tuple(Normal(*map(float, part)) for part in stored["genuine"])
+        if not genuine:
+            raise ValueError("genuine scores are missing")
+        return cls(int(stored["photos"]), genuine, Tail(*map(float, stored["impostor"])))
+
+    def to_meta(self) -> dict[str, Any]:
+        """What `from_meta` reads."""
+        genuine = [[round(value, 6) for value in astuple(part)] for part in self.genuine]
+        return {"photos": self.photos, "genuine": genuine, "impostor": self.impostor.to_meta()}
+
     def moved(self, factor: float, shift: float) -> Scores:
-        """How factor * score + shift is distributed, factor > 0."""
+        """The distributions of factor * score + shift, for factor > 0."""
         genuine = tuple(Normal(part.share, factor * part.mean + shift, factor * part.sd) for part in self.genuine)
         return Scores(self.photos, genuine, self.impostor.moved(factor, shift))
 
-    def genuine_below(self, score: float) -> float:
-        """The chance that a person's own face scores lower."""
-        return sum(part.below(score) for part in self.genuine)
+    def genuine_below(self, score: float, shift: float = 0.0) -> float:
+        """The probability that a genuine score is below `score`, where genuine scores lie `shift` above the usual."""
+        return sum(part.below(score - shift) for part in self.genuine)
 
     def density(self, scores: np.ndarray) -> np.ndarray:
-        """The logarithm of strangers' density at scores (n,), for each kind of probe: (n, probes)."""
-        table, (low, part) = self._table[3], self._place(scores)
-        return (1 - part)[:, None] * table[low] + part[:, None] * table[low + 1]
+        """Log density of impostor scores at scores (n,), for each kind of probe: (n, probes)."""
+        table, (low, part) = self._table[2], self._place(scores)
+        return np.asarray((1 - part)[:, None] * table[low] + part[:, None] * table[low + 1])
 
     def below(self, score: float) -> np.ndarray:
-        """The logarithm of strangers' share below a score, for each kind of probe: (probes,)."""
-        table, (low, part) = self._table[4], self._place(score)
-        return (1 - part) * table[low] + part * table[low + 1]
+        """Log of the share of impostor scores below a score, for each kind of probe: (probes,)."""
+        table, (low, part) = self._table[3], self._place(score)
+        return np.asarray((1 - part) * table[low] + part * table[low + 1])
 
-    def ratios(self, scores: np.ndarray, probes: np.ndarray) -> np.ndarray:
-        """Density of a genuine over that of an impostor score (n,), each for a mixture of probes (n, probes); held
-        monotone, as more is never less alike.
+    def ratios(self, scores: np.ndarray, probes: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+        """Density of genuine over density of impostor scores at scores (n,), for mixtures of probes (n, probes).
+
+        The ratio is held monotone, because a higher score never means less alike. `shifts` (n,) tell how far genuine
+        scores lie above the usual.
         """
-        _, genuine, density, _, _ = self._table
-        # No matrix product: BLAS would wake its threads for so small a one, and under load wait for them.
-        logs = genuine[:, None] - np.log(np.einsum("gp,np->gn", density, probes))
+        grid, density, _, _ = self._table
+        usual = grid[:, None] - shifts
+        genuine = np.log(np.maximum(sum(part.density(usual) for part in self.genuine), _LEAST))
+        # einsum keeps so small a product away from the threads of BLAS, which wait for cores under load.
+        logs = genuine - np.log(np.einsum("gp,np->gn", density, probes))
         logs = np.where(_PLACES[:, None] < logs.argmin(0), logs.min(0), logs)
         logs = np.maximum.accumulate(logs)
         own, (low, part) = np.arange(len(scores)), self._place(scores)
-        return np.exp((1 - part) * logs[low, own] + part * logs[low + 1, own])
+        return np.asarray(np.exp((1 - part) * logs[low, own] + part * logs[low + 1, own]))
 
     def _place(self, scores: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
-        """Where scores lie on the grid: the place before each, and which part of the way to the next."""
+        """The grid place before each score, and the part of the way to the next place."""
         place = np.interp(scores, self._table[0], _PLACES)
         low = np.minimum(place.astype(int), _POINTS - 2)
         return low, place - low
 
     @cached_property
-    def _table(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Scores (points,), the logarithm of the genuine density (points,); of strangers', by probe, the density, its
-        logarithm and that of the share below, (points, probes).
+    def _table(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The grid of scores (points,), the density of impostor scores, its log, and the log of the share below.
+
+        All but the grid are (points, probes), by kind of probe.
         """
         tail = self.impostor
         high = max(part.mean + 5 * part.sd for part in self.genuine)
         grid = np.linspace(min(tail.location - 3 * tail.scale, high - 1), high, _POINTS)
-        genuine = np.log(np.maximum(sum(part.density(grid) for part in self.genuine), _LEAST))
         density, survival = tail.by_probe(grid)
         density = np.maximum(density, _LEAST)
-        return grid, genuine, density, np.log(density), np.log1p(-np.minimum(survival, 1 - 1e-12))
+        return grid, density, np.log(density), np.log1p(-np.minimum(survival, 1 - 1e-12))
 
 
 def posterior(
-    levels: tuple[Scores, ...], scores: np.ndarray, level: np.ndarray, people: int, prior: float
+    levels: tuple[Scores, ...],
+    scores: np.ndarray,
+    level: np.ndarray,
+    people: int,
+    prior: float,
+    shifts: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Probability of each of the best people (n,) that the name is right, given the gallery.
+    """Probability (n,) that the name of each of the n best candidates is right, given the gallery.
 
-    `scores` (n,), best first, and `level` (n,), which of `levels` each is of; `people` are enrolled, each equally
-    likely, with probability `prior` together. Bayes over "i is the one" for all i and "nobody is", with K the best
-    CONTENDERS:
+    `scores` (n,) are the candidates' scores, best first. `level` (n,) is the index into `levels` of each. `people` are
+    enrolled, each equally likely, together with probability `prior`. Bayes' rule over "the probe is candidate i" for
+    all i and "the probe is nobody", with K the number of contenders (CONTENDERS at most):
 
         P_i = (prior / N) r_i / (1 - prior + prior F(s_K) + (prior / N) sum_{j <= K} r_j),    r_i = g(s_i) / f_i(s_i)
 
-    where g is the density of genuine scores and f_i that of this probe's scores against strangers. A blurred face
-    resembles everybody a little more, so the other candidates tell what f_i is: each kind of probe p (tail.py) weighs
-    in it by W_p prod_{j <= K, j != i} f_p(s_j) F_p(s_K)^(N - K), its prior weight times the likelihood of these being
-    the K best. Without that f would be the mean over all probes, in which the few that resemble everybody have most of
-    the tail, and probabilities would be too modest for the others. People who are not listed are taken to be enrolled
-    from as many photos as those who are.
+    where g is the density of genuine scores and f_i the density of this probe's impostor scores. `shifts` h (n,), 0
+    unless given, tell how far the genuine scores of each candidate lie above the usual (Calibration.shifts). Then
+    g(s_i) becomes g(s_i - h_i).
 
-    Whoever is not among the K may be the one too: then the genuine score lies below s_K, the last of them,
-    which has probability F(s_K). How many are listed beyond K does not matter.
+    A blurred face resembles everybody a little more, so the other candidates tell what f_i is. Each kind of probe p
+    (tail.py) has the weight W_p prod_{j <= K, j != i} f_p(s_j) F_p(s_K)^(N - K) in f_i: its prior weight times the
+    likelihood that these are the K best. Without the weights f_i would be the mean over all probes. The few probes that
+    resemble everybody make most of that mean's tail, so the probabilities of all others would be too low. People who
+    are not listed are taken to be enrolled from as many photos as the people who are listed.
+
+    The probe may also be somebody outside the K. The genuine score then lies below s_K, which has probability F(s_K).
+    The number of candidates listed beyond K does not matter.
     """
     if not len(scores):
         return np.empty(0)
     scores = np.asarray(scores, np.float64)
+    shifts = np.zeros(len(scores)) if shifts is None else shifts
     best = min(CONTENDERS, len(scores))
     last, unlisted = float(scores[best - 1]), max(people - best, 0)
     density = np.zeros((len(scores), len(PROBE_WEIGHT)))
@@ -129,7 +160,8 @@ def posterior(
             density[mine] = one.density(scores[mine])
             share = float(mine[:best].mean())
             logs = logs + unlisted * share * one.below(last)
-            missed += share * one.genuine_below(last)
+            if share:
+                missed += share * one.genuine_below(last, float(shifts[:best][mine[:best]].mean()))
     logs = logs + density[:best].sum(0)
     others = logs - np.where(np.arange(len(scores))[:, None] < best, density, 0.0)
     probes = np.exp(others - others.max(1, keepdims=True))
@@ -138,7 +170,7 @@ def posterior(
     for number, one in enumerate(levels):
         mine = level == number
         if mine.any():
-            ratio[mine] = one.ratios(scores[mine], probes[mine])
+            ratio[mine] = one.ratios(scores[mine], probes[mine], shifts[mine])
     shares = prior / people * ratio
     further = np.where(np.arange(len(shares)) >= best, shares, 0.0)
-    return shares / (1 - prior + prior * missed * (unlisted > 0) + shares[:best].sum() + further)
+    return np.asarray(shares / (1 - prior + prior * missed * (unlisted > 0) + shares[:best].sum() + further))

@@ -1,4 +1,4 @@
-"""Two matchers on the same trials: is one better, or was it luck?"""
+"""Two models on the same trials: is the difference real, or chance?"""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import numpy as np
 
 from facedex.evaluation.bootstrap import Figure, difference
 from facedex.evaluation.error_rates import Key
-from facedex.evaluation.pairs import PairsReport
-from facedex.evaluation.people import PeopleReport
+from facedex.evaluation.pairs_protocol import PairsReport
+from facedex.evaluation.people_protocol import PeopleReport
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Each figure of `a` less that of `b`, with the p of no difference by people drawn again; and for listed pairs
-    how many only one of the two decided rightly, with McNemar's p. `on`: "listed pairs" or "every pair".
+    """The figures of model `a` minus those of model `b`, on the same trials.
+
+    `on` is "listed pairs" or "every pair". `differences` holds for each figure the difference and the p of no
+    difference, by resampling people. For listed pairs, `only_a` and `only_b` count the pairs that only one model
+    decided rightly, and `mcnemar` is McNemar's p.
     """
 
     a: str
@@ -28,7 +31,7 @@ class Comparison:
 
 
 def compare(a: PeopleReport | PairsReport, b: PeopleReport | PairsReport) -> Comparison:
-    """Two reports on the same photos, with the same seed."""
+    """Compare two reports on the same photos, made with the same seed."""
     differences = {
         key: difference(figure, b.figures[key])
         for key, figure in a.figures.items()
@@ -41,9 +44,9 @@ def compare(a: PeopleReport | PairsReport, b: PeopleReport | PairsReport) -> Com
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """Exact two-sided p that two deciders are equally often right, from the trials only one of them got right.
+    """Exact two-sided p that two models are equally often right (McNemar 1947, by the tail of the binomial).
 
-    McNemar 1947, with the binomial's own tail. Pairs that share a person are taken as independent here.
+    The arguments count the trials that only one of the two got right. Pairs that share a person count as independent.
     """
     total, fewer = only_a + only_b, min(only_a, only_b)
     # Logarithms of the binomial coefficients of 0 .. fewer, each from the one before.

@@ -1,7 +1,8 @@
-"""A gallery as one file, and back: a tar of the database, its model, and a list of both with their SHA-256.
+"""Backup of a gallery into one file, and restore from it.
 
-The database is a consistent snapshot (SQLite's backup API), whoever writes meanwhile. The index is left out: it is built
-anew. A backup is checked whole before a restore touches anything.
+The file is a tar: a list (backup.json), the database and its model. The list holds size and SHA-256 of each. The
+database is a consistent snapshot (SQLite's backup API), even while others write. The index is left out, because it can
+be built again. A restore checks the whole backup before it changes anything.
 """
 
 from __future__ import annotations
@@ -38,16 +39,16 @@ from facedex.store.store import BUSY_SECONDS, FILE, Store, is_there
 FORMAT = "facedex-backup/1"
 LIST = "backup.json"
 
-_WORK = ".facedex-backup-"  # begins the name of a folder where a backup is made or checked
-_LOCK = "lock"  # in it, held as long as it is in use
-_OURS = re.compile(re.escape(_WORK) + r"\w{8}")  # as tempfile ends it
-_MEMBER = re.compile(r"gallery\.db|model-[0-9a-f]{16}\.(safetensors|onnx)")
+_WORK = ".facedex-backup-"  # prefix of a work folder, where a backup is made or checked
+_LOCK = "lock"  # a file in the work folder, locked as long as the folder is in use
+_WORK_FOLDER = re.compile(re.escape(_WORK) + r"\w{8}")  # tempfile adds eight characters
+_MEMBER = re.compile(r"gallery\.db|model-[0-9a-f]{16}\.safetensors")
 
 
 def backup(folder: str | os.PathLike[str], file: str | os.PathLike[str], force: bool = False) -> int:
-    """Write a gallery into one file; returns its size in bytes. Others may read and write meanwhile.
+    """Write a gallery into one file; returns the file's size in bytes. Others may read and write meanwhile.
 
-    Raises GalleryError and its kinds; DataError when the file is there (unless `force`) or cannot be written.
+    Raises GalleryError and its kinds. Raises DataError when the file exists (unless `force`) or cannot be written.
     """
     folder, target = Path(folder), Path(file)
     if os.path.exists(target) and not force:
@@ -56,28 +57,13 @@ def backup(folder: str | os.PathLike[str], file: str | os.PathLike[str], force: 
         raise GalleryNotFound(f"There is no gallery in {folder}; name its folder by --gallery")
     if target.resolve().is_relative_to(folder.resolve()):
         raise DataError(
-            f"{target} is in the gallery itself, of which it would replace or keep a part; name another file"
+            f"{target} is in the gallery itself, where it could replace a part; name a file in another folder"
         )
-    with _saved(target, target.parent) as work:
+    with _work_folder(target, target.parent) as work:
         state = _snapshot(folder, work)
-        _single_file(work / FILE)
-        names = sorted(path.name for path in work.iterdir())
-        facts = {
-            "format": FORMAT, "facedex": __version__, "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "people": state.people, "faces": state.faces, "model": state.model,
-            "files": {name: {"bytes": (work / name).stat().st_size, "sha256": _sha256(work / name)} for name in names},
-        }  # fmt: skip
+        _merge_log(work / FILE)
         packed = work / "backup.tar"
-        with tarfile.open(packed, "w", format=tarfile.PAX_FORMAT) as tar:
-            text = json.dumps(facts, indent=1).encode()
-            info = tarfile.TarInfo(LIST)
-            info.size, info.mode = len(text), 0o600
-            tar.addfile(info, io.BytesIO(text))
-            for name in names:
-                info = tarfile.TarInfo(name)
-                info.size, info.mode = (work / name).stat().st_size, 0o600
-                with open(work / name, "rb") as data:
-                    tar.addfile(info, data)
+        _pack(packed, state, sorted(work.iterdir()))
         packed.chmod(0o600)
         _flush(packed)
         patiently(partial(os.replace, packed, target))
@@ -86,35 +72,25 @@ def backup(folder: str | os.PathLike[str], file: str | os.PathLike[str], force: 
 
 
 def restore(file: str | os.PathLike[str], folder: str | os.PathLike[str], force: bool = False) -> tuple[int, int]:
-    """Make a gallery of a backup; returns (people, faces). With `force` in the place of the one that is there.
+    """Make a gallery from a backup; returns (people, faces). With `force` it replaces a gallery that is there.
 
-    Nothing is touched before the whole backup was checked. Raises DataError for a file that is no whole backup,
-    GalleryError and its kinds when the gallery is there, is being written, or cannot be.
+    Nothing changes before the whole backup was checked. Raises DataError for a file that is not a whole backup.
+    Raises GalleryError and its kinds when a gallery is there, is being written, or cannot be written.
     """
     source, folder = Path(file), Path(folder)
     if is_there(folder) and not force:
         raise GalleryError(f"There is a gallery in {folder} already; name another folder, or add --force to replace it")
     beside = folder.parent
-    if folder.is_dir():  # it may be a disk of its own, to which nothing can be renamed from beside it
+    if folder.is_dir():  # it may be on a disk of its own: files can only be renamed within one disk
         with suppress(OSError):
-            sweep(beside)  # of a restore that was killed before it had made the folder
+            sweep(beside)  # a restore may have been killed before it made the folder
         beside = folder
-    with _saved(folder, beside) as work:
+    with _work_folder(folder, beside) as work:
         _unpack(source, work)
-        try:
-            with Gallery(work) as found, Store(work) as store:
-                found.model.need_graphs()
-                _read_all(store)
-                counts = len(found), found.faces
-                store.note_engine(None)  # of the gallery that was saved, whose rows are that one's
-        except FacedexError as error:
-            raise DataError(f"{source} holds no whole gallery ({error}); use another backup") from None
-        for path in work.iterdir():
-            if not _MEMBER.fullmatch(path.name):
-                path.unlink()
+        counts = _check_gallery(source, work)
         make_private(folder, work.parent.name)
         with writing(folder, BUSY_SECONDS):
-            if is_there(folder) and not force:  # made while this one was checked
+            if is_there(folder) and not force:  # somebody made it while the backup was checked
                 raise GalleryBusy(f"Somebody made a gallery in {folder} meanwhile; add --force to replace it")
             for path in modelcopy.files(work):
                 _flush(path)
@@ -133,15 +109,34 @@ def restore(file: str | os.PathLike[str], folder: str | os.PathLike[str], force:
     return counts
 
 
+def _check_gallery(source: Path, work: Path) -> tuple[int, int]:
+    """Check an unpacked backup as a gallery; returns (people, faces). Only its own files are left then.
+
+    Raises DataError for a gallery that cannot be used.
+    """
+    try:
+        with Gallery(work) as gallery, Store(work) as store:
+            gallery.model.need_graphs()
+            _read_all(store)
+            counts = len(gallery), gallery.faces
+            store.note_engine(None)  # the rows in an engine belong to the gallery that was saved
+    except FacedexError as error:
+        raise DataError(f"{source} holds no whole gallery ({error}); use another backup") from None
+    for path in work.iterdir():
+        if not _MEMBER.fullmatch(path.name):
+            path.unlink()
+    return counts
+
+
 def _replace_database(new: Path, folder: Path) -> None:
-    """Put a database in the place of another, in one step, so that open readers see it at their next query."""
+    """Replace a gallery's database in one step, so that open readers see the new one at their next query."""
     try:
         with Store(folder) as old:
-            with suppress(GalleryError):  # the copy outlives this database, and says then where the index is
+            with suppress(GalleryError):  # engine.json outlives this database, and says then where the index is
                 mend_binding(old)
             revision = old.state.revision
         with closing(sqlite3.connect(new, isolation_level=None)) as source:
-            # Beyond both: what was projected of either is not taken for the other's.
+            # Above both revisions, so that no index of one database is taken for an index of the other.
             source.execute("UPDATE gallery SET revision = MAX(revision, ?) + 1", (revision,))
             source.execute("UPDATE gallery SET rewritten = revision")
             with closing(sqlite3.connect(folder / FILE, timeout=BUSY_SECONDS)) as target:
@@ -151,12 +146,12 @@ def _replace_database(new: Path, folder: Path) -> None:
     except (GalleryError, sqlite3.Error) as error:
         if isinstance(error, GalleryBusy) or "locked" in str(error) or "full" in str(error):
             raise GalleryBusy(f"{folder / FILE} cannot be replaced now ({error}); try again") from None
-        # None is there, or it is damaged: there are no readers to keep in step. How far it had come is not known, so
-        # that its rows in an engine cannot be brought up to date: they are to be cleared.
+        # There is no database, or it is damaged, so that no reader has to be kept in step. Its revision is not known.
+        # Its rows in an engine can therefore not be brought up to date and must be deleted.
         give_up_copy(folder)
         discard_projection(folder)
         with suppress(sqlite3.Error), closing(sqlite3.connect(folder / FILE)) as old:
-            old.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # if this is cut short, the log was not needed
+            old.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nothing is lost when this fails
         for end in ("-wal", "-shm"):
             patiently(partial((folder / f"{FILE}{end}").unlink, missing_ok=True))
         _flush(new)
@@ -164,8 +159,31 @@ def _replace_database(new: Path, folder: Path) -> None:
         flush_folder(folder)
 
 
+def _pack(packed: Path, state: State, files: list[Path]) -> None:
+    """Write a tar of the list and the files."""
+    facts = {
+        "format": FORMAT,
+        "facedex": __version__,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "people": state.people,
+        "faces": state.faces,
+        "model": state.model,
+        "files": {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in files},
+    }
+    with tarfile.open(packed, "w", format=tarfile.PAX_FORMAT) as tar:
+        text = json.dumps(facts, indent=1).encode()
+        info = tarfile.TarInfo(LIST)
+        info.size, info.mode = len(text), 0o600
+        tar.addfile(info, io.BytesIO(text))
+        for path in files:
+            info = tarfile.TarInfo(path.name)
+            info.size, info.mode = path.stat().st_size, 0o600
+            with open(path, "rb") as data:
+                tar.addfile(info, data)
+
+
 def _unpack(source: Path, work: Path) -> None:
-    """A backup's files into a folder, each by a name known beforehand and with the hash it had."""
+    """Extract a backup into a folder: only files that the list names, with their size and SHA-256. Raises DataError."""
     try:
         with tarfile.open(source, "r:") as tar:
             first = tar.next()
@@ -197,40 +215,39 @@ def _unpack(source: Path, work: Path) -> None:
 
 
 def _snapshot(folder: Path, work: Path) -> State:
-    """Copy the database, every record read, and the model that belongs to it."""
+    """Copy a gallery's database and model into the work folder, and check every row of the copy."""
     try:
         with Store(folder) as store, closing(sqlite3.connect(work / FILE)) as out:
             store.copy_to(out)
     except sqlite3.Error as error:
         raise GalleryDamaged(f"{folder / FILE} cannot be copied ({error}); run `facedex doctor`") from None
     with Store(work) as copy:
-        _read_all(copy)  # a damaged record is told now, not when the backup is needed
+        _read_all(copy)  # a damaged row is an error now, not when the backup is needed
         state = copy.state
         if copy.unscrubbed:
             copy.scrub()
     try:
         modelcopy.read(folder, state)
-        for path in modelcopy.files(folder):
-            if path.stem == Path(state.model_file).stem:
-                shutil.copyfile(path, work / path.name)
+        shutil.copyfile(folder / state.model_file, work / state.model_file)
     except (FacedexError, FileNotFoundError):
         with Store(folder) as store:
             if store.state.model_file == state.model_file:
                 raise
-        for path in (work / FILE, *modelcopy.files(work)):  # it was moved to another model this moment
+        # Another process has just moved the gallery to another model.
+        for path in (work / FILE, *modelcopy.files(work)):
             path.unlink(missing_ok=True)
         return _snapshot(folder, work)
     return state
 
 
 def _read_all(store: Store) -> None:
-    """Raise GalleryDamaged for any record that is not as it was written."""
+    """Raise GalleryDamaged for any altered row."""
     for _ in store.blocks():
         pass
 
 
-def _single_file(path: Path) -> None:
-    """A database without a log beside it."""
+def _merge_log(path: Path) -> None:
+    """Write a database's log into it, so that it is one file."""
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     for end in ("-wal", "-shm"):
@@ -238,30 +255,32 @@ def _single_file(path: Path) -> None:
 
 
 @contextmanager
-def _saved(about: Path, beside: Path) -> Iterator[Path]:
-    """A private folder to work in, on the disk where the result will be; the system's errors as ours."""
+def _work_folder(target: Path, parent: Path) -> Iterator[Path]:
+    """A private folder in `parent`, on the disk of the result. Errors of the system become GalleryError or DataError,
+    which name `target`.
+    """
     try:
-        make_folder(beside)
-        sweep(beside)
-        with _own_folder(beside) as top:
+        make_folder(parent)
+        sweep(parent)
+        with _locked_folder(parent) as top:
             work = top / "files"
             work.mkdir()
             yield work
     except sqlite3.Error as error:
-        raise GalleryError(f"{about} cannot be written ({error}); check space and permissions") from None
+        raise GalleryError(f"{target} cannot be written ({error}); check space and permissions") from None
     except OSError as error:
-        raise DataError(f"{about} cannot be read or written ({error.strerror or error}); check it") from None
+        raise DataError(f"{target} cannot be read or written ({error.strerror or error}); check it") from None
 
 
 @contextmanager
-def _own_folder(beside: Path) -> Iterator[Path]:
-    """A new folder that goes in the end, and whose lock is held until then: another backup's sweep leaves it alone."""
+def _locked_folder(parent: Path) -> Iterator[Path]:
+    """A new folder that is deleted in the end. Its lock keeps another process's `sweep` from deleting it earlier."""
     while True:
-        top = Path(tempfile.mkdtemp(prefix=_WORK, dir=beside))
+        top = Path(tempfile.mkdtemp(prefix=_WORK, dir=parent))
         lock = FileLock(str(top / _LOCK))
-        with suppress(FileNotFoundError):  # swept between the two steps
+        with suppress(FileNotFoundError):  # another process swept the folder before it was locked
             lock.acquire()
-            top.chmod(0o700)  # the lock may have made it once more
+            top.chmod(0o700)  # FileLock makes a folder that was swept, open to others
             if (top / _LOCK).exists():
                 break
         lock.release()
@@ -271,23 +290,23 @@ def _own_folder(beside: Path) -> Iterator[Path]:
         _clear(top, lock)
 
 
-def sweep(beside: Path) -> None:
-    """Delete what killed backups and restores left, copies of a gallery: in folders of ours, where nobody holds the lock."""
-    for left in beside.glob(f"{_WORK}*"):
-        if _OURS.fullmatch(left.name) and not left.is_symlink():
-            with suppress(OSError):  # among them Timeout: somebody works there
-                if (left / _LOCK).is_file():
-                    lock = FileLock(str(left / _LOCK))
+def sweep(parent: Path) -> None:
+    """Delete the work folders that killed backups and restores left in `parent`: those whose lock nobody holds."""
+    for folder in parent.glob(f"{_WORK}*"):
+        if _WORK_FOLDER.fullmatch(folder.name) and not folder.is_symlink():
+            with suppress(OSError):  # Timeout is one of them: another process works there
+                if (folder / _LOCK).is_file():
+                    lock = FileLock(str(folder / _LOCK))
                     lock.acquire(timeout=0)
-                    _clear(left, lock)
+                    _clear(folder, lock)
                 else:
-                    left.rmdir()  # only if it is empty
+                    folder.rmdir()  # only when it is empty
 
 
 def _clear(top: Path, lock: FileLock) -> None:
-    """Delete a folder to work in, whose lock is held, and let go of that. What is not ours stays."""
+    """Delete a work folder and release its lock, which the caller holds. Files of others in it stay."""
     shutil.rmtree(top / "files", ignore_errors=True)
-    with suppress(OSError):  # Windows deletes no open file
+    with suppress(OSError):  # Windows deletes no file that is open, so this is tried again below
         (top / _LOCK).unlink()
     lock.release()
     with suppress(OSError):
@@ -297,6 +316,7 @@ def _clear(top: Path, lock: FileLock) -> None:
 
 
 def _sha256(path: Path) -> str:
+    """SHA-256 of a file of any size, hex."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while part := file.read(2**20):
@@ -305,5 +325,6 @@ def _sha256(path: Path) -> str:
 
 
 def _flush(path: Path) -> None:
+    """Bring a file's content to disk."""
     with open(path, "rb+") as file:
         os.fsync(file.fileno())

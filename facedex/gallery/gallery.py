@@ -1,4 +1,4 @@
-"""A gallery of known people: store + search, and the model they were encoded with, in one folder."""
+"""A gallery: a folder with enrolled people, the index for looking them up, and the model that encoded them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from facedex.decision.calibration import Calibration
 from facedex.decision.posterior import CONTENDERS
@@ -21,9 +22,10 @@ from facedex.errors import GalleryError, GalleryMismatch, GalleryNotFound, Model
 from facedex.faces.detector import FaceDetector
 from facedex.files import make_private
 from facedex.gallery import relocation
-from facedex.gallery.enrolment import Enrolled, Enrolling, vanished
+from facedex.gallery.enrolment import Enrolled, Enrolling
 from facedex.gallery.indexwriter import IndexWriter
 from facedex.gallery.lookup import Candidate, Lookup
+from facedex.gallery.moved_photos import vanished
 from facedex.gallery.reencoding import encode_anew
 from facedex.index.manifest import stored_parameters
 from facedex.index.remote import Remote
@@ -40,15 +42,15 @@ _BATCH = 32  # photos committed together
 
 
 def _named(record: FaceRecord) -> FaceRecord:
-    """A record under the name as it is kept, by which alone it is found again. Raises NameInvalid."""
+    """The record with its name as names are stored, so that it is found again. Raises NameInvalid."""
     name = person_name(record.name)
     return record if name == record.name else replace(record, name=name)
 
 
 class Gallery:
-    """People enrolled in a folder. Safe for one writer and any number of readers, in any number of processes.
+    """People enrolled in a folder. One process may write while any number of processes read.
 
-    Use as a context manager, or call `close`. Threads that look up at the same time need one each.
+    Use as a context manager, or call `close`. Threads that look up at the same time need a Gallery each.
     """
 
     def __init__(
@@ -58,10 +60,10 @@ class Gallery:
         create: bool = False,
         rebind: bool = False,
     ):
-        """Open a gallery, or with `create` make one for `model` (else the shipped model) when there is none.
+        """Open a gallery. With `create`, make one for `model` (or the default model) when there is none.
 
-        An existing gallery brings its own model; naming another one raises GalleryMismatch, unless `rebind` says
-        that `reindex` is to follow: then it may be another, and stands in when the gallery's own is lost.
+        An existing gallery has its own model, and another `model` raises GalleryMismatch. `rebind` allows another one,
+        because `reindex` with it will follow. It also replaces the gallery's own model when that is lost.
         Raises GalleryNotFound, GalleryDamaged, ModelError.
         """
         self.folder = Path(folder)
@@ -82,6 +84,7 @@ class Gallery:
         self._use_index()
 
     def _own_model(self, named: ModelFile | None, rebind: bool) -> ModelFile:
+        """The gallery's own model, unless the model that was named may replace it (see __init__)."""
         state = self._store.state
         if named is not None and not rebind and modelcopy.file_name(named) != state.model_file:
             if named.fingerprint != state.model:
@@ -95,14 +98,14 @@ class Gallery:
         try:
             return modelcopy.read(self.folder, state)
         except (ModelError, GalleryMismatch):
-            if self._store.state.model_file != state.model_file:  # it was moved to another model this moment
+            if self._store.state.model_file != state.model_file:  # another process has just changed the model
                 return self._own_model(named, rebind)
             if named is None or not rebind:
                 raise
             return named
 
     def _use_index(self) -> None:
-        """Read and write the index that belongs to the present model."""
+        """Start to read and write the index of the present model."""
         self._lookup = Lookup(self.folder, self._store, self.model, self.head)
         self._index = IndexWriter(self._store, self._lookup)
 
@@ -128,11 +131,11 @@ class Gallery:
 
     @cached_property
     def detector(self) -> FaceDetector:
-        """What finds the faces in photos for this gallery, made on first use. Raises ModelError."""
+        """The detector that finds faces in this gallery's photos, made on first use. Raises ModelError."""
         return FaceDetector()
 
     def reader(self, device: str = "cpu") -> FaceReader:
-        """What encodes photos for this gallery, made on first use; it finds the faces by `detector`."""
+        """The reader that finds faces by `detector` and encodes them, made on first use."""
         if self._reader is None:
             self._reader = FaceReader(self.model, device, self.detector)
         return self._reader
@@ -140,11 +143,11 @@ class Gallery:
     # people
 
     def people(self) -> list[PersonRecord]:
-        """Everybody enrolled, by name."""
+        """Everybody enrolled, ordered by name."""
         return self._store.people()
 
     def find(self, *names: str) -> list[PersonRecord]:
-        """These people, each once, whatever form their accents are typed in. Raises PersonNotFound."""
+        """The people with these names, each once. Any Unicode form of a name will do. Raises PersonNotFound."""
         people = {person.name: person for person in self._store.people()}
         return [people[name] for name in dict.fromkeys(self._store.stored_name(name) for name in names)]
 
@@ -156,50 +159,51 @@ class Gallery:
         update: bool = False,
         face: int | None = None,
     ) -> Iterator[Enrolled]:
-        """Enrol one face of each photo: its subject, or the face numbered `face` in the order of subject.py, from 1.
+        """Enroll one face of each photo: its subject, or the face numbered `face` from 1 (order: faces/subject.py).
 
-        Yields one result a photo, in order, each only once it is on disk. One bad photo never stops the rest.
+        Yields one result for each photo, in order, once it is on disk. One bad photo never stops the rest.
         `strict` skips photos with several faces. Several people of one photo can be enrolled, each by another face.
-        With `update` a photo that is known, but lay elsewhere, is "moved": its source is noted anew, and where its
-        folder has another name now, so is whom it shows. `vanished` says what is no longer there.
+        With `update`, a photo that is enrolled from a path where it no longer is becomes "moved": the gallery stores
+        its new path, and its new name where its folder has another name. `vanished` finds photos that were deleted.
         Raises GalleryBusy when another process is writing, ValueError for a `face` below 1.
         """
         if face is not None and face < 1:
             raise ValueError(f"faces are numbered from 1, so face cannot be {face}")
         with self._changing():
-            work = Enrolling(self._store, self.reader(device), strict, update, face, self.calibration.unclear)
-            reached = True
-            for results in work.batches(iter(photos), _BATCH):
+            enrolling = Enrolling(self._store, self.reader(device), strict, update, face, self.calibration.unclear)
+            reachable = True
+            for results in enrolling.batches(iter(photos), _BATCH):
                 yield from results
-                reached = reached and self._index.send()
+                reachable = reachable and self._index.send()
             self._index.update()
 
     def vanished(self, sources: Iterable[str | os.PathLike[str]]) -> list[StoredPhoto]:
-        """Enrolled photos of these folders or packs that are no longer in them, to be offered to `remove_photos`.
+        """Enrolled photos that are no longer in these folders or packs; `remove_photos` deletes them.
 
-        After `enroll(..., update=True)`, which notes the photos that only moved. Of several enrolled from one
-        place only what lies there now counts as there. Raises DataError for a source without photos: it may merely not be mounted.
+        Call it after `enroll(..., update=True)`, which stores the new paths of photos that only moved. Of several
+        photos enrolled from one path, only the one that is there now counts as there. Raises DataError for a source
+        without photos: its disk may merely not be mounted.
         """
         return vanished(self._store.photos(), sources)
 
     def remove_photos(self, photos: Iterable[StoredPhoto]) -> int:
-        """Delete single faces as `remove` does, and people who have none left; returns how many went."""
+        """Delete single faces as `remove` does, and people who have none left; returns how many faces."""
         with self._changing():
-            gone = self._store.remove_faces([photo.face for photo in photos])
+            removed = self._store.remove_faces([photo.face for photo in photos])
             self._index.clear()
-        return gone
+        return removed
 
     def add_faces(self, records: Iterable[FaceRecord], block: int = 25_000) -> int:
-        """Put faces in that were encoded elsewhere, `block` in a transaction; returns how many.
+        """Add faces that are encoded already, `block` in a transaction; returns how many.
 
-        Each vector (dim,) must be this gallery's model's. Raises GalleryError for one that is not, or a photo that
-        the same person has already, NameInvalid for what is no name: the blocks before it stay.
+        Each vector (dim,) must come from this gallery's model. Raises GalleryError for a vector of another shape or
+        a photo that the same person has already, and NameInvalid. The blocks before the error stay.
         """
-        records, added, reached = map(_named, records), 0, True
+        records, added, reachable = map(_named, records), 0, True
         with self._changing():
             while part := list(islice(records, block)):
                 added += len(self._store.add(part))
-                reached = reached and self._index.send()
+                reachable = reachable and self._index.send()
             self._index.update()
         return added
 
@@ -212,22 +216,22 @@ class Gallery:
         """Make two people one, named `into`; returns how many faces moved. Raises PersonNotFound."""
         with self._changing():
             moved = self._store.merge(source, into)
-            if self._store.unscrubbed:  # a double went
+            if self._store.unscrubbed:  # a photo that both had was deleted
                 self._index.clear()
             else:
                 self._index.update()
         return moved
 
     def remove(self, *names: str) -> int:
-        """Delete people: nothing of their faces is left in any file of the gallery. Returns how many faces went.
+        """Delete people, and every trace of their faces in the gallery's files; returns how many faces.
 
-        Raises PersonNotFound (nothing is deleted then), and GalleryBusy when a reader in the middle of a query
-        still keeps the old pages: the deletion is done, and whoever writes next clears them.
+        Raises PersonNotFound; nothing is deleted then. Raises GalleryBusy while a reader in the middle of a query
+        keeps old pages. The people are deleted then, and the next writer clears the pages.
         """
         with self._changing():
-            gone = self._store.remove(names)
+            removed = self._store.remove(names)
             self._index.clear()
-        return gone
+        return removed
 
     def reindex(
         self,
@@ -238,32 +242,33 @@ class Gallery:
         index: str | None = None,
         losing: Callable[[list[str]], None] = lambda photos: None,
     ) -> list[str]:
-        """Build the projection anew; with another `model` encode all photos anew first.
+        """Build the index from nothing. With another `model`, encode all photos with it first.
 
-        `index` moves it to a search engine, given by its URL, or back by "files" (see engine.py); what was left there
-        by a move that was interrupted goes.
+        `kind`: one of index.projection.KINDS; "auto" follows the gallery's size. `coverage`: the share of the nearest
+        five that an approximate index must find, as measured (default: as asked before, else
+        index.manifest.COVERAGE). `index`: the URL of a search engine to move the index to, or "files" to move it
+        back. Rows that an interrupted move left in an engine are deleted.
 
-        `kind` is one of search.KINDS; "auto" follows the gallery's size. `coverage`: the share of the nearest five
-        that an approximate index must find, as measured (search.COVERAGE unless one was asked for before).
-        Returns the photos that could not be encoded again (gone, or changed): their faces are dropped, but only
-        when that is not all of them. `losing` is told them before that; what it raises leaves the gallery as it was. Raises GalleryError, ModelError; GalleryBusy as `remove` does. DataError,
-        MissingExtra, EngineError for an engine, which knows no kinds.
+        Returns the photos that could not be encoded, because they are gone or changed. Their faces are deleted.
+        `losing` is called with them before that; an error that it raises leaves the gallery as it was.
+        Raises GalleryError, also when no photo could be encoded; GalleryBusy as `remove` does; ModelError.
+        For an engine raises DataError (it knows no kinds), MissingExtra and EngineError.
         """
         lost: list[str] = []
         if index not in (None, FILES):
-            open_engine(str(index), Key("", "", "", 0)).close()  # asks for nothing yet, but refuses what it cannot use
+            open_engine(str(index), Key("", "", "", 0)).close()  # raises for a URL that no engine can use
         with self._writing():
             self._index.check(kind, coverage, index)
             if model is not None:
                 lost = self._move_to(read_model(model), device, losing)
-            modelcopy.sweep(modelcopy.files(self.folder), self._store.state.model_file)  # an interrupted move's too
+            modelcopy.sweep(modelcopy.files(self.folder), self._store.state.model_file)
             self._index.rebuild(kind, coverage, index)
             self._index.scrub()
             relocation.sweep(self._store)
         return lost
 
     def _move_to(self, model: ModelFile, device: str, losing: Callable[[list[str]], None]) -> list[str]:
-        """Bind to another model, or to a good copy of the same one; returns the photos whose faces were dropped."""
+        """Bind to another model, or to an intact copy of the same; returns the photos whose faces were deleted."""
         before, copies = self._store.state, modelcopy.files(self.folder)
         lost: list[str] = []
         try:
@@ -279,7 +284,7 @@ class Gallery:
                 self._reader = reader
             elif copy.path.name != before.model_file:
                 self._store.bind_model(copy.fingerprint, copy.path.name)
-        except BaseException:  # Ctrl-C may come when the database has its new model already: that one stays
+        except BaseException:  # also Ctrl-C; the copy stays when the database has changed to it already
             modelcopy.sweep(modelcopy.files(self.folder) - copies, self._store.state.model_file)
             raise
         self.model, self.head, self.calibration = copy, head, calibration
@@ -291,29 +296,32 @@ class Gallery:
 
     def match(
         self,
-        vector: np.ndarray,
+        vector: NDArray[np.float32],
         top: int = 5,
         prior: float = 0.5,
         exhaustive: bool = False,
         shortlist: int = CONTENDERS,
+        quality: float = 0.0,
     ) -> list[Candidate]:
-        """The people most like a probe embedding (dim,), best first, one entry a person.
+        """The `top` people most like a probe embedding (dim,), best first, one candidate a person.
 
-        The index gives a shortlist of distinct people; the head decides, on the exact vectors. `exhaustive` has
-        the head score everybody.
+        The index gives a shortlist of people, and the head scores their exact vectors. With `exhaustive` the head
+        scores everybody. `prior`: the probability that the probe is of somebody enrolled. `quality`:
+        EncodedFace.quality of the probe, 0 where not known; only probabilities depend on it.
         """
-        return self._lookup.match(vector, self.calibration, top, prior, exhaustive, shortlist)
+        return self._lookup.match(vector, quality, self.calibration, top, prior, exhaustive, shortlist)
 
     def threshold(self, fpir: float) -> float:
-        """The logit above which a stranger would be named with probability `fpir`, at the present size.
+        """The logit that a stranger's best candidate exceeds with probability `fpir`, at the gallery's present size.
 
-        The size is counted in people, by their numbers of photos. Raises ValueError for a rate outside 0..1.
+        The size is the number of people, by their numbers of photos. Raises ValueError for a rate outside 0..1.
         """
         return self._lookup.threshold(self.calibration, fpir)
 
     def false_alarm_rate(self, threshold: float) -> tuple[float, float, float]:
-        """(FPIR, low, high): the share of strangers that a threshold names at the present size, and the middle 90 %
-        of the calibration's bootstrap around it (NaN when the model stores none).
+        """(FPIR, low, high): the share of strangers that a threshold names, at the gallery's present size.
+
+        `low` and `high` bound the middle 90 % of the calibration's bootstrap; NaN when the model stores none.
         """
         photos = self._lookup.photos
         return (
@@ -322,21 +330,23 @@ class Gallery:
         )
 
     def remote(self) -> Remote | None:
-        """The engine that holds the index; None where that is in the gallery's folder. Raises EngineError."""
+        """The engine that holds the index; None for an index in the gallery's folder. Raises EngineError."""
         return self._lookup.remote()
 
     def coverage(self) -> tuple[float, float] | None:
-        """The share of the nearest five that an approximate index was asked to find, and that it finds, as measured;
-        None for an exact one. Raises EngineError.
+        """(asked, measured): the shares of the nearest five that an approximate index must find, and finds.
+
+        None for an exact index. Raises EngineError.
         """
         remote = self.remote()
-        told = stored_parameters(self.folder) if remote is None else remote.tuned()
-        return (told["coverage"], told["measured"]) if "measured" in told else None
+        parameters = stored_parameters(self.folder) if remote is None else remote.tuned()
+        return (parameters["coverage"], parameters["measured"]) if "measured" in parameters else None
 
     # files
 
     def _create(self, model: ModelFile) -> None:
-        Head.from_file(model)  # refuses models that no gallery can use, before anything is written
+        """Make the folder, the copy of the model and an empty database. Raises GalleryError, ModelError."""
+        Head.from_file(model)  # raises for a model that no gallery can use, before anything is written
         Calibration.from_meta(model.meta)
         try:
             make_private(self.folder)
@@ -349,14 +359,15 @@ class Gallery:
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """The writer's place, where a deletion that a crash cut short or a reader held up is ended first."""
+        """The write lock. A deletion that a crash or a reader interrupted is completed first."""
         with self._writing():
             if self._store.unscrubbed:
-                with suppress(GalleryError):  # as well as it can be; it stays noted
+                with suppress(GalleryError):  # the next change tries again
                     self._index.clear()
             yield
 
     @contextmanager
-    def _writing(self, wait: float = BUSY_SECONDS) -> Iterator[None]:
-        with writing(self.folder, wait):
+    def _writing(self) -> Iterator[None]:
+        """The write lock. Raises GalleryBusy, GalleryError."""
+        with writing(self.folder, BUSY_SECONDS):
             yield

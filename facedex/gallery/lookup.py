@@ -1,6 +1,6 @@
-"""Looking up: a probe embedding to the most similar enrolled people, at the gallery's present state.
+"""Looking up: from a probe embedding to the most similar enrolled people, at the gallery's present state.
 
-The projection gives a shortlist of distinct people; the head decides, on the exact vectors of all their photos.
+The index gives a shortlist of people. The head scores the exact vectors of all their photos.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ from facedex.store.lock import writing
 from facedex.store.rows import State, StoredFaces
 from facedex.store.store import Store
 
-Ranking = tuple[np.ndarray, np.ndarray, np.ndarray]  # people, fused logits, numbers of photos, best first
+Ranking = tuple[np.ndarray, np.ndarray, np.ndarray]  # people, their fused logits, their numbers of photos; best first
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One enrolled person against one probe.
+    """One enrolled person compared with one probe.
 
-    `similarity`: calibrated probability that the faces are the same person's, if half of all pairs were;
-    `probability`: that this name is right, given the whole gallery; `logit`: the head's, of several photos fused.
+    `similarity`: the calibrated probability that both faces are of one person, if half of all pairs were genuine.
+    `probability`: the probability that this name is right, given the whole gallery.
+    `logit`: the head's, fused over the person's photos.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Candidate:
 
 
 class Lookup:
-    """One reader of a gallery: follows its revisions, and answers at the newest."""
+    """One reader of a gallery, which answers at the gallery's newest revision."""
 
     def __init__(self, folder: Path, store: Store, model: ModelFile, head: Head) -> None:
         self.folder, self._store, self.model, self.head = folder, store, model, head
@@ -58,10 +59,18 @@ class Lookup:
         return self._store.state.faces
 
     def match(
-        self, vector: np.ndarray, calibration: Calibration, top: int, prior: float, exhaustive: bool, shortlist: int
+        self,
+        vector: np.ndarray,
+        quality: float,
+        calibration: Calibration,
+        top: int,
+        prior: float,
+        exhaustive: bool,
+        shortlist: int,
     ) -> list[Candidate]:
         """See Gallery.match."""
         probe = np.asarray(vector, np.float32)
+        shown = slice(max(top, CONTENDERS))  # of everybody, where all were scored; the others change nothing
         outdated = 0
         while True:
             projection, state = (None, self._own_state()) if exhaustive else self._refreshed()
@@ -73,7 +82,7 @@ class Lookup:
                 wanted = min(max(top, CONTENDERS), state.people)
                 if projection is None:
                     persons, scores, photos = self._everybody(probe)
-                    faces = self._store.faces_of(persons[:top].tolist())
+                    faces = self._store.faces_of(persons[shown].tolist())
                 else:
                     near = min(max(shortlist, wanted), state.people)
                     try:
@@ -83,10 +92,10 @@ class Lookup:
                         continue
                 break
         names = dict(zip(faces.people.tolist(), faces.names, strict=True))
-        if not names.keys() >= set(persons[:top].tolist()):
+        if not names.keys() >= set(persons[shown].tolist()):
             raise self._store.misled()
-        shown = slice(max(top, CONTENDERS))  # of everybody, where all were scored; the others change nothing
-        probabilities = calibration.posterior(scores[shown], photos[shown], state.people, prior)
+        shifts = calibration.shifts(quality, faces.quality, faces.people, persons[shown])
+        probabilities = calibration.posterior(scores[shown], photos[shown], state.people, prior, shifts)
         similarities = calibration.similarity(scores[shown])
         return [
             Candidate(names[int(person)], float(s), float(p), float(score))
@@ -95,26 +104,26 @@ class Lookup:
 
     @property
     def photos(self) -> np.ndarray:
-        """How many photos each person is enrolled from, (people,); counted once for each state of the gallery."""
+        """How many photos each person has (people,) int64, counted once for each state of the gallery."""
         state = self._store.state
         if self._photos is None or self._photos[0] != state:
-            single = state.people == state.faces  # people without a photo there are none
+            single = state.people == state.faces  # nobody is enrolled without a photo
             self._photos = state, np.ones(state.people, np.int64) if single else self._store.photos_each()
         return self._photos[1]
 
     def threshold(self, calibration: Calibration, fpir: float) -> float:
-        """See Gallery.threshold; worked out once for each state of the gallery."""
+        """See Gallery.threshold; computed once for each state of the gallery."""
         state = self._store.state
         if self._threshold is None or self._threshold[:3] != (state, calibration, fpir):
             self._threshold = state, calibration, fpir, calibration.threshold(self.photos, fpir)
         return self._threshold[3]
 
     def forget(self) -> None:
-        """Read the gallery's files anew at the next question."""
+        """Read the index again at the next look-up."""
         self._projection, self._state = None, None
 
     def remote(self) -> Remote | None:
-        """The engine that holds the gallery's index; None where it is in the gallery's folder. Raises EngineError."""
+        """The engine that holds the index; None for an index in the gallery's folder. Raises EngineError."""
         binding = read_binding(self._store)
         if binding.url == FILES:
             self.close()
@@ -124,17 +133,20 @@ class Lookup:
         return self._remote
 
     def remote_at(self, binding: Binding) -> Remote:
-        """The gallery's index in another engine than it is bound to, perhaps."""
+        """The gallery's index in the engine of any binding."""
         return Remote(self.folder, binding, self._store, self.head, self.model.head_fingerprint)
 
     def close(self) -> None:
-        """Leave the engine; safe to call twice."""
+        """Close the connection to the engine; safe to call twice."""
         if self._remote is not None:
             self._remote.close()
         self._remote = None
 
     def _again(self, times: int) -> int:
-        """Look anew at an engine whose rows were exchanged; how often that was."""
+        """Forget an engine's rows, which another process replaced; returns how often that has happened now.
+
+        Raises EngineError at the tenth time.
+        """
         if times == 10:
             raise EngineError(f"The engine that holds {self.folder}'s index is rewritten all the time; try again later")
         self.forget()
@@ -143,17 +155,17 @@ class Lookup:
     def _nearest(
         self, projection: Projection | RemoteProjection, state: State, probe: np.ndarray, near: int, wanted: int
     ) -> tuple[StoredFaces, Ranking]:
-        """At least the nearest `near` people: all their faces, and their ranking by these.
+        """All faces of at least the nearest `near` people, and the people ranked by these faces.
 
-        The `wanted` best are proven to be the head's own choice: a fused score is never above that of the best photo,
-        and no photo that was left out, of those the index considered, is nearer than its lower bound says.
+        The best `wanted` people are those that the head would choose of all photos that the index considered. A fused
+        score is never above that of the person's best photo. No photo that was left out is nearer than its lower bound.
         """
         z = self.head.project(probe[None])[0]
         k = near + near // 8
         while True:
             found = projection.search(z, k)
             first = k
-            if len(found.bounds):  # nor is any of as many as are wanted farther than this, most likely
+            if len(found.bounds):  # the best people are most likely within this distance
                 reach = found.bounds[min(wanted, len(found.bounds)) - 1] + found.slack
                 first = max(k, int(np.searchsorted(found.bounds, reach, "right")))
             faces, ranking = self._ranked(self._read(found.rows[:first]), state, probe)
@@ -167,7 +179,7 @@ class Lookup:
             k = min(len(projection), 4 * k)
 
     def _ranked(self, faces: StoredFaces, state: State, probe: np.ndarray) -> tuple[StoredFaces, Ranking]:
-        """These faces and all others of the same people, by whom a score is fused; and the people ranked by them."""
+        """These faces with all others of the same people, and the people ranked by their fused scores."""
         if state.faces != state.people:
             near, faces = faces.ids, self._store.faces_of(np.unique(faces.people).tolist())
             if not np.isin(near, faces.ids).all():
@@ -176,6 +188,7 @@ class Lookup:
         return faces, fuse_people(self.head.logits(probe[None], faces.vectors[order]), faces.people[order])
 
     def _read(self, ids: np.ndarray) -> StoredFaces:
+        """The faces with these ids. Raises GalleryDamaged when one is missing."""
         faces = self._store.faces(ids.tolist())
         if len(faces.ids) != len(ids):
             raise GalleryDamaged(
@@ -184,20 +197,20 @@ class Lookup:
         return faces
 
     def _everybody(self, probe: np.ndarray) -> Ranking:
-        """Everybody ranked by the head."""
+        """Everybody, ranked by the head."""
         parts = [(block.people, self.head.logits(probe[None], block.vectors)) for block in self._store.blocks()]
         people, logits = (np.concatenate(column) for column in zip(*parts, strict=True))
         return fuse_people(logits, people)
 
     def _own_state(self) -> State:
-        """The gallery's present state. Raises GalleryMismatch when it was given another model than this reader's."""
+        """The gallery's present state. Raises GalleryMismatch when its model is no longer this reader's."""
         state = self._store.state
         if state.model_file != (self.model.path.name if self.model.path else None):
             raise GalleryMismatch(f"The gallery {self.folder} was given another model meanwhile; open it again")
         return state
 
     def _refreshed(self) -> tuple[Projection | RemoteProjection, State]:
-        """A projection of the gallery's present state: one row is read when nothing changed."""
+        """An index of the gallery's present state, and that state. Only one row is read when nothing changed."""
         state = self._store.state
         known = self._projection
         if known is not None and state == self._state and not (isinstance(known, RemoteProjection) and known.expired):
@@ -227,7 +240,7 @@ class Lookup:
         return projection, state
 
     def _keep(self, projection: Projection, data: bytes) -> None:
-        """Keep what had to be built here for the next reader, if this one may; it has what it needs either way."""
+        """Save an index that this reader had to build, for the next reader, where the folder can be written."""
         try:
             with writing(self.folder, 0):
                 if self._store.state.revision == projection.manifest.revision:

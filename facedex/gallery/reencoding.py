@@ -1,4 +1,4 @@
-"""Encoding a gallery's photos anew, for another model: the same face of the same photo, or none."""
+"""Encoding a gallery's photos with another model: the same face of the same photo, or none."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from facedex.errors import DataError, GalleryError, PhotoError
 from facedex.faces.boxes import Box, overlap, same_place
@@ -14,49 +15,50 @@ from facedex.photos import images
 from facedex.photos.sources import open_people, pack_of, source_path
 from facedex.store.store import Store
 
+Embedding = tuple[NDArray[np.float32], float]  # vector (dim,) and quality
 
-def encode_anew(store: Store, reader: FaceReader) -> tuple[dict[int, tuple[np.ndarray, float]], list[str]]:
-    """Vector (dim,) float32 and quality of every face whose photo is where it was, by id; and the other photos.
 
-    Raises GalleryError when no photo of a gallery with faces is left.
+def encode_anew(store: Store, reader: FaceReader) -> tuple[dict[int, Embedding], list[str]]:
+    """The new embedding of each face by id, and the paths of the photos that could not be encoded.
+
+    A photo must be where it was, with the same bytes. Raises GalleryError when no photo of any face is.
     """
-    vectors: dict[int, tuple[np.ndarray, float]] = {}
+    embeddings: dict[int, Embedding] = {}
     lost: list[tuple[int, str]] = []
-    shared: dict[str, list[tuple[int, str, Box]]] = defaultdict(
-        list
-    )  # faces of one photo, should it have several owners
+    faces_of: dict[str, list[tuple[int, str, Box]]] = defaultdict(list)  # a photo may show several enrolled people
     for face, source, digest, box in store.sources():
-        shared[source].append((face, digest, box))
-    for source, data in _photos(list(shared)):
-        for face, digest, box in shared[source]:
-            found = same_face(reader, data, digest, box, source) if data is not None else None
-            if found is None:
+        faces_of[source].append((face, digest, box))
+    for source, data in _photos(list(faces_of)):
+        for face, digest, box in faces_of[source]:
+            embedding = same_face(reader, data, digest, box, source) if data is not None else None
+            if embedding is None:
                 lost.append((face, source_path(source)))
             else:
-                vectors[face] = found
-    if shared and not vectors:
+                embeddings[face] = embedding
+    if faces_of and not embeddings:
         raise GalleryError("None of the enrolled photos is where it was; the gallery is left as it was")
-    return vectors, [path for _, path in sorted(lost)]
+    return embeddings, [path for _, path in sorted(lost)]
 
 
-def same_face(
-    reader: FaceReader, data: bytes, digest: str, box: Box, name: str = "the photo"
-) -> tuple[np.ndarray, float] | None:
-    """Embedding and quality of the face at `box`; None when these are not the bytes that were enrolled."""
+def same_face(reader: FaceReader, data: bytes, digest: str, box: Box, name: str = "the photo") -> Embedding | None:
+    """The embedding of the face at `box` (pixels) in a photo.
+
+    None for bytes with another SHA-256 than `digest`, for a photo that cannot be read, and where no face is at `box`.
+    """
     if images.sha256(data) != digest:
         return None
     try:
         faces = reader.read(images.decode(data, name))
     except PhotoError:
         return None
-    best = max(faces, key=lambda one: overlap(one.face.box, box), default=None)
+    best = max(faces, key=lambda encoded: overlap(encoded.face.box, box), default=None)
     if best is None or not same_place(best.face.box, box):
         return None
     return best.vector, best.quality
 
 
 def _photos(sources: list[str]) -> Iterator[tuple[str, bytes | None]]:
-    """Each source with its bytes, or None where they are gone; a pack is read through once."""
+    """Each source with its bytes, or None where they are gone. A pack is read through once."""
     packs: dict[str, set[str]] = defaultdict(set)
     for source in sources:
         pack = pack_of(source)
@@ -75,7 +77,7 @@ def _photos(sources: list[str]) -> Iterator[tuple[str, bytes | None]]:
                         wanted.remove(photo.source)
                         data = photo.content()
                         yield photo.source, None if isinstance(data, PhotoError) else data
-        except DataError:  # broken from here on
+        except DataError:  # the pack is missing, or broken from here on
             pass
         for source in wanted:
             yield source, None

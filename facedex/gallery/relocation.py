@@ -1,4 +1,7 @@
-"""Where a gallery's index is kept, changed: into a search engine, to another one, or back into the gallery's folder."""
+"""Moving a gallery's index: into a search engine, to another engine, or back into the gallery's folder.
+
+A place is (URL, name), as in engines/binding.py. The caller of `move` and of `sweep` holds the gallery's write lock.
+"""
 
 from __future__ import annotations
 
@@ -13,59 +16,65 @@ from facedex.errors import EngineAway, EngineError
 from facedex.gallery.lookup import Lookup
 from facedex.store.store import Store
 
+Place = tuple[str, str]
+
 
 def move(store: Store, lookup: Lookup, index: str, coverage: float | None, write_files: Callable[[], None]) -> None:
-    """Build the index in another place (a URL, or FILES by `write_files`), and only then give up the former one, whose
-    rows `sweep` clears; whoever calls holds the writer's place. Raises as Remote.rebuild; nothing has moved then.
+    """Build the index in another place, then note that place and the former ones, whose rows `sweep` deletes.
+
+    `index`: the URL of an engine, or FILES, for which `write_files` builds the index. Raises the errors of
+    Remote.rebuild; the index has not moved then.
     """
     try:
         former = read_binding(store)
     except EngineError:
         former = Binding()
-    place = _place(lookup, former, index)
+    place = _choose_place(lookup, former, index)
     if index == FILES:
         write_files()
     else:
         if place != former.place:
-            write_binding(store, replace(former, left=(*(one for one in former.left if one != place), place)))
+            # Noted first, so that the rows of a move that is interrupted are found and deleted.
+            noted = (*(other for other in former.left if other != place), place)
+            write_binding(store, replace(former, left=noted))
         with closing(lookup.remote_at(Binding(*place))) as remote:
             remote.rebuild(coverage)
-    left = [
-        one
-        for one in (*former.left, former.place)
-        if one != place and one[0] != FILES and not _is_anothers(lookup, one)
-    ]
-    write_binding(store, Binding(*place, left=tuple(dict.fromkeys(left))))
+    left = dict.fromkeys(
+        other
+        for other in (*former.left, former.place)
+        if other != place and other[0] != FILES and not _belongs_to_copy(lookup, other)
+    )
+    write_binding(store, Binding(*place, left=tuple(left)))
     lookup.forget()
 
 
 def sweep(store: Store) -> None:
-    """Delete the rows that a move left in other engines; whoever calls holds the writer's place.
+    """Delete the rows that former moves left in other engines.
 
-    Raises EngineAway where one does not answer, EngineError where it refuses: what is noted stays noted.
+    Raises EngineAway where an engine does not answer, EngineError where it refuses. Its place stays noted then.
     """
     mend_binding(store)
-    binding, failed = read_binding(store), None
+    binding, failure = read_binding(store), None
     if not binding.left:
         return
     for place in binding.left:
         try:
             with closing(bound_engine(place[0], Key(place[1], "", "", 0))) as engine:
                 engine.drop()
-            binding = replace(binding, left=tuple(one for one in binding.left if one != place))
+            binding = replace(binding, left=tuple(other for other in binding.left if other != place))
         except EngineError as error:
-            failed = error
+            failure = error
     write_binding(store, binding)
-    if failed is not None:
-        kind = EngineAway if isinstance(failed, EngineAway) else EngineError
+    if failure is not None:
+        kind = EngineAway if isinstance(failure, EngineAway) else EngineError
         raise kind(
-            f"Done; but the former engine still holds rows of {store.path.parent}: run `facedex reindex` again to clear "
-            f"them ({failed})"
+            f"Done; but the former engine still holds rows of {store.path.parent}: run `facedex reindex` again to "
+            f"clear them ({failure})"
         )
 
 
-def _place(lookup: Lookup, former: Binding, index: str) -> tuple[str, str]:
-    """The place to move to: one that is known already, unless a copy of this gallery has gone on there."""
+def _choose_place(lookup: Lookup, former: Binding, index: str) -> Place:
+    """The place to move to: one that the gallery has there already, unless a copy of the gallery uses that one now."""
     if index == FILES:
         return Binding().place
     for place in (former.place, *former.left):
@@ -76,8 +85,8 @@ def _place(lookup: Lookup, former: Binding, index: str) -> tuple[str, str]:
     return new_place(index)
 
 
-def _is_anothers(lookup: Lookup, place: tuple[str, str]) -> bool:
-    """Whether a copy of this gallery has gone on in a place, whose rows are that one's then."""
+def _belongs_to_copy(lookup: Lookup, place: Place) -> bool:
+    """Whether a copy of this gallery was changed since and uses the rows in this place. False where none can tell."""
     try:
         with closing(lookup.remote_at(Binding(*place))) as remote:
             return remote.is_ahead()

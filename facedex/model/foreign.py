@@ -1,4 +1,4 @@
-"""An encoder from elsewhere, given as an ONNX file: a model that has no head yet."""
+"""An ONNX encoder from elsewhere as a model that has no head yet."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def foreign_model(
     mirrored: bool = False,
     points: Sequence[Sequence[float]] | None = None,
 ) -> ModelFile:
-    """A model of one frozen branch, without head and calibration, that `facedex train` can give both.
+    """A model of one frozen branch without head and calibration. `facedex train` adds both.
 
-    The network sees (pixel - mean) * scale, for pixels of 0..255. `mean` and `scale` are one number, or three in the
-    order R, G, B, whatever order the network wants. `size`: pixels a side. `points` (5, 2): where it wants the
+    The network takes (pixel - mean) * scale, for pixels of 0..255. `mean` and `scale` are one number, or three in the
+    order R, G, B, whatever order the network takes. `size`: pixels a side. `points` (5, 2): where the network wants the
     landmarks, in these pixels; None for the usual template. `mirrored`: see mirror.py.
 
-    Raises ModelError when the file is missing, no ONNX that can be run, or does not tell made-up faces apart.
+    Raises ModelError when the file is missing, cannot be run, or gives made-up faces the same embedding.
     """
     source = Path(path)
     try:
@@ -42,8 +42,8 @@ def foreign_model(
         dim = len(open_graph(data, (3, size, size))(np.zeros((3, size, size), np.float32)))
     except ValueError:
         raise ModelError(
-            f"{source} is no ONNX network that can be run on pictures of {size} x {size} pixels; give the --size it was "
-            "made for, or export it again as plain float32 operators"
+            f"{source} is no ONNX network that can be run on pictures of {size} x {size} pixels; give the --size it "
+            "was made for, or export it again as plain float32 operators"
         ) from None
     branch = Branch("encoder", dim, size, places, rgb, _three("mean", mean), _three("scale", scale))
     facts = {"arch": FROZEN, "dim": dim, "mirrored": mirrored, "normalised": True, "free_sign": False}

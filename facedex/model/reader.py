@@ -1,4 +1,4 @@
-"""A photo to its faces' embeddings: detect, align, encode, in the one way that every command shares."""
+"""Photos to the embeddings of their faces: detect, align, encode. Every command goes this way."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from facedex.model.modelfile import ModelFile
 
 @dataclass(frozen=True)
 class EncodedFace:
-    """A face with its unit embedding (dim,) float32 and `quality`, the embedding's length before."""
+    """A face with its unit embedding (dim,) float32. `quality` is the length before scaling to 1."""
 
     face: Face
     vector: np.ndarray

@@ -1,7 +1,8 @@
-"""An inference graph as a function of one face: run by OpenVINO where that is installed, else by OpenCV's dnn."""
+"""An inference graph as a function of one face. OpenVINO runs the graph where it is installed, else OpenCV's dnn."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -15,10 +16,10 @@ Engine = Callable[[bytes, tuple[int, int, int]], Run]
 
 
 def open_graph(data: bytes, shape: tuple[int, int, int]) -> Run:
-    """An ONNX file with one input as a function of a picture `shape` (3, height, width) float32 to a vector (dim,)
-    float32. Threads may share the function, and each call uses one thread.
+    """An ONNX file with one input as a function of a picture (3, height, width) float32, which gives (dim,) float32.
 
-    Raises ValueError for what is no such graph, as does the function for one that does not take such pictures.
+    `shape` is the picture's shape. Threads may share the function, and each call uses one thread. Raises ValueError for
+    another kind of file. The function raises ValueError where the graph does not take such pictures.
     """
     try:
         return in_openvino(data, shape)
@@ -50,18 +51,21 @@ def in_opencv(data: bytes, shape: tuple[int, int, int]) -> Run:
 
 
 def in_openvino(data: bytes, shape: tuple[int, int, int]) -> Run:
-    """As open_graph, by OpenVINO. Each thread has a request of its own. Raises ImportError where it is not installed."""
-    import openvino
+    """Like open_graph, by OpenVINO. Each thread has a request of its own.
 
-    core = openvino.Core()
+    Raises ImportError where OpenVINO is not installed.
+    """
+    core = openvino_core()
     try:
         model = core.read_model(data)
         model.reshape([1, *shape])
         # A stream for each thread that works beside the others, and one core for each stream.
         settings = {
-            "PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": workers(), "INFERENCE_NUM_THREADS": workers(),
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "NUM_STREAMS": workers(),
+            "INFERENCE_NUM_THREADS": workers(),
             "INFERENCE_PRECISION_HINT": "f32",
-        }  # fmt: skip
+        }
         compiled = core.compile_model(model, "CPU", settings)
     except RuntimeError as error:
         raise ValueError(str(error)) from None
@@ -75,4 +79,24 @@ def in_openvino(data: bytes, shape: tuple[int, int, int]) -> Run:
         except RuntimeError as error:
             raise ValueError(str(error)) from None
 
+    # OpenVINO deadlocks where its first inference runs in two threads at once, so one thread runs it here.
+    with _starting:
+        run(np.zeros(shape, np.float32))
     return run
+
+
+_core: Any = None
+_starting = threading.Lock()
+
+
+def openvino_core() -> Any:
+    """The one openvino.Core of this process. Raises ImportError where OpenVINO is not installed."""
+    # On Linux each Core installs a stack for signal handlers and restores the previous stack when it goes. Where the
+    # older of two cores goes first, the restored stack no longer exists: the next Ctrl-C is a segmentation fault.
+    import openvino
+
+    global _core
+    with _starting:
+        if _core is None:
+            _core = openvino.Core()
+        return _core

@@ -1,4 +1,4 @@
-"""Inference graphs in torch, so that frozen encoders run on a GPU too."""
+"""Inference graphs run by torch, so that frozen encoders run on a GPU too."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ Values = dict[str, torch.Tensor]
 
 
 class TorchNetworks:
-    """As encoder.Networks, on a device of torch's."""
+    """Does what encoder.Networks does, on a device of torch."""
 
     def __init__(self, model: ModelFile, device: torch.device) -> None:
-        """Raises ModelError for a graph with operators that are not known here."""
+        """Raises ModelError for a graph with operators that OPERATORS lacks."""
         model.need_graphs()
         self._branches = [_TorchBranch(model, branch, device) for branch in model.branches]
         self._mirrored = model.mirrored
         self.width = sum(branch.dim for branch in self._branches)
 
     def __call__(self, crops: np.ndarray) -> list[np.ndarray]:
-        """Crops (n, 112, 112, 3) uint8 RGB to what each network says, (n, its dim) float32 of whatever length."""
+        """Crops (n, 112, 112, 3) uint8 RGB to the vectors of each network (n, branch dim) float32, of any length."""
         crops = checked(crops)
         return [both_ways(one, crops) if self._mirrored else one(crops) for one in self._branches]
 
@@ -59,7 +59,14 @@ class _TorchBranch:
             torch.tensor(three, dtype=torch.float32, device=device).view(1, 3, 1, 1)
             for three in (branch.mean, branch.scale)
         )
-        self.dim = branch.dim
+        self.dim = self._width = branch.dim
+        self._last: tuple[torch.Tensor, torch.Tensor] | None = None
+        if last := model.last(branch):
+            self._last = (
+                torch.from_numpy(last.rows * last.step[:, None]).to(device),
+                torch.from_numpy(last.bias).to(device),
+            )
+            self._width = last.rows.shape[1]
 
     @torch.no_grad()
     def __call__(self, crops: np.ndarray) -> np.ndarray:
@@ -73,11 +80,11 @@ class _TorchBranch:
                 facts = {one.name: helper.get_attribute_value(one) for one in node.attribute}
                 inputs = [values[name] for name in node.input if name]
                 values[node.output[0]] = OPERATORS[node.op_type](inputs, facts)
-            out.append(values[self._made].flatten(1).float().cpu().numpy())
-        answers = np.concatenate(out) if out else np.empty((0, self.dim), np.float32)
-        if answers.shape[1] != self.dim:
-            raise ModelError(f"{self._name}, gives {answers.shape[1]} numbers and not {self.dim}; copy it again")
-        return finite(answers, self._name)
+            y = values[self._made].flatten(1).float()
+            if y.shape[1] != self._width:
+                raise ModelError(f"{self._name}, gives {y.shape[1]} numbers and not {self._width}; copy it again")
+            out.append((y if self._last is None else F.linear(y, *self._last)).cpu().numpy())
+        return finite(np.concatenate(out) if out else np.empty((0, self.dim), np.float32), self._name)
 
 
 def _convolution(x: Sequence[torch.Tensor], facts: dict[str, Any]) -> torch.Tensor:
@@ -93,7 +100,8 @@ def _average(x: Sequence[torch.Tensor], facts: dict[str, Any]) -> torch.Tensor:
 
 def _matrix(x: Sequence[torch.Tensor], facts: dict[str, Any]) -> torch.Tensor:
     weight = x[1] if facts.get("transB") else x[1].T
-    return facts.get("alpha", 1.0) * F.linear(x[0], weight) + (facts.get("beta", 1.0) * x[2] if len(x) > 2 else 0)
+    offset = facts.get("beta", 1.0) * x[2] if len(x) > 2 else torch.zeros(())
+    return torch.add(offset.to(x[0].device), F.linear(x[0], weight), alpha=facts.get("alpha", 1.0))
 
 
 def _padded(x: torch.Tensor, facts: dict[str, Any], value: float) -> torch.Tensor:
@@ -103,14 +111,13 @@ def _padded(x: torch.Tensor, facts: dict[str, Any], value: float) -> torch.Tenso
 
 def _border(x: Sequence[torch.Tensor], facts: dict[str, Any]) -> torch.Tensor:
     before, after = x[1].reshape(2, -1).tolist()
-    sides = [
-        side for axis in zip(before[::-1], after[::-1], strict=True) for side in axis
-    ]  # torch begins with the last
+    # torch begins with the last axis.
+    sides = [side for axis in zip(before[::-1], after[::-1], strict=True) for side in axis]
     return F.pad(x[0], sides, value=float(x[2]) if len(x) > 2 else 0.0)
 
 
 def _unknown(node: onnx.NodeProto) -> str:
-    """What of a node is not known here: its kind, or a setting that would change what it does; nothing if all is."""
+    """The kind of a node, or a setting of it, that OPERATORS does not know; "" where everything is known."""
     if node.op_type not in OPERATORS:
         return str(node.op_type)
     for one in node.attribute:
@@ -146,7 +153,7 @@ OPERATORS: dict[str, Callable[[Sequence[torch.Tensor], dict[str, Any]], torch.Te
 
 _SETTINGS = {
     "Conv": ("kernel_shape", "strides", "pads", "dilations", "group"),
-    "AveragePool": ("kernel_shape", "strides", "count_include_pad"),  # without a border there is none to be counted
+    "AveragePool": ("kernel_shape", "strides", "count_include_pad"),  # there is no border to count
     "Flatten": ("axis",),
     "Gemm": ("transB", "alpha", "beta"),
     "BatchNormalization": ("epsilon", "momentum"),
@@ -154,8 +161,9 @@ _SETTINGS = {
 
 
 def pick_device(wanted: str) -> torch.device:
-    """The device of that name; "auto" takes CUDA, else the CPU: on MPS some of what training needs may be missing. Raises
-    DataError when it is not there.
+    """The device of that name. "auto" takes CUDA, else the CPU, because MPS may lack operators that training needs.
+
+    Raises DataError when there is no such device.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wanted == "auto":

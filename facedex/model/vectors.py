@@ -1,4 +1,4 @@
-"""Arithmetic on embeddings that every part shares."""
+"""Arithmetic on embeddings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _FEW_ROWS = 64
 
 
 def unit(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors (n, d) brought to unit length, and the lengths they had (n,)."""
+    """Vectors (n, d) scaled to unit length, and their lengths before (n,)."""
     length = np.linalg.norm(raw, axis=1)
     return raw / np.maximum(length, 1e-12)[:, None], length.astype(np.float32)
 
@@ -16,9 +16,9 @@ def unit(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def product(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """`rows` (…, d) times `matrix` (d, m), in (…, m).
 
-    Few rows are not given to BLAS: its threads wait for cores that other work has, and a product of a tenth of a
-    millisecond takes ten times as long (scripts/benchmarks/lookup_load.py).
+    BLAS gets no product of few rows: its threads wait for busy cores, and a product of .1 ms then takes ten times as
+    long (scripts/benchmarks/lookup_load.py).
     """
     if rows.size > _FEW_ROWS * rows.shape[-1]:
-        return rows @ matrix
-    return np.einsum("...d,dm->...m", rows, matrix)
+        return np.asarray(rows @ matrix)
+    return np.asarray(np.einsum("...d,dm->...m", rows, matrix))

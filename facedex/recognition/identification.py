@@ -131,7 +131,10 @@ def identify(
             if isinstance(encoded, FacedexError):
                 yield IdentifiedPhoto(photo, error=str(encoded))
                 continue
-            candidates = [gallery.match(face.vector, max(top, CONTENDERS), prior, exhaustive) for face in encoded.faces]
+            candidates = [
+                gallery.match(face.vector, max(top, CONTENDERS), prior, exhaustive, quality=face.quality)
+                for face in encoded.faces
+            ]
             # The threshold is asked for after the look-up, so that it counts everybody whom the look-up could find
             # when another process enrolls people meanwhile.
             least_logit = gallery.threshold(fpir) if threshold is None else threshold

@@ -1,1 +1,1 @@
-"""gallery.db: who is enrolled. Everything else is derived from it."""
+"""gallery.db: the people and faces of a gallery. Everything else in a gallery is derived from it."""

@@ -1,4 +1,4 @@
-"""The one writer's place of a gallery: who has it, and how long another waits."""
+"""The lock that only one process holds while it writes to a gallery."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from pathlib import Path
 from facedex.errors import GalleryBusy, GalleryError
 
 LOCK_FILE = "writer.lock"
-HOLDER_FILE = "writer.txt"  # beside the lock, which itself may be emptied by whoever tries it
+HOLDER_FILE = "writer.txt"  # names the holder; not in the lock file, which a process that tries the lock may empty
 
 
 @contextmanager
 def writing(folder: Path, wait: float) -> Iterator[None]:
-    """Hold the writer's place in a folder; the system gives it back when the process dies.
+    """Hold a gallery's write lock. The system releases it when the process dies.
 
-    Raises GalleryBusy, naming the holder, when it is not free within `wait` seconds.
+    Raises GalleryBusy, which names the holder, when the lock is not free within `wait` seconds. Raises GalleryError
+    when the folder cannot be written.
     """
-    from filelock import FileLock, Timeout  # not where a gallery is only read
+    from filelock import FileLock, Timeout  # here, so that a mere look-up does not import it
 
     lock = FileLock(str(folder / LOCK_FILE), mode=0o600)
     try:
@@ -31,11 +32,11 @@ def writing(folder: Path, wait: float) -> Iterator[None]:
     except OSError as error:
         raise GalleryError(f"{folder} cannot be written ({error.strerror}); check its permissions") from None
     try:
-        for left in folder.glob(".*.new"):  # of writers that were killed
-            with suppress(OSError):  # a folder, or on Windows somebody's open file, stops nobody
-                left.unlink()
-        with suppress(OSError):  # only a courtesy: a full disk stops nobody here
-            _sign(folder / HOLDER_FILE)
+        for unfinished in folder.glob(".*.new"):  # files of writers that were killed
+            with suppress(OSError):  # it may be a folder, or on Windows a file that another process has open
+                unfinished.unlink()
+        with suppress(OSError):  # the holder's name is a courtesy: writing goes on without it on a full disk
+            _write_holder(folder / HOLDER_FILE)
         yield
     finally:
         with suppress(OSError):
@@ -43,14 +44,14 @@ def writing(folder: Path, wait: float) -> Iterator[None]:
         lock.release()
 
 
-def _sign(path: Path) -> None:
+def _write_holder(path: Path) -> None:
     text = f"Process {os.getpid()} on {socket.gethostname()}, since {datetime.now(timezone.utc):%H:%M:%S} UTC,"
     with open(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         file.write(text)
 
 
 def _holder(folder: Path) -> str:
-    """Who said to be writing; "Another process" where nobody did."""
+    """The process that holds the lock; "Another process" where it left no name."""
     try:
         return (folder / HOLDER_FILE).read_text("utf-8", "replace").strip() or "Another process"
     except OSError:

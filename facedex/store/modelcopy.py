@@ -1,4 +1,4 @@
-"""The copy of its model that a gallery keeps, so that an upgrade of facedex locks nobody out."""
+"""A gallery's own copy of its model, so that a newer facedex still answers as before."""
 
 from __future__ import annotations
 
@@ -12,27 +12,23 @@ from facedex.store.rows import State
 
 
 def file_name(model: ModelFile) -> str:
-    """What a model's copy is called: after everything in it that shapes an answer."""
+    """The name of a model's copy. It comes from a hash of everything in the model that shapes an answer."""
     return f"model-{model.identity[:16]}.safetensors"
 
 
 def keep(folder: Path, model: ModelFile) -> ModelFile:
-    """Copy a model into a gallery, in the place of a damaged copy too; returns the copy.
+    """Copy a model into a gallery, also over a damaged copy; returns the copy.
 
     Raises ModelError when the model has no inference graph, GalleryError when the folder cannot be written.
     """
     assert model.path is not None
     model.need_graphs()
     target = folder / file_name(model)
-    parts = [(model.path, target)]
-    if model.beside is not None:  # first: the other does without it at no time
-        parts.insert(0, (model.beside, target.with_suffix(".onnx")))
     try:
-        for source, copy in parts:
-            data = source.read_bytes()
-            if not _holds(copy, data):
-                replace_file(copy, data, private=True)
-            copy.chmod(0o600)  # of one that was there
+        data = model.path.read_bytes()
+        if not _holds(target, data):
+            replace_file(target, data, private=True)
+        target.chmod(0o600)  # an older copy may be open to others
     except OSError as error:
         raise GalleryError(
             f"The model cannot be copied to {folder} ({error.strerror}); check space and permissions"
@@ -41,7 +37,10 @@ def keep(folder: Path, model: ModelFile) -> ModelFile:
 
 
 def read(folder: Path, state: State) -> ModelFile:
-    """A gallery's own copy. Raises ModelError when it is lost or damaged, GalleryMismatch when it is another model."""
+    """Read a gallery's copy of its model.
+
+    Raises ModelError when the copy is lost or damaged, GalleryMismatch when it is another model.
+    """
     path = folder / state.model_file
     try:
         model = read_model(path)
@@ -50,7 +49,7 @@ def read(folder: Path, state: State) -> ModelFile:
             f"The gallery's copy of its model, {path}, is lost or damaged; `facedex doctor` or "
             "`facedex reindex --model FILE` puts it back"
         ) from None
-    # The fingerprint is the encoder's alone: a changed head or calibration would answer otherwise unnoticed.
+    # The fingerprint covers the encoder alone. A changed head or calibration would change answers unnoticed.
     if model.fingerprint != state.model or file_name(model) != state.model_file:
         raise GalleryMismatch(
             f"{path} is not the model of this gallery; `facedex doctor` or `facedex reindex --model FILE` puts it back"
@@ -59,19 +58,20 @@ def read(folder: Path, state: State) -> ModelFile:
 
 
 def files(folder: Path) -> set[Path]:
-    """All models' copies in a gallery, whether or not they are in use."""
-    return set(folder.glob("model-*.safetensors")) | set(folder.glob("model-*.onnx"))  # the latter of the first format
+    """All copies of models in a gallery, whether or not they are in use."""
+    return set(folder.glob("model-*.safetensors"))
 
 
-def sweep(left: set[Path], keep: str) -> None:
-    """Delete copies other than the one in use."""
-    for path in left:
-        if path.stem != Path(keep).stem:
-            with suppress(OSError):  # Windows deletes nothing that a reader has open; the next sweep does
+def sweep(copies: set[Path], in_use: str) -> None:
+    """Delete the copies except the one that is in use, given by its name."""
+    for path in copies:
+        if path.name != in_use:
+            with suppress(OSError):  # Windows deletes no file that a reader has open; the next sweep deletes it
                 path.unlink()
 
 
 def _holds(path: Path, data: bytes) -> bool:
+    """Whether a file has this content."""
     try:
         return path.read_bytes() == data
     except OSError:

@@ -1,39 +1,49 @@
-"""What gallery.db says of people and faces, and how a face becomes a row there and is read back.
+"""Row classes of gallery.db, their encoding, and the checks by which a damaged row is noticed.
 
-Every row carries a checksum of what it means, because SQLite's pages have none, and a mark, by which a projection knows
-it. A row is believed only when both are right.
+SQLite's pages have no checksums. Every face therefore carries a checksum, and a mark that ties an index to it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from facedex.errors import GalleryDamaged, GalleryError
 from facedex.faces.boxes import Box
-from facedex.store import schema
 
-SELECT = (
+Row = tuple[Any, ...]  # of SQLite: in a damaged database any column may hold any type
+
+SELECT_FACE = (
     "SELECT face.id, person, vector, box_left, box_top, box_width, box_height, score, quality, source, photo, "
     "enrolled, name, checksum, mark FROM face LEFT JOIN person ON person.id = face.person"
 )
-TOGETHER = 35  # faces that one statement puts in: more are no faster, and SQLite may not take so many values
-_INSERT = (  # a refusal ends the whole transaction, so that none of its statements has to be undone alone
-    "INSERT OR ROLLBACK INTO face (id, person, vector, box_left, box_top, box_width, box_height, score, quality, "
-    "source, photo, enrolled, checksum, mark) VALUES "
+INSERT_FACE = (
+    "INSERT INTO face (id, person, vector, box_left, box_top, box_width, box_height, score, quality, source, photo, "
+    "enrolled, checksum, mark) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_COLUMNS = 15  # of SELECT_FACE
+
+_NUMBERS = struct.Struct("<qq6dq")
+_LENGTH = struct.Struct("<q")
 
 
 @dataclass(frozen=True)
 class FaceRecord:
-    """One face to enrol: `vector` (dim,) float32 of unit length, `box` (left, top, width, height) in pixels."""
+    """One face to enroll.
+
+    `vector`: (dim,) float32 of unit length. `box`: (left, top, width, height) in pixels. `quality`: the vector's
+    length before it was normalised (EncodedFace.quality), 0 where not known.
+    """
 
     name: str
-    vector: np.ndarray
+    vector: NDArray[np.float32]
     box: Box
     score: float
     quality: float
@@ -43,7 +53,7 @@ class FaceRecord:
 
 @dataclass(frozen=True)
 class PersonRecord:
-    """One enrolled person: how many photos, and when the first was enrolled (ISO 8601, UTC)."""
+    """One enrolled person: the number of photos, and when the first was enrolled (ISO 8601, UTC)."""
 
     name: str
     photos: int
@@ -52,8 +62,10 @@ class PersonRecord:
 
 @dataclass(frozen=True)
 class StoredPhoto:
-    """One enrolled face by its photo: `source` is where that was (people.source_path), `photo` its SHA-256, hex, `box`
-    the face's place in it (left, top, width, height) in pixels.
+    """One enrolled face and its photo.
+
+    `source`: the photo's path when it was enrolled (photos/sources.py). `photo`: SHA-256 of its bytes, hex.
+    `box`: the face's place in the photo (left, top, width, height) in pixels.
     """
 
     face: int
@@ -65,7 +77,7 @@ class StoredPhoto:
 
 @dataclass(frozen=True)
 class State:
-    """The one row that binds a gallery to its model, and sums up whom it holds."""
+    """The row of the table `gallery`: the model that the gallery belongs to, its revisions, and its sums."""
 
     model: str
     model_file: str
@@ -79,64 +91,83 @@ class State:
 
 @dataclass(frozen=True)
 class StoredFaces:
-    """Faces as they are looked up: `ids`, `people`, `marks` (n,) int64, `names`, `vectors` (n, dim) float32."""
+    """Enrolled faces.
 
-    ids: np.ndarray
-    people: np.ndarray
+    `ids`, `people` and `marks` (n,) int64, `names` of length n, `vectors` (n, dim) float32, `quality` (n,) float64.
+    """
+
+    ids: NDArray[np.int64]
+    people: NDArray[np.int64]
     names: list[str]
-    vectors: np.ndarray
-    marks: np.ndarray
+    vectors: NDArray[np.float32]
+    marks: NDArray[np.int64]
+    quality: NDArray[np.float64]
 
     def joined(self, other: StoredFaces) -> StoredFaces:
-        """These and the others."""
-        arrays = {
-            name: np.concatenate([getattr(self, name), getattr(other, name)])
-            for name in ("ids", "people", "vectors", "marks")
-        }
-        return StoredFaces(names=self.names + other.names, **arrays)
+        """These faces and the others after them."""
+        return StoredFaces(
+            np.concatenate([self.ids, other.ids]),
+            np.concatenate([self.people, other.people]),
+            self.names + other.names,
+            np.concatenate([self.vectors, other.vectors]),
+            np.concatenate([self.marks, other.marks]),
+            np.concatenate([self.quality, other.quality]),
+        )
 
 
-def vector_bytes(records: Sequence[FaceRecord], dim: int) -> list[bytes]:
-    """The vectors of new faces as they are stored. Raises GalleryError for one that is not `dim` finite numbers."""
-    sound = [record.vector.shape == (dim,) for record in records]
-    if all(sound):
-        matrix = np.concatenate([record.vector for record in records]).astype("<f4", copy=False).reshape(-1, dim)
-        sound = np.isfinite(matrix).all(1).tolist()
-    if not all(sound):
-        source = records[sound.index(False)].source
-        raise GalleryError(f"The embedding of {source} is not {dim} finite numbers; check the model")
-    whole, size = matrix.tobytes(), 4 * dim
-    return [whole[at : at + size] for at in range(0, len(whole), size)]
+def checksum(values: Row) -> bytes:
+    """Sixteen bytes of SHA-256 over a face's fields and its person's name: all of SELECT_FACE before the checksum.
+
+    Each field of variable length counts with its length, so that no byte can move from one field into the next.
+    """
+    face, person, vector, left, top, width, height, score, quality, source, photo, enrolled, name = values
+    path, time, owner = source.encode("utf-8", "surrogateescape"), enrolled.encode(), name.encode()
+    parts = [_NUMBERS.pack(face, person, left, top, width, height, score, quality, len(vector)), vector]
+    for part in (path, photo, time, owner):
+        parts += _LENGTH.pack(len(part)), part
+    return hashlib.sha256(b"".join(parts)).digest()[:16]
 
 
-def insert(faces: int) -> str:
-    """The statement that puts in so many rows as `new_row` gives them, their values one after another."""
-    return _INSERT + ",".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"] * faces)
+def mark(face: int, vector: bytes) -> int:
+    """48 bits of SHA-256 over a face's id and vector.
+
+    The sum of all marks tells one set of faces from another, in whatever order, and follows each change of one face
+    (Bellare & Micciancio 1997). It guards against accidents, not against attacks.
+    """
+    return int.from_bytes(hashlib.sha256(face.to_bytes(8, "little") + vector).digest()[:6], "little")
 
 
-def new_row(face: int, person: int, vector: bytes, record: FaceRecord, enrolled: str) -> tuple:
-    """A new face as `insert` takes it."""
-    photo, (left, top, width, height) = bytes.fromhex(record.photo), map(float, record.box)
-    facts = (left, top, width, height, float(record.score), float(record.quality), record.source, photo, enrolled)
-    checks = schema.checksum(face, person, vector, *facts, record.name), schema.mark(face, vector)
-    return (face, person, vector, *facts, *checks)
+def seal(row: Row) -> tuple[bytes, int]:
+    """Checksum and mark that belong to a row of SELECT_FACE."""
+    return checksum(row[:-2]), mark(row[0], row[2])
 
 
-def seal(row: tuple) -> tuple[bytes, int]:
-    """Checksum and mark of a row of SELECT, as it is now."""
-    return schema.checksum(*row[:-2]), schema.mark(row[0], row[2])
+def new_row(face: int, person: int, record: FaceRecord, dim: int, enrolled: str) -> Row:
+    """The values of INSERT_FACE for a new face. Raises GalleryError when its vector is not `dim` finite numbers."""
+    if record.vector.shape != (dim,) or not np.isfinite(record.vector).all():
+        raise GalleryError(f"The embedding of {record.source} is not {dim} finite numbers; check the model")
+    vector, photo = record.vector.astype("<f4", copy=False).tobytes(), bytes.fromhex(record.photo)
+    numbers = (*map(float, record.box), float(record.score), float(record.quality))
+    stored = (face, person, vector, *numbers, record.source, photo, enrolled)
+    return (*stored, checksum((*stored, record.name)), mark(face, vector))
 
 
-def stored_faces(rows: Sequence[tuple], dim: int, path: Path) -> StoredFaces:
-    """Rows of SELECT. Raises GalleryDamaged for one of the database at `path` that no longer means what was written."""
+def stored_faces(rows: Sequence[Row], dim: int, path: Path) -> StoredFaces:
+    """Rows of SELECT_FACE, checked. Raises GalleryDamaged, which names the database `path`, for an altered row."""
     for row in rows:
         try:
-            whole = len(row[2]) == 4 * dim and seal(row) == row[-2:]
-        except (AttributeError, TypeError, ValueError, OverflowError, struct.error):  # not of the type written
-            whole = False
-        if not whole:
-            raise GalleryDamaged(f"Face {row[0]} in {path} is damaged; `facedex doctor` names its photo and what to do")
-    columns = list(zip(*rows, strict=True)) if rows else [()] * 15
+            intact = len(row[2]) == 4 * dim and seal(row) == row[-2:]
+        except (AttributeError, TypeError, ValueError, OverflowError, struct.error):  # a value of another type
+            intact = False
+        if not intact:
+            raise damaged_face(row[0], path)
+    columns = list(zip(*rows, strict=True)) if rows else [()] * _COLUMNS
     vectors = np.frombuffer(b"".join(columns[2]), "<f4").reshape(-1, dim)
     ids, people, marks = (np.array(columns[i], np.int64) for i in (0, 1, 14))
-    return StoredFaces(ids, people, list(columns[12]), vectors.astype(np.float32, copy=False), marks)
+    quality = np.array(columns[8], np.float64)
+    return StoredFaces(ids, people, list(columns[12]), vectors.astype(np.float32, copy=False), marks, quality)
+
+
+def damaged_face(face: int, path: Path) -> GalleryDamaged:
+    """The error for a face whose row was altered."""
+    return GalleryDamaged(f"Face {face} in {path} is damaged; `facedex doctor` names its photo and what to do")

@@ -1,37 +1,49 @@
-"""gallery.db, the truth of a gallery: people, their faces, and the model these belong to.
+"""The people and faces of gallery.db, and the model that they belong to.
 
-SQLite in WAL mode: any number of readers beside one writer, each reader on a consistent snapshot, and a commit is
-on disk before it is acknowledged. What can be asked of it is in contents.py; this module opens it and changes it.
+Any number of readers work beside one writer, each on a consistent snapshot. A change is on disk before it is
+acknowledged.
 """
 
 from __future__ import annotations
 
-import os
 import sqlite3
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from facedex.errors import GalleryDamaged, GalleryError, GalleryMismatch
+from facedex.errors import GalleryDamaged, GalleryError, GalleryMismatch, PersonNotFound
+from facedex.faces.boxes import Box
 from facedex.store import schema
-from facedex.store.database import connect, translated
-from facedex.store.queries import Contents
-from facedex.store.rows import SELECT, TOGETHER, FaceRecord, StoredPhoto, insert, new_row, seal, vector_bytes
+from facedex.store.database import Database, translated
+from facedex.store.rows import (
+    INSERT_FACE,
+    SELECT_FACE,
+    FaceRecord,
+    PersonRecord,
+    Row,
+    State,
+    StoredFaces,
+    StoredPhoto,
+    damaged_face,
+    new_row,
+    seal,
+    stored_faces,
+)
 
 FILE = "gallery.db"
-BUSY_SECONDS = 10.0
+BUSY_SECONDS = 10.0  # a change waits so long for another writer
 
-_CACHE = 16_384  # kB of pages that SQLite keeps
-_MANY, _LARGE_CACHE = 5_000, 131_072  # faces added at once, for which it may keep more: photos' index is hit at random
+_VALUES = 400  # ids or names in one query: older SQLite allows 999 values in a statement
 
 
 def is_there(folder: Path) -> bool:
-    """Whether a folder holds a gallery's database. Raises GalleryError where that cannot be seen."""
+    """Whether a folder holds a gallery's database. Raises GalleryError for a folder that may not be read."""
     try:
         (folder / FILE).stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -42,40 +54,40 @@ def is_there(folder: Path) -> bool:
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Whether a process was killed while it made the database in `folder`, which holds nothing yet then."""
+    """Whether the database in `folder` has no tables yet, because the process that made it was killed."""
     path = folder / FILE
-    with translated(path), closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as db:
-        return db.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+    with translated(path), closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
+        return connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None
 
 
 @dataclass
 class _Change:
-    """Whether a transaction deletes or replaces vectors, which are to be scrubbed then."""
+    """`rewrites`: whether a transaction deletes or replaces vectors, which must be scrubbed afterwards."""
 
     rewrites: bool
 
 
-class Store(Contents):
-    """An open gallery.db. Raises GalleryError and its kinds; use as a context manager."""
+class Store:
+    """An open gallery.db. Every method raises GalleryError or one of its kinds. Use as a context manager."""
 
     def __init__(self, folder: Path, create_for: tuple[str, str, int] | None = None) -> None:
-        """Open the database in `folder`; `create_for` (model fingerprint, its file, dim) makes it when there is none."""
-        path = folder / FILE
-        fresh = not is_there(folder)
-        if fresh and create_for is None:
-            raise GalleryError(f"{path} does not exist; enroll somebody first")
-        with translated(path):
-            if fresh:
-                os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-            super().__init__(path, *connect(path, BUSY_SECONDS))
-            try:
-                self._db.execute(f"PRAGMA cache_size = -{_CACHE}")
+        """Open the database in `folder`. Where there is none, `create_for` makes it.
+
+        `create_for`: the model's fingerprint, the name of the gallery's copy of it, and the embedding's dimension.
+        """
+        self.path = folder / FILE
+        self._snapshot_state: State | None = None
+        if create_for is None and not is_there(folder):
+            raise GalleryError(f"{self.path} does not exist; enroll somebody first")
+        self._db = Database(self.path, BUSY_SECONDS)
+        try:
+            with translated(self.path):
                 if create_for is not None:
                     self._create(*create_for)
-                self._check_version()
-            except BaseException:
-                self._db.close()
-                raise
+                self._migrate()
+        except BaseException:
+            self._db.close()
+            raise
 
     def __enter__(self) -> Store:
         return self
@@ -87,54 +99,143 @@ class Store(Contents):
         """Close the database; safe to call twice."""
         self._db.close()
 
-    # enrolling, and what people are called
+    # The gallery as a whole
 
-    def add(self, records: Sequence[FaceRecord]) -> list[int]:
-        """Add faces in one transaction; returns their ids. On disk when this returns."""
-        if not records:
-            return []
-        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        vectors = vector_bytes(records, self.state.dim)
-        with self._bulk(len(records)), self._change(rewrites=False):
-            people = self._add_people(dict.fromkeys(record.name for record in records))
-            first = self._next("face")
-            rows = [
-                new_row(face, people[record.name], vector, record, now)
-                for face, (vector, record) in enumerate(zip(vectors, records, strict=True), first)
-            ]
-            for at in range(0, len(rows), TOGETHER):
-                part = rows[at : at + TOGETHER]
-                self._db.execute(insert(len(part)), list(chain.from_iterable(part)))
-            self._db.execute(
-                f"UPDATE gallery SET faces = faces + ?, digest = (digest + ?) % {schema.MODULUS}",
-                (len(rows), sum(row[-1] for row in rows) % schema.MODULUS),
-            )
-            return list(range(first, first + len(records)))
+    @property
+    def state(self) -> State:
+        """The gallery's row now, or in the snapshot that is being read."""
+        if self._snapshot_state is not None:
+            return self._snapshot_state
+        with translated(self.path):
+            self._db.check_unchanged()
+        rows = self._db.rows("SELECT model, model_file, dim, revision, rewritten, people, faces, digest FROM gallery")
+        if not rows:
+            raise GalleryDamaged(f"{self.path} has lost its description; restore a copy or enroll again")
+        return State(*rows[0])
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All reads inside see one state of the gallery."""
+        with self._db.snapshot():
+            self._snapshot_state = self.state
+            try:
+                yield
+            finally:
+                self._snapshot_state = None
+
+    @property
+    def engine_note(self) -> str | None:
+        """The note of the search engine that holds the index (engines/binding.py); None where there is none."""
+        rows = self._db.rows("SELECT note FROM engine")
+        return str(rows[0][0]) if rows else None
+
+    def note_engine(self, note: str | None) -> None:
+        """Replace the note of the search engine, or delete it with None.
+
+        The revision stays, because no face changes. The revision shows whether a copy of the gallery went on.
+        """
+        with self._db.transaction():
+            self._db.execute("DELETE FROM engine")
+            if note is not None:
+                self._db.execute("INSERT INTO engine VALUES (?)", (note,))
+
+    def bind_model(self, model: str, model_file: str) -> None:
+        """Bind to another file of the same encoder, with a new head or calibration. The vectors stay."""
+        with self._change(rewrites=True):
+            self._db.execute("UPDATE gallery SET model = ?, model_file = ?", (model, model_file))
+
+    def copy_to(self, target: sqlite3.Connection) -> None:
+        """Copy the present state of the database, while others read and write."""
+        self._db.copy_to(target)
+
+    @property
+    def unscrubbed(self) -> bool:
+        """Whether deleted or replaced vectors may still be in the log or in free pages."""
+        return self.state.rewritten > self._db.scrubbed
+
+    def scrub(self) -> bool:
+        """Clear deleted vectors out of the log and the free pages; False while a reader holds a snapshot."""
+        return self._db.scrub(self.state.rewritten)
+
+    # Counts
+
+    def count(self) -> tuple[int, int]:
+        """(people, faces), as every change keeps them."""
+        state = self.state
+        return state.people, state.faces
+
+    def counted(self) -> tuple[int, int, int]:
+        """(people, faces, digest), counted anew from the tables."""
+        people = self._db.rows("SELECT COUNT(*) FROM person")[0][0]
+        # In two halves, because the sum of a million marks exceeds SQLite's 64 bits.
+        faces, low, high = self._db.rows(
+            "SELECT COUNT(*), COALESCE(SUM(mark & 16777215), 0), COALESCE(SUM(mark >> 24), 0) FROM face"
+        )[0]
+        return people, faces, (low + (high << 24)) % schema.MODULUS
+
+    def recount(self) -> None:
+        """Replace the counts and the digest by `counted`, after damage."""
+        with self._change(rewrites=False):
+            self._db.execute("UPDATE gallery SET people = ?, faces = ?, digest = ?", self.counted())
+
+    def digests(self, size: int) -> dict[int, tuple[int, int]]:
+        """Number of faces and sum of their marks for each block of `size` ids (at most 2^15), by id // size."""
+        rows = self._db.rows("SELECT id / ?, COUNT(*), SUM(mark) FROM face GROUP BY 1", (size,))
+        return {block: (count, total) for block, count, total in rows}
+
+    def photos_each(self) -> NDArray[np.int64]:
+        """How many faces each person has (people,) int64, in no particular order."""
+        rows = self._db.rows("SELECT n, COUNT(*) FROM (SELECT COUNT(*) AS n FROM face GROUP BY person) GROUP BY n")
+        counts = np.array(rows, np.int64).reshape(-1, 2)
+        return np.repeat(counts[:, 0], counts[:, 1])
+
+    # People
+
+    def people(self) -> list[PersonRecord]:
+        """Everybody, ordered by name."""
+        rows = self._db.rows(
+            "SELECT name, COUNT(face.id), COALESCE(MIN(enrolled), '') FROM person "
+            "LEFT JOIN face ON face.person = person.id GROUP BY person.id ORDER BY name"
+        )
+        return [PersonRecord(*row) for row in rows]
+
+    def names(self) -> dict[int, str]:
+        """Name by person id."""
+        return dict(self._db.rows("SELECT id, name FROM person"))
+
+    def stored_name(self, name: str) -> str:
+        """A person's name as it is stored, in Unicode's form NFC. Raises PersonNotFound."""
+        return self._person(name)[1]
 
     def rename(self, old: str, new: str) -> None:
         """Give a person another name. Raises PersonNotFound, GalleryError when the new name is taken."""
         with self._change(rewrites=False):
-            person = self._person(old)
-            taken = self._db.execute("SELECT id FROM person WHERE name = ?", (new,)).fetchone()
-            if taken and taken[0] != person:
+            person, _ = self._person(old)
+            taken = self._db.rows("SELECT id FROM person WHERE name = ?", (new,))
+            if taken and taken[0][0] != person:
                 raise GalleryError(f"{new!r} is enrolled already; use merge to make the two one person")
-            self._sound("face.person", person)
+            faces = self.faces_of([person]).ids.tolist()
             self._db.execute("UPDATE person SET name = ? WHERE id = ?", (new, person))
-            for (face,) in self._db.execute("SELECT id FROM face WHERE person = ?", (person,)).fetchall():
+            for face in faces:
                 self._seal(face)
 
     def merge(self, source: str, into: str) -> int:
-        """Give all of one person's faces to another; returns how many. A photo both have is kept once."""
+        """Give all faces of one person to another; returns how many. A photo that both have is kept once.
+
+        Raises PersonNotFound, GalleryError for two names of one person.
+        """
         with self._change(rewrites=False) as change:
-            giver, taker = self._person(source), self._person(into)
+            giver, taker = self._person(source)[0], self._person(into)[0]
             if giver == taker:
                 raise GalleryError(f"{source!r} cannot be merged into itself; name two people")
-            self._sound("face.person", giver)
-            rows = self._db.execute("SELECT id, photo FROM face WHERE person = ?", (giver,)).fetchall()
             moved = 0
-            for face, photo in rows:
-                if self._db.execute("SELECT 1 FROM face WHERE person = ? AND photo = ?", (taker, photo)).fetchone():
-                    change.rewrites = True  # it goes with its person
+            for face in self.faces_of([giver]).ids.tolist():
+                common = (
+                    "SELECT 1 FROM face JOIN face AS other ON other.photo = face.photo "
+                    "WHERE face.id = ? AND other.person = ?"
+                )
+                if self._db.rows(common, (face, taker)):
+                    change.rewrites = True  # the face is deleted with its person
                     continue
                 self._db.execute("UPDATE face SET person = ? WHERE id = ?", (taker, face))
                 self._seal(face)
@@ -142,10 +243,44 @@ class Store(Contents):
             self._db.execute("DELETE FROM person WHERE id = ?", (giver,))
         return moved
 
+    def remove(self, names: Iterable[str]) -> int:
+        """Delete people and their faces in one transaction; returns how many faces. Raises PersonNotFound."""
+        with self._change(rewrites=True):
+            removed = 0
+            for person in [self._person(name)[0] for name in names]:
+                removed += self._db.execute("DELETE FROM face WHERE person = ?", (person,))
+                self._db.execute("DELETE FROM person WHERE id = ?", (person,))
+        return removed
+
+    # Photos
+
+    def photos(self, photo: str | None = None) -> list[StoredPhoto]:
+        """Every face's photo, ordered by face id, or only the faces of one photo (SHA-256, hex)."""
+        where, values = ("", ()) if photo is None else (" WHERE photo = ?", (bytes.fromhex(photo),))
+        rows = self._db.rows(
+            "SELECT face.id, name, source, photo, box_left, box_top, box_width, box_height "
+            f"FROM face JOIN person ON person.id = face.person{where} ORDER BY face.id",
+            values,
+        )
+        photos = []
+        for face, name, source, digest, *box in rows:
+            self._check_types(face, source, digest, box)
+            photos.append(StoredPhoto(face, name, source, digest.hex(), (box[0], box[1], box[2], box[3])))
+        return photos
+
+    def sources(self) -> list[tuple[int, str, str, Box]]:
+        """(id, path, SHA-256, box) of every face, ordered by id."""
+        rows = self._db.rows("SELECT id, source, photo, box_left, box_top, box_width, box_height FROM face ORDER BY id")
+        sources = []
+        for face, source, digest, *box in rows:
+            self._check_types(face, source, digest, box)
+            sources.append((face, source, digest.hex(), (box[0], box[1], box[2], box[3])))
+        return sources
+
     def relocate(self, photo: StoredPhoto, name: str, source: str) -> None:
-        """Note that a photo lies elsewhere now, and whose it is by its new place."""
+        """Store a photo's new path, and the name of the person whom it shows there."""
         with self._change(rewrites=False):
-            self._sound("face.id", photo.face)
+            self.faces([photo.face])  # raises GalleryDamaged for damage, which a new seal would hide
             former = self._owners([photo.face])
             self._db.execute("INSERT OR IGNORE INTO person (name) VALUES (?)", (name,))
             self._db.execute(
@@ -153,66 +288,105 @@ class Store(Contents):
                 (source, name, photo.face),
             )
             self._seal(photo.face)
-            self._forget_empty(former)
+            self._delete_empty(former)
 
-    # deleting
+    def described(self, face: int) -> tuple[str, str]:
+        """Source and name of a face whose row is damaged, as far as they can be read; else "?"."""
+        connection = self._db.connection
+        factory, connection.text_factory = connection.text_factory, bytes
+        try:
+            rows = self._db.rows(
+                "SELECT source, name FROM face LEFT JOIN person ON person.id = face.person WHERE face.id = ?", (face,)
+            )
+        finally:
+            connection.text_factory = factory
+        source, name = (
+            value.decode("utf-8", "replace") if isinstance(value, bytes) else "?" for value in (rows or [(0, 0)])[0]
+        )
+        return source, name
 
-    def remove(self, names: Iterable[str]) -> int:
-        """Delete people and their faces in one transaction; returns how many faces went."""
-        with self._change(rewrites=True):
-            gone = 0
-            for person in [self._person(name) for name in names]:
-                gone += self._db.execute("DELETE FROM face WHERE person = ?", (person,)).rowcount
-                self._db.execute("DELETE FROM person WHERE id = ?", (person,))
-        return gone
+    # Faces
+
+    def add(self, records: Sequence[FaceRecord]) -> list[int]:
+        """Add faces in one transaction; returns their ids.
+
+        Raises GalleryError for a photo that the same person has already, or a vector that is not (dim,) finite numbers.
+        """
+        if not records:
+            return []
+        enrolled = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        with self._change(rewrites=False):
+            dim, first = self.state.dim, self._next_id("face")
+            people = self._add_people(dict.fromkeys(record.name for record in records))
+            rows = [
+                new_row(face, people[record.name], record, dim, enrolled) for face, record in enumerate(records, first)
+            ]
+            self._db.execute_many(INSERT_FACE, rows)
+            self._db.execute(
+                f"UPDATE gallery SET faces = faces + ?, digest = (digest + ?) % {schema.MODULUS}",
+                (len(rows), sum(row[-1] for row in rows) % schema.MODULUS),
+            )
+        return list(range(first, first + len(records)))
+
+    def ids(self) -> NDArray[np.int64]:
+        """Ids of all faces (n,) int64, ascending."""
+        return np.array(self._db.rows("SELECT id FROM face ORDER BY id"), np.int64).reshape(-1)
+
+    def owners(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Ids of all faces, ascending, and the person of each: two arrays (n,) int64."""
+        rows = self._db.rows("SELECT id, person FROM face ORDER BY id")
+        try:
+            table = np.array(rows, np.int64).reshape(-1, 2)
+        except (TypeError, ValueError, OverflowError):  # a value of another type
+            raise GalleryDamaged(f"{self.path} is damaged; run `facedex doctor`, or restore a copy") from None
+        return table[:, 0].copy(), table[:, 1].copy()
+
+    def faces(self, ids: Sequence[int]) -> StoredFaces:
+        """The faces with these ids, as far as they are enrolled. Raises GalleryDamaged for an altered row."""
+        return self._chosen("face.id", ids)
+
+    def faces_of(self, people: Sequence[int]) -> StoredFaces:
+        """All faces of these people (ids). Raises GalleryDamaged for an altered row."""
+        return self._chosen("face.person", people)
+
+    def blocks(self, after: int = 0, size: int = 20_000) -> Iterator[StoredFaces]:
+        """All faces above an id, ordered by id, `size` at a time. Raises GalleryDamaged for an altered row."""
+        query = f"{SELECT_FACE} WHERE face.id > ? ORDER BY face.id LIMIT ?"
+        while rows := self._db.rows(query, (after, size)):
+            yield stored_faces(rows, self.state.dim, self.path)
+            after = rows[-1][0]
+
+    def vectors(
+        self, ids: Sequence[int] | None = None, after: int = 0
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Ids (n,) int64 and vectors (n, dim) float32 of `ids`, or of all faces above the id `after`.
+
+        Raises GalleryDamaged for an altered row.
+        """
+        parts = list(self.blocks(after)) if ids is None else [self.faces(ids)]
+        if not parts:
+            return np.empty(0, np.int64), np.empty((0, self.state.dim), np.float32)
+        return np.concatenate([part.ids for part in parts]), np.concatenate([part.vectors for part in parts])
 
     def remove_faces(self, faces: Iterable[int]) -> int:
-        """Delete single faces, and people who have none left, in one transaction; returns how many faces went."""
+        """Delete faces, and people who have none left, in one transaction; returns how many faces."""
         with self._change(rewrites=True):
             faces = list(faces)
             owners = self._owners(faces)
-            gone = sum(self._db.execute("DELETE FROM face WHERE id = ?", (face,)).rowcount for face in faces)
-            self._forget_empty(owners)
-        return gone
-
-    @property
-    def unscrubbed(self) -> bool:
-        """Whether deleted or replaced vectors may still be in the log or in free pages: `scrub` did not end since."""
-        with translated(self.path):
-            (done,) = self._db.execute("PRAGMA user_version").fetchone()
-        return self.state.rewritten > done
-
-    def scrub(self) -> bool:
-        """Take what was deleted out of the log and the free pages too; False while a reader holds a snapshot."""
-        with translated(self.path):
-            rewritten = self.state.rewritten
-            busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-            if not busy:
-                self._db.execute("VACUUM")
-                busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-            if not busy:  # noted only now, so that whoever writes next ends what was cut short
-                self._db.execute(f"PRAGMA user_version = {rewritten}")
-                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        return not busy
-
-    # the model, and the sums
-
-    def bind_model(self, model: str, model_file: str) -> None:
-        """Bind to another file of the same encoder: a new head or calibration; vectors stay."""
-        with self._change(rewrites=True):
-            self._db.execute("UPDATE gallery SET model = ?, model_file = ?", (model, model_file))
+            removed = sum(self._db.execute("DELETE FROM face WHERE id = ?", (face,)) for face in faces)
+            self._delete_empty(owners)
+        return removed
 
     def replace_vectors(
-        self, model: str, model_file: str, dim: int, vectors: dict[int, tuple[np.ndarray, float]]
+        self, model: str, model_file: str, dim: int, vectors: dict[int, tuple[NDArray[np.float32], float]]
     ) -> None:
-        """Re-encode: give every listed face a new vector and quality, forget the others, bind to another model."""
+        """Bind to another model: every face in `vectors` gets its new vector (dim,) and quality, the others go."""
         with self._change(rewrites=True):
-            rows = self._db.execute("SELECT id FROM face").fetchall()
-            for (face,) in rows:
+            for (face,) in self._db.rows("SELECT id FROM face"):
                 if face not in vectors:
                     self._db.execute("DELETE FROM face WHERE id = ?", (face,))
                     continue
-                self._sound("face.id", face)
+                self.faces([face])  # raises GalleryDamaged for damage, which a new seal would hide
                 vector, quality = vectors[face]
                 blob = np.asarray(vector, "<f4").tobytes()
                 self._db.execute("UPDATE face SET vector = ?, quality = ? WHERE id = ?", (blob, quality, face))
@@ -220,27 +394,18 @@ class Store(Contents):
             self._db.execute("DELETE FROM person WHERE id NOT IN (SELECT person FROM face)")
             self._db.execute("UPDATE gallery SET model = ?, model_file = ?, dim = ?", (model, model_file, dim))
 
-    def recount(self) -> None:
-        """Sum up anew whom the gallery holds, after damage."""
-        with self._change(rewrites=False):
-            self._db.execute("UPDATE gallery SET people = ?, faces = ?, digest = ?", self.counted())
+    def misled(self) -> GalleryDamaged:
+        """The error for an index inside SQLite, which has no checksum, that disagrees with its table."""
+        return GalleryDamaged(
+            f"{self.path} is damaged, its own index at least; run `facedex doctor`, which repairs that"
+        )
 
-    def note_engine(self, note: str | None) -> None:
-        """Note which search engine holds the index; None where none does. No face changes, so the revision stays: by it
-        a copy of a gallery is told from the gallery.
-        """
-        with self._whole():
-            self._db.execute("DROP TABLE IF EXISTS engine")
-            if note is not None:
-                self._db.execute(schema.ENGINE)
-                self._db.execute("INSERT INTO engine VALUES (?)", (note,))
-
-    # parts
+    # Private
 
     @contextmanager
     def _change(self, rewrites: bool) -> Iterator[_Change]:
-        """One transaction, and the revision moves with it."""
-        with self._whole():
+        """One transaction, at whose end the revision grows."""
+        with self._db.transaction():
             change = _Change(rewrites)
             yield change
             self._db.execute(
@@ -249,106 +414,101 @@ class Store(Contents):
                 (change.rewrites,),
             )
 
-    @contextmanager
-    def _whole(self) -> Iterator[None]:
-        """One transaction: all of it or nothing."""
-        with translated(self.path):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _bulk(self, faces: int) -> Iterator[None]:
-        """Around the transaction that adds many faces: SQLite may keep more pages, and does not look up whose each is,
-        whom the same transaction finds or makes. To be able to refuse one it would copy what every statement changes.
-        """
-        if faces < _MANY:
-            yield
-            return
-        with translated(self.path):
-            (before,) = self._db.execute("PRAGMA cache_size").fetchone()
-            try:
-                self._db.execute(f"PRAGMA cache_size = -{_LARGE_CACHE}")
-                self._db.execute("PRAGMA foreign_keys = OFF")
-                yield
-            finally:
-                self._db.execute("PRAGMA foreign_keys = ON")
-                self._db.execute(f"PRAGMA cache_size = {before}")
+    def _person(self, name: str) -> tuple[int, str]:
+        """A person's id and stored name. Raises PersonNotFound."""
+        # A shell may pass text that is not NFC, or not Unicode.
+        wanted = unicodedata.normalize("NFC", name).encode("utf-8", "replace").decode()
+        rows = self._db.rows("SELECT id, name FROM person WHERE name = ?", (wanted,))
+        if not rows:
+            raise PersonNotFound(f"Nobody named {name!r} is enrolled; `facedex list` shows the names")
+        return int(rows[0][0]), str(rows[0][1])
 
     def _add_people(self, names: Iterable[str]) -> dict[str, int]:
-        """Ids of people by name, those who are new among them made."""
-        found: dict[str, int] = {}
-        first, wanted = self._next("person"), list(names)
-        for start in range(0, len(wanted), 400):
-            part = wanted[start : start + 400]
+        """Id by name, of people who are made where they are new."""
+        ids: dict[str, int] = {}
+        first, wanted = self._next_id("person"), list(names)
+        for start in range(0, len(wanted), _VALUES):
+            part = wanted[start : start + _VALUES]
             new = dict(zip(part, range(first + start, first + start + len(part)), strict=True))
-            # One statement for many: four times as fast as one each, because of the trigger.
-            make = f"INSERT OR IGNORE INTO person (name, id) VALUES {','.join(['(?, ?)'] * len(part))}"
-            if self._db.execute(make, [value for pair in new.items() for value in pair]).rowcount < len(part):
+            # One statement for many people takes a quarter of the time, because of the trigger.
+            insert = f"INSERT OR IGNORE INTO person (name, id) VALUES {','.join(['(?, ?)'] * len(part))}"
+            if self._db.execute(insert, [value for pair in new.items() for value in pair]) < len(part):
                 marks = ",".join("?" * len(part))
-                new = dict(self._db.execute(f"SELECT name, id FROM person WHERE name IN ({marks})", part).fetchall())
-            found.update(new)
-        return found
+                new = dict(self._db.rows(f"SELECT name, id FROM person WHERE name IN ({marks})", part))
+            ids.update(new)
+        return ids
 
-    def _next(self, table: str) -> int:
-        """The id that AUTOINCREMENT would give next in a table: above all that it holds or ever held."""
+    def _next_id(self, table: str) -> int:
+        """The id that AUTOINCREMENT would give next: above every id that the table holds or ever held."""
         query = f"SELECT MAX(id) FROM {table} UNION ALL SELECT seq FROM sqlite_sequence WHERE name = ?"
-        return 1 + max(int(last or 0) for (last,) in self._db.execute(query, (table,)).fetchall())
-
-    def _person(self, name: str) -> int:
-        return self._find(name)[0]
+        return 1 + max(int(last or 0) for (last,) in self._db.rows(query, (table,)))
 
     def _owners(self, faces: Sequence[int]) -> set[int]:
-        """Whose these faces are."""
-        one = "SELECT person FROM face WHERE id = ?"
-        return {person for face in faces for (person,) in self._db.execute(one, (face,)).fetchall()}
+        """Ids of the people of these faces."""
+        return {row[0] for face in faces for row in self._db.rows("SELECT person FROM face WHERE id = ?", (face,))}
 
-    def _forget_empty(self, people: Iterable[int]) -> None:
+    def _delete_empty(self, people: Iterable[int]) -> None:
         """Delete those of the people who have no face left."""
+        statement = "DELETE FROM person WHERE id = ? AND NOT EXISTS (SELECT 1 FROM face WHERE person = ?)"
         for person in people:
-            none = "DELETE FROM person WHERE id = ? AND NOT EXISTS (SELECT 1 FROM face WHERE person = ?)"
-            self._db.execute(none, (person, person))
+            self._db.execute(statement, (person, person))
 
-    def _sound(self, column: str, value: int) -> None:
-        """Raise GalleryDamaged for damage in these faces, which a new seal would hide for good."""
-        self._chosen(column, [value])
+    def _chosen(self, column: str, values: Sequence[int]) -> StoredFaces:
+        rows: list[Row] = []
+        for start in range(0, len(values), _VALUES):
+            part = [int(value) for value in values[start : start + _VALUES]]
+            marks = ",".join("?" * len(part))
+            rows += self._db.rows(f"{SELECT_FACE} WHERE {column} IN ({marks})", part)
+        position, wanted = ("face.id", "face.person").index(column), set(values)
+        if any(row[position] not in wanted for row in rows):
+            raise self.misled()
+        return stored_faces(rows, self.state.dim, self.path)
+
+    def _check_types(self, face: int, source: object, photo: object, box: Sequence[object]) -> None:
+        """Raise GalleryDamaged when a face's path, SHA-256 or box is not of the type that was written."""
+        intact = isinstance(source, str) and isinstance(photo, bytes)
+        if not (intact and all(isinstance(number, float) for number in box)):
+            raise damaged_face(face, self.path)
 
     def _seal(self, face: int) -> None:
-        """Write a face's checksum and mark, as it is now; `_sound` is to be asked before it is changed."""
-        row = self._db.execute(f"{SELECT} WHERE face.id = ?", (face,)).fetchone()
+        """Write the checksum and mark of a face's present row. The caller has read the row before it changed it."""
+        (row,) = self._db.rows(f"{SELECT_FACE} WHERE face.id = ?", (face,))
         self._db.execute("UPDATE face SET checksum = ?, mark = ? WHERE id = ?", (*seal(row), face))
 
     def _create(self, model: str, model_file: str, dim: int) -> None:
+        """Make the tables of an empty database. Of two processes that do this at once, the second finds them made."""
         self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("BEGIN IMMEDIATE")
-        # Two processes may create at once: the second finds the table there.
-        if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'gallery'").fetchone():
-            schema.create(self._db)
-            self._db.execute(
-                "INSERT INTO gallery VALUES (1, ?, ?, ?, ?, 0, 0, 0, 0, 0)", (schema.VERSION, model, model_file, dim)
-            )
-        self._db.execute("COMMIT")
+        with self._db.transaction():
+            if schema.version(self._db.connection) == 0:
+                schema.migrate(self._db.connection, 0)
+                self._db.execute(
+                    "INSERT INTO gallery (id, schema_version, model, model_file, dim, revision, rewritten) "
+                    "VALUES (1, ?, ?, ?, ?, 0, 0)",
+                    (len(schema.MIGRATIONS), model, model_file, dim),
+                )
 
-    def _check_version(self) -> None:
-        if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'gallery'").fetchone():
+    def _migrate(self) -> None:
+        """Bring the database to the newest version. Raises GalleryMismatch for a version that is not known yet."""
+        connection, newest = self._db.connection, len(schema.MIGRATIONS)
+        version = schema.version(connection)
+        if version == newest:
+            return
+        if version == 0:
             raise GalleryDamaged(f"{self.path} is no facedex gallery; name another folder, or remove that file")
-        (version,) = self._db.execute("SELECT schema_version FROM gallery").fetchone() or (None,)
-        if version == 1:
-            try:
-                schema.migrate(self._db)
-            except sqlite3.OperationalError as error:
-                if "readonly" not in str(error):
-                    raise
-                raise GalleryError(
-                    f"{self.path} has an older version of the format, which is brought up to date where it can be written; "
-                    "copy the gallery's folder to such a place"
-                ) from None
-        elif version != schema.VERSION:
+        if not isinstance(version, int) or version < 0:
+            raise GalleryDamaged(f"{self.path} has lost its description; restore a copy or enroll again")
+        if version > newest:
             raise GalleryMismatch(
-                f"{self.path} has version {version} of the format, this facedex reads {schema.VERSION}; upgrade facedex"
+                f"{self.path} has version {version} of the format, this facedex reads {newest}; upgrade facedex"
             )
+        try:
+            with self._db.transaction():
+                if schema.version(connection) == version:  # else another process has just migrated it
+                    schema.migrate(connection, version)
+        except GalleryError as error:
+            if "readonly" not in str(error):
+                raise
+            raise GalleryError(
+                f"{self.path} has an older version of the format, which can only be migrated where it can be written; "
+                "copy the gallery's folder to such a place"
+            ) from None

@@ -1,7 +1,7 @@
 """Face-safe augmentation of a whole batch on its device.
 
-Every number is drawn from the step's generator, so a step can be repeated exactly. Nothing here changes who is
-seen: no vertical flips, no strong warps, hue kept.
+Every number is drawn from the step's generator, so a step can be repeated exactly. No change makes another person of
+a face: there are no vertical flips and no strong warps, and the hue stays.
 """
 
 from __future__ import annotations
@@ -14,21 +14,24 @@ from facedex.faces import alignment
 
 
 class Draws:
-    """Numbers for `count` pictures, from a generator on the CPU whatever their device, so that they do not depend on it."""
+    """Random numbers for `count` pictures.
+
+    They come from a generator on the CPU and do not depend on the pictures' `device`.
+    """
 
     def __init__(self, generator: torch.Generator, count: int, device: torch.device) -> None:
         self.generator, self.count, self.device = generator, count, device
 
     def uniform(self, low: float, high: float) -> torch.Tensor:
-        """(count,) float32."""
+        """A number from `low` to `high` for each picture, (count,) float32."""
         return torch.empty(self.count).uniform_(low, high, generator=self.generator).to(self.device)
 
     def chance(self, share: float) -> torch.Tensor:
-        """(count,) bool."""
+        """True for about a `share` of the pictures, (count,) bool."""
         return (torch.rand(self.count, generator=self.generator) < share).to(self.device)
 
     def some(self, share: float) -> torch.Tensor:
-        """Positions, found on the CPU so that an accelerator need not be waited for."""
+        """Positions of about a `share` of the pictures, found on the CPU to avoid waiting for an accelerator."""
         return torch.nonzero(torch.rand(self.count, generator=self.generator) < share)[:, 0].to(self.device)
 
 
@@ -41,9 +44,9 @@ def augment(
 ) -> torch.Tensor:
     """Jittered crops of `size` from canvases with a margin.
 
-    canvas: (n, 3, 128, 128) uint8 RGB. Returns (n, 3, size, size) float32 in 0..255. `jitter` is a factor on turn,
-    scale and shift; 3 is about what faces cut out without landmarks look like. `varied` is the share of pictures that
-    also change in light and detail. `generator` lives on the CPU.
+    canvas: (n, 3, 128, 128) uint8 RGB. Returns (n, 3, size, size) float32 in 0..255. `jitter` is a factor on rotation,
+    scale and shift; 3 imitates faces that were cut out without landmarks. `varied` is the share of pictures that also
+    change in light and detail. `generator` is on the CPU.
     """
     draws = Draws(generator, len(canvas), canvas.device)
     x = _warp(canvas.float(), size, jitter, draws)
@@ -56,7 +59,7 @@ def augment(
 
 
 def _warp(x: torch.Tensor, size: int, jitter: float, draws: Draws) -> torch.Tensor:
-    """Mirror, turn by up to 8 degrees, scale by up to 7 %, shift by up to 4 px: one bilinear sampling."""
+    """Mirror, rotate by up to 8 degrees, scale by up to 7 % and shift by up to 4 px, in one bilinear sampling."""
     n, side, uniform = len(x), x.shape[-1], draws.uniform
     angle = torch.deg2rad(jitter * uniform(-8, 8))
     scale = (1 + jitter * uniform(-0.07, 0.07)) * alignment.SIZE / side
@@ -70,17 +73,17 @@ def _warp(x: torch.Tensor, size: int, jitter: float, draws: Draws) -> torch.Tens
 
 
 def _vary(x: torch.Tensor, draws: Draws) -> torch.Tensor:
-    """Light, detail and covered parts, (n, 3, size, size) float32 in 0..255, changed in place where that can be."""
+    """Change light and detail, and cover parts: (n, 3, size, size) float32 in 0..255, in place where possible."""
     uniform, some, generator, size = draws.uniform, draws.some, draws.generator, x.shape[-1]
 
-    # Gain, offset and gamma of each picture, then the saturation; in place, as memory is what this waits for.
+    # Gain, offset and gamma of each picture, then the saturation.
     gamma, gain, offset = (uniform(*span).view(-1, 1, 1, 1) for span in ((0.75, 1.35), (0.7, 1.3), (-25, 25)))
     x = x.mul_(1 / 255).pow_(gamma).mul_(255 * gain).add_(127.5 * (1 - gain) + offset)
     grey = draws.chance(0.12)
     saturation = torch.where(grey, 0.0, uniform(0.6, 1.3)).view(-1, 1, 1, 1)
     x = torch.lerp(TF.rgb_to_grayscale(x), x, saturation)
 
-    # Detail: a part of the batch goes through a smaller size, another through a blur; one strength a step.
+    # Detail: one part of the batch is made smaller and larger again, another is blurred. A step has one strength.
     part = some(0.15)
     small = int(torch.randint(20, 80, (1,), generator=generator))
     sigma = float(torch.empty(1).uniform_(0.6, 2.2, generator=generator))
@@ -95,12 +98,12 @@ def _vary(x: torch.Tensor, draws: Draws) -> torch.Tensor:
 
 
 def _occlude(x: torch.Tensor, draws: Draws) -> torch.Tensor:
-    """Cover a rectangle of some pictures (a hand, a scarf, dark glasses) with one grey level (Zhong et al. 2020)."""
+    """Cover a rectangle of some pictures with one grey level, like a hand or dark glasses (Zhong et al. 2020)."""
     size, uniform = x.shape[-1], draws.uniform
-    at = torch.arange(size, device=x.device)
+    position = torch.arange(size, device=x.device)
     inside = draws.chance(0.2)[:, None, None]
     for axis in (1, 2):
         start, length = uniform(0, 0.85) * size, uniform(0.15, 0.45) * size
-        line = (at >= start[:, None]) & (at < (start + length)[:, None])
+        line = (position >= start[:, None]) & (position < (start + length)[:, None])
         inside = inside & (line[:, :, None] if axis == 1 else line[:, None, :])
     return torch.where(inside[:, None], uniform(0, 255).view(-1, 1, 1, 1), x)

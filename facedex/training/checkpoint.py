@@ -1,8 +1,8 @@
-"""The state of a training run on disk, so that a killed run goes on as if nothing had happened.
+"""The state of a training run on disk, from which a killed run continues with the same result.
 
-One safetensors file, replaced by rename: tensors of the network, its average and the optimizers, and as JSON
-metadata the step, the recipe and the data it belongs to. Randomness needs no state: it is drawn from
-(seed, step).
+It is one safetensors file, replaced by rename. It holds the tensors of the network, its average and the optimizers.
+The facts about the run (facedex/training/run_state.py) are its metadata, as JSON. Random numbers need no state, because
+they are drawn from (seed, step).
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from facedex.files import replace_file
 
 STATE_FILE = "checkpoint.safetensors"  # in the work folder
 
+Parts = dict[str, torch.nn.Module | torch.optim.Optimizer]
 
-def save_checkpoint(path: Path, modules: dict[str, Any], facts: dict[str, Any]) -> None:
-    """Write the state_dicts of `modules` (networks and optimizers, by name) and `facts` (JSON)."""
+
+def save_checkpoint(path: Path, parts: Parts, facts: dict[str, Any]) -> None:
+    """Write the state_dicts of networks and optimizers, by name, and `facts` (JSON)."""
     tensors: dict[str, torch.Tensor] = {}
-    for name, module in modules.items():
-        state = module.state_dict()
-        if isinstance(module, torch.optim.Optimizer):
+    for name, part in parts.items():
+        state = part.state_dict()
+        if isinstance(part, torch.optim.Optimizer):
             for index, values in state["state"].items():
                 for key, value in values.items():
                     tensors[f"{name}/{index}/{key}"] = torch.as_tensor(value)
@@ -36,21 +38,21 @@ def save_checkpoint(path: Path, modules: dict[str, Any], facts: dict[str, Any]) 
     replace_file(path, save(ready, {"facedex": json.dumps(facts)}))
 
 
-def load_checkpoint(path: Path, modules: dict[str, Any]) -> None:
-    """Put the stored state back into networks and optimizers made exactly as they were. Raises DataError."""
+def load_checkpoint(path: Path, parts: Parts) -> None:
+    """Load the stored state into networks and optimizers that were made in the same way. Raises DataError."""
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        for name, module in modules.items():
-            mine = {key[len(name) + 1 :]: value for key, value in tensors.items() if key.startswith(f"{name}/")}
-            if isinstance(module, torch.optim.Optimizer):
+        for name, part in parts.items():
+            own = {key[len(name) + 1 :]: value for key, value in tensors.items() if key.startswith(f"{name}/")}
+            if isinstance(part, torch.optim.Optimizer):
                 state: dict[int, dict[str, torch.Tensor]] = {}
-                for key, value in mine.items():
+                for key, value in own.items():
                     index, field = key.split("/")
                     state.setdefault(int(index), {})[field] = value
-                module.load_state_dict({"state": state, "param_groups": module.state_dict()["param_groups"]})
+                part.load_state_dict({"state": state, "param_groups": part.state_dict()["param_groups"]})
             else:
-                module.load_state_dict(mine)
+                part.load_state_dict(own)
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise DataError(f"The checkpoint {path} cannot be used ({error}); delete it and start again") from None
 
@@ -59,6 +61,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     """The facts stored with a checkpoint. Raises DataError."""
     try:
         with safe_open(path, framework="pt") as file:
-            return json.loads((file.metadata() or {})["facedex"])
+            facts: dict[str, Any] = json.loads((file.metadata() or {})["facedex"])
+            return facts
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise DataError(f"The checkpoint {path} cannot be used ({error}); delete it and start again") from None

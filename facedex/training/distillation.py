@@ -1,33 +1,36 @@
-"""Other encoders' embeddings of the training photos, as targets to learn from."""
+"""Other encoders' embeddings of the training photos, as targets for the network that is trained."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import zipfile
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from facedex.data.dataset import Faces
 from facedex.errors import DataError
 
+Floats = NDArray[np.floating[Any]]
+
 
 class Targets(Protocol):
-    """Whatever says where the embedding of a photo should lie; the `fingerprint` tells one from another."""
+    """A source of target embeddings; the `fingerprint` identifies it."""
 
     fingerprint: str
 
-    def targets_of(self, parts: list[Faces], dim: int) -> np.ndarray:
-        """A target for every face of all parts, in order: (n, dim) float32 of unit length, NaN where there is none."""
+    def targets_of(self, parts: list[Faces], dim: int) -> NDArray[np.float32]:
+        """Targets of every face of all parts, in order: (n, dim) float32 of unit length; NaN rows have no target."""
         ...
 
 
 class Teachers:
     """Embeddings by photo key, of one or several encoders side by side.
 
-    The file is a .npz: `key` (n,) strings NAME/PHOTO as in the packs without the suffix, and for every teacher an
-    array (n, d) of any numeric type. Arrays of one dimension (norms) are ignored. Raises DataError.
+    The file is a .npz. `key` (n,) are strings NAME/PHOTO as in the packs, without suffix. Every teacher has an array
+    (n, d) of any numeric type. Arrays of one dimension (norms) are ignored. Raises DataError.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -43,7 +46,7 @@ class Teachers:
             ) from None
         if not parts or any(len(part) != len(keys) for part in parts.values()):
             raise DataError(f"{path} holds no embeddings, or not one for every key; make it again")
-        self._at = {str(key): i for i, key in enumerate(keys)}
+        self._row = {str(key): i for i, key in enumerate(keys)}
         self._parts = parts
         self.path = os.fspath(path)
         digest = hashlib.sha256("\0".join(map(str, keys)).encode("utf-8", "surrogateescape"))
@@ -51,18 +54,18 @@ class Teachers:
             digest.update(f"\0{name}\0{part.dtype}\0{part.shape}\0".encode() + np.ascontiguousarray(part).tobytes())
         self.fingerprint = digest.hexdigest()
 
-    def targets_of(self, parts: list[Faces], dim: int) -> np.ndarray:
+    def targets_of(self, parts: list[Faces], dim: int) -> NDArray[np.float32]:
         """`targets` of all faces of all parts, in order."""
         return self.targets([key for part in parts for key in part.keys], dim)
 
-    def targets(self, keys: list[str], dim: int) -> np.ndarray:
-        """A target for every key: (n, dim) float32 of unit length; rows of NaN where no teacher saw the photo.
+    def targets(self, keys: list[str], dim: int) -> NDArray[np.float32]:
+        """Targets of every key: (n, dim) float32 of unit length; NaN rows for photos that the file does not hold.
 
-        Each teacher is brought to unit length, centred and brought to unit length again; they are put side by side
-        and projected on their first `dim` principal components, fitted on these very photos, which `evenly` turns.
-        Raises DataError when the file knows less than half of them.
+        Each teacher's vectors are brought to unit length, centred and brought to unit length again. The teachers side
+        by side are projected on their first `dim` principal components, fitted on these photos, and turned by `evenly`.
+        Raises DataError when the file holds less than half of the photos.
         """
-        rows = np.array([self._at.get(key, -1) for key in keys])
+        rows = np.array([self._row.get(key, -1) for key in keys])
         known = rows >= 0
         if known.mean() < 0.5:
             raise DataError(
@@ -75,28 +78,29 @@ class Teachers:
         mean = joined.mean(0)
         values, vectors = np.linalg.eigh(np.cov(joined - mean, rowvar=False))
         basis = vectors[:, np.argsort(-values)[:dim]]
-        # An eigenvector's sign is the solver's whim: fix it, so that machines agree.
+        # The solver chooses an eigenvector's sign: fix it, so that machines agree.
         basis *= np.sign(basis[np.abs(basis).argmax(0), np.arange(basis.shape[1])])
         targets = np.full((len(keys), dim), np.nan, np.float32)
         targets[known] = _unit((joined - mean) @ basis @ evenly(dim))
         return targets
 
 
-def evenly(dim: int) -> np.ndarray:
-    """An orthogonal matrix (dim, dim) that spreads every direction over all coordinates: the discrete Hartley transform
-    (Bracewell 1983).
+def evenly(dim: int) -> Floats:
+    """The discrete Hartley transform (Bracewell 1983): an orthogonal matrix (dim, dim) that spreads every direction.
 
-    Turning changes no cosine but all L1 distances. Principal components have uneven variances, and an L1 distance gives
-    the small, noisy ones more say than they deserve; with even coordinates it follows the Euclidean distance closely.
+    A rotation changes no cosine but all L1 distances. Principal components have uneven variances, and an L1 distance
+    gives small, noisy components too much weight. With even coordinates it follows the Euclidean distance closely.
     """
     angle = 2 * np.pi * np.outer(np.arange(dim), np.arange(dim)) / dim
-    return (np.cos(angle) + np.sin(angle)) / np.sqrt(dim)
+    return np.asarray((np.cos(angle) + np.sin(angle)) / np.sqrt(dim))
 
 
-def _unit(x: np.ndarray) -> np.ndarray:
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)
+def _unit(x: Floats) -> Floats:
+    """Rows (n, d) brought to unit length."""
+    return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9))
 
 
-def _centred(x: np.ndarray) -> np.ndarray:
+def _centred(x: Floats) -> Floats:
+    """Rows (n, d) brought to unit length, centred, and brought to unit length again; float64."""
     x = _unit(x.astype(np.float64))
     return _unit(x - x.mean(0))

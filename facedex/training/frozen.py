@@ -1,7 +1,7 @@
-"""Projection, head and calibration for an encoder that stays as it is: `facedex train` without torch.
+"""Joint, head and calibration for an encoder that stays as it is: `facedex train` without torch.
 
-Every photo is encoded once. What is fitted is small: the first principal components of what the networks say side by
-side, a weight for each number that the head sees, and the calibration.
+Every photo is encoded once. Three small parts are fitted: the first principal components of the networks' vectors side
+by side, the head's weights, and the calibration.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from facedex.decision.calibration import fit_calibration
 from facedex.decision.fitting import sample
 from facedex.errors import DataError
 from facedex.evaluation import metrics
-from facedex.evaluation.matchers import Matcher, head_matcher
-from facedex.model.encoder import Networks, Projection
+from facedex.evaluation.matchers import Matcher, head_matcher, no_encoder
+from facedex.model.encoder import Networks, Joint
 from facedex.model.head import head_tensors
 from facedex.model.modelfile import ModelFile
 from facedex.model.vectors import unit
 from facedex.training import judging
 from facedex.training.headfit import BETTER, STEPS, FittedHead, fit_head
-from facedex.training.judging import Comparison, Tuned
+from facedex.training.judging import Judgement, Tuned
 
 DIM = 128  # numbers of an embedding that is projected
-_MOST_PEOPLE = 2000  # who are learnt from, if there are more: the figures have settled long before
-_FACES_A_NUMBER = 20  # that a projection is fitted to at least, for each number that goes in
-_BLOCK = 64  # faces that are encoded between two words of progress
+_MOST_PEOPLE = 2000  # that the head is fitted to: more do not change the figures
+_FACES_A_NUMBER = 20  # a projection needs so many faces for each number that goes in
+_BLOCK = 64  # faces encoded between two calls of `progress`
 
 Progress = Callable[[int, int], None]
 
@@ -45,11 +45,11 @@ def fit_frozen(
     least: int = judging.LEAST_PEOPLE,
     progress: Progress = lambda done, total: None,
 ) -> Tuned:
-    """Fit what stands behind the frozen networks of `start` to `faces`, and write `output`.
+    """Fit projection, head and calibration of the frozen networks of `start` to `faces`, and write `output`.
 
-    Nothing is written if people kept out say that it got worse, unless with `force`. Kept out are `held`, or else some
-    of `faces`. With fewer than `least` people of LEAST_PHOTOS photos only the calibration is fitted. A `start` without a
-    head gets its first, and there is nothing to compare with. Raises DataError, ModelError, OSError.
+    Nothing is written if the model got worse on people kept out, unless with `force`. `held` are kept out, or else
+    some of `faces`. With fewer than `least` people of LEAST_PHOTOS photos only the calibration is fitted. A `start`
+    without a head gets its first one, and is not judged. Raises DataError, ModelError, OSError.
     """
     if not len(faces):
         raise DataError("No photo is left to learn from; give other people, or other --corrections")
@@ -72,52 +72,53 @@ def fit_frozen(
     chosen = _projection(encode, known, choosing)
     vectors = chosen(encode.raw(known))[0]
     first = FittedHead(*head_tensors(start)) if begun and chosen is encode.own else None
-    head = fit_head(
-        vectors, known.people, chosen(encode.raw(choosing))[0], choosing.people, first, seed, steps or STEPS
-    )  # fmt: skip
-    matcher = Matcher("", "", lambda crops: crops, head.weight, head.beta, None, head.frame)
+    choosing_vectors = chosen(encode.raw(choosing))[0]
+    head = fit_head(vectors, known.people, choosing_vectors, choosing.people, first, seed, steps or STEPS)
+    matcher = Matcher("", "", no_encoder, head.weight, head.beta, None, head.frame)
 
     embedded, quality = chosen(encode.raw(calibrating))
-    after = judging.scores(matcher, embedded)
+    after = judging.logits(matcher, embedded)
     fitted = fit_calibration(after, calibrating.people, quality)
-    comparison: Comparison | None = None
+    judgement: Judgement | None = None
     if begun:
         before = head_matcher(start)
         was = judging.tars(before, encode.embedded(judges), judges.people, seed)
         now = judging.tars(matcher, chosen(encode.raw(judges))[0], judges.people, seed)
-        comparison = judging.compared(was, now, len(judges.names))
-        if comparison.worse and not force:
-            return Tuned("projection and head", None, comparison)
-        logits = judging.scores(before, encode.embedded(calibrating))
-        fitted = judging.with_own_tail_or_old(
-            fitted, start, len(calibrating.names), logits, after, calibrating.people
-        )  # fmt: skip
+        judgement = judging.judged(was, now, len(judges.names))
+        if judgement.worse and not force:
+            return Tuned("projection and head", None, judgement)
+        logits = judging.logits(before, encode.embedded(calibrating))
+        people = len(calibrating.names)
+        fitted = judging.with_own_tail_or_old(fitted, start, people, logits, after, calibrating.people)
 
     kept = {name: value for name, value in start.tensors.items() if not name.startswith(("head.", "projection."))}
     data = {
-        "people": len(known.names), "photos": len(known), "sha256": known.digest(),
-        "validation_people": len(choosing.names), "calibration_people": len(calibrating.names),
-    }  # fmt: skip
+        "people": len(known.names),
+        "photos": len(known),
+        "sha256": known.digest(),
+        "validation_people": len(choosing.names),
+        "calibration_people": len(calibrating.names),
+    }
     meta = {**start.meta, "dim": chosen.dim, "calibration": fitted.to_meta(), "data": data}
-    if comparison is not None:
-        meta["tuned"] = {"people": len(known.names), "photos": len(known), **comparison.facts()}
+    if judgement is not None:
+        meta["tuned"] = {"people": len(known.names), "photos": len(known), **judgement.facts()}
     model = ModelFile({**kept, **chosen.tensors(), **head.tensors()}, meta)
     model.save(output)
-    return Tuned("projection and head", model, comparison)
+    return Tuned("projection and head", model, judgement)
 
 
 class _Encoding:
-    """What the networks of a model say of faces; each photo is encoded once."""
+    """The vectors of a model's networks; each photo is encoded once."""
 
     def __init__(self, model: ModelFile, progress: Progress) -> None:
         self._networks, self._progress = Networks(model), progress
         made = {"head.v", "projection.matrix"} & model.tensors.keys()
-        self.own = Projection.from_file(model, self._networks.width) if made else None
+        self.own = Joint.from_file(model, self._networks.width) if made else None
         self._known: dict[tuple[int, int], list[np.ndarray]] = {}
         self._done = self._total = 0
 
     def of(self, *parts: Faces) -> None:
-        """Encode all of these."""
+        """Encode all faces of these parts."""
         self._total = sum(map(len, parts))
         for part in parts:
             self.raw(part)
@@ -128,7 +129,7 @@ class _Encoding:
         return self.own(self.raw(part))[0]
 
     def raw(self, part: Faces) -> list[np.ndarray]:
-        """What each network says of these faces, (n, its dim) float32."""
+        """The vectors of each network for these faces, (n, its dim) float32."""
         places = [(id(part.crops), int(row)) for row in part.rows]
         missing = np.array([at for at, place in enumerate(places) if place not in self._known], np.int64)
         for start in range(0, len(missing), _BLOCK):
@@ -141,12 +142,15 @@ class _Encoding:
         return [np.stack(column) for column in zip(*(self._known[place] for place in places), strict=True)]
 
 
-def _projection(encode: _Encoding, known: Faces, choosing: Faces) -> Projection:
-    """The model's own; or one of these faces, where there is none, or where it is clearly better on those who choose."""
+def _projection(encode: _Encoding, known: Faces, choosing: Faces) -> Joint:
+    """The model's own projection, or one fitted to `known` where there is none, or where it is clearly better.
+
+    Two projections are compared on `choosing`.
+    """
     raw = encode.raw(known)
     width = sum(part.shape[1] for part in raw)
     if encode.own is None:
-        return Projection(width) if len(raw) == 1 and width <= DIM else principal(raw, min(DIM, width))
+        return Joint(width) if len(raw) == 1 and width <= DIM else principal(raw, min(DIM, width))
     if width <= DIM or len(known) < _FACES_A_NUMBER * width:
         return encode.own
     other = principal(raw, DIM)
@@ -154,21 +158,21 @@ def _projection(encode: _Encoding, known: Faces, choosing: Faces) -> Projection:
     return other if scores[1] > scores[0] + BETTER else encode.own
 
 
-def principal(raw: list[np.ndarray], dim: int) -> Projection:
+def principal(raw: list[np.ndarray], dim: int) -> Joint:
     """The first `dim` principal components of unit vectors side by side, (n, each's dim), about their mean.
 
-    Pearson 1901; the signs are fixed so that every machine finds the same.
+    Pearson 1901. The signs are fixed, so that every machine finds the same components.
     """
     joined = np.concatenate([unit(part)[0] for part in raw], axis=1).astype(np.float64)
     centre = joined.mean(0)
     _, vectors = np.linalg.eigh((joined - centre).T @ (joined - centre))
     matrix = vectors[:, ::-1][:, :dim]
     matrix = matrix * np.sign(matrix[np.abs(matrix).argmax(0), np.arange(dim)])
-    return Projection(dim, centre.astype(np.float32), matrix.astype(np.float32))
+    return Joint(dim, centre.astype(np.float32), matrix.astype(np.float32))
 
 
 def _some(faces: Faces, seed: int) -> Faces:
-    """The faces of _MOST_PEOPLE people at the most."""
+    """The faces of at most _MOST_PEOPLE people."""
     if len(faces.names) <= _MOST_PEOPLE:
         return faces
     drawn = np.random.default_rng([seed, 0x4EAD]).permutation(len(faces.names))[:_MOST_PEOPLE]

@@ -1,4 +1,4 @@
-"""The L1 head of embeddings that stay as they are, trained in numpy: no torch."""
+"""The L1 head of embeddings that stay as they are, trained in numpy without torch."""
 
 from __future__ import annotations
 
@@ -7,47 +7,47 @@ from dataclasses import dataclass
 import numpy as np
 
 from facedex.evaluation import metrics
-from facedex.evaluation.matchers import Matcher
+from facedex.evaluation.matchers import Matcher, no_encoder
 from facedex.model.head import bases_of, frame
 from facedex.training.sampler import PKSampler
 
 STEPS = 1500
 _PEOPLE, _PHOTOS, _RATE = 32, 4, 0.02
 L2 = 1e-4
-_APART, _BETA = 14.0, 12.0  # where logits begin: strangers this far apart in L1, as in our own networks
+_APART, _BETA = 14.0, 12.0  # at the start: the L1 distance of two people, as in our own networks, and the offset
 _FALLING = 0.5  # the share of the steps after which the rate falls to 0
-_LOOKS = 10  # at the people who choose, in the whole run
-BETTER = 0.005  # what is learnt replaces what it began from only by so much: less is chance
+_LOOKS = 10  # validations in the whole run
+BETTER = 0.005  # a fitted head replaces the first one only if its score is better by so much: less is chance
 
 
 @dataclass(frozen=True)
 class FittedHead:
-    """Weights (m,) >= 0, offset, and the frame (m, dim) float32 or None; what facedex.head.Head takes."""
+    """Weights (m,) >= 0, offset, and the frame (m, dim) float32 or None, as facedex.model.head.Head takes them."""
 
     weight: np.ndarray
     beta: float
     frame: np.ndarray | None
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """As a model file holds them."""
+        """The tensors of the head in a model file."""
         stored = {"head.v": _stored(self.weight).astype(np.float32), "head.beta": np.array(self.beta, np.float32)}
         return stored if self.frame is None else {**stored, "head.frame": self.frame.astype(np.float16)}
 
     def matrix(self, vectors: np.ndarray) -> np.ndarray:
-        """Logits (n, n) float32 of everybody against everybody, of unit embeddings (n, dim)."""
-        matcher = Matcher("", "", lambda crops: crops, self.weight, self.beta, None, self.frame)
+        """Logits (n, n) float32 of all pairs of unit embeddings (n, dim)."""
+        matcher = Matcher("", "", no_encoder, self.weight, self.beta, None, self.frame)
         points = matcher.points(vectors)
         return matcher.block(points, points)
 
 
 def equal_head(vectors: np.ndarray) -> FittedHead:
-    """Equal weights for all numbers that the head sees of embeddings (n, dim): the cosine's nearest kin in L1."""
+    """A head with equal weights for embeddings (n, dim): of all L1 heads it is nearest to the cosine."""
     dim = vectors.shape[1]
     seen = frame(dim, bases_of(dim)) if bases_of(dim) > 1 else None
     some = vectors[np.random.default_rng(0).permutation(len(vectors))[:500]]
     apart = -FittedHead(np.ones(dim if seen is None else len(seen), np.float32), 0.0, seen).matrix(some)
     middle = float(np.median(apart[np.triu_indices(len(some), 1)]))
-    weight = _APART / max(middle, 1e-6)  # of embeddings that are all one, too
+    weight = _APART / max(middle, 1e-6)  # embeddings may all be equal
     return FittedHead(np.full(dim if seen is None else len(seen), weight, np.float32), _BETA, seen)
 
 
@@ -62,9 +62,9 @@ def fit_head(
 ) -> FittedHead:
     """The L1 head of unit embeddings `known` (n, dim) of `people` (n,), from `start`, or else from equal weights.
 
-    It minimises the Siamese cross-entropy (Koch et al. 2015, section 3.3, over all pairs of P x K faces, either kind
-    counting half) with L2 weight decay, by Adam (Kingma & Ba 2015) on v, where w = softplus(v). What is returned is the
-    best of the heads met on `choosing` (m, dim); the first of them stays unless another is clearly better.
+    It minimises the Siamese cross-entropy with L2 weight decay by Adam (Kingma & Ba 2015) on v, where w = softplus(v).
+    The cross-entropy is over all pairs of P x K faces, and either kind counts half (Koch et al. 2015, section 3.3).
+    Returned is the head that is best on `choosing` (m, dim); the first one stays unless another is clearly better.
     """
     first = start or equal_head(known)
     seen = known if first.frame is None else known @ first.frame.T
@@ -75,9 +75,9 @@ def fit_head(
     best, best_score = first, _score(first, choosing, choosing_people)
     for step in range(steps):
         drawn = sampler.batch(step)
-        z, whose = seen[drawn], people[drawn]
+        z, shown = seen[drawn], people[drawn]
         i, j = (side[(upper[0] < len(drawn)) & (upper[1] < len(drawn))] for side in upper)
-        gradient = gradient_of(state, np.abs(z[i] - z[j]), whose[i] == whose[j])
+        gradient = gradient_of(state, np.abs(z[i] - z[j]), shown[i] == shown[j])
         mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
         rate = _RATE * min(1.0, (steps - step) / (steps * (1 - _FALLING)))
         corrected = mean / (1 - 0.9 ** (step + 1)), square / (1 - 0.999 ** (step + 1))
@@ -91,10 +91,10 @@ def fit_head(
 
 
 def gradient_of(state: np.ndarray, gaps: np.ndarray, same: np.ndarray) -> np.ndarray:
-    """The slope of what `fit_head` minimises, (m + 1,), at v and beta together (m + 1,).
+    """The gradient (m + 1,) of the loss of `fit_head` at `state` (m + 1,), which holds v and beta.
 
-    `gaps` (pairs, m) float32 is how far apart the numbers of each pair are that the head sees, `same` (pairs,) whether
-    it is of one person.
+    `gaps` (pairs, m) float32 are the absolute differences of each pair's framed embeddings. `same` (pairs,) bool marks
+    the pairs of one person.
     """
     weight = np.logaddexp(0, state[:-1]).astype(np.float32)
     logit = state[-1] - gaps @ weight
@@ -106,9 +106,9 @@ def gradient_of(state: np.ndarray, gaps: np.ndarray, same: np.ndarray) -> np.nda
 
 
 def _stored(weight: np.ndarray) -> np.ndarray:
-    """v of which a weight is softplus(v), in double precision; weights of thousands have one too."""
-    whole = np.maximum(weight.astype(np.float64), 1e-6)
-    return np.asarray(whole + np.log(-np.expm1(-whole)))
+    """v with softplus(v) = weight, in double precision and without overflow for weights of thousands."""
+    double = np.maximum(weight.astype(np.float64), 1e-6)
+    return np.asarray(double + np.log(-np.expm1(-double)))
 
 
 def _score(head: FittedHead, vectors: np.ndarray, people: np.ndarray) -> float:

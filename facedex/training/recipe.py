@@ -1,4 +1,4 @@
-"""Recipes: everything that is chosen about a training run, in one place."""
+"""Recipes: every choice about a training run, in one place."""
 
 from __future__ import annotations
 
@@ -11,54 +11,54 @@ from facedex.faces import alignment
 
 @dataclass(frozen=True)
 class Recipe:
-    """How an architecture is trained. Rates are per step, decays as each paper defines them; a weight of 0 leaves
-    its term out.
-    """
+    """How a network is trained. A loss term with the weight 0 is left out."""
 
+    # The run.
     arch: str = "compact"
-    blocks: tuple[int, ...] = ()  # residual blocks at each width; (): as the architecture has them
+    blocks: tuple[int, ...] = ()  # residual blocks at each width; empty: the architecture's own
     seed: int = 0
-    steps: int = 0  # 0: as many as fit into the minutes given
-    earlier: int = 0  # steps that the weights one starts from have taken: draws go on after theirs, not again with them
-    most_steps: int = 0  # then at most so many, if not 0
-    # Side of the crops in pixels, each from a share of the steps on: small ones cost a third and teach nearly as much.
-    sizes: tuple[tuple[float, int], ...] = ((0.0, alignment.SIZE),)
-    jitter: float = 1.0  # factor on how far crops are turned, scaled and shifted
-    # From this share of the steps on half as far, and only a quarter of them varied in light and detail: a network that
-    # has not learnt all it could yet ends nearer to the faces it will see.
-    gentle: float = 1.0
+    steps: int = 0  # 0: as many as fit into the minutes given …
+    most_steps: int = 0  # … and at most so many, if not 0
+    earlier: int = 0  # steps already taken by the weights that the run starts from; random draws continue after them
+
+    # The batch.
     people: int = 32  # P of the P x K batch
     photos: int = 4  # K
     others_share: float = 0.0  # with teachers: photos beside those P x K, drawn from all, whose names do not count
-    random_pairs: bool = False  # one pair in two the same, as Koch et al. 2015, in place of all pairs of P x K
+    random_pairs: bool = False  # random pairs, half of them same (Koch et al. 2015), instead of all pairs of P x K
 
+    # The crops. `sizes` are sides in pixels, each from a share of the steps on. Small crops cost a third.
+    sizes: tuple[tuple[float, int], ...] = ((0.0, alignment.SIZE),)
+    jitter: float = 1.0  # factor on how far crops are rotated, scaled and shifted
+    # From this share of the steps on, crops are jittered half as far and only a quarter of them vary in light and
+    # detail. A network that has not learnt all it could ends nearer to the faces it will see.
+    gentle: float = 1.0
+
+    # The optimizers. Rates are per step.
     rate: float = 1.0  # factor on both rates
     muon_rate: float = 0.02
     adam_rate: float = 2e-3
-    level_rate: bool = False  # never lowered
-    norms_stay: bool = False  # batch norms go on with the statistics of the weights one starts from
+    level_rate: bool = False  # the rate is never lowered
+    norms_stay: bool = False  # batch norms keep the statistics of the weights that the run starts from
     weight_decay: float = 0.01
     average_decay: float = 0.998
+
+    # The loss.
+    pair_weight: float = 1.0  # of the Siamese cross-entropy through the head
+    distillation_weight: float = 1.0  # with teachers only, as are the next two
+    relational_weight: float = 1.0
+    relational_l1_weight: float = 1.0
     l2_convolutions: float = 0.0
     l2_dense: float = 0.0
     l2_head: float = 1e-4
 
-    pair_weight: float = 1.0  # of the Siamese cross-entropy through the head
-    hardest: float = 1.0  # share of a batch's different pairs that counts, the most alike
-    memory: int = 0  # faces of earlier batches that the pairs are also drawn from
-    proxy_weight: float = 0.0  # of the one-against-all cross-entropy
-    distillation_weight: float = 1.0  # these three only with teachers
-    relational_weight: float = 1.0
-    relational_l1_weight: float = 1.0
-
-    # People whose embeddings the head is trained on again at the end, where that makes it better; 0: it stays as it is.
+    # The end. The head is fitted again to the embeddings of so many people, if that makes it better; 0: it stays.
     head_people: int = 0
-
     validations: int = 16  # in the whole run
     validations_apart: int = 20  # steps between two of them at least
 
     def size(self, step: int) -> int:
-        """The side of a step's crops."""
+        """The side of a step's crops in pixels."""
         return [side for share, side in self.sizes if step >= share * self.steps][-1]
 
     def variation(self, step: int) -> tuple[float, float]:
@@ -67,36 +67,45 @@ class Recipe:
 
     @property
     def final_size(self) -> int:
-        """The side of the crops that the trained network takes."""
+        """The side of the crops that the trained network takes, in pixels."""
         return self.sizes[-1][1]
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Recipe:
-        """The recipe of a checkpoint. Raises DataError for one of a version that chose other things."""
+        """The recipe of a checkpoint. Raises DataError for one with other fields."""
         try:
             sizes = tuple((float(share), int(side)) for share, side in stored["sizes"])
-            return cls(**{**stored, "sizes": sizes, "blocks": tuple(stored.get("blocks", ()))})
+            return cls(**{**stored, "sizes": sizes, "blocks": tuple(stored["blocks"])})
         except (KeyError, TypeError, ValueError):
             raise DataError(
-                "The run was begun by another version of facedex; finish it with that, or delete its files and begin again"
+                "The run was begun by another version of facedex; finish it with that version, or delete its files"
             ) from None
 
 
-# At 80 pixels a step takes half as long as at 112, and so does a face in use; in the time of a run on a CPU the network
-# gets further there than it would at 112.
-NAMES = Recipe(sizes=((0.0, 64), (0.6, 80)))
-
 RECIPES = {
-    "compact": NAMES,
-    # Koch et al. 2015 with the rates of the project we start from.
+    # At 80 pixels a step takes half as long as at 112, and so does encoding a face. In the same minutes on a CPU the
+    # network gets further at 80.
+    "compact": Recipe(sizes=((0.0, 64), (0.6, 80))),
+    # Koch et al. 2015, with the rates of the project we start from.
     "koch": Recipe(
-        arch="koch", random_pairs=True, people=16, photos=2, muon_rate=0.0, adam_rate=6e-5, level_rate=True,
-        weight_decay=0.0, average_decay=0.0, l2_convolutions=2e-4, l2_dense=1e-3, l2_head=0.0, validations=6,
+        arch="koch",
+        random_pairs=True,
+        people=16,
+        photos=2,
+        muon_rate=0.0,
+        adam_rate=6e-5,
+        level_rate=True,
+        weight_decay=0.0,
+        average_decay=0.0,
+        l2_convolutions=2e-4,
+        l2_dense=1e-3,
+        l2_head=0.0,
+        validations=6,
     ),
-}  # fmt: skip
+}
 
-# With teachers what these say of a photo is worth more than its name: most photos are drawn one by one, and the few pairs
-# are there for the head.
+# With teachers a photo's target is worth more than its name. So most photos are drawn one by one, and the few pairs
+# train the head.
 TAUGHT: dict[str, Any] = {
     "people": 16,
     "photos": 2,
@@ -106,10 +115,16 @@ TAUGHT: dict[str, Any] = {
     "head_people": 2000,
 }
 
-# From trained weights, on few people: small steps, and the weights' own embeddings (tuning.Anchors) for teachers. The
-# statistics of so few photos are of these people more than of faces; with them the network would jump before it learns.
+# From trained weights, on few people: small steps, with the weights' own embeddings (tuning.OwnEmbeddings) as targets.
+# The batch norms keep their statistics, because those of so few photos describe these people more than faces.
 TUNE = Recipe(
-    people=16, muon_rate=1e-3, adam_rate=2e-4, pair_weight=1.0, average_decay=0.99, validations=8, norms_stay=True
+    people=16,
+    muon_rate=1e-3,
+    adam_rate=2e-4,
+    pair_weight=1.0,
+    average_decay=0.99,
+    validations=8,
+    norms_stay=True,
 )
 
 
@@ -119,9 +134,9 @@ SIDES = range(32, alignment.SIZE + 1, 16)  # of the crops of `compact`: its maps
 def recipe_for(arch: str, taught: bool, device: str, side: int | None = None, begun: bool = False) -> Recipe:
     """The recipe of an architecture, with teachers or without.
 
-    `side`: of the crops in the end, in pixels, where not the recipe's own. `begun`: there are weights to start from; they
-    see crops of that side from the first step on, and gentle ones sooner. An accelerator is fed larger batches, all of
-    them at the full size: it has the time. Raises DataError for a side that the architecture cannot have.
+    `side` of the final crops in pixels, else the recipe's own. `begun`: the run starts from trained weights, which see
+    crops of that side from the first step on, and gentle crops sooner. An accelerator has the time for larger batches,
+    all of them at the full size. Raises DataError for a side that the architecture cannot have.
     """
     recipe = RECIPES[arch]
     if arch == "compact":
@@ -130,12 +145,12 @@ def recipe_for(arch: str, taught: bool, device: str, side: int | None = None, be
             recipe = replace(recipe, people=4 * recipe.people, sizes=((0.0, 96),), average_decay=0.9995)
     if side is None:
         return recipe
-    if arch == "compact" and side not in SIDES:  # koch brings whatever it is given to its own 100 pixels
+    if arch == "compact" and side not in SIDES:  # koch resizes every crop to 100 pixels
         raise DataError(
             f"Crops of {side} pixels do not fit the network; give --size one of: {', '.join(map(str, SIDES))}"
         )
     if begun:
         return replace(recipe, sizes=((0.0, side),), gentle=0.3 if taught else recipe.gentle)
-    *smaller, (share, whole) = recipe.sizes
-    scaled = [(share, max(SIDES[0], 16 * round(side * small / whole / 16))) for share, small in smaller]
+    *smaller, (share, last) = recipe.sizes
+    scaled = [(share, max(SIDES[0], 16 * round(side * small / last / 16))) for share, small in smaller]
     return replace(recipe, sizes=(*scaled, (share, side)))

@@ -1,20 +1,26 @@
-"""Which faces a step of training sees."""
+"""The faces of each training step: P people with K photos each."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from facedex.errors import DataError
 
+_LARGEST_SINGLE_SHARE = 4  # people with one photo fill at most a quarter of a batch
+
 
 class PKSampler:
-    """P people x K photos for every step, drawn from (seed, step) alone, so that any step can be drawn again.
+    """P people x K photos for every step, drawn from (seed, step) alone, so any step can be drawn again.
 
-    People with one photo serve as negatives: each fills one place, a quarter of the batch at the most.
+    People with one photo serve as negatives: each fills one place, in at most a quarter of the batch.
     Hermans et al. 2017, section 2 ("PK-style batches").
     """
 
-    def __init__(self, people: np.ndarray, p: int, k: int, seed: int) -> None:
+    def __init__(self, people: NDArray[np.integer[Any]], p: int, k: int, seed: int) -> None:
+        """`people` (n,) int is the person of each face. Raises DataError when nobody has two photos."""
         counts = np.bincount(people)
         order = np.argsort(people, kind="stable")
         groups = np.split(order, np.cumsum(counts)[:-1])
@@ -22,18 +28,18 @@ class PKSampler:
         self._single = np.array([group[0] for group in groups if len(group) == 1], np.int64)
         if not self._paired:
             raise DataError("Nobody has two photos; training needs people with two photos or more")
-        self._singles = min(p * k // 4, len(self._single))
+        self._singles = min(p * k // _LARGEST_SINGLE_SHARE, len(self._single))
         self._k = k
         self._seed = seed
         self.size = p * k
 
-    def batch(self, step: int) -> np.ndarray:
+    def batch(self, step: int) -> NDArray[np.int64]:
         """Positions of the step's faces, (P * K,) int64."""
         rng = np.random.default_rng([self._seed, step, 0xB47C])
         wanted = self.size - self._singles
-        chosen: list[np.ndarray] = []
+        chosen: list[NDArray[np.int64]] = []
         filled = 0
-        # A small album has fewer than P people: they come again rather than leave the batch short.
+        # A small album has fewer than P people: they are drawn again, so that the batch is full.
         while filled < wanted:
             for person in rng.permutation(len(self._paired))[: -(-(wanted - filled) // self._k)]:
                 photos = rng.permutation(self._paired[person])[: self._k]
@@ -42,15 +48,18 @@ class PKSampler:
         drawn = np.concatenate(chosen)[:wanted]
         return np.concatenate([drawn, rng.choice(self._single, self._singles, replace=False)]).astype(np.int64)
 
-    def same_pair(self, rng: np.random.Generator) -> np.ndarray:
+    def random_pairs(self, step: int) -> NDArray[np.int64]:
+        """Positions of pairs (0, 1), (2, 3), …, (P * K,) int64; every other pair is the same (Koch et al. 2015)."""
+        rng = np.random.default_rng([self._seed, step, 0x2015])
+        draw = (self._same_pair, self._different_pair)
+        return np.concatenate([draw[pair % 2](rng) for pair in range(self.size // 2)]).astype(np.int64)
+
+    def _same_pair(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Two photos of one person, (2,) positions."""
         return rng.choice(self._paired[rng.integers(len(self._paired))], 2, replace=False)
 
-    def different_pair(self, rng: np.random.Generator) -> np.ndarray:
+    def _different_pair(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """One photo each of two people, (2,) positions."""
-        total = len(self._paired) + len(self._single)
-        drawn = [int(i) for i in rng.choice(total, 2, replace=False)]
-        pairs = [
-            rng.choice(self._paired[i]) if i < len(self._paired) else self._single[i - len(self._paired)] for i in drawn
-        ]
-        return np.array(pairs, np.int64)
+        paired = len(self._paired)
+        people = rng.choice(paired + len(self._single), 2, replace=False)
+        return np.array([rng.choice(self._paired[i]) if i < paired else self._single[i - paired] for i in people])

@@ -1,90 +1,96 @@
-"""One step of training, and everything that changes from step to step."""
+"""One step of training, and everything that changes from step to step: network, average and optimizers."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from facedex.data.dataset import Faces
 from facedex.model.modelfile import ModelFile
 from facedex.training import losses
 from facedex.training.augment import augment
-from facedex.training.companions import Memory, Proxies
+from facedex.training.checkpoint import Parts
 from facedex.training.distillation import Targets
 from facedex.training.optim import Average, Muon, rate
-from facedex.training.procrustes import turn_to
 from facedex.training.recipe import Recipe
 from facedex.training.sampler import PKSampler
 from facedex.training.siamese import Siamese, at_size, from_file
 
+_LARGEST_GRADIENT = 5.0  # the norm that AdamW's gradients are clipped to
+_SETTLING_BATCHES = 12
 
-class Run:
-    """Everything that changes from step to step."""
+
+class Trainer:
+    """Takes the steps of a run. A step depends only on the weights, the seed and the step's number."""
 
     def __init__(
-        self, recipe: Recipe, faces: Faces, teachers: Targets | None, unlabelled: Faces | None,
-        device: torch.device, bf16: bool, start: ModelFile | None = None, bases: int | None = None,
-    ) -> None:  # fmt: skip
-        """`start`: the weights to start from, of the recipe's architecture; else random ones, with so many `bases` of the
-        head's frame.
+        self,
+        recipe: Recipe,
+        faces: Faces,
+        teachers: Targets | None,
+        unlabelled: Faces | None,
+        device: torch.device,
+        bf16: bool,
+        start: ModelFile | None = None,
+        bases: int | None = None,
+    ) -> None:
+        """`start` holds the weights to start from, of the recipe's architecture.
+
+        Without it the weights are random, and the head's frame has `bases` bases, or as many as the head chooses.
         """
         self.recipe, self.faces, self.unlabelled = recipe, faces, unlabelled
         self.device, self.bf16 = device, bf16
         torch.manual_seed(recipe.seed)
-        shape: dict[str, Any] = {"blocks": recipe.blocks} if recipe.blocks else {}
-        model = from_file(start) if start else Siamese(recipe.arch, recipe.final_size, bases, **shape)
-        model = at_size(model, recipe.final_size)
+        model = at_size(from_file(start) if start else _random_network(recipe, bases), recipe.final_size)
+
+        # The photos: P x K with names, and with teachers also others.
         self.sampler = PKSampler(faces.people, recipe.people, recipe.photos, recipe.seed)
-        self.extra = round(recipe.others_share * self.sampler.size) if teachers is not None else 0
-        self.images = self.sampler.size + self.extra
-        self.targets = None
+        self.others = round(recipe.others_share * self.sampler.size) if teachers is not None else 0
+        self.batch_size = self.sampler.size + self.others
+        self.sets = [faces] + ([unlabelled] if self.others and unlabelled is not None else [])
+        self.people = torch.from_numpy(faces.people).to(device)
+        self.targets: torch.Tensor | None = None
         if teachers is not None:
-            parts = [faces] + ([unlabelled] if self.extra and unlabelled is not None else [])
-            targets = teachers.targets_of(parts, model.encoder.dim)
-            self.all_taught = not np.isnan(targets).any()
+            targets = teachers.targets_of(self.sets, model.encoder.dim)
+            self.all_have_targets = not np.isnan(targets).any()
             self.targets = torch.from_numpy(targets).to(device)
-            if start:
-                turn_to(model, faces, targets[: len(faces)])
+        self.crops_on_device = self._crops_on_device()
+
+        # The network and the average of its weights.
         self.model = model.train().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if recipe.norms_stay:
-            for norm in _norms(self.model):
+            for norm in _batch_norms(self.model):
                 norm.eval()
         self.average = Average(self.model, recipe.average_decay)
-        self.people = torch.from_numpy(faces.people).to(device)
-        self.resident = self._on_device()
-        self.proxies = Proxies(len(faces.names), model.encoder.dim).to(device) if recipe.proxy_weight else None
-        self.memory = Memory(recipe.memory, model.encoder.dim).to(device) if recipe.memory else None
+
+        # Muon trains the convolutions but the first, AdamW everything else; vectors have no weight decay.
         muon: list[torch.Tensor] = []
-        adam: list[torch.Tensor] = []
+        matrices: list[torch.Tensor] = []
+        vectors: list[torch.Tensor] = []
         for name, parameter in self.model.named_parameters():
-            spatial = parameter.dim() == 4 and parameter.shape[1] > 3 and recipe.muon_rate > 0
-            (muon if spatial and name.startswith("encoder.") else adam).append(parameter)
-        adam += list(self.proxies.parameters()) if self.proxies else []
-        decayed = [p for p in adam if p.dim() > 1]
-        groups: list[dict[str, Any]] = [
-            {"params": decayed},
-            {"params": [p for p in adam if p.dim() <= 1], "weight_decay": 0.0},
-        ]
+            convolution = name.startswith("encoder.") and parameter.dim() == 4 and parameter.shape[1] > 3
+            if convolution and recipe.muon_rate > 0:
+                muon.append(parameter)
+            else:
+                (matrices if parameter.dim() > 1 else vectors).append(parameter)
+        groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+        self.clipped = matrices + vectors
         self.adam = torch.optim.AdamW(groups, lr=recipe.adam_rate, weight_decay=recipe.weight_decay)
         self.muon = Muon(muon, recipe.muon_rate, weight_decay=recipe.weight_decay) if muon else None
 
-    def parts(self) -> dict[str, Any]:
-        """What a checkpoint holds, by name."""
-        parts: dict[str, Any] = {"model": self.model, "average": self.average.model, "adam": self.adam}
-        parts.update(muon=self.muon, proxies=self.proxies, memory=self.memory)
-        return {name: part for name, part in parts.items() if part is not None}
+    def parts(self) -> Parts:
+        """The networks and optimizers that a checkpoint holds, by name."""
+        parts: Parts = {"model": self.model, "average": self.average.model, "adam": self.adam}
+        return parts if self.muon is None else {**parts, "muon": self.muon}
 
     def step(self, step: int) -> torch.Tensor:
-        """One step of training, wholly determined by the weights, the seed and the step's number; its loss (), which
-        an accelerator may still be at work on.
-        """
+        """Take one step. Returns its loss (), which an accelerator may still be computing."""
         recipe = self.recipe
-        places, named = self._places(step)
+        places, named = self.places(step)
         people = self.people[torch.from_numpy(places[:named]).to(self.device)]
         x = self._augmented(places, step, recipe.size(step))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
@@ -94,29 +100,36 @@ class Run:
         factor = recipe.rate * (1.0 if recipe.level_rate else rate(step, recipe.steps))
         for optimizer, base in ((self.adam, recipe.adam_rate), (self.muon, recipe.muon_rate)):
             if optimizer is not None:
+                optimizer.zero_grad()
                 for group in optimizer.param_groups:
                     group["lr"] = base * factor
-        self.adam.zero_grad()
-        if self.muon:
-            self.muon.zero_grad()
-        loss.backward()
-        if self.memory:
-            self.memory.remember(embeddings[: len(people)], people)
-        nn.utils.clip_grad_norm_(self.adam.param_groups[0]["params"] + self.adam.param_groups[1]["params"], 5.0)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.clipped, _LARGEST_GRADIENT)
         self.adam.step()
         if self.muon:
             self.muon.step()
         self.average.update(self.model, step)
         return loss.detach()
 
-    @torch.no_grad()
-    def settle(self, step: int, side: int, batches: int = 12) -> None:
-        """Measure the statistics of the averaged network's batch norms anew, at `side`, on the latest batches.
+    def places(self, step: int) -> tuple[NDArray[np.int64], int]:
+        """Positions of a step's faces, those with names first, and the number of faces with names."""
+        draw = self.recipe.earlier + step
+        named = self.sampler.random_pairs(draw) if self.recipe.random_pairs else self.sampler.batch(draw)
+        if not self.others:
+            return named, len(named)
+        rng = np.random.default_rng([self.recipe.seed, draw, 0x07E2])
+        pool = sum(map(len, self.sets))
+        others = rng.choice(pool, self.others, replace=pool < self.others)
+        return np.concatenate([named, others]), len(named)
 
-        "Precise BN" (Wu & Johnson 2021, section 3): a moving average of them would lag behind, by far where crops have
-        just grown.
+    @torch.no_grad()
+    def settle(self, step: int, side: int) -> None:
+        """Measure the batch norms' statistics of the averaged network again, on the latest batches at `side` pixels.
+
+        "Precise BN" (Wu & Johnson 2021, section 3): a moving average would lag behind, most where crops have just
+        grown.
         """
-        norms = _norms(self.average.model)
+        norms = _batch_norms(self.average.model)
         if not norms or self.recipe.norms_stay:
             return
         momentum = norms[0].momentum
@@ -124,52 +137,35 @@ class Run:
             norm.reset_running_stats()
             norm.momentum = None  # the plain mean over all batches
             norm.train()
-        for earlier in range(max(0, step - batches), step):
-            self.average.model.embed(self._augmented(self._places(earlier)[0], earlier, side))
+        for earlier in range(max(0, step - _SETTLING_BATCHES), step):
+            self.average.model.embed(self._augmented(self.places(earlier)[0], earlier, side))
         for norm in norms:
             norm.momentum = momentum
             norm.eval()
 
-    def _places(self, step: int) -> tuple[np.ndarray, int]:
-        """Positions of a step's faces, those with names first; and how many these are."""
-        draw = self.recipe.earlier + step
-        drawn = self._pairs(draw) if self.recipe.random_pairs else self.sampler.batch(draw)
-        return np.concatenate([drawn, self._others(draw)]), len(drawn)
-
-    def _augmented(self, places: np.ndarray, step: int, side: int) -> torch.Tensor:
-        drawn_from = [self.recipe.seed, self.recipe.earlier + step, 0xA06]
-        seed = int(np.random.SeedSequence(drawn_from).generate_state(1, np.uint64)[0] >> 1)
-        x = augment(self._crops(places), torch.Generator().manual_seed(seed), side, *self.recipe.variation(step))
-        return x.to(memory_format=torch.channels_last)
-
     def _loss(self, embeddings: torch.Tensor, people: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        """The loss () of a batch whose first faces show `people`; the head compares these."""
         recipe, head, named = self.recipe, self.model.head, embeddings[: len(people)]
         if recipe.random_pairs:
-            logits = head(named[0::2], named[1::2])
-            loss = nn.functional.binary_cross_entropy_with_logits(logits, (people[0::2] == people[1::2]).float())
+            same = people[0::2] == people[1::2]
+            loss = nn.functional.binary_cross_entropy_with_logits(head(named[0::2], named[1::2]), same.float())
         else:
-            logits, (same, different) = head.pairwise(named, named), losses.pair_masks(people)
-            if self.memory:
-                logits = torch.cat([logits, head.pairwise(named, self.memory.embeddings)], 1)
-                also_same, also_different = self.memory.masks(people)
-                same, different = torch.cat([same, also_same], 1), torch.cat([different, also_different], 1)
-            loss = recipe.pair_weight * losses.siamese_bce(logits, same, different, recipe.hardest)
-        if self.proxies:
-            loss = loss + recipe.proxy_weight * self.proxies.loss(named, people)
+            logits = head.pairwise(named, named)
+            loss = recipe.pair_weight * losses.siamese_bce(logits, *losses.pair_masks(people))
         if self.targets is not None:
-            loss = loss + self._taught_loss(embeddings, self.targets[places])
-        terms = [
-            (recipe.pair_weight * recipe.l2_head * head.bases, head.weight)
-        ]  # set against the pairs, which alone shape the head; each of several bases has its share of the weight
-        for name, tensor in self.model.encoder.named_parameters():
-            if name.endswith("weight") and (recipe.l2_convolutions or recipe.l2_dense):
-                terms.append((recipe.l2_convolutions if tensor.dim() == 4 else recipe.l2_dense, tensor))
-        return loss + losses.l2_penalty(terms)
+            loss = loss + self._distillation_loss(embeddings, self.targets[places])
+        # The pairs alone train the head, so its decay has their weight. Each basis has its share of the head's weights.
+        decays = [(recipe.pair_weight * recipe.l2_head * head.bases, head.weight)]
+        if recipe.l2_convolutions or recipe.l2_dense:
+            for name, tensor in self.model.encoder.named_parameters():
+                if name.endswith("weight"):
+                    decays.append((recipe.l2_convolutions if tensor.dim() == 4 else recipe.l2_dense, tensor))
+        return loss + losses.l2_penalty(decays)
 
-    def _taught_loss(self, embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        if not self.all_taught:
-            taught = ~torch.isnan(targets[:, 0])
-            embeddings, targets = embeddings[taught], targets[taught]
+    def _distillation_loss(self, embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if not self.all_have_targets:
+            known = ~torch.isnan(targets[:, 0])
+            embeddings, targets = embeddings[known], targets[known]
             if len(targets) < 2:
                 return embeddings.sum() * 0
         return (
@@ -178,86 +174,40 @@ class Run:
             + self.recipe.relational_l1_weight * losses.relational_l1(embeddings, targets)
         )
 
-    def _pairs(self, draw: int) -> np.ndarray:
-        """Pairs (0, 1), (2, 3), … of positions; every other one of the same person (Koch et al. 2015)."""
-        rng = np.random.default_rng([self.recipe.seed, draw, 0x2015])
-        pairs = []
-        for pair in range(self.sampler.size // 2):
-            if pair % 2 == 0:
-                pairs.append(self.sampler.same_pair(rng))
-            else:
-                pairs.append(self.sampler.different_pair(rng))
-        return np.concatenate(pairs)
+    def _augmented(self, places: NDArray[np.int64], step: int, side: int) -> torch.Tensor:
+        """The crops at these positions as the step sees them, (n, 3, side, side) float32."""
+        entropy = [self.recipe.seed, self.recipe.earlier + step, 0xA06]
+        seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+        x = augment(self._crops(places), torch.Generator().manual_seed(seed), side, *self.recipe.variation(step))
+        return x.to(memory_format=torch.channels_last)
 
-    def _others(self, draw: int) -> np.ndarray:
-        rng = np.random.default_rng([self.recipe.seed, draw, 0x07E2])
-        pool = len(self.faces) + (len(self.unlabelled) if self.unlabelled is not None else 0)
-        return rng.choice(pool, self.extra, replace=pool < self.extra) if self.extra else np.empty(0, np.int64)
-
-    def _on_device(self) -> torch.Tensor | None:
-        """All crops on the accelerator when they fit into half of its free memory: no copy a step."""
-        if self.device.type != "cuda":
-            return None
-        sets = [self.faces] + ([self.unlabelled] if self.extra and self.unlabelled is not None else [])
-        size = sum(len(s) for s in sets) * int(np.prod(self.faces.crops.shape[1:]))
-        if size > torch.cuda.mem_get_info()[0] / 2:
-            return None
-        blocks = [s.crops[s.rows[i : i + 4096]] for s in sets for i in range(0, len(s), 4096)]
-        return torch.cat([torch.from_numpy(block).to(self.device) for block in blocks])
-
-    def _crops(self, places: np.ndarray) -> torch.Tensor:
-        if self.resident is not None:
-            return self.resident[torch.from_numpy(places).to(self.device)].permute(0, 3, 1, 2)
-        mine = places < len(self.faces)
+    def _crops(self, places: NDArray[np.int64]) -> torch.Tensor:
+        """The crops at these positions, (n, 3, 128, 128) uint8."""
+        if self.crops_on_device is not None:
+            return self.crops_on_device[torch.from_numpy(places).to(self.device)].permute(0, 3, 1, 2)
         crops = np.empty((len(places), *self.faces.crops.shape[1:]), np.uint8)
-        crops[mine] = self.faces.crops[self.faces.rows[places[mine]]]
-        if not mine.all():
-            assert self.unlabelled is not None
-            crops[~mine] = self.unlabelled.crops[self.unlabelled.rows[places[~mine] - len(self.faces)]]
+        first = 0
+        for faces in self.sets:
+            here = (places >= first) & (places < first + len(faces))
+            crops[here] = faces.crops[faces.rows[places[here] - first]]
+            first += len(faces)
         return torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2)
 
+    def _crops_on_device(self) -> torch.Tensor | None:
+        """All crops on the accelerator, if they fit into half of its free memory; then no step copies any."""
+        if self.device.type != "cuda":
+            return None
+        size = sum(map(len, self.sets)) * int(np.prod(self.faces.crops.shape[1:]))
+        if size > torch.cuda.mem_get_info()[0] / 2:
+            return None
+        blocks = [faces.crops[faces.rows[i : i + 4096]] for faces in self.sets for i in range(0, len(faces), 4096)]
+        return torch.cat([torch.from_numpy(block).to(self.device) for block in blocks])
 
-def _norms(model: nn.Module) -> list[nn.BatchNorm2d]:
+
+def _random_network(recipe: Recipe, bases: int | None) -> Siamese:
+    shape = {"blocks": recipe.blocks} if recipe.blocks else {}
+    return Siamese(recipe.arch, recipe.final_size, bases, **shape)
+
+
+def _batch_norms(model: nn.Module) -> list[nn.BatchNorm2d]:
     return [part for part in model.modules() if isinstance(part, nn.BatchNorm2d)]
-
-
-def bf16_pays(device: torch.device) -> bool:
-    """Whether half-width arithmetic is faster: certain on CUDA, on CPUs only where they have it, so measured."""
-    if device.type != "cpu":
-        return device.type == "cuda"
-    layer = nn.Conv2d(64, 64, 3, padding=1)
-    x = torch.randn(16, 64, 28, 28)
-    spent = {}
-    for bf16 in (False, True):
-        times = []
-        for _ in range(4):
-            began = time.perf_counter()
-            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                layer(x)
-            times.append(time.perf_counter() - began)
-        spent[bf16] = min(times)
-    return spent[True] < 0.7 * spent[False]
-
-
-def steps_in(
-    recipe: Recipe,
-    minutes: float,
-    faces: Faces,
-    teachers: Targets | None,
-    unlabelled: Faces | None,
-    device: torch.device,
-    bf16: bool,
-) -> int:
-    """How many steps fit into the minutes, from timing a few of each size on a network that is then thrown away."""
-    spent, shares = 0.0, [share for share, _ in recipe.sizes] + [1.0]
-    for i, (_, side) in enumerate(recipe.sizes):
-        run = Run(replace(recipe, steps=1000, sizes=((0.0, side),)), faces, teachers, unlabelled, device, bf16)
-        times = []
-        for step in range(8 if device.type == "cpu" else 60):
-            began = time.perf_counter()
-            float(run.step(step))  # a number: an accelerator has finished
-            times.append(time.perf_counter() - began)
-        spent += (shares[i + 1] - shares[i]) * float(np.median(times[len(times) // 3 :]))
-    # Validation, saving and the machine's own business take their share.
-    steps = max(16, int(0.94 * minutes * 60 / spent))
-    return min(steps, recipe.most_steps) if recipe.most_steps else steps

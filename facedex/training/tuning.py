@@ -1,9 +1,12 @@
-"""Fine-tuning a network of our own on people of one's own: never further than they can carry it.
+"""Adapting a network of ours to the user's own people, without making it worse.
 
-A trained network knows faces in general; a few own people say how they differ from that: the archive's cameras, the
-gate's light. Three things keep that from doing harm. The network's own embeddings are targets beside the names, so
-that it stays close to what it was (learning without forgetting, Li & Hoiem 2018). Few people change the calibration
-alone. And before and after are compared on people kept out of all of it.
+A trained network knows faces in general. A few own people show what differs: an archive's cameras, or the light at a
+gate. Three rules keep the network from getting worse:
+
+- Its own embeddings are targets beside the names, so it stays near what it was (learning without forgetting, Li & Hoiem
+  2018).
+- Few people change the calibration alone.
+- Before and after are compared on people kept out of everything else.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from facedex.data.dataset import Faces
 from facedex.decision.calibration import Calibration
@@ -24,22 +28,24 @@ from facedex.training import judging
 from facedex.training.checkpoint import STATE_FILE
 from facedex.training.judging import Tuned
 from facedex.training.recipe import TUNE
-from facedex.training.siamese import embedded, from_file
+from facedex.training.siamese import embed_faces, from_file
 from facedex.training.train import Event, train
 
-CANDIDATE = "tuned.safetensors"  # in the work folder: what is written if it is not worse
+CANDIDATE = "tuned.safetensors"  # in the work folder: the adapted model, which is written if it is not worse
+_PASSES = 20  # over the photos at most, where the minutes set the steps: few people are soon learnt
+_LEAST_STEPS = 40
 
 
-class Anchors:
-    """A model's own embeddings as targets, in the place of teachers'."""
+class OwnEmbeddings:
+    """A model's own embeddings as targets, in place of teachers'."""
 
     def __init__(self, model: ModelFile) -> None:
         self._network = from_file(model)
         self.fingerprint = model.fingerprint
 
-    def targets_of(self, parts: list[Faces], dim: int) -> np.ndarray:
-        """(n, dim) float32 of unit length: what the model says of every unjittered crop of all parts, in order."""
-        return np.concatenate([embedded(self._network, part) for part in parts] or [np.empty((0, dim), np.float32)])
+    def targets_of(self, parts: list[Faces], dim: int) -> NDArray[np.float32]:
+        """The model's embeddings of every unjittered crop of all parts, in order: (n, dim) float32 of unit length."""
+        return np.concatenate([embed_faces(self._network, part) for part in parts])
 
 
 def tune(
@@ -60,9 +66,10 @@ def tune(
     on_event: Callable[[Event], None] = lambda event: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Tuned:
-    """Adapt `start` to `faces` and write `output`, unless people kept apart say that it got worse (`force` writes
-    all the same). Kept apart are `held`, or else some of `faces`. With fewer than `least` people of LEAST_PHOTOS
-    photos only the calibration is fitted. Raises DataError, ModelError.
+    """Adapt `start` to `faces` and write `output`, unless people kept apart show that it got worse.
+
+    `force` writes it all the same. `held` are the people kept apart, else some of `faces`. With fewer than `least`
+    people of LEAST_PHOTOS photos only the calibration is fitted. Raises DataError, ModelError.
     """
     if not len(faces):
         raise DataError("No photo is left to learn from; give other people, or other --corrections")
@@ -72,43 +79,60 @@ def tune(
         )
     before = model_matcher(start)
     if not judging.enough_people(faces, least):
-        model, comparison = judging.calibrated(
+        model, judgement = judging.calibrated(
             start, before, lambda part: before.encode(part.crops112()), faces, held, seed
-        )  # fmt: skip
-        if comparison.worse and not force:
-            return Tuned("calibration", None, comparison)
+        )
+        if judgement.worse and not force:
+            return Tuned("calibration", None, judgement)
         model.save(output)
-        return Tuned("calibration", model, comparison)
+        return Tuned("calibration", model, judgement)
+
     known, choosing, calibrating, judges = judging.split(faces, held)
     recipe = replace(TUNE, seed=seed, steps=steps, rate=rate, sizes=((0.0, start.size),))
-    if not recipe.steps:  # twenty passes and no more: what few people say is soon learnt
-        recipe = replace(recipe, most_steps=max(40, 20 * len(known) // (recipe.people * recipe.photos)))
+    if not recipe.steps:
+        passes = _PASSES * len(known) // (recipe.people * recipe.photos)
+        recipe = replace(recipe, most_steps=max(_LEAST_STEPS, passes))
     crops = judges.crops112()
-    # Before the work: it may be that these people cannot tell two models apart.
-    was = judging.tars(before, before.encode(crops), judges.people, seed)
-    candidate = work / CANDIDATE
+    # The old model is judged before the training, which is wasted if these people cannot tell two models apart.
+    tars_before = judging.tars(before, before.encode(crops), judges.people, seed)
     result = train(
-        recipe, known, (choosing, calibrating), candidate, work=work, minutes=minutes, teachers=Anchors(start),
-        init=start.path, device=device, resume=resume, keep_state=True, on_event=on_event, stop=stop,
-    )  # fmt: skip
+        recipe,
+        known,
+        (choosing, calibrating),
+        work / CANDIDATE,
+        work=work,
+        minutes=minutes,
+        teachers=OwnEmbeddings(start),
+        init=start.path,
+        device=device,
+        resume=resume,
+        keep_state=True,
+        on_event=on_event,
+        stop=stop,
+    )
     if result.model is None:
         return Tuned("network", None, None)
     after = model_matcher(result.model)
-    comparison = judging.compared(
-        was, judging.tars(after, after.encode(crops), judges.people, seed), len(judges.names)
-    )  # fmt: skip
-    if comparison.worse and not force:
+    tars_after = judging.tars(after, after.encode(crops), judges.people, seed)
+    judgement = judging.judged(tars_before, tars_after, len(judges.names))
+    if judgement.worse and not force:
         (work / STATE_FILE).unlink(missing_ok=True)
-        return Tuned("network", None, comparison)
+        return Tuned("network", None, judgement)
+
     people, calibrating = len(calibrating.names), calibrating.select(sample(calibrating.people))
     crops = calibrating.crops112()
-    fitted = judging.with_own_tail_or_old(
-        Calibration.from_meta(result.model.meta), start, people, judging.scores(before, before.encode(crops)),
-        judging.scores(after, after.encode(crops)), calibrating.people,
-    )  # fmt: skip
-    meta = {**result.model.meta, "calibration": fitted.to_meta()}
-    meta["tuned"] = {"people": len(known.names), "photos": len(known), **comparison.facts()}
+    calibration = judging.with_own_tail_or_old(
+        Calibration.from_meta(result.model.meta),
+        start,
+        people,
+        judging.logits(before, before.encode(crops)),
+        judging.logits(after, after.encode(crops)),
+        calibrating.people,
+    )
+    meta = {**result.model.meta, "calibration": calibration.to_meta()}
+    meta["tuned"] = {"people": len(known.names), "photos": len(known), **judgement.facts()}
     written = ModelFile(result.model.tensors, meta)
     written.save(output)
-    (work / STATE_FILE).unlink(missing_ok=True)  # only now: what fails before is done again by --resume, without a step
-    return Tuned("network", written, comparison)
+    # The state goes last: if the work after the steps fails, --resume repeats that work without taking a step.
+    (work / STATE_FILE).unlink(missing_ok=True)
+    return Tuned("network", written, judgement)

@@ -19,9 +19,9 @@ from rich.table import Table
 
 from facedex.evaluation.allpairs import all_pairs
 from facedex.evaluation.bootstrap import people_weights
-from facedex.evaluation.error_rates import verification
+from facedex.evaluation.error_rates import measure_error_rates
 from facedex.evaluation.matchers import Matcher
-from facedex.evaluation.open_set import identification
+from facedex.evaluation.open_set import measure_open_set
 from scripts.runner import run_script
 
 SEEN = 512  # numbers of a face, as the head of the model that ships sees it
@@ -52,9 +52,9 @@ def main() -> None:
         marks = [_now()]
         pairs = all_pairs(matcher, points, people)
         marks.append(_now())
-        verification(pairs, weights)
+        measure_error_rates(pairs, weights)
         marks.append(_now())
-        identification(matcher, points, people, weights)
+        measure_open_set(matcher, points, people, weights)
         marks.append(_now())
         cells = [f"{b[0] - a[0]:.1f} s ({b[1] - a[1]:.1f})" for a, b in itertools.pairwise(marks)]
         table.add_row(matcher.name, f"{pairs.impostors:,}", *cells)

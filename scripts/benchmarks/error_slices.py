@@ -32,7 +32,7 @@ from rich.table import Table
 
 from facedex.cli.console import progress_bar, say
 from facedex.errors import DataError, PhotoError
-from facedex.evaluation.pairs import read_pairs, report
+from facedex.evaluation.pairs_protocol import pairs_report, read_pairs
 from facedex.faces.face import Face
 from facedex.model.head import Head
 from facedex.model.modelfile import ModelFile, read_model, shipped_model
@@ -282,7 +282,7 @@ class Slices:
         accuracy = None
         if self._pairs and some is None:
             a, b, alike, folds = (np.array(column) for column in zip(*self._pairs, strict=True))
-            accuracy = report(scores[a, b], alike, folds, []).accuracy
+            accuracy = pairs_report(scores[a, b], alike, folds, []).accuracy
         return Row(group, name, int(part.sum()), float(1 - found[part].mean()), tar, low, high,
                    float(passed[same & distinct].mean()), float(passed[~same].mean()), accuracy)  # fmt: skip
 

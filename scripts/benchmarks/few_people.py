@@ -74,7 +74,7 @@ def measure(start: ModelFile, faces: Faces, people: int, number: int, work: Path
         judging.tars(matcher, matcher.encode(crops), judged.people, 0)
         for matcher in map(model_matcher, (start, tuned.model))
     )
-    found = judging.compared(was, now, len(judged.names))
+    found = judging.judged(was, now, len(judged.names))
     return {
         **of(start, faces), "people": people, "draw": number, "photos": len(learnt),
         "figure": found.figure,

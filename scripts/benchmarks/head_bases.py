@@ -19,9 +19,9 @@ import numpy as np
 
 from facedex.errors import DataError
 from facedex.evaluation import metrics
+from facedex.evaluation.embedded_photos import read_people
 from facedex.evaluation.matchers import model_matcher
-from facedex.evaluation.photosets import read_people
-from facedex.model.encoder import Projection
+from facedex.model.encoder import Joint
 from facedex.model.head import frame
 from facedex.model.modelfile import ModelFile, read_model, shipped_model
 from scripts.runner import list_of, run_script
@@ -66,7 +66,7 @@ def stored(path: Path, model: ModelFile, keys: list[str]) -> np.ndarray:
             raise DataError(f"{path} lacks what the networks say of {(missing or ['these photos'])[0]}; name another")
         rows = [place[key] for key in keys]
         raw = [file[branch.name][rows].astype(np.float32) for branch in model.branches]
-    return Projection.from_file(model, sum(part.shape[1] for part in raw))(raw)[0]
+    return Joint.from_file(model, sum(part.shape[1] for part in raw))(raw)[0]
 
 
 def by_bases(vectors: np.ndarray, bases: int, draw: int) -> np.ndarray:

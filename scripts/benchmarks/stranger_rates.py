@@ -68,7 +68,7 @@ def main() -> None:
         if options.corrections:
             parts = [dataset.correct(part, options.corrections) for part in parts]
         faces = dataset.join(parts)
-        vectors = open_encoder(model).encode(faces.crops112())[0]
+        vectors, quality = open_encoder(model).encode(faces.crops112())
     people = faces.people
     print(f"{len(people):,} photos of {people.max() + 1:,} people, {options.photos} of each enrolled")
     matrix = head.pairwise(vectors, vectors).astype(np.float64)
@@ -87,7 +87,7 @@ def main() -> None:
         table.add_row(f"{size:,}", f"{threshold:.2f}", f"{options.fpir:.2%}", error(low, high), alarms, missed)
     console = Console(width=150)
     console.print(table)
-    reliability(console, matrix, people, calibration, rng)
+    reliability(console, matrix, people, quality, calibration, rng)
     verified(console, matrix, people, calibration)
     rng = np.random.default_rng(1)
     generated(console, head, *(made or generate(vectors, people, 104_000, 2, rng)), options.fpir, rng)
@@ -161,10 +161,13 @@ def reliability(
     console: Console,
     matrix: np.ndarray,
     people: np.ndarray,
+    quality: np.ndarray,
     calibration: Calibration,
     rng: np.random.Generator,
 ) -> None:
-    """Of the best candidates with probability about p, how many are right; intervals of 95 % over the probes' people."""
+    """Of the best candidates with probability about p, how many are right; intervals of 95 % over the probes' people.
+    `quality` (n,) is the faces', 0 where not known.
+    """
     table = Table("people enrolled", "prior", *(f"{a:.0%}-{min(b, 1):.0%}" for a, b in pairwise(BINS)),
                   title="probability shown (columns): stated mean > share that is right, its interval, photos a draw")  # fmt: skip
     times = people_weights(int(people.max()) + 1, 0).astype(float)
@@ -185,9 +188,10 @@ def reliability(
                 each[len(probes) :] *= (1 - prior) / each[len(probes) :].sum()
                 scores = matrix[np.ix_(both, gallery[:, 0])]
                 order = np.argsort(-scores, axis=1)[:, :CONTENDERS]
-                ones = np.ones(order.shape[1], int)
+                ones, each_own = np.ones(order.shape[1], int), np.arange(order.shape[1])
                 for row, at in enumerate(order):
-                    stated.append(calibration.posterior(scores[row, at], ones, size, prior)[0])
+                    shifts = calibration.shifts(quality[both[row]], quality[gallery[at, 0]], each_own, each_own)
+                    stated.append(calibration.posterior(scores[row, at], ones, size, prior, shifts)[0])
                 right.append(people[gallery[order[:, 0], 0]] == people[both])
                 weight.append(each)
                 whose.append(people[both])

@@ -29,7 +29,7 @@ from rich.table import Table
 
 from facedex.data import dataset
 from facedex.decision.calibration import Calibration, fit_calibration
-from facedex.decision.fitting import Enrolled, sample
+from facedex.decision.fitting import EnrolledSets, sample
 from facedex.decision.posterior import Normal, Scores
 from facedex.model.encoder import open_encoder
 from facedex.model.head import Head
@@ -146,7 +146,7 @@ def show(name: str, points: np.ndarray, people: np.ndarray, options: argparse.Na
         tested = apart[np.ix_(left[owner], left)]
         matrix = faiss.pairwise_distances(points[rows], points[rows], metric=faiss.METRIC_L1).astype(np.float64)
         for form, (forward, back) in FORMS.items():
-            enrolled = Enrolled.of(forward(matrix), who, 1)
+            enrolled = EnrolledSets.of(forward(matrix), who, 1, np.zeros(len(who)))
             assert enrolled is not None
             tail = enrolled.tail(np.ones(CALIBRATING))
             fitted = Calibration(1.0, 0.0, (Scores(1, (Normal(1.0, 0.0, 1.0),), tail),), (), CALIBRATING, len(rows))

@@ -22,9 +22,9 @@ import torch
 
 from facedex.data.dataset import Faces, correct, join, load_faces, split_people, without_people
 from facedex.decision.fitting import LEAST_PEOPLE
+from facedex.evaluation.embedded_photos import read_listed
 from facedex.evaluation.matchers import Matcher, model_matcher
-from facedex.evaluation.pairs import evaluate_pairs, photos_of, read_pairs
-from facedex.evaluation.photosets import read_listed
+from facedex.evaluation.pairs_protocol import evaluate_pairs, photos_of, read_pairs
 from facedex.faces import alignment
 from facedex.model.modelfile import read_model
 from facedex.training.augment import augment
@@ -54,7 +54,6 @@ def ladder() -> list[Rung]:
     plain = replace(RECIPES["compact"], sizes=full, people=16)
     pairs = replace(plain, random_pairs=True)
     by_person = replace(whole, people=32, photos=4, others_share=0.0, gentle=1.0)
-    proxies = replace(plain, proxy_weight=1.0)
     taught = replace(plain, pair_weight=0.02)
     cosine_only = replace(taught, relational_weight=0.0, relational_l1_weight=0.0)
     return [
@@ -62,9 +61,7 @@ def ladder() -> list[Rung]:
         Rung("+ aligned by landmarks", koch),
         Rung("+ our encoder, head with w >= 0, Muon", pairs),
         Rung("+ all pairs of a batch", plain),
-        Rung("+ hard negatives from a memory of 2,048", replace(plain, hardest=0.2, memory=2048)),
-        Rung("all pairs + proxies, one against all", proxies),
-        Rung("all pairs + teachers' embeddings", cosine_only, taught=True),
+        Rung("+ teachers' embeddings", cosine_only, taught=True),
         Rung("+ their cosines among each other", replace(cosine_only, relational_weight=1.0), taught=True),
         Rung("+ their L1 distances, as a head of one basis sums them", taught, taught=True),
         Rung("+ small crops first, 32 x 4 faces, the head again at the end", by_person, taught=True),

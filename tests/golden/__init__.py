@@ -1,1 +1,1 @@
-"""Galleries of released formats."""
+"""Galleries of every released version of the format."""

@@ -106,7 +106,6 @@ VERBS: dict[str, Callable[[Path, Callable[[str], None]], None]] = {
     "reindex": on_gallery(lambda opened, work: opened.reindex()),
     "reindex, another head": on_gallery(lambda opened, work: opened.reindex(work / "b.safetensors")),
     "reindex, another encoder": on_gallery(lambda opened, work: opened.reindex(work / "c.safetensors")),
-    "migrate": on_gallery(lambda opened, work: opened.rename("p1", "renamed")),
     "backup": on_file(lambda work: backup(work / "g", work / SAVED, force=True)),
     "restore": on_file(lambda work: restore(work / SAVED, work / "g", force=True)),
     "restore, nothing there": on_file(lambda work: restore(work / SAVED, work / "g", force=True)),
@@ -223,6 +222,13 @@ class Steps:
                     steps.step(f"after {name}")
                 return result
 
+            def executemany(self, sql: str, *values: Any) -> sqlite3.Cursor:  # type: ignore[override]
+                name = " ".join(sql.split()[:3])
+                steps.step(f"before {name}")
+                result = super().executemany(sql, *values)
+                steps.step(f"after {name}")
+                return result
+
             def backup(self, target: sqlite3.Connection, **options: Any) -> None:
                 steps.step("before copying")
                 super().backup(target, pages=2, progress=lambda *left: steps.step("while copying"))
@@ -324,19 +330,6 @@ def setting(verb: str, template: Path, work: Path) -> None:
     if verb == "restore, over a ruin":
         (work / "g").mkdir()
         (work / "g" / "gallery.db").write_bytes(RUIN)
-    if verb == "migrate":
-        with contextlib.closing(sqlite3.connect(work / "g" / "gallery.db", isolation_level=None)) as db:
-            age(db)
-
-
-def age(db: sqlite3.Connection) -> None:
-    """Bring a gallery back to schema 1."""
-    for trigger in ("person_came", "person_went", "face_went", "face_moved"):
-        db.execute(f"DROP TRIGGER {trigger}")
-    for column in ("people", "faces", "digest"):
-        db.execute(f"ALTER TABLE gallery DROP COLUMN {column}")
-    db.execute("ALTER TABLE face DROP COLUMN mark")
-    db.execute("UPDATE gallery SET schema_version = 1")
 
 
 def act(verb: str, work: Path, target: str | None, say: Callable[[str], None], note: bool) -> None:

@@ -1,5 +1,6 @@
-"""A run's metrics: a CSV row a validation, and a plot of them. Neither ever ends a run: what cannot be read or written
-is left out.
+"""The history of a run: a CSV file with a row for each validation, and a plot of it.
+
+No error here ends a run: rows that cannot be read or written are left out.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ COLUMNS = ["step", "seconds", "side", "loss", "accuracy", "tar_at_1e-3", "cosine
 
 
 def append_metrics(path: Path, row: dict[str, Any]) -> None:
-    """Add a row, where there is room and leave to."""
+    """Add a row, if the file can be written."""
     with suppress(OSError), open(path, "a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         if not file.tell():
             writer.writeheader()
-        writer.writerow({key: round(v, 6) if isinstance(v, float) else v for key, v in row.items()})
+        rounded = {key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()}
+        writer.writerow(rounded)
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Rows of a run's metrics file, without those that are damaged; none where it cannot be read."""
+    """The rows of a history file, without damaged ones; none where the file cannot be read."""
     try:
         return [row for _, row in _whole_lines(path.read_text("utf-8", "replace"))]
     except OSError:
@@ -32,7 +34,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 
 def trim_metrics(path: Path, step: int) -> None:
-    """Drop rows of steps that a killed run had taken but not saved, which will be taken again, and damaged ones."""
+    """Drop damaged rows, and rows after `step`: a resumed run takes those steps again."""
     with suppress(OSError):
         if step == 0:
             path.unlink()
@@ -43,15 +45,16 @@ def trim_metrics(path: Path, step: int) -> None:
 
 
 def _whole_lines(text: str) -> list[tuple[str, dict[str, float]]]:
+    """Every undamaged line with its row."""
     found = []
-    for line in text.split("\n")[1:-1]:  # what no line feed ends is cut short
-        with suppress(ValueError):  # cut short, or zeros in its place, as a machine that lost its power may leave
+    for line in text.split("\n")[1:-1]:  # a last line without a line feed is incomplete
+        with suppress(ValueError):  # a power failure can leave part of a line, or zeros
             found.append((line, dict(zip(COLUMNS, map(float, line.split(",")), strict=True))))
     return found
 
 
 def plot_metrics(path: Path, picture: Path) -> None:
-    """Loss and validation over the steps as a PNG; nothing without matplotlib, rows or room."""
+    """Draw loss and validation over the steps as a PNG file, if matplotlib is installed and there are rows."""
     try:
         from matplotlib.figure import Figure
     except ImportError:

@@ -1,0 +1,43 @@
+"""The end of a run: the head fitted again, the calibration, and the inference graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facedex.data.dataset import Faces
+from facedex.decision.calibration import fit_calibration
+from facedex.decision.fitting import sample
+from facedex.model.modelfile import Branch, ModelFile, with_graphs
+from facedex.model.vectors import unit
+from facedex.training.export import export_onnx
+from facedex.training.headfit import fit_head
+from facedex.training.siamese import embed_faces, from_file, to_file
+from facedex.training.validation import logit_matrix
+
+
+def with_new_head(file: ModelFile, faces: Faces, choosing: Faces, people: int, seed: int) -> ModelFile:
+    """The same encoder with a head fitted to the embeddings of at most `people` people, from equal weights."""
+    drawn = np.random.default_rng([seed, 0x4EAD]).permutation(len(faces.names))[:people]
+    known = faces.select(np.flatnonzero(np.isin(faces.people, drawn)))
+    choosing = choosing.select(sample(choosing.people))
+    model = from_file(file)
+    head = fit_head(embed_faces(model, known), known.people, embed_faces(model, choosing), choosing.people, seed=seed)
+    return ModelFile({**file.tensors, **head.tensors()}, file.meta, file.path)
+
+
+def finish(weights: ModelFile, calibration: Faces, output: Path, meta: dict[str, Any]) -> ModelFile:
+    """Calibrate the weights, which are rounded as they are stored, export the graph, and write the model."""
+    model = from_file(weights)
+    chosen = sample(calibration.people)
+    raw = model.raw_crops(calibration.crops112(chosen))
+    embeddings, lengths = unit(raw) if model.encoder.normalised else (raw, None)
+    fitted = fit_calibration(logit_matrix(model, embeddings), calibration.people[chosen], lengths)
+    written = to_file(model, {**meta, "calibration": fitted.to_meta()})
+    if model.encoder.normalised:  # koch has no graph, because no index can hold its embeddings
+        graph = export_onnx(model.encoder, model.encoder.size)
+        written = with_graphs(written, [(Branch("own", model.encoder.dim, model.encoder.size), graph)])
+    written.save(output)
+    return written
