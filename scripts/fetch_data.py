@@ -32,7 +32,8 @@ import numpy as np
 from filelock import FileLock, Timeout
 from PIL import Image
 
-from facedex.cli.console import progress_bar, say
+from facedex.cli.console import say
+from facedex.cli.progress import progress_bar
 from facedex.errors import DataError, FacedexError, PhotoError, PhotoTooLarge, PhotoUnsupported
 from facedex.faces import alignment
 from facedex.faces.detector import FaceDetector

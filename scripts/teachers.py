@@ -20,7 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-from facedex.cli.console import landmarks, numbers, progress_bar, say
+from facedex.cli.console import say
+from facedex.cli.options import parse_channels, parse_landmarks
+from facedex.cli.progress import progress_bar
 from facedex.data import dataset
 from facedex.errors import DataError, ModelError
 from facedex.faces import alignment
@@ -53,8 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     name, _, file = options.onnx.partition("=")
     if not file or name in ("", "key", "file"):  # the last two are taken: by the photos, and by numpy
         raise DataError(f"--onnx {options.onnx} must be NAME=FILE.onnx, with a name of your choice but key and file")
-    mean, scale = numbers(options.mean, "--mean"), numbers(options.scale, "--scale")
-    points = None if options.points is None else landmarks(options.points, "--points")
+    mean, scale = parse_channels(options.mean, "--mean"), parse_channels(options.scale, "--scale")
+    points = parse_landmarks(options.points, "--points")
     encoder: GraphEncoder | OpenVino
     if file.endswith(".xml"):
         encoder = OpenVino(file, options.size, mean, scale, options.rgb, points)

@@ -36,10 +36,10 @@ def test_other_names_are_not_there():
 
 def test_a_public_name_is_never_hidden_by_a_module():
     """`facedex.identify` was a function or a module, by what had been imported before."""
-    for home in set(facedex._HOME.values()):
+    for home in set(facedex._MODULES.values()):
         importlib.import_module(f"facedex.{home}")
     assert callable(facedex.identify) and callable(facedex.named_photos)
-    assert not set(facedex._HOME) & set(facedex._HOME.values())
+    assert not set(facedex._MODULES) & set(facedex._MODULES.values())
 
 
 def test_every_error_of_ours_is_a_facedex_error():

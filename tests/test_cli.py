@@ -19,9 +19,8 @@ from facedex import cli
 from facedex.gallery.gallery import Gallery
 from facedex.photos.sources import named_photos
 from tests.helpers import (
-    documented,
+    assert_fields_described,
     drawn_face,
-    fields,
     gallery,
     make_model,
     other_encoder,
@@ -270,7 +269,8 @@ def test_json_has_the_fields_that_are_documented(run, enrolled, database):
     for command, arguments in commands.items():
         where = () if command == "verify" else ("-g", enrolled)
         printed = lines(run(command, *arguments, *where, "--json").out)
-        assert printed and all(fields(line) == documented(command) for line in printed), command
+        for line in printed:
+            assert_fields_described([line], command)
 
 
 def test_identify_csv(run, enrolled, database, tmp_path):
@@ -698,9 +698,7 @@ def test_broken_galleries_are_one_line(run, database, tmp_path):
 def test_help_and_version(run):
     done = run("--help")
     assert done.code == 0 and done.err == ""
-    for name in ("train", "enroll", "identify", "verify", "list", "rename", "merge", "remove", "reindex", "doctor",
-                 "backup", "restore", "evaluate"):  # fmt: skip
-        assert name in done.out
+    assert all(name in done.out for name in cli.COMMANDS)
     from facedex import __version__
 
     assert run("--version").out == f"facedex {__version__}\n"

@@ -10,7 +10,7 @@ import pytest
 
 from facedex.errors import DataError, ModelError
 from facedex.model import runtime
-from facedex.model.encoder import GraphEncoder, Networks, Joint, TorchEncoder, open_encoder
+from facedex.model.encoder import GraphEncoder, Joint, Networks, TorchEncoder, open_encoder
 from facedex.model.modelfile import Branch, ModelFile, read_model, with_graphs
 from facedex.model.vectors import unit
 from facedex.threads import side_by_side, workers

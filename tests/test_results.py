@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from facedex import annotate, results
-from facedex.cli import terminal
+from facedex.cli import result_tables
 from facedex.evaluation import report_json
 from facedex.evaluation.pairs_protocol import PairsReport
 from facedex.faces.face import Face
@@ -40,7 +40,7 @@ def printed(table, width=120):
 
 
 def test_the_json_of_identify_exactly():
-    assert results.identified(photo(face())) == {
+    assert results.identify_json(photo(face())) == {
         "photo": "some photo.jpg",
         "faces": [
             {
@@ -61,7 +61,7 @@ def test_the_json_of_identify_exactly():
         "error": None,
         "decision": None,
     }
-    assert results.identified(IdentifiedPhoto("x", error="why")) == {
+    assert results.identify_json(IdentifiedPhoto("x", error="why")) == {
         "photo": "x", "faces": [], "error": "why", "decision": None,
     }  # fmt: skip
 
@@ -69,7 +69,7 @@ def test_the_json_of_identify_exactly():
 def test_the_json_tells_the_decision_and_the_quality():
     stranger = dataclasses.replace(face(None), quality=Quality(23.456789, 0.01, 0.4, 0.8, 9.87654), reason="face small")
     decision = Decision(3.25, 0.01, float("nan"), float("nan"), 12)
-    found = results.identified(IdentifiedPhoto("x", (stranger,), decision=decision))
+    found = results.identify_json(IdentifiedPhoto("x", (stranger,), decision=decision))
     assert found["faces"][0]["reason"] == "face small"
     assert found["faces"][0]["quality"] == {
         "width": 23.4568, "sharpness": 0.01, "turn": 0.4, "score": 0.8, "length": 9.8765,
@@ -78,24 +78,29 @@ def test_the_json_tells_the_decision_and_the_quality():
         "threshold": 3.25, "fpir": 0.01, "fpir_low": None, "fpir_high": None, "people": 12,
     }  # fmt: skip
     json.loads(results.json_line(found), parse_constant=pytest.fail)
-    assert "unknown (face small)" in printed(terminal.identified_table([IdentifiedPhoto("x", (stranger,))], 1))
-    assert results.identified_rows(IdentifiedPhoto("x", (stranger,)))[0]["reason"] == "face small"
+    assert "unknown (face small)" in printed(result_tables.identify_table([IdentifiedPhoto("x", (stranger,))], 1))
+    assert results.identify_rows(IdentifiedPhoto("x", (stranger,)))[0]["reason"] == "face small"
 
 
 def test_small_rates_keep_two_figures():
-    assert [results.share(value) for value in (0.01, 0.0123, 0.00098765, 0.5)] == ["1 %", "1.2 %", "0.099 %", "50 %"]
+    assert [results.percentage(value) for value in (0.01, 0.0123, 0.00098765, 0.5)] == [
+        "1 %",
+        "1.2 %",
+        "0.099 %",
+        "50 %",
+    ]
 
 
 def test_the_json_of_the_others_exactly():
-    assert results.enrolled(Enrolled("p", "Ada", "skipped", "why")) == {
+    assert results.enroll_json(Enrolled("p", "Ada", "skipped", "why")) == {
         "photo": "p",
         "name": "Ada",
         "status": "skipped",
         "reason": "why",
     }
     record = PersonRecord("Ada", 2, "2026-01-02T03:04:05+00:00")
-    assert results.person(record) == {"name": "Ada", "photos": 2, "enrolled": "2026-01-02T03:04:05+00:00"}
-    assert results.verified(Verification(True, 0.5, 1 / 3)) == {
+    assert results.list_json(record) == {"name": "Ada", "photos": 2, "enrolled": "2026-01-02T03:04:05+00:00"}
+    assert results.verify_json(Verification(True, 0.5, 1 / 3)) == {
         "same": True,
         "similarity": 0.5,
         "probability": 0.333333,
@@ -123,10 +128,10 @@ def test_json_keeps_text_readable():
 
 
 def test_csv_has_a_row_a_face_and_one_for_an_error():
-    rows = results.identified_rows(photo(face(), face(None)))
+    rows = results.identify_rows(photo(face(), face(None)))
     assert [(row["face"], row["name"], row["best_candidate"]) for row in rows] == [(1, "Ada", "Ada"), (2, "", "Ada")]
     assert [rows[0][key] for key in ("left", "top", "width", "height")] == [100, 80, 60, 70]
-    assert results.identified_rows(IdentifiedPhoto("x", error="why")) == [{"photo": "x", "error": "why"}]
+    assert results.identify_rows(IdentifiedPhoto("x", error="why")) == [{"photo": "x", "error": "why"}]
 
 
 def test_csv_quotes_what_it_must():
@@ -137,27 +142,27 @@ def test_csv_quotes_what_it_must():
 
 @pytest.mark.parametrize("name", ODD)
 def test_tables_show_every_name_as_it_is(name):
-    assert f" {name} " in printed(terminal.people_table([PersonRecord(name, 1, "2026-01-02T03:04:05+00:00")]))
+    assert f" {name} " in printed(result_tables.list_table([PersonRecord(name, 1, "2026-01-02T03:04:05+00:00")]))
     one = Identification(face().face, name, 0.5, 0.5, (Candidate(name, 0.5, 0.5, 1.0), Candidate(name, 0.4, 0.4, 0.0)))
-    table = printed(terminal.identified_table([IdentifiedPhoto(name, (one,))], top=2))
+    table = printed(result_tables.identify_table([IdentifiedPhoto(name, (one,))], top=2))
     assert table.count(name) == 3
 
 
 def test_a_long_name_is_folded_not_cut():
     name = "x" * 100
-    table = printed(terminal.people_table([PersonRecord(name, 1, "2026-01-02T03:04:05+00:00")]), width=60)
+    table = printed(result_tables.list_table([PersonRecord(name, 1, "2026-01-02T03:04:05+00:00")]), width=60)
     assert table.count("x") == 100
 
 
 def test_the_table_shows_place_and_figures_and_strangers():
-    table = printed(terminal.identified_table([photo(face(), face(None, probability=0.12))], top=1))
+    table = printed(result_tables.identify_table([photo(face(), face(None, probability=0.12))], top=1))
     assert "100,80 60x70" in table and "90.0%" in table and "unknown" in table and "12.0%" in table
     assert table.count("some photo.jpg") == 1
 
 
 def test_without_candidates_there_are_no_figures():
     nobody = Identification(face().face, None, 0.0, 0.0, ())
-    table = printed(terminal.identified_table([photo(nobody)], top=2))
+    table = printed(result_tables.identify_table([photo(nobody)], top=2))
     assert "unknown" in table and "%" not in table
 
 
@@ -170,8 +175,8 @@ def colours(image):
 
 def test_known_and_unknown_have_colours_of_their_own():
     for name, mine, other in (
-        ("Ada", annotate._KNOWN, annotate._STRANGER),
-        (None, annotate._STRANGER, annotate._KNOWN),
+        ("Ada", annotate.NAMED_COLOUR, annotate.UNKNOWN_COLOUR),
+        (None, annotate.UNKNOWN_COLOUR, annotate.NAMED_COLOUR),
     ):
         seen = colours(annotate.annotated(photo(face(name), size=(800, 600))))
         assert mine in seen and other not in seen
@@ -201,7 +206,9 @@ def test_faces_at_and_beyond_the_edge_are_no_trouble(box, size):
 def test_names_of_neighbours_do_not_cover_each_other():
     rows = [face(name, box=(100 + 45 * i, 100, 40, 50)) for i, name in enumerate(("Ada Lovelace", "Bob", None))]
     image = np.asarray(annotate.annotated(photo(*rows, size=(800, 400), shade=0)))
-    assert (image == annotate._STRANGER).all(-1).sum() > 200 and (image == annotate._KNOWN).all(-1).sum() > 400
+    assert (image == annotate.UNKNOWN_COLOUR).all(-1).sum() > 200 and (image == annotate.NAMED_COLOUR).all(
+        -1
+    ).sum() > 400
 
 
 @pytest.mark.parametrize("name", [*ODD, "محمد", "x" * 300])

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from facedex.cli.display import Display
-from facedex.cli.train_commands import Job, Reader, _interruptible
+from facedex.cli.training_data import TrainingData
+from facedex.cli.training_progress import TrainingProgress
+from facedex.cli.training_runs import stop_after_step
 from facedex.model.encoder import open_encoder
 from facedex.model.foreign import foreign_model
 from facedex.model.head import Head
@@ -90,12 +91,12 @@ def test_ctrl_c_waits_for_a_step_where_steps_are_taken_and_else_ends_at_once(cap
     def press():
         signal.raise_signal(signal.SIGINT)
 
-    display = Display(Console(quiet=True))
-    with _interruptible(display), pytest.raises(KeyboardInterrupt):
+    display = TrainingProgress(Console(quiet=True))
+    with stop_after_step(display), pytest.raises(KeyboardInterrupt):
         press()  # nothing is there to be saved
     facts = {"steps": 2, "photos": 9, "people": 3, "device": "cpu", "bf16": False}
     display.on_event({"event": "start", "step": 0, **facts})
-    with _interruptible(display) as stop:
+    with stop_after_step(display) as stop:
         assert not stop()
         press()
         assert stop()
@@ -104,7 +105,7 @@ def test_ctrl_c_waits_for_a_step_where_steps_are_taken_and_else_ends_at_once(cap
     assert "saving the state after this step" in capsys.readouterr().err
     for event in ({"event": "saved", "step": 2}, {"event": "start", "step": 2, **facts}):
         display.on_event(event)
-        with _interruptible(display), pytest.raises(KeyboardInterrupt):
+        with stop_after_step(display), pytest.raises(KeyboardInterrupt):
             press()
         said = capsys.readouterr().err
         assert "every step is taken and saved" in said and "after this step" not in said
@@ -115,8 +116,7 @@ def test_a_run_of_another_size_is_resumed_without_naming_it(tmp_path):
     """As one begun on CUDA, where the network sees larger crops, on a CPU."""
     pack, output = write_pack(tmp_path / "people.tar", 12, 3), tmp_path / "m.safetensors"
     work = output.with_suffix(".train")
-    job = Job(output, work, Reader(work, True, None), [pack], [], 0, 2, 1.0, "cpu", False)
-    known, *held = job.split()
+    known, *held = TrainingData([pack], [], work, True, None).split()
     recipe = replace(recipe_for("compact", False, "cuda"), steps=2, people=4, photos=2)
     training.train(recipe, known, tuple(held), output, work=work, device="cpu", stop=lambda: True)
     options = ["--from-scratch", "--aligned", "--device", "cpu", "--resume"]
@@ -133,20 +133,22 @@ def test_it_says_how_many_corrections_are_of_these_people(tmp_path, capsys):
 
     def told(*keys):
         table.write_text("key,person\n" + "".join(f"{key},\n" for key in keys))
-        reader = Reader(tmp_path / "cache", True, table)
-        Job(tmp_path / "m", tmp_path, reader, [pack], [held], 0, 0, 1.0, "cpu", False).people()
-        reader.tell_corrections()
+        data = TrainingData([pack], [held], tmp_path / "cache", True, table)
+        data.people()
+        data.say_corrections()
         return capsys.readouterr().err
 
     said = told("person001", "person002/01", "person006/00", "elsewhere")
     assert said == f"3 of 4 rows of {table} are of these people\n"
-    assert "0 of 1 rows" in (said := told("elsewhere")) and "NAME/PHOTO without suffix" in said
+    said = told("elsewhere")
+    assert "0 of 1 rows" in said
+    assert "NAME/PHOTO without suffix" in said
 
 
 def test_the_help_says_what_options_do():
     told = " ".join(facedex("train", "--help").stdout.split())
     for words in (
-        "from scratch 80 (on CUDA 96, koch 112), with --init as before",
+        "from scratch 80 (on CUDA 96, koch 112), with --init the size of that model",
         "Same seed, data, machine and --steps: same weights",
         "key (NAME, or NAME/PHOTO without suffix), person",
         "key (NAME/PHOTO without suffix), and (n, d) arrays",
@@ -183,7 +185,7 @@ def test_bad_arguments_are_one_line_each(tmp_path):
         (["train", folder, "-o", model, "--encoder", tmp_path / "no.onnx"], "no.onnx"),
         (["train", folder, "-o", model, "--encoder", tmp_path / "no.onnx", "--from-scratch"], "as it is"),
         (["train", folder, "-o", model, "--encoder", grid, "--mean", "a"], "--mean"),
-        (["train", folder, "-o", model, "--encoder", grid, "--points", "1,2"], "--points is ten numbers"),
+        (["train", folder, "-o", model, "--encoder", grid, "--points", "1,2"], "--points takes ten numbers"),
         (["train", folder, "-o", model, "--encoder", grid, "--size", "64"], "64 x 64"),
         (["train", folder, "-o", model, "--points", "1,2"], "go with --encoder"),
         (["train", folder, "-o", model, "--minutes", "5"], "stay as they are"),

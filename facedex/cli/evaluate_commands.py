@@ -45,9 +45,12 @@ def evaluate(
         ),
     ] = None,
     onnx: Annotated[
-        list[Path] | None, typer.Option(help="An encoder of aligned faces as ONNX, compared by cosine. May be repeated.")
+        list[Path] | None,
+        typer.Option(help="An encoder of aligned faces as ONNX, compared by cosine. May be repeated."),
     ] = None,
-    size: Annotated[int, typer.Option(min=16, max=1024, help="With --onnx: pixels a side of the encoder's input.")] = 112,
+    size: Annotated[
+        int, typer.Option(min=16, max=1024, help="With --onnx: pixels a side of the encoder's input.")
+    ] = 112,
     mean: Annotated[
         str, typer.Option(help="With --onnx: subtracted from each pixel (0 to 255); one number, or R,G,B.")
     ] = "0",
@@ -56,7 +59,7 @@ def evaluate(
     ] = "1",
     rgb: Annotated[bool, typer.Option("--rgb/--bgr", help="With --onnx: order of the colour channels.")] = True,
     mirrored: Annotated[
-        bool, typer.Option("--mirrored", help="With --onnx: add the embeddings of a face and of its mirror image.")
+        bool, typer.Option("--mirrored", help="With --onnx: average the embeddings of a face and its mirror image.")
     ] = False,
     points: Annotated[
         str | None,
@@ -96,7 +99,7 @@ def evaluate(
         ),
         (
             not onnx and encoder_options,
-            "--size, --mean, --scale, --points, --bgr and --mirrored describe an encoder; add --onnx, or leave them out",
+            "--size, --mean, --scale, --points, --bgr and --mirrored describe an encoder; add --onnx or leave them out",
         ),
     ):
         if refused:
@@ -122,9 +125,7 @@ def evaluate(
     if report and found.people_reports:
         from facedex.evaluation.report import write_report
 
-        page = write_report(
-            report, data, images, aligned, found.pairs_reports, found.people_reports, found.comparisons
-        )
+        page = write_report(report, data, images, aligned, found.pairs_reports, found.people_reports, found.comparisons)
         say(f"{page} shows photos of the worst errors; give it only to people who may see these photos")
     elif report:
         say("no report: too few of the photos show a face for all of their pairs to be compared")
@@ -146,9 +147,7 @@ class Evaluation:
     failed: Sequence[tuple[str, str]]
 
 
-def _matchers(
-    models: list[Path], encoders: list[Path], preprocessing: dict[str, Any], device: str
-) -> list[Matcher]:
+def _matchers(models: list[Path], encoders: list[Path], preprocessing: dict[str, Any], device: str) -> list[Matcher]:
     """The models, then the encoders; the default model where neither is named.
 
     `preprocessing` holds the other arguments of foreign_model. Raises ModelError, DataError.
@@ -178,9 +177,9 @@ def _measure(
 ) -> Evaluation:
     """Run the protocol of a pairs file when `images` names its photos, else the protocol of a folder of people."""
     from facedex.evaluation.comparison import compare
+    from facedex.evaluation.embedded_photos import read_listed, read_people
     from facedex.evaluation.pairs_protocol import evaluate_pairs, photos_of, read_pairs
     from facedex.evaluation.people_protocol import evaluate_people
-    from facedex.evaluation.embedded_photos import read_listed, read_people
 
     pairs_reports: list[PairsReport] = []
     with progress_bar(1 if show_progress else None) as progress:

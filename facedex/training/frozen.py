@@ -17,7 +17,7 @@ from facedex.decision.fitting import sample
 from facedex.errors import DataError
 from facedex.evaluation import metrics
 from facedex.evaluation.matchers import Matcher, head_matcher, no_encoder
-from facedex.model.encoder import Networks, Joint
+from facedex.model.encoder import Joint, Networks
 from facedex.model.head import head_tensors
 from facedex.model.modelfile import ModelFile
 from facedex.model.vectors import unit

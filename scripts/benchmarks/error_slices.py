@@ -30,7 +30,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from facedex.cli.console import progress_bar, say
+from facedex.cli.console import say
+from facedex.cli.progress import progress_bar
 from facedex.errors import DataError, PhotoError
 from facedex.evaluation.pairs_protocol import pairs_report, read_pairs
 from facedex.faces.face import Face

@@ -8,7 +8,7 @@ import tarfile
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from facedex.cli.console import err, say
+from facedex.cli.console import say, stderr_console
 from facedex.errors import DataError
 from scripts.fetching.polite import persist
 from scripts.fetching.transfer import DiskError, Failure, Limits, get
@@ -84,7 +84,7 @@ def fetch_published(file: Published, target: Path, mirror: str | None, limits: L
     for address in addresses:
         with Progress(
             TextColumn(file.name), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
-            console=err(), disable=not err().is_terminal, transient=True,
+            console=stderr_console(), disable=not stderr_console().is_terminal, transient=True,
         ) as bar:  # fmt: skip
             task = bar.add_task(file.name, total=None)
 
