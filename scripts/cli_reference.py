@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,8 @@ def _section(name: str, command: Any) -> str:
     if arguments:
         rows = [(f"`{argument.name.upper()}`", _type(argument), argument.help or "") for argument in arguments]
         parts.append(_table(("argument", "type", "meaning"), rows))
-    rows = [(_names(option), _type(option), _default(option), option.help) for option in options]
-    parts.append(_table(("option", "type", "default", "meaning"), rows))
+    option_rows = [(_names(option), _type(option), _default(option), option.help) for option in options]
+    parts.append(_table(("option", "type", "default", "meaning"), option_rows))
     parts.append("Exit codes:\n\n" + _exit_codes(EXIT_CODES[name]))
     for kind in JSON_OBJECTS.get(name, ()):
         fields = [(f"`{field}`", meaning) for field, meaning in kind.fields.items()]
@@ -105,7 +106,7 @@ def _section(name: str, command: Any) -> str:
 
 
 def _argument_usage(argument: Any) -> str:
-    return argument.name.upper() + ("..." if argument.nargs == -1 else "")
+    return f"{argument.name.upper()}..." if argument.nargs == -1 else str(argument.name.upper())
 
 
 def _names(option: Any) -> str:
@@ -141,7 +142,7 @@ def _exit_codes(codes: dict[int, str]) -> str:
     return _table(("code", "meaning"), [(str(code), meaning) for code, meaning in codes.items()])
 
 
-def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [headings, ("---",) * len(headings), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -14,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
-from safetensors.numpy import save_file
 
 from facedex.decision.calibration import Calibration
 from facedex.decision.posterior import Normal, Scores
@@ -176,18 +174,6 @@ def own_model(path=None, network=None, **facts):
     if path is not None:
         file.save(path)
     return file
-
-
-def save_first_format(path, model):
-    """Write a model of ours as facedex did first: its graph beside it as NAME.onnx, bound by SHA-256."""
-    (branch,) = model.branches
-    graph = model.graph(branch)
-    kept = {name: tensor for name, tensor in model.tensors.items() if not name.startswith("graph.")}
-    facts = {name: value for name, value in model.meta.items() if name != "branches"}
-    meta = {**facts, "format": "facedex-model/1", "graph_sha256": hashlib.sha256(graph).hexdigest()}
-    save_file(kept, path, {"facedex": json.dumps(meta)})
-    Path(path).with_suffix(".onnx").write_bytes(graph)
-    return path
 
 
 def flip(path, at, bit=0x10):

@@ -89,7 +89,7 @@ def run_example(code, example_folder, folder):
     return out
 
 
-@pytest.mark.parametrize(("code", "reason"), python_blocks())
+@pytest.mark.parametrize(("code", "reason"), list(python_blocks()))
 def test_each_python_block_of_a_readme_runs(code, reason, example_folder, tmp_path):
     if reason:
         compile(code, "README.md", "exec")

@@ -139,7 +139,7 @@ def test_ctrl_c_is_an_exception_after_encoders_have_gone_in_the_order_they_came(
     source = """if True:
         import signal
         from facedex.model.encoder import open_encoder
-        from facedex.modelfile import read_model
+        from facedex.model.modelfile import read_model
         signal.signal(signal.SIGINT, signal.default_int_handler)
         first, second = open_encoder(read_model("fast")), open_encoder(read_model("fast"))
         del first

@@ -351,7 +351,7 @@ def test_where_neither_note_can_be_read_it_is_said_and_a_move_helps(small):
 
 def test_a_note_is_written_and_read_with_patience_where_files_in_use_are_locked(small, monkeypatch):
     """As Windows does it."""
-    from facedex.model import modelfile
+    from facedex import files
 
     class Windows:
         name = "nt"
@@ -372,11 +372,11 @@ def test_a_note_is_written_and_read_with_patience_where_files_in_use_are_locked(
         return read(path)
 
     read, reads_left, binding = Path.read_bytes, [1, 1, 1], read_binding(small._store)
-    monkeypatch.setattr(modelfile, "os", Windows())
-    monkeypatch.setattr(modelfile.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(files, "os", Windows())
+    monkeypatch.setattr(files.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
     write_copy(small.folder, replace(binding, left=(("postgresql://elsewhere", "x"),)))
-    assert modelfile.os.refused == 4
+    assert files.os.refused == 4
     small._store.note_engine(None)
     assert read_binding(small._store).left == (("postgresql://elsewhere", "x"),) and not reads_left
 

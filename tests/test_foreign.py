@@ -72,7 +72,7 @@ def test_the_usual_landmarks_are_the_usual_crop(tmp_path, crops):
 def test_numbers_that_are_not_finite_are_a_model_error(tmp_path, crops):
     path = graph(tmp_path / "e.onnx", weight=grid_weight() * np.float32(1e36))
     encoder = GraphEncoder(foreign_model(path, mean=127.5))
-    with pytest.raises(ModelError, match=r"e\.onnx.* gives numbers of a face that are not finite"):
+    with pytest.raises(ModelError, match=r"e\.onnx.* gives numbers that are not finite"):
         encoder.encode(np.full_like(crops, 255))
 
 
@@ -149,8 +149,8 @@ def test_what_cannot_be_used_is_one_sentence(tmp_path):
         (two_inputs(tmp_path / "two.onnx"), {}, "can be run"),
         (path, {"size": 64}, "can be run on pictures of 64 x 64"),
         (path, {"size": 5}, "can be run on pictures of 5 x 5"),
-        (path, {"points": POINTS[:4]}, "does not say what its networks are shown"),
-        (path, {"points": ((float("nan"), 0.0), *POINTS[1:])}, "does not say what its networks are shown"),
+        (path, {"points": POINTS[:4]}, "has wrong facts about its networks"),
+        (path, {"points": ((float("nan"), 0.0), *POINTS[1:])}, "has wrong facts about its networks"),
         (always, {}, "no embedding"),
         (single, {}, "no embedding"),
         (path, {"mean": (1, 2)}, "--mean"),

@@ -79,7 +79,7 @@ def test_the_last_matrix_is_applied_as_its_numbers_say():
     ],
 )
 def test_a_last_matrix_of_another_kind_is_refused(rows, step, bias):
-    with pytest.raises(ValueError, match="its last matrix"):
+    with pytest.raises(ValueError, match="the last matrix"):
         LastMatrix(rows, step, bias)
 
 

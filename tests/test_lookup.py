@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from facedex.errors import GalleryDamaged
+from facedex.gallery import lookup as lookup_module
 from facedex.gallery.gallery import Gallery
 from facedex.index import codes
-from facedex.index import projection as projection_module
 from facedex.index.manifest import INDEX_FILE, MANIFEST_FILE, read_manifest
 from facedex.store.store import Store
 from tests.helpers import gallery, make_model, near, people, record, unit
@@ -129,7 +129,7 @@ def test_one_more_photo_rewrites_nothing_large(tmp_path):
 def test_an_open_reader_takes_in_new_faces_without_reading_the_index_again(tmp_path, monkeypatch):
     with gallery(tmp_path / "g", people(unit(50))) as reader:
         reader.match(unit(1)[0])
-        monkeypatch.setattr(projection_module, "read", lambda *a: pytest.fail("the index was read again"))
+        monkeypatch.setattr(lookup_module, "read_projection", lambda *a: pytest.fail("the index was read again"))
         with Store(tmp_path / "g") as store:
             store.add([record("new", unit(1, seed=5)[0])])
             store.rename("person0001", "Ada")

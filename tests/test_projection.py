@@ -9,7 +9,7 @@ import pytest
 from facedex.index import codes, halfbytes
 from facedex.index import projection as projection_module
 from facedex.index.manifest import INDEX_FILE, MANIFEST_FILE, Manifest, read_manifest, wants_compaction
-from facedex.index.projection import KINDS, build_projection, load_projection, read_projection, save_projection
+from facedex.index.projection import KINDS, build_projection, read_projection, save_projection
 from facedex.model.head import Head
 from facedex.store.store import Store
 from tests.helpers import PLAIN_HEAD, flip, gallery, make_model, near, people, record, unit
@@ -34,7 +34,9 @@ def built(store, head, kind="auto"):
 
 
 def loaded(store, head, head_id="head"):
-    return load_projection(store.path.parent, store, store.state, head, head_id)
+    """The stored projection with the newer faces; None where it is missing, altered or not of these faces."""
+    stored = read_projection(store.path.parent, store.state, head, head_id)
+    return stored if stored is not None and stored.follow(store, store.state, head) else None
 
 
 # the order
@@ -231,7 +233,7 @@ def folder_of(tmp_path, name, seed):
 
 def stored_projection(opened):
     with Store(opened.folder) as store:
-        return load_projection(opened.folder, store, store.state, opened.head, opened.model.head_fingerprint)
+        return loaded(store, opened.head, opened.model.head_fingerprint)
 
 
 def lose(name):

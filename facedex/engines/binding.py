@@ -1,4 +1,4 @@
-"""Where a gallery's index is: noted in its database, with a copy beside it."""
+"""Notes in the gallery's database, and in a copy beside it, where the index is kept."""
 
 from __future__ import annotations
 
@@ -14,12 +14,8 @@ from facedex.files import patiently, replace_file
 from facedex.store.store import Store
 
 BINDING_FILE = "engine.json"
-
-
 FORMAT = "facedex-engine/1"
-
-
-FILES = "files"  # in the place of a URL: the index in the gallery's own folder
+FILES = "files"  # in place of a URL: the index is in the gallery's own folder
 
 
 @dataclass(frozen=True)
@@ -54,16 +50,18 @@ class Binding:
 
 
 def read_binding(store: Store) -> Binding:
-    """Where a gallery's index is: as its database says, or where that says nothing that can be read, the copy beside it.
-    Raises EngineError where neither can be read.
+    """Read the binding from the database, or from the copy where the database has none that is readable.
+
+    Raises EngineError where notes exist and none is readable.
     """
-    said = False
-    for look in (lambda: store.engine_note, lambda: _copied(store.path.parent)):
-        if (note := look()) is not None:
-            said = True
+    noted = False
+    for from_copy in (False, True):
+        note = _copied(store.path.parent) if from_copy else store.engine_note
+        if note is not None:
+            noted = True
             if (binding := _understood(note)) is not None:
                 return binding
-    if not said:
+    if not noted:
         return Binding()
     raise EngineError(
         f"Where {store.path.parent} keeps its index can be read neither in {store.path.name} nor in {BINDING_FILE}; name "

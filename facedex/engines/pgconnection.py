@@ -63,8 +63,10 @@ class Connection:
                     f"{self._url} did not answer within {seconds} seconds; try again when it has less to do"
                 ) from None
             except (errors.DiskFull, errors.ReadOnlySqlTransaction, errors.OutOfMemory) as error:
-                raise EngineError(f"{self._url} cannot take this ({_said(error)}); what is in the gallery is safe, "
-                                  "try again when that is mended") from None  # fmt: skip
+                raise EngineError(
+                    f"{self._url} cannot take this ({_said(error)}); what is in the gallery is safe, "
+                    "try again when that is mended"
+                ) from None
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 self.close()
                 if time.monotonic() + pause > until:
@@ -76,8 +78,10 @@ class Connection:
                 pause *= 2
             except psycopg.Error as error:
                 self.close()  # what it had learnt of the database may no longer be so
-                raise EngineError(f"{self._url} refuses ({_said(error)}); see to that, or bring the index back by "
-                                  "`facedex reindex --index files`") from None  # fmt: skip
+                raise EngineError(
+                    f"{self._url} refuses ({_said(error)}); see to that, or bring the index back by "
+                    "`facedex reindex --index files`"
+                ) from None
 
     def _timed(self, work: Callable[[psycopg.Connection], T], seconds: int) -> T:
         db = self._connected()
@@ -96,8 +100,13 @@ class Connection:
             db = psycopg.connect(self._parameters, autocommit=True)
             try:
                 db.execute(f"SET statement_timeout = {1000 * _SEARCH_SECONDS}")
-                with suppress(errors.InsufficientPrivilege, errors.UndefinedFile, errors.FeatureNotSupported,
-                              errors.UniqueViolation, errors.ReadOnlySqlTransaction):  # fmt: skip
+                with suppress(
+                    errors.InsufficientPrivilege,
+                    errors.UndefinedFile,
+                    errors.FeatureNotSupported,
+                    errors.UniqueViolation,
+                    errors.ReadOnlySqlTransaction,
+                ):
                     db.execute("CREATE EXTENSION IF NOT EXISTS vector")
                 row = db.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
                 if row is None or tuple(int(part) for part in re.findall(r"\d+", row[0])[:2]) < (0, 7):
@@ -126,8 +135,15 @@ def _parsed(url: str) -> tuple[str, str]:
     except (psycopg.Error, UnicodeError) as error:
         raise DataError(f"{url} cannot be used ({_said(error)}); check the URL") from None
     # A host that vanished is noticed within seconds, not when TCP gives up.
-    ours: dict[str, Any] = {"connect_timeout": _CONNECT_SECONDS, "application_name": "facedex", "client_encoding": "UTF8",
-            "tcp_user_timeout": 10_000, "keepalives_idle": 30, "keepalives_interval": 5, "keepalives_count": 3}  # fmt: skip
+    ours: dict[str, Any] = {
+        "connect_timeout": _CONNECT_SECONDS,
+        "application_name": "facedex",
+        "client_encoding": "UTF8",
+        "tcp_user_timeout": 10_000,
+        "keepalives_idle": 30,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+    }
     return make_conninfo("", **{**ours, **given}), name
 
 

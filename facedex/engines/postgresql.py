@@ -61,9 +61,11 @@ class PostgresEngine:
         def work(db: psycopg.Connection) -> Summary | None:
             if not self._exists(db):
                 return None
-            where = sql.SQL("id = %s") if self._own else sql.SQL(
-                "published AND gallery = %s AND model = %s AND head = %s AND dim = %s"
-            )  # fmt: skip
+            where = (
+                sql.SQL("id = %s")
+                if self._own
+                else sql.SQL("published AND gallery = %s AND model = %s AND head = %s AND dim = %s")
+            )
             row = db.execute(
                 sql.SQL("SELECT id, format, faces, digest, last_id, revision, tuned FROM {} WHERE {}").format(
                     self._registry, where
@@ -107,8 +109,9 @@ class PostgresEngine:
                 raise self._altered()
             return Hits(
                 np.array([i for i, _ in found], np.int64),
-                np.array([vector.to_numpy() for _, vector in found], np.float32).reshape(-1, self._key.dim), rows[0][0],
-            )  # fmt: skip
+                np.array([vector.to_numpy() for _, vector in found], np.float32).reshape(-1, self._key.dim),
+                rows[0][0],
+            )
 
         return self._tried("search", work)
 
@@ -177,7 +180,7 @@ class PostgresEngine:
                         "PRIMARY KEY (id) INCLUDE (mark))"
                     ).format(self._table(row[0]), sql.Literal(self._key.dim))
                 )
-            return row[0]
+            return int(row[0])
 
         return PostgresEngine(self._url, self._key, self._tried("write", work))
 
@@ -276,7 +279,7 @@ class PostgresEngine:
         )
 
     def _others(self, db: psycopg.Connection, which: str, *values: object) -> list[int]:
-        condition = sql.SQL(which).format(*map(sql.Literal, values))  # type: ignore[arg-type]
+        condition = sql.SQL(which).format(*map(sql.Literal, values))
         rows = db.execute(
             sql.SQL("SELECT id FROM {} WHERE gallery = %s {} FOR UPDATE").format(self._registry, condition),
             (self._key.gallery,),

@@ -1,30 +1,44 @@
-"""Search engines by the scheme of their URL."""
+"""Finds a search engine by the scheme of its URL."""
 
 from __future__ import annotations
 
 import uuid
+from importlib import import_module
+from typing import cast
 from urllib.parse import parse_qs, urlsplit
 
 from facedex.engines.engine import Engine, Key
 from facedex.errors import DataError, EngineError, MissingExtra
 
+# URL scheme: (module:class, feature, extra that it needs). A class is called with (url, key), see engine.Engine.
+ENGINES = {
+    "postgresql": ("facedex.engines.postgresql:PostgresEngine", "An index in PostgreSQL", "pgvector"),
+    "postgres": ("facedex.engines.postgresql:PostgresEngine", "An index in PostgreSQL", "pgvector"),
+}
+
 
 def new_place(url: str) -> tuple[str, str]:
-    """For a gallery that never was in this engine. Raises DataError as `check_url`."""
+    """The URL and a new UUID, under which a gallery that was never in this engine keeps its rows there.
+
+    Raises DataError as `check_url` does.
+    """
     check_url(url)
     return url, str(uuid.uuid4())
 
 
 def check_url(url: str) -> None:
-    """Raises DataError for a URL of no engine we know, or one that holds a password, which would be kept in clear."""
+    """Raises DataError for a URL without a known scheme, or with a password, which the gallery would store in clear."""
     try:
         parts = urlsplit(url)
-        secret = parts.password is not None or any("password" in name for name in parse_qs(parts.query))
+        has_password = parts.password is not None or any("password" in name for name in parse_qs(parts.query))
     except ValueError as error:
         raise DataError(f"The engine's address is no URL ({error}); postgresql://USER@HOST/DATABASE is one") from None
-    if parts.scheme not in ("postgresql", "postgres"):
-        raise DataError(f"There is no engine for {url!r}; give postgresql://USER@HOST/DATABASE?table=NAME, or `files`")
-    if secret:
+    if parts.scheme not in ENGINES:
+        raise DataError(
+            f"There is no engine for {url!r}; known schemes are {', '.join(ENGINES)}: give "
+            "postgresql://USER@HOST/DATABASE?table=NAME, or `files`"
+        )
+    if has_password:
         raise DataError(
             "The engine's URL holds a password, which the gallery would keep in clear; leave it out and put it in "
             "PGPASSWORD or ~/.pgpass"
@@ -32,18 +46,21 @@ def check_url(url: str) -> None:
 
 
 def open_engine(url: str, key: Key) -> Engine:
-    """An engine by its URL; connects at first use. Raises MissingExtra, DataError as `check_url`."""
+    """The engine of a URL, which connects at its first use. Raises MissingExtra, and DataError as `check_url` does."""
     check_url(url)
+    target, feature, extra = ENGINES[urlsplit(url).scheme]
+    module, _, name = target.partition(":")
     try:
-        from facedex.engines.postgresql import PostgresEngine
+        engine_class = getattr(import_module(module), name)
     except ImportError:
-        raise MissingExtra("An index in PostgreSQL", "pgvector") from None
-    return PostgresEngine(url, key)
+        raise MissingExtra(feature, extra) from None
+    return cast(Engine, engine_class(url, key))
 
 
 def bound_engine(url: str, key: Key) -> Engine:
-    """The engine that a gallery uses already: a package that is missing here is one more way for it to be out of reach.
-    Raises EngineError.
+    """The engine that a gallery already uses.
+
+    Raises EngineError where the URL or a Python package is at fault: for the gallery the engine is then out of reach.
     """
     try:
         return open_engine(url, key)

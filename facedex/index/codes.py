@@ -1,7 +1,7 @@
-"""Two ways to hold projected faces and find the nearest by L1: as they are, and in bytes. A third is in halfbytes.py.
+"""The exact kinds of index: floats (Flat) and 8-bit codes (Bytes). halfbytes.py holds the approximate kind.
 
-Each holds z = w * F f(x) of every face, one row a face, and answers with lower bounds on the true L1 distances, so that
-whoever asks can prove an answer: what is not among the found is farther than `Found.horizon`.
+Each holds z = w * F f(x) of every face, one row a face. A search returns lower bounds on the true L1 distances. They
+prove an answer: rows that were not found are at least `Found.horizon` away.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Found:
 
 
 class Rows(Protocol):
-    """z (n, dim), whole or worked out where it is asked for: an array is one."""
+    """z (n, dim) float32: an array, or an object that computes the requested rows."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -44,8 +44,9 @@ class Rows(Protocol):
 
 
 class Flat:
-    """z as it is, float32, in FAISS IndexFlat with METRIC_L1: exact. A few rows need no FAISS, which takes longer to
-    load than a photo to be read.
+    """z in float32, searched by FAISS IndexFlat with METRIC_L1: exact.
+
+    Few rows are searched by OpenCV, because loading FAISS takes longer than reading a photo.
     """
 
     kind = "flat"
@@ -68,8 +69,8 @@ class Flat:
 
     @property
     def dim(self) -> int:
-        """How many numbers z has."""
-        return self.z.shape[1]
+        """The number of columns of z."""
+        return int(self.z.shape[1])
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -79,11 +80,11 @@ class Flat:
         return {"z": self.z}
 
     def kept(self, rows: np.ndarray) -> Flat:
-        """The same without the other rows."""
+        """An index of these rows alone."""
         return Flat(self.z[rows])
 
     def extended(self, z: Rows) -> Flat:
-        """The same with more rows."""
+        """An index of these rows and of `z` (n, dim) after them."""
         return Flat(np.concatenate([self.z, z[:]]))
 
     def search(self, z: np.ndarray, k: int) -> Found:
@@ -105,7 +106,8 @@ class Flat:
             index = faiss.IndexFlat(self.z.shape[1], faiss.METRIC_L1)
             index.add(self.z)
             self._index = index  # whole, for other threads
-        return self._index.search(z, k)
+        distances, rows = self._index.search(z, k)
+        return distances, rows
 
 
 class Bytes:
@@ -125,7 +127,7 @@ class Bytes:
     def __init__(
         self, codes: np.ndarray, low: np.ndarray, step: float, error: float, basis: np.ndarray | None = None
     ) -> None:
-        """`basis` (dim, r): the codes are of z @ basis, which is less where z has fewer independent numbers than numbers."""
+        """With a `basis` (dim, r) the codes are of z @ basis, whose r columns suffice where z has rank r below dim."""
         self.codes, self.low, self.step, self.error, self.basis = codes, low, step, error, basis
 
     @classmethod
@@ -141,8 +143,8 @@ class Bytes:
 
     @property
     def dim(self) -> int:
-        """How many numbers z has."""
-        return (self.codes if self.basis is None else self.basis.T).shape[1]
+        """The number of columns of z."""
+        return int((self.codes if self.basis is None else self.basis.T).shape[1])
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -152,11 +154,11 @@ class Bytes:
         return {"low": self.low[None], "codes": self.codes}
 
     def kept(self, rows: np.ndarray) -> Bytes:
-        """The same without the other rows."""
+        """An index of these rows alone."""
         return Bytes(self.codes[rows], self.low, self.step, self.error, self.basis)
 
     def extended(self, z: Rows) -> Bytes:
-        """The same with more rows."""
+        """An index of these rows and of `z` (n, dim) after them."""
         codes, errors = self.encode(z)
         error = max(self.error, float(errors.max())) if len(z) else self.error
         return Bytes(np.concatenate([self.codes, codes]), self.low, self.step, error, self.basis)
@@ -174,22 +176,23 @@ class Bytes:
         return codes, errors * (1 + 1e-5)
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
-        """What codes (n, r) stand for, (n, dim) float32."""
-        inner = self.low + codes * np.float32(self.step)
+        """The values of z (n, dim) float32 that codes (n, r) stand for."""
+        inner: np.ndarray = self.low + codes * np.float32(self.step)
         return inner if self.basis is None else inner @ self.basis.T
 
     def search(self, z: np.ndarray, k: int) -> Found:
         return self._search(z, self.codes, k)
 
     def _search(self, z: np.ndarray, codes: np.ndarray, k: int) -> Found:
-        """The nearest of `codes` by the sum of absolute differences (OpenCV's, with the processor's own instruction), or, in
-        a basis, of squared ones.
+        """The `k` nearest of `codes`, by the sum of absolute differences, or of squared ones in a basis.
+
+        OpenCV computes the sums with the processor's own instruction.
         """
         k = min(max(k, LEAST), len(codes))
         if not k:
             return Found(np.empty(0), np.empty(0, np.int64), float("inf"))
         code, error = self.encode(z[None])
-        # In one basis of z's space L1 is noise beside what z has of several: there the Euclidean distance is nearer to it.
+        # L1 over z's several bases is close to the Euclidean distance, but not to L1 over this one basis.
         norm = cv2.NORM_L1 if self.basis is None else cv2.NORM_L2SQR
         sums, nearest = cv2.batchDistance(code, codes, cv2.CV_32S, normType=norm, K=k)
         rows = nearest[0].astype(np.int64)
@@ -197,7 +200,7 @@ class Bytes:
         distances = np.concatenate([np.abs(z - part).sum(1, dtype=np.float64) for part in near])
         order = np.argsort(distances, kind="stable")
         bounds, horizon = below(distances[order] - self.error), float("inf")
-        if k < len(codes):  # in another basis the sum is no bound on anything: what it left out was not considered
+        if k < len(codes):  # in a basis the sum of squares bounds nothing, so only the rows found count as considered
             inside = sums[0, -1] * self.step - self.error - float(error[0])
             horizon = float(below(inside) if self.basis is None else bounds[-1])
         return Found(bounds, rows[order], horizon, 1.1 * self.error)
@@ -210,7 +213,7 @@ def parts(z: Rows) -> Iterator[np.ndarray]:
 
 
 def grid(blocks: Iterable[np.ndarray], room: float = 1.1) -> tuple[np.ndarray, float]:
-    """What code 0 stands for (r,), and the step from one code to the next; with some `room` for faces to come."""
+    """The value of code 0 (r,) float32 and the step between codes. `room` widens the range for faces to come."""
     ranges = [(part.min(0), part.max(0)) for part in blocks]
     least, most = np.min([low for low, _ in ranges], axis=0), np.max([high for _, high in ranges], axis=0)
     step = max(float((most - least).max()) * room / 255, 1e-12)
@@ -218,5 +221,5 @@ def grid(blocks: Iterable[np.ndarray], room: float = 1.1) -> tuple[np.ndarray, f
 
 
 def below(distances: Any) -> Any:
-    """What floating point cannot have made too large: the head's own sums are rounded to float32."""
+    """Distances less the possible rounding error of the head's float32 sums."""
     return distances - 1e-5 * np.abs(distances) - 1e-5

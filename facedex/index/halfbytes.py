@@ -1,4 +1,4 @@
-"""The third way to hold projected faces, for a million of them: half-bytes that choose, and bytes that decide."""
+"""The approximate kind of index, for many faces: 4-bit product codes choose candidates, 8-bit codes rank them."""
 
 from __future__ import annotations
 
@@ -97,7 +97,8 @@ class HalfBytes(Bytes):
 
     def _candidates(self, z: np.ndarray, count: int) -> np.ndarray:
         assert self._index is not None
-        return self._index.search((z @ self.turn)[None], min(count, len(self)))[1][0]
+        rows: np.ndarray = self._index.search((z @ self.turn)[None], min(count, len(self)))[1][0]
+        return rows
 
     def _quantizer(self, halves: np.ndarray) -> Any:
         import faiss
@@ -129,9 +130,10 @@ class HalfBytes(Bytes):
         every = np.sort(np.concatenate(ranks))
         candidates = int(min(every[int(np.ceil(coverage * len(every))) - 1], limit))
         return {
-            "candidates": max(candidates, LEAST), "measured": float((every <= max(candidates, LEAST)).mean()),
+            "candidates": max(candidates, LEAST),
+            "measured": float((every <= max(candidates, LEAST)).mean()),
             "probes": len(probes),
-        }  # fmt: skip
+        }
 
     def _nearest(self, probes: np.ndarray, z: np.ndarray) -> list[np.ndarray]:
         """The five rows nearest to each of some rows, by their bytes `z` and without itself, each (5,) or fewer."""
@@ -149,7 +151,7 @@ class HalfBytes(Bytes):
 
 
 def _principal(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Variances (r,) of z (n, dim) along its principal axes (dim, r), widest first; r < dim where it lies in a subspace."""
+    """Variances (r,) of z (n, dim) along its principal axes (dim, r), descending; r < dim in a subspace."""
     spread, axes = np.linalg.eigh(np.cov(z.T))
     spread, axes = spread[::-1], axes[:, ::-1]
     wide = np.flatnonzero(spread > 1e-9 * spread[0])

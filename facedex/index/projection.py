@@ -1,9 +1,9 @@
-"""The projection of a gallery for searching: derived from gallery.db, thrown away and built again at any doubt.
+"""Builds, saves, reads, follows and searches the projection of a gallery.
 
-It holds z = w * F f(x) under L1, so the index's order is the head's (see head.py), in the form that suits its size (see
-codes.py). `faces.faiss` is bound by `manifest.json` to the faces it is of, to model and head, and to its own hash, and
-is read whole, never mapped: what was checked is what is used, and a file can be replaced while others read it. Faces
-enrolled since are searched beside it until the next compaction, so one more photo never rewrites a large file.
+The projection is derived from gallery.db and is built again at any doubt. It holds z = w * F f(x) under L1, so its
+order is the head's (facedex/model/head.py). The number of faces decides the kind of index (codes.py, halfbytes.py).
+`faces.faiss` is read whole, never mapped: the checked bytes are the used bytes, and the file can be replaced meanwhile.
+Newer faces are searched beside the file until the next compaction, so one more photo never rewrites a large file.
 """
 
 from __future__ import annotations
@@ -38,15 +38,14 @@ from facedex.store.store import Store
 INDEXES: dict[str, type[Flat] | type[Bytes]] = {index.kind: index for index in (Flat, Bytes, HalfBytes)}
 KINDS = ("auto", *INDEXES)
 
-# Numbers up to which a kind is the best: with 512 a face 5,000 faces and 75,000. Beyond, half-bytes.
+# The largest gallery of a kind, in numbers of all z: 5,000 and 75,000 faces of 512 numbers. Beyond comes halfbytes.
 _SIZES = ((2_560_000, "flat"), (38_400_000, "bytes"))
-# The two files are exchanged one after the other: who looks in between, while somebody writes, finds what does not fit, but
-# not for long.
+# A writer replaces the two files one after the other. In between they do not fit together, so a reader tries again.
 _LOOKS, _PAUSE = 4, 0.05
 
 
 class Projection:
-    """A searchable projection of one state of a gallery: `ids` and `marks` (n,) of the faces in `index`, and a tail."""
+    """The faces of one state of a gallery: `index` with `ids` and `marks` (n,) int64, and a tail of newer faces."""
 
     def __init__(self, index: Any, ids: np.ndarray, marks: np.ndarray, manifest: Manifest) -> None:
         self.index, self.ids, self.marks, self.manifest = index, ids, marks, manifest
@@ -58,12 +57,12 @@ class Projection:
 
     @property
     def exact(self) -> bool:
-        """Whether the shortlist is provably the head's own, or an approximation of it."""
-        return self.index.exact
+        """Whether the shortlist is provably the head's own."""
+        return bool(self.index.exact)
 
     @property
     def last_id(self) -> int:
-        """The newest face in it."""
+        """The id of the newest face; 0 where there is none."""
         for ids in (self._tail_ids, self.ids):
             if len(ids):
                 return int(ids[-1])
@@ -71,11 +70,11 @@ class Projection:
 
     @property
     def digest(self) -> int:
-        """Of its faces, as Store keeps it."""
-        return (_sum(self.marks) + _sum(self._tail_marks)) % MODULUS
+        """The sum of the marks of all faces modulo 2^48, as Store keeps it."""
+        return (_digest(self.marks) + _digest(self._tail_marks)) % MODULUS
 
     def follow(self, store: Store, state: State, head: Head) -> bool:
-        """Take in the faces enrolled since; False when that does not make it the gallery's present state."""
+        """Add newer faces to the tail. Returns False where the faces then are not those of `state`."""
         for block in store.blocks(after=self.last_id):
             self._tail = self._tail.extended(_projected(head, block.vectors))
             self._tail_ids = np.concatenate([self._tail_ids, block.ids])
@@ -83,7 +82,7 @@ class Projection:
         return len(self) == state.faces and self.digest == state.digest
 
     def search(self, z: np.ndarray, k: int) -> Found:
-        """The faces nearest to one projected probe (dim,), with ids for rows: see codes.Found."""
+        """The faces nearest to one projected probe `z` (dim,) float32: a codes.Found with face ids in place of rows."""
         query = np.ascontiguousarray(z, np.float32)
         a, b = self.index.search(query, k), self._tail.search(query, k)
         bounds = np.concatenate([a.bounds, b.bounds])
@@ -103,8 +102,8 @@ def build_projection(
 ) -> tuple[Projection, bytes]:
     """A projection of all faces, and the bytes of its file. Raises GalleryDamaged for a broken record.
 
-    From an `old` projection of this model and head the faces that are still there are taken as they are, where the
-    kind stays (and, of bytes, nobody went); without one, all are read.
+    Faces that are still enrolled are taken from an `old` projection of this model and head where the kind stays. For
+    kind "bytes" that also needs that no face was removed. Without `old`, all faces are read.
     """
     automatic = kind == "auto"
     chosen = next((name for most, name in _SIZES if state.faces * head.dim <= most), "halfbytes") if automatic else kind
@@ -121,14 +120,24 @@ def build_projection(
     layout = [[name, array.dtype.str, list(array.shape)] for name, array in arrays.items()]
     data = b"".join(np.ascontiguousarray(array).data.cast("B") if array.size else b"" for array in arrays.values())
     manifest = Manifest(
-        FORMAT, index.kind, automatic, index.parameters, layout, state.model, head_fingerprint, state.revision,
-        int(ids[-1]) if len(ids) else 0, len(ids), _sum(marks), hashlib.sha256(data).hexdigest(),
-    )  # fmt: skip
+        format=FORMAT,
+        kind=index.kind,
+        automatic=automatic,
+        parameters=index.parameters,
+        arrays=layout,
+        model=state.model,
+        head=head_fingerprint,
+        revision=state.revision,
+        last_id=int(ids[-1]) if len(ids) else 0,
+        count=len(ids),
+        digest=_digest(marks),
+        sha256=hashlib.sha256(data).hexdigest(),
+    )
     return Projection(index, ids, marks, manifest.sealed()), data
 
 
 def save_projection(folder: Path, projection: Projection, data: bytes) -> None:
-    """Write both files, each whole: the manifest last, because it is what makes the index count."""
+    """Write both files, each whole. The manifest comes last because it makes the index valid. Raises OSError."""
     for name, content in (
         (INDEX_FILE, data),
         (MANIFEST_FILE, json.dumps(asdict(projection.manifest), indent=1).encode()),
@@ -136,14 +145,8 @@ def save_projection(folder: Path, projection: Projection, data: bytes) -> None:
         replace_file(folder / name, content, private=True)
 
 
-def load_projection(folder: Path, store: Store, state: State, head: Head, head_fingerprint: str) -> Projection | None:
-    """The stored projection with the newer faces beside it; None when it is missing, stale or altered."""
-    stored = read_projection(folder, state, head, head_fingerprint)
-    return stored if stored is not None and stored.follow(store, state, head) else None
-
-
 def read_projection(folder: Path, state: State, head: Head, head_fingerprint: str) -> Projection | None:
-    """The stored projection of this model and head, whole, of whatever state; None when there is none."""
+    """The stored projection, of any state; None where it is missing, altered or of another model or head."""
     for number in range(_LOOKS):
         manifest = read_manifest(folder)
         if manifest is None or (manifest.model, manifest.head) != (state.model, head_fingerprint):
@@ -153,7 +156,7 @@ def read_projection(folder: Path, state: State, head: Head, head_fingerprint: st
             if hashlib.sha256(data).hexdigest() == manifest.sha256:
                 return _restored(data, manifest, head.dim)
         except (OSError, ValueError, TypeError, KeyError, IndexError, OverflowError, RuntimeError):
-            pass  # what is not as the manifest says; RuntimeError: FAISS's
+            pass  # the file is not as the manifest says; FAISS raises RuntimeError
         if read_manifest(folder) == manifest:
             if number + 1 == _LOOKS or not (folder / HOLDER_FILE).exists():
                 break
@@ -164,7 +167,7 @@ def read_projection(folder: Path, state: State, head: Head, head_fingerprint: st
 def _reused(
     store: Store, state: State, head: Head, old: Projection, kind: str
 ) -> tuple[Any, np.ndarray, np.ndarray] | None:
-    """An index of the present faces from an older one: those that went left out, those that came put in."""
+    """Index, ids and marks of the present faces, made from `old`; None where that is not possible."""
     tuned = old.manifest.parameters.get("faces", state.faces)
     if old.index.kind != kind or not len(old.ids) or not state.faces < 2 * tuned or not tuned < 2 * max(state.faces, 1):
         return None
@@ -172,7 +175,7 @@ def _reused(
     kept = np.isin(old.ids, present, assume_unique=True)
     index, ids, marks = old.index, old.ids, old.marks
     if not kept.all():
-        if kind == "bytes":  # their grid lies midway between the least and the greatest, which may be those of who went
+        if kind == "bytes":  # a removed face may have set the range of their grid
             return None
         index, ids, marks = index.kept(kept), ids[kept], marks[kept]
     if not len(ids):
@@ -184,14 +187,15 @@ def _reused(
             np.concatenate([have, *(getattr(block, name) for block in blocks)])
             for have, name in ((ids, "ids"), (marks, "marks"))
         )
-    if len(ids) != state.faces or _sum(marks) != state.digest:
+    if len(ids) != state.faces or _digest(marks) != state.digest:
         return None
     return index, ids, marks
 
 
 def _everybody(store: Store, state: State, head: Head) -> tuple[np.ndarray, np.ndarray, _Projected]:
-    """Ids (n,), marks (n,) and vectors of all faces, put in their places block by block: of a million there should not be
-    two copies.
+    """Ids (n,) int64, marks (n,) int64 and projections of all faces. Raises GalleryDamaged.
+
+    Blocks are copied into arrays of the final size, so that a million vectors are never in memory twice.
     """
     ids, marks = np.empty(state.faces, np.int64), np.empty(state.faces, np.int64)
     vectors, n = np.empty((state.faces, state.dim), np.float32), 0
@@ -205,7 +209,7 @@ def _everybody(store: Store, state: State, head: Head) -> tuple[np.ndarray, np.n
 
 
 class _Projected:
-    """z (n, dim) of vectors (n, d), worked out for the rows that are asked for: it may be several times as large."""
+    """z (n, dim) of vectors (n, d), computed for the requested rows alone: all of z may be several times as large."""
 
     def __init__(self, head: Head, vectors: np.ndarray) -> None:
         self._head, self._vectors, self.shape = head, vectors, (len(vectors), head.dim)
@@ -238,6 +242,6 @@ def _projected(head: Head, vectors: np.ndarray) -> np.ndarray:
     return z
 
 
-def _sum(marks: np.ndarray) -> int:
-    """Modulo 2^48; that 64 bits run over does not matter."""
+def _digest(marks: np.ndarray) -> int:
+    """The sum of marks modulo 2^48. An overflow of 64 bits does not matter, since 2^48 divides 2^64."""
     return int(marks.astype(np.uint64).sum(dtype=np.uint64)) % MODULUS

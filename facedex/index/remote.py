@@ -277,11 +277,14 @@ class Remote:
         in it, as real probes are not: with the first kind of graph that can; else every row is looked at.
         """
         probes = self._head.project(self._store.faces(kept_out.tolist()).vectors)
-        nearest = _nearest(probes, (
-            (block.ids[rows], self._head.project(block.vectors[rows]))
-            for block in self._store.blocks()
-            for rows in [~np.isin(block.ids, kept_out)]
-        ))  # fmt: skip
+        nearest = _nearest(
+            probes,
+            (
+                (block.ids[rows], self._head.project(block.vectors[rows]))
+                for block in self._store.blocks()
+                for rows in [~np.isin(block.ids, kept_out)]
+            ),
+        )
         for graph in range(engine.graphs if len(ids) > _EXACT else 0):
             engine.finish(graph)
             for effort in engine.efforts:

@@ -37,8 +37,9 @@ class Branch:
     """One network of an encoder, and the picture of a face that the network takes.
 
     `dim`: length of the network's vector. `size`: pixels a side. `points` (5, 2): where the network wants the
-    landmarks, in these pixels; None for the usual template. The network takes (pixel - mean) * scale, for pixels of 0..255, in RGB
-    order or else BGR. `mean` and `scale` are three numbers in the order R, G, B, whatever order the network takes.
+    landmarks, in these pixels; None for the usual template. The network takes (pixel - mean) * scale, for pixels of
+    0..255, in RGB order or else BGR. `mean` and `scale` are three numbers in the order R, G, B, whatever order the
+    network takes.
     """
 
     name: str
@@ -87,8 +88,8 @@ class ModelFile:
     """The tensors of a model by name, and its metadata.
 
     `graph.NAME` holds the inference graph of the branch NAME as bytes, `graph.NAME.…` its constants where they are
-    stored apart, and `graph.NAME:…` its last matrix where that lies behind the graph (graph.py). `projection.…` joins the
-    branches (encoder.py), `head.…` is the head (head.py). `encoder.…` is the torch network of a model that can be
+    stored apart, and `graph.NAME:…` its last matrix where that lies behind the graph (graph.py). `projection.…` joins
+    the branches (encoder.py), `head.…` is the head (head.py). `encoder.…` is the torch network of a model that can be
     trained further. `meta` holds arch, branches, dim, normalised, mirrored, calibration, data, format, facedex.
     """
 

@@ -1,0 +1,166 @@
+"""The kinds of index in facedex/index beside FAISS's own, in one run: time, bytes a face, build time, coverage.
+
+    python -m scripts.benchmarks.generate_embeddings fit PEOPLE -o FACES.npz
+    python -m scripts.benchmarks.index_kinds FACES.npz [--sizes 20000,200000] [--probes 200]
+
+The faces are generated, one photo a person. Probes are another photo of enrolled people, and as many strangers.
+Coverage is the share of the head's own five nearest among the 56 rows that an index returns and the head re-scores.
+Times are processor time of one thread. FAISS's L2 kinds hold the embedding, ours and "Flat, L1" hold z.
+An approximate FAISS kind takes the smallest k_factor that reaches the coverage of halfbytes at this size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import faiss
+import numpy as np
+
+from facedex.index.codes import Bytes, Flat
+from facedex.index.halfbytes import HalfBytes
+from facedex.index.manifest import COVERAGE
+from facedex.model.head import Head
+from facedex.model.modelfile import read_model, shipped_model
+from scripts.benchmarks.generate_embeddings import Faces, Generator
+from scripts.runner import list_of, run_script
+
+SHORTLIST = 56
+BLOCK = 20_000
+MOST_BYTES = 75_000  # faces up to which kind bytes, and FAISS's exact L1 search, are measured
+REFINED = ("PQ64x4fs,Refine(SQ8)", "PCAR96,PQ48x4fs,Refine(SQ8)")
+FACTORS = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+
+
+@dataclass
+class Measured:
+    """One kind of index: its search for probe number i, and what it cost."""
+
+    search: Callable[[int], np.ndarray]
+    face_bytes: float
+    build_seconds: float
+
+
+class Trial:
+    """The kinds of index at one size."""
+
+    def __init__(self, faces: Faces, head: Head, size: int, probes: int) -> None:
+        generator = Generator(faces, 0)
+        enrolled, spread = generator.people(probes)
+        self.vectors = np.concatenate([generator.photos(enrolled, spread), *generator.gallery(size - probes)])
+        strangers = generator.photos(*generator.people(probes))
+        self.probes = np.concatenate([generator.photos(enrolled, spread), strangers])
+        self.head, self.z_probes = head, head.project(self.probes)
+        self.nearest = self._exhaustive()
+
+    def run(self) -> dict[str, Measured]:
+        """Build every kind. FAISS's approximate ones are tuned to the coverage of halfbytes."""
+        small = len(self.vectors) <= MOST_BYTES
+        kinds = {"bytes": self.ours(Bytes)} if small else {}
+        kinds["halfbytes"] = self.ours(HalfBytes)
+        if small:
+            kinds["FAISS Flat, L1"] = self.faiss("Flat", faiss.METRIC_L1)[0]
+        kinds["FAISS Flat, L2"] = self.faiss("Flat")[0]
+        kinds["FAISS SQ8, L2"] = self.faiss("SQ8")[0]
+        goal = self.coverage(kinds["halfbytes"])
+        for factory in REFINED:
+            measured, index = self.faiss(factory)
+            for factor in FACTORS:
+                index.k_factor = factor
+                if self.coverage(measured) >= goal:
+                    break
+            kinds[f"FAISS {factory}, k_factor {index.k_factor:g}"] = measured
+        return kinds
+
+    def ours(self, kind: type[Flat] | type[Bytes]) -> Measured:
+        """One of facedex/index's kinds."""
+        began = time.process_time()
+        index = kind.build(Projected(self.head, self.vectors), COVERAGE)
+        spent = time.process_time() - began
+        size = sum(array.nbytes for array in index.arrays().values()) / len(self.vectors)
+        return Measured(lambda i: index.search(self.z_probes[i], SHORTLIST).rows[:SHORTLIST], size, spent)
+
+    def faiss(self, factory: str, metric: int = faiss.METRIC_L2) -> tuple[Measured, faiss.Index]:
+        """An index by FAISS's factory: of z under L1, of embeddings under L2."""
+        rows = Projected(self.head, self.vectors) if metric == faiss.METRIC_L1 else self.vectors
+        probes = self.z_probes if metric == faiss.METRIC_L1 else self.probes
+        began = time.process_time()
+        index = faiss.index_factory(probes.shape[1], factory, metric)
+        index.train(rows[np.linspace(0, len(rows) - 1, min(len(rows), 60_000)).astype(np.int64)])
+        for start in range(0, len(rows), BLOCK):
+            index.add(rows[start : start + BLOCK])
+        spent = time.process_time() - began
+        size = len(faiss.serialize_index(index)) / len(rows)
+        return Measured(lambda i: index.search(probes[i : i + 1], SHORTLIST)[1][0], size, spent), index
+
+    def coverage(self, kind: Measured) -> float:
+        """The share of the head's five nearest that a kind returns."""
+        return float(np.mean([np.isin(nearest, kind.search(i)).mean() for i, nearest in enumerate(self.nearest)]))
+
+    def milliseconds(self, kinds: dict[str, Measured]) -> dict[str, float]:
+        """Medians; the kinds take turns, a quarter of the probes each time."""
+        times: dict[str, list[float]] = {name: [] for name in kinds}
+        for part in np.array_split(np.arange(len(self.probes)), 4):
+            for name, kind in kinds.items():
+                kind.search(0)
+                for i in part.tolist():
+                    began = time.thread_time()
+                    kind.search(i)
+                    times[name].append(1000 * (time.thread_time() - began))
+        return {name: float(np.median(spent)) for name, spent in times.items()}
+
+    def _exhaustive(self) -> np.ndarray:
+        """Rows (probes, 5) of the five nearest by the head."""
+        distances, rows = [], []
+        for start in range(0, len(self.vectors), BLOCK):
+            index = faiss.IndexFlat(self.head.dim, faiss.METRIC_L1)
+            index.add(self.head.project(self.vectors[start : start + BLOCK]))
+            near, found = index.search(self.z_probes, 5)
+            distances.append(near)
+            rows.append(found + start)
+        order = np.argsort(np.hstack(distances), axis=1)[:, :5]
+        return np.take_along_axis(np.hstack(rows), order, 1)
+
+
+class Projected:
+    """z (n, dim) of vectors (n, d), computed for the requested rows alone."""
+
+    def __init__(self, head: Head, vectors: np.ndarray) -> None:
+        self._head, self._vectors, self.shape = head, vectors, (len(vectors), head.dim)
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        return self._head.project(self._vectors[rows])
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("faces", type=Path)
+    parser.add_argument("--sizes", type=list_of(int, 1), default="20000,200000")
+    parser.add_argument("--probes", type=int, default=200, help="of either kind")
+    options = parser.parse_args()
+    faiss.omp_set_num_threads(1)
+    cv2.setNumThreads(1)
+    head = Head.from_file(read_model(shipped_model()))
+    for size in options.sizes:
+        trial = Trial(Faces.load(options.faces), head, size, options.probes)
+        kinds = trial.run()
+        times = trial.milliseconds(kinds)
+        print(f"{size:,} faces")
+        for name, kind in kinds.items():
+            print(
+                f"  {name:45} {times[name]:7.3f} ms  {kind.face_bytes:5.0f} bytes  built in {kind.build_seconds:5.1f} s  "
+                f"coverage {trial.coverage(kind):.4f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    run_script(main)
