@@ -10,7 +10,7 @@
             for face in photo.faces:
                 print(face.name, face.probability)
 
-Names are loaded on first use, so that importing facedex costs nothing.
+Each name is imported on first use, so that `import facedex` loads neither numpy nor OpenCV.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from facedex.recognition.identification import IdentifiedPhoto, identify
     from facedex.recognition.verification import Verification, Verifier
 
-_HOME = {
+_MODULES = {
     "Candidate": "gallery.lookup",
     "Enrolled": "gallery.enrolment",
     "FacedexError": "errors",
@@ -56,8 +56,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f"facedex.{_HOME[name]}"), name)
+    """Import a public name from its module."""
+    if name in _MODULES:
+        return getattr(import_module(f"facedex.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'facedex' has no attribute {name!r}")
 
 

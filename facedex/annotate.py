@@ -1,4 +1,4 @@
-"""Pictures for people: names drawn on a photo, and faces cut out of it."""
+"""Pictures for people: photos with the names of the faces, and the faces cut out of a photo."""
 
 from __future__ import annotations
 
@@ -14,88 +14,136 @@ from facedex.recognition.detection import DetectedPhoto
 from facedex.recognition.identification import IdentifiedPhoto
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, ImageDraw, ImageFont
 
-_LONGEST_STEM = 50  # letters of a photo's name that are kept in those of its crops; most disks take 255 bytes
-_KNOWN, _STRANGER = (46, 160, 67), (208, 108, 20)
+Rectangle = tuple[float, float, float, float]  # left, top, width, height in pixels
+
+NAMED_COLOUR, UNKNOWN_COLOUR = (46, 160, 67), (208, 108, 20)  # RGB
+
+_MOST_LETTERS = 50  # of a photo's name in the names of its crops, since most file systems allow 255 bytes
+_READABLE = 480  # pixels of the longest side that small pictures are enlarged to, so that names can be read
 
 
 def annotated(photo: IdentifiedPhoto) -> Image.Image:
-    """The photo with a box and a name on every face, legible on any background and at any size."""
+    """A copy of the photo with a box and a name on every face; small photos are enlarged.
+
+    Raises ValueError for a photo that was identified without `keep_pixels`.
+    """
     from PIL import Image, ImageDraw, ImageFont
 
     if photo.pixels is None:
         raise ValueError("the photo was identified without keep_pixels")
     picture = Image.fromarray(photo.pixels)
-    smallest = min((min(one.face.box[2:]) for one in photo.faces), default=100)
-    # Text follows the faces, but stays readable: small pictures are enlarged for it.
-    factor = int(np.clip(np.ceil(480 / max(picture.size)), 1, 6))
+    factor = int(np.clip(np.ceil(_READABLE / max(picture.size)), 1, 6))
     if factor > 1:
         picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.LANCZOS)
+    # The text is as large as suits the smallest face, within what can be read and what leaves the photo visible.
+    smallest_side = min((min(face.face.box[2:]) for face in photo.faces), default=100)
     longest = max(picture.size)
-    size = int(np.clip(smallest * factor / 4.5, max(13, longest / 60), longest / 20))
-    line = max(2, size // 7)
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size)
-    taken: list[tuple[float, float, float, float]] = []
-    for one in photo.faces:
-        left, top, width, height = (value * factor for value in one.face.box)
-        colour = _KNOWN if one.name else _STRANGER
-        right, bottom = left + width, top + height
-        draw.rectangle((left - line, top - line, right + line, bottom + line), outline=(0, 0, 0), width=line + 2)
-        draw.rectangle(
-            (left - line + 1, top - line + 1, right + line - 1, bottom + line - 1), outline=colour, width=line
-        )
-        text = f"{one.name} {one.probability:.0%}" if one.name else UNKNOWN
-        wide, high = draw.textlength(text, font) + size * 0.6, size * 1.35
-        # Above the face, else below, else inside: the first place that is in the picture and not taken.
-        x = float(np.clip(left + width / 2 - wide / 2, 0, max(0, picture.width - wide)))
-        places = [(x, top - line - high), (x, bottom + line), (x, top + line), (x, bottom - line - high)]
-        spot = next(
-            ((x, y) for x, y in places if 0 <= y <= picture.height - high and not _meets((x, y, wide, high), taken)),
-            (x, float(np.clip(top - line - high, 0, max(0, picture.height - high)))),
-        )
-        taken.append((*spot, wide, high))
-        draw.rectangle((*spot, spot[0] + wide, spot[1] + high), fill=colour, outline=(0, 0, 0))
-        draw.text((spot[0] + size * 0.3, spot[1] + high / 2), text, fill=(255, 255, 255), font=font, anchor="lm",
-                  stroke_width=max(1, size // 16), stroke_fill=(0, 0, 0))  # fmt: skip
+    text_size = int(np.clip(smallest_side * factor / 4.5, max(13, longest / 60), longest / 20))
+    font = ImageFont.load_default(text_size)
+    draw = ImageDraw.Draw(picture)
+    labels: list[Rectangle] = []
+    for face in photo.faces:
+        left, top, width, height = (value * factor for value in face.face.box)
+        box = (left, top, width, height)
+        line = max(2, text_size // 7)
+        colour = NAMED_COLOUR if face.name else UNKNOWN_COLOUR
+        _draw_box(draw, box, line, colour)
+        text = f"{face.name} {face.probability:.0%}" if face.name else UNKNOWN
+        label_size = draw.textlength(text, font) + text_size * 0.6, text_size * 1.35
+        label = (*_place_label(box, label_size, line, picture.size, labels), *label_size)
+        labels.append(label)
+        _draw_label(draw, label, text, font, text_size, colour)
     return picture
 
 
-def save_annotated(photo: IdentifiedPhoto, folder: Path, used: set[str]) -> Path:
-    """Write the annotated photo as JPEG into a folder; returns its path. Raises OSError.
+def save_annotated(photo: IdentifiedPhoto, folder: Path, used_names: set[str]) -> Path:
+    """Save the annotated photo as a JPEG in a folder; returns its path. Raises OSError.
 
-    `used` holds the names of one run's pictures, so that photos of one name from different folders both stay.
+    `used_names` collects the file names of one run, so that photos of one name from different folders both stay.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    stem = os.path.basename(photo.photo)
-    name, number = f"{stem}.jpg", 2
-    while name in used:
-        name, number = f"{stem}-{number}.jpg", number + 1
-    used.add(name)
+    photo_name = os.path.basename(photo.photo)
+    name, number = f"{photo_name}.jpg", 2
+    while name in used_names:
+        name, number = f"{photo_name}-{number}.jpg", number + 1
+    used_names.add(name)
     annotated(photo).save(folder / name, quality=90)
     return folder / name
 
 
 def save_crops(photo: DetectedPhoto, folder: Path) -> list[Path]:
-    """Write a photo's aligned faces as PNG into a folder: party-1.png, party-2.png; returns their paths. Raises OSError.
+    """Save a photo's aligned faces as PNG files in a folder; returns their paths. Raises OSError.
 
-    No file is overwritten. Where one of these is there already, all are numbered on: party_2-1.png, party_2-2.png.
+    The files of party.jpg are party-1.png, party-2.png. No file is overwritten: if one of them exists, all of them
+    become party_2-1.png, party_2-2.png.
     """
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)
-    stem = Path(photo.photo).stem[:_LONGEST_STEM]
-    for tried in count(1):
-        name = stem if tried == 1 else f"{stem}_{tried}"
+    photo_name = Path(photo.photo).stem[:_MOST_LETTERS]
+    for attempt in count(1):
+        name = photo_name if attempt == 1 else f"{photo_name}_{attempt}"
         paths = [folder / f"{name}-{number}.png" for number in range(1, len(photo.faces) + 1)]
         if not any(os.path.lexists(path) for path in paths):
             break
-    for path, one in zip(paths, photo.faces, strict=True):
+    for path, face in zip(paths, photo.faces, strict=True):
         with open(path, "xb") as file:
-            Image.fromarray(one.crop).save(file, "PNG")
+            Image.fromarray(face.crop).save(file, "PNG")
     return paths
 
 
-def _meets(box: tuple[float, float, float, float], others: list[tuple[float, float, float, float]]) -> bool:
-    x, y, w, h = box
-    return any(x < a + c and a < x + w and y < b + d and b < y + h for a, b, c, d in others)
+def _draw_box(draw: ImageDraw.ImageDraw, box: Rectangle, line: int, colour: tuple[int, int, int]) -> None:
+    """Draw a coloured frame with a black edge around a face, and nothing on the face itself."""
+    left, top, width, height = box
+    right, bottom = left + width, top + height
+    draw.rectangle((left - line, top - line, right + line, bottom + line), outline=(0, 0, 0), width=line + 2)
+    inner = (left - line + 1, top - line + 1, right + line - 1, bottom + line - 1)
+    draw.rectangle(inner, outline=colour, width=line)
+
+
+def _draw_label(
+    draw: ImageDraw.ImageDraw,
+    label: Rectangle,
+    text: str,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    text_size: int,
+    colour: tuple[int, int, int],
+) -> None:
+    """Draw white text with a black edge on a coloured rectangle."""
+    left, top, width, height = label
+    draw.rectangle((left, top, left + width, top + height), fill=colour, outline=(0, 0, 0))
+    draw.text(
+        (left + text_size * 0.3, top + height / 2),
+        text,
+        fill=(255, 255, 255),
+        font=font,
+        anchor="lm",
+        stroke_width=max(1, text_size // 16),
+        stroke_fill=(0, 0, 0),
+    )
+
+
+def _place_label(
+    box: Rectangle, label_size: tuple[float, float], line: int, picture_size: tuple[int, int], labels: list[Rectangle]
+) -> tuple[float, float]:
+    """The left and top of a label: above the face, else below it, else inside.
+
+    The first place that lies in the picture and does not overlap another label is taken, or the place above the face.
+    """
+    left, top, width, height = box
+    label_width, label_height = label_size
+    lowest = max(0, picture_size[1] - label_height)
+    x = float(np.clip(left + width / 2 - label_width / 2, 0, max(0, picture_size[0] - label_width)))
+    bottom = top + height
+    for y in (top - line - label_height, bottom + line, top + line, bottom - line - label_height):
+        inside = 0 <= y <= picture_size[1] - label_height
+        if inside and not any(_overlap((x, y, label_width, label_height), other) for other in labels):
+            return x, y
+    return x, float(np.clip(top - line - label_height, 0, lowest))
+
+
+def _overlap(a: Rectangle, b: Rectangle) -> bool:
+    """Whether two rectangles share any area."""
+    return a[0] < b[0] + b[2] and b[0] < a[0] + a[2] and a[1] < b[1] + b[3] and b[1] < a[1] + a[3]

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not file or name in ("", "key", "file"):  # the last two are taken: by the photos, and by numpy
         raise DataError(f"--onnx {options.onnx} must be NAME=FILE.onnx, with a name of your choice but key and file")
     mean, scale = parse_channels(options.mean, "--mean"), parse_channels(options.scale, "--scale")
-    points = None if options.points is None else parse_landmarks(options.points, "--points")
+    points = parse_landmarks(options.points, "--points")
     encoder: GraphEncoder | OpenVino
     if file.endswith(".xml"):
         encoder = OpenVino(file, options.size, mean, scale, options.rgb, points)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from facedex.cli.json_fields import JSON_OBJECTS
 from facedex.decision.calibration import Calibration
 from facedex.decision.posterior import Normal, Scores
 from facedex.decision.tail import Tail
@@ -54,31 +53,25 @@ def people(vectors, prefix="person"):
     return [record(f"{prefix}{i:04d}", vector) for i, vector in enumerate(vectors)]
 
 
-def documented(command):
-    """The fields that facedex/cli/README.md lists for a command's JSON, at any depth: faces[].box, decision.fpir."""
-    text = (Path(__file__).parents[1] / "facedex" / "cli" / "README.md").read_text("utf-8").split("## What `--json`")[1]
-    said = re.split(rf"^`{command}`, ", text, flags=re.MULTILINE)[1]
-    paragraph, _, after = said.partition("\n\n")
-    if after.startswith("| field"):
-        rows = itertools.takewhile(lambda line: line.startswith("|"), after.splitlines()[2:])
-        return set(re.findall(r"`([^`]+)`", " ".join(row.split("|")[1] for row in rows)))
-    return set(re.findall(r"`([^`]+)`", paragraph))
-
-
-def mentioned(command):
-    """Whatever stands between backticks in what facedex/cli/README.md says of a command's JSON, if that is the last."""
-    text = (Path(__file__).parents[1] / "facedex" / "cli" / "README.md").read_text("utf-8")
-    return set(re.findall(r"`([^`]+)`", text.split(f"\n`{command}`, ")[1]))
-
-
-def fields(value, at=""):
-    """The fields of what a command printed as JSON, written in the same way."""
+def json_fields(value, path=""):
+    """The paths of all fields of a JSON value, written as in facedex/cli/json_fields.py: faces[].box, decision.fpir."""
     if isinstance(value, list):
-        return set().union(*(fields(one, at + "[]") for one in value)) if value else set()
+        return set().union(*(json_fields(item, f"{path}[]") for item in value))
     if not isinstance(value, dict):
         return set()
-    path = f"{at}." if at else ""
-    return {f"{path}{key}" for key in value}.union(*(fields(one, f"{path}{key}") for key, one in value.items()))
+    paths = {key: f"{path}.{key}" if path else key for key in value}
+    return set(paths.values()).union(*(json_fields(inner, paths[key]) for key, inner in value.items()))
+
+
+def assert_fields_described(printed, command, kind=0):
+    """Fail unless facedex/cli/json_fields.py describes exactly the fields that occur in these JSON objects."""
+    described = set(JSON_OBJECTS[command][kind].fields)
+    varying = [field.removesuffix("*") for field in described if field.endswith(".*")]
+    occurring = set().union(*map(json_fields, printed))
+    for prefix in varying:
+        below = {field for field in occurring if field.startswith(prefix)}
+        occurring = occurring - below | ({f"{prefix}*"} if below else set())
+    assert occurring == described
 
 
 def gallery(folder, records=(), model=None):

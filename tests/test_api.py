@@ -8,8 +8,18 @@ import pytest
 import facedex
 from tests.helpers import python, save_face
 
-NAMES = ["Candidate", "Enrolled", "FacedexError", "Gallery", "IdentifiedPhoto", "Verification", "Verifier",
-         "__version__", "identify", "named_photos"]  # fmt: skip
+NAMES = [
+    "Candidate",
+    "Enrolled",
+    "FacedexError",
+    "Gallery",
+    "IdentifiedPhoto",
+    "Verification",
+    "Verifier",
+    "__version__",
+    "identify",
+    "named_photos",
+]
 
 
 def test_the_public_names_are_exactly_these():
@@ -36,17 +46,19 @@ def test_other_names_are_not_there():
 
 def test_a_public_name_is_never_hidden_by_a_module():
     """`facedex.identify` was a function or a module, by what had been imported before."""
-    for home in set(facedex._HOME.values()):
+    for home in set(facedex._MODULES.values()):
         importlib.import_module(f"facedex.{home}")
-    assert callable(facedex.identify) and callable(facedex.named_photos)
-    assert not set(facedex._HOME) & set(facedex._HOME.values())
+    assert callable(facedex.identify)
+    assert callable(facedex.named_photos)
+    assert not set(facedex._MODULES) & set(facedex._MODULES.values())
 
 
 def test_every_error_of_ours_is_a_facedex_error():
     from facedex import errors
 
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
-    assert len(kinds) > 15 and all(issubclass(kind, facedex.FacedexError) for kind in kinds)
+    assert len(kinds) > 15
+    assert all(issubclass(kind, facedex.FacedexError) for kind in kinds)
     assert "facedex[train]" in str(errors.MissingExtra("Training", "train"))
 
 
@@ -103,7 +115,8 @@ def test_enrolling_identifying_and_verifying_never_import_torch(tmp_path):
         ]
     )
     found = modules(code, tmp_path / "g", photo.parent, photo)
-    assert {"numpy", "cv2"} <= found and not found & (TRAINING | {"faiss"})  # so few people need no index
+    assert {"numpy", "cv2"} <= found
+    assert not found & (TRAINING | {"faiss"})
 
 
 def test_the_library_too_works_without_torch(tmp_path):
@@ -136,5 +149,7 @@ main()
 """
     process = python(code, photo)
     out, errors = process.communicate()
-    assert process.returncode == 2 and out == "" and "pip install 'facedex[train]'" in errors
+    assert process.returncode == 2
+    assert out == ""
+    assert "pip install 'facedex[train]'" in errors
     assert errors.count("\n") == 1

@@ -74,7 +74,7 @@ def picture() -> str:
         for place in rooms:
             if place == "__init__":
                 continue
-            to = sorted(arrows()[place] - {"errors", "_version"}, key=lambda other: FLOOR[other])
+            to = sorted(arrows()[place] - {"errors", "_version"}, key=lambda other: (FLOOR[other], other))
             lines.append(f"{place:<12} -> {' '.join(to)}" if to else place)
     return "\n".join(lines)
 

@@ -1,15 +1,22 @@
-"""What the documents say is true."""
+"""The documents agree with the code, and their examples run."""
 
 import re
 import shutil
 import subprocess
-import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
+import facedex
 from facedex.cli import application
+from facedex.cli.exit_codes import EXIT_CODES
+from facedex.cli.json_fields import JSON_OBJECTS
+from facedex.gallery.gallery import Gallery
+from facedex.photos.sources import named_photos
+from scripts import cli_reference
+from tests.helpers import python, save_face
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -17,7 +24,7 @@ COMMANDS = get_command(application()).commands  # type: ignore[attr-defined]
 
 
 def options(command: str) -> set[str]:
-    return {flag for one in COMMANDS[command].params for flag in (*one.opts, *one.secondary_opts)}
+    return {flag for option in COMMANDS[command].params for flag in (*option.opts, *option.secondary_opts)}
 
 
 def test_every_command_is_in_the_readme_and_every_one_there_exists():
@@ -41,14 +48,72 @@ def test_every_option_named_anywhere_in_the_readme_exists_somewhere():
     assert set(re.findall(r"`(--[a-z-]+)", README)) <= known
 
 
-def test_the_python_example_runs_as_it_stands(portraits, tmp_path):
-    (tmp_path / "database").mkdir()
-    shutil.copy(portraits / "obama.jpg", tmp_path / "database" / "Barack Obama.jpg")
-    shutil.copy(portraits / "obama2.jpg", tmp_path / "party.jpg")
-    code = README.split("```python\n")[1].split("```")[0]
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "enrolled" in done.stdout and "Barack Obama" in done.stdout
+def python_blocks():
+    """Every Python block of every README.md, as (where it is, the code, the reason why it cannot run)."""
+    for readme in sorted(ROOT.rglob("README.md")):
+        where = readme.relative_to(ROOT)
+        if any(part.startswith(".") for part in where.parts):
+            continue
+        text = readme.read_text("utf-8")
+        for block in re.finditer(
+            r"(?:<!-- not run: ([^\n]+) -->\n)?^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL
+        ):
+            reason, code = block.groups()
+            line = text[: block.start(2)].count("\n")
+            yield pytest.param(code, reason, id=f"{where}:{line}")
+
+
+@pytest.fixture(scope="session")
+def example_folder(tmp_path_factory):
+    """What the examples of the READMEs find in the folder they run in.
+
+    A gallery `index` of Cy; database/Ada.png; party.jpg of Ada and Bob; a.jpg and b.jpg of Ada.
+    """
+    folder = tmp_path_factory.mktemp("examples")
+    save_face(folder / "database" / "Ada.png", 0)
+    save_face(folder / "party.jpg", 0, 1)
+    save_face(folder / "a.jpg", 0)
+    save_face(folder / "b.jpg", 0, side=200)
+    cy = save_face(folder / "cy.jpg", 2)
+    with Gallery(folder / "index", create=True) as gallery, named_photos([cy], "Cy") as (photos, _):
+        assert [result.status for result in gallery.enroll(photos)] == ["enrolled"]
+    return folder
+
+
+def run_example(code, example_folder, folder):
+    """Run code in a process of its own, in a copy of the example folder; returns what it printed."""
+    shutil.copytree(example_folder, folder / "example")
+    process = python(code, cwd=folder / "example")
+    out, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return out
+
+
+@pytest.mark.parametrize(("code", "reason"), list(python_blocks()))
+def test_each_python_block_of_a_readme_runs(code, reason, example_folder, tmp_path):
+    if reason:
+        compile(code, "README.md", "exec")
+        pytest.skip(reason)
+    run_example(code, example_folder, tmp_path)
+
+
+def test_the_example_of_the_package_enrolls_and_names(example_folder, tmp_path):
+    _, indented, _ = re.split(r"\n\n(?=    import facedex)|\n\n(?=\S)", facedex.__doc__, maxsplit=2)
+    out = run_example(textwrap.dedent(indented), example_folder, tmp_path)
+    assert "enrolled" in out
+    assert "Ada" in out
+
+
+def test_the_reference_of_the_command_line_is_what_the_script_makes():
+    assert cli_reference.README.read_text("utf-8") == cli_reference.reference(), "run `python -m scripts.cli_reference`"
+
+
+def test_every_command_has_its_exit_codes_described():
+    assert set(EXIT_CODES) == set(COMMANDS)
+
+
+def test_every_command_with_json_has_its_fields_described():
+    assert {name for name in COMMANDS if "--json" in options(name)} == set(JSON_OBJECTS)
 
 
 def test_each_folder_has_a_readme_that_names_its_modules():

@@ -62,8 +62,11 @@ def test_the_json_of_identify_exactly():
         "decision": None,
     }
     assert results.identify_json(IdentifiedPhoto("x", error="why")) == {
-        "photo": "x", "faces": [], "error": "why", "decision": None,
-    }  # fmt: skip
+        "photo": "x",
+        "faces": [],
+        "error": "why",
+        "decision": None,
+    }
 
 
 def test_the_json_tells_the_decision_and_the_quality():
@@ -72,18 +75,31 @@ def test_the_json_tells_the_decision_and_the_quality():
     found = results.identify_json(IdentifiedPhoto("x", (stranger,), decision=decision))
     assert found["faces"][0]["reason"] == "face small"
     assert found["faces"][0]["quality"] == {
-        "width": 23.4568, "sharpness": 0.01, "turn": 0.4, "score": 0.8, "length": 9.8765,
-    }  # fmt: skip
+        "width": 23.4568,
+        "sharpness": 0.01,
+        "turn": 0.4,
+        "score": 0.8,
+        "length": 9.8765,
+    }
     assert found["decision"] == {
-        "threshold": 3.25, "fpir": 0.01, "fpir_low": None, "fpir_high": None, "people": 12,
-    }  # fmt: skip
+        "threshold": 3.25,
+        "fpir": 0.01,
+        "fpir_low": None,
+        "fpir_high": None,
+        "people": 12,
+    }
     json.loads(results.json_line(found), parse_constant=pytest.fail)
     assert "unknown (face small)" in printed(result_tables.identify_table([IdentifiedPhoto("x", (stranger,))], 1))
     assert results.identify_rows(IdentifiedPhoto("x", (stranger,)))[0]["reason"] == "face small"
 
 
 def test_small_rates_keep_two_figures():
-    assert [results.percentage(value) for value in (0.01, 0.0123, 0.00098765, 0.5)] == ["1 %", "1.2 %", "0.099 %", "50 %"]
+    assert [results.percentage(value) for value in (0.01, 0.0123, 0.00098765, 0.5)] == [
+        "1 %",
+        "1.2 %",
+        "0.099 %",
+        "50 %",
+    ]
 
 
 def test_the_json_of_the_others_exactly():
@@ -115,7 +131,8 @@ def test_the_json_of_the_others_exactly():
 @pytest.mark.parametrize("text", [*ODD, "odd \udcff", "two\nlines", '"quoted"'])
 def test_json_is_one_line_that_reads_back(text):
     line = results.json_line({"photo": text})
-    assert "\n" not in line and json.loads(line) == {"photo": text}
+    assert "\n" not in line
+    assert json.loads(line) == {"photo": text}
 
 
 def test_json_keeps_text_readable():
@@ -151,14 +168,18 @@ def test_a_long_name_is_folded_not_cut():
 
 def test_the_table_shows_place_and_figures_and_strangers():
     table = printed(result_tables.identify_table([photo(face(), face(None, probability=0.12))], top=1))
-    assert "100,80 60x70" in table and "90.0%" in table and "unknown" in table and "12.0%" in table
+    assert "100,80 60x70" in table
+    assert "90.0%" in table
+    assert "unknown" in table
+    assert "12.0%" in table
     assert table.count("some photo.jpg") == 1
 
 
 def test_without_candidates_there_are_no_figures():
     nobody = Identification(face().face, None, 0.0, 0.0, ())
     table = printed(result_tables.identify_table([photo(nobody)], top=2))
-    assert "unknown" in table and "%" not in table
+    assert "unknown" in table
+    assert "%" not in table
 
 
 # pictures
@@ -169,12 +190,13 @@ def colours(image):
 
 
 def test_known_and_unknown_have_colours_of_their_own():
-    for name, mine, other in (
-        ("Ada", annotate._KNOWN, annotate._STRANGER),
-        (None, annotate._STRANGER, annotate._KNOWN),
+    for name, colour, other in (
+        ("Ada", annotate.NAMED_COLOUR, annotate.UNKNOWN_COLOUR),
+        (None, annotate.UNKNOWN_COLOUR, annotate.NAMED_COLOUR),
     ):
         seen = colours(annotate.annotated(photo(face(name), size=(800, 600))))
-        assert mine in seen and other not in seen
+        assert colour in seen
+        assert other not in seen
 
 
 def test_the_face_itself_is_left_alone():
@@ -195,13 +217,15 @@ def test_a_small_picture_is_enlarged_so_that_the_name_can_be_read():
 @pytest.mark.parametrize("size", [(400, 300), (16, 16), (3000, 40)])
 def test_faces_at_and_beyond_the_edge_are_no_trouble(box, size):
     shown = annotate.annotated(photo(face(box=box), size=size))
-    assert shown.width >= size[0] and shown.height >= size[1]
+    assert shown.width >= size[0]
+    assert shown.height >= size[1]
 
 
 def test_names_of_neighbours_do_not_cover_each_other():
     rows = [face(name, box=(100 + 45 * i, 100, 40, 50)) for i, name in enumerate(("Ada Lovelace", "Bob", None))]
     image = np.asarray(annotate.annotated(photo(*rows, size=(800, 400), shade=0)))
-    assert (image == annotate._STRANGER).all(-1).sum() > 200 and (image == annotate._KNOWN).all(-1).sum() > 400
+    assert (image == annotate.UNKNOWN_COLOUR).all(-1).sum() > 200
+    assert (image == annotate.NAMED_COLOUR).all(-1).sum() > 400
 
 
 @pytest.mark.parametrize("name", [*ODD, "محمد", "x" * 300])
@@ -218,6 +242,8 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path):
     used = set()
     written = [annotate.save_annotated(photo(face()), tmp_path / "out", used) for _ in range(3)]
     assert [path.name for path in written] == [
-        "some photo.jpg.jpg", "some photo.jpg-2.jpg", "some photo.jpg-3.jpg",
-    ]  # fmt: skip
+        "some photo.jpg.jpg",
+        "some photo.jpg-2.jpg",
+        "some photo.jpg-3.jpg",
+    ]
     assert all(path.read_bytes().startswith(b"\xff\xd8") for path in written)

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from facedex.cli.console import say, show
-from facedex.cli.options import DeviceOption, JsonOption, parse_channels, parse_landmarks
+from facedex.cli.options import (
+    AlignedOption,
+    CorrectionsOption,
+    DeviceOption,
+    JsonOption,
+    parse_channels,
+    parse_landmarks,
+)
 from facedex.cli.progress import add_counter, progress_bar
 from facedex.errors import DataError
 
 if TYPE_CHECKING:
+    from facedex.evaluation.comparison import Comparison
     from facedex.evaluation.matchers import Matcher
+    from facedex.evaluation.pairs_protocol import PairsReport
+    from facedex.evaluation.people_protocol import PeopleReport
 
 
 def evaluate(
     data: Annotated[
-        Path, typer.Argument(help="A folder of people, a .tar or .zip of one, or a pairs file in LFW's format.")
+        Path, typer.Argument(help="A folder of people, a .tar or .zip file of it, or a pairs file in LFW's format.")
     ],
     images: Annotated[
         Path | None, typer.Option(help="With a pairs file: the folder of its photos, NAME/NAME_0001.jpg.")
@@ -27,144 +38,208 @@ def evaluate(
     model: Annotated[
         list[Path] | None,
         typer.Option(
-            "--model", "-m", envvar="FACEDEX_MODEL", help="Model file, several to compare; else the shipped one."
+            "--model",
+            "-m",
+            envvar="FACEDEX_MODEL",
+            help="Model file, or the name of a model that ships. Give several to compare them. Default: 'default'.",
         ),
     ] = None,
     onnx: Annotated[
-        list[Path] | None, typer.Option(help="Any encoder as ONNX, on 112 x 112 faces, compared by cosine.")
+        list[Path] | None,
+        typer.Option(help="An encoder of aligned faces as ONNX, compared by cosine. May be repeated."),
     ] = None,
-    size: Annotated[int, typer.Option(min=16, max=1024, help="Of --onnx: pixels a side that it takes.")] = 112,
-    mean: Annotated[str, typer.Option(help="Of --onnx: taken off each pixel of 0-255; one number or R,G,B.")] = "0",
+    size: Annotated[
+        int, typer.Option(min=16, max=1024, help="With --onnx: pixels a side of the encoder's input.")
+    ] = 112,
+    mean: Annotated[
+        str, typer.Option(help="With --onnx: subtracted from each pixel (0 to 255); one number, or R,G,B.")
+    ] = "0",
     scale: Annotated[
-        str, typer.Option(help="Of --onnx: what is left is multiplied by this; one number or R,G,B.")
+        str, typer.Option(help="With --onnx: multiplies each pixel after --mean; one number, or R,G,B.")
     ] = "1",
-    rgb: Annotated[bool, typer.Option("--rgb/--bgr", help="Of --onnx: the order of its channels.")] = True,
+    rgb: Annotated[bool, typer.Option("--rgb/--bgr", help="With --onnx: order of the colour channels.")] = True,
     mirrored: Annotated[
-        bool,
-        typer.Option("--mirrored", help="Of --onnx: the mean over a face and its mirror image, as with our models."),
+        bool, typer.Option("--mirrored", help="With --onnx: average the embeddings of a face and its mirror image.")
     ] = False,
     points: Annotated[
-        str | None, typer.Option(help="Of --onnx: where it wants the landmarks, ten numbers X,Y,... in its pixels.")
+        str | None,
+        typer.Option(help="With --onnx: where the encoder expects the landmarks, ten numbers X,Y,... in its pixels."),
     ] = None,
-    aligned: Annotated[
-        bool, typer.Option("--aligned", help="Photos are aligned faces already, 128 or 112 pixels.")
-    ] = False,
-    corrections: Annotated[
-        Path | None,
-        typer.Option(help="CSV of label faults: key (NAME, or NAME/PHOTO without suffix), person (empty: leave out)."),
-    ] = None,
+    aligned: AlignedOption = False,
+    corrections: CorrectionsOption = None,
     report: Annotated[
-        Path | None, typer.Option(help="Folder for report.html, one page with plots and the worst errors.")
+        Path | None, typer.Option(help="Folder for report.html, a page with plots and the worst errors as pictures.")
     ] = None,
     cache: Annotated[
-        Path | None, typer.Option(help="Folder for embeddings, so that a second run is quick; else none are kept.")
+        Path | None, typer.Option(help="Folder that keeps the embeddings, so that a second run is quick.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed and photos: same trials.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the draws. The same seed and photos give the same trials.")
+    ] = 0,
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
-    """Measure models on photos of people: TAR@FAR, one-shot accuracy, strangers; every figure with its interval."""
-    from facedex import results
-    from facedex.evaluation import report_json, tables
-    from facedex.evaluation.comparison import compare
-    from facedex.evaluation.embedded_photos import read_listed, read_people
-    from facedex.evaluation.pairs_protocol import evaluate_pairs, photos_of, read_pairs
-    from facedex.evaluation.people_protocol import evaluate_people
+    """Measure models on photos of people: TAR@FAR, one-shot accuracy, strangers. Every figure has its interval."""
     from facedex.photos.sources import is_pack
 
-    as_pairs = not (data.is_dir() or is_pack(data))
-    if as_pairs and images is None:
-        raise DataError(
-            f"{data} is no folder or pack of people; if it is a pairs file, name its photos by --images DIR"
-        )
-    if not as_pairs and images is not None:
-        raise DataError(f"--images goes with a pairs file, and {data} is a folder or pack; leave one of them out")
-    if as_pairs and (aligned or corrections):
-        raise DataError("--aligned and --corrections go with a folder or pack of people, not with a pairs file")
-    if not onnx and (mirrored or points is not None or not rgb or (size, mean, scale) != (112, "0", "1")):
-        raise DataError(
-            "--size, --mean, --scale, --points, --bgr and --mirrored go with --onnx; a model knows by itself what it is to see"
-        )
-    listed = read_pairs(data) if as_pairs else []
+    has_people = data.is_dir() or is_pack(data)
+    encoder_options = mirrored or points is not None or not rgb or (size, mean, scale) != (112, "0", "1")
+    for refused, message in (
+        (
+            not has_people and images is None,
+            f"{data} is no folder or pack of people; if it is a pairs file, name its photos by --images DIR",
+        ),
+        (
+            has_people and images is not None,
+            f"--images goes with a pairs file, and {data} is a folder or pack; leave one of them out",
+        ),
+        (
+            not has_people and (aligned or corrections is not None),
+            "--aligned and --corrections go with a folder or pack of people, not with a pairs file",
+        ),
+        (
+            not onnx and encoder_options,
+            "--size, --mean, --scale, --points, --bgr and --mirrored describe an encoder; add --onnx or leave them out",
+        ),
+    ):
+        if refused:
+            raise DataError(message)
+    preprocessing = {
+        "size": size,
+        "mean": parse_channels(mean, "--mean"),
+        "scale": parse_channels(scale, "--scale"),
+        "rgb": rgb,
+        "mirrored": mirrored,
+        "points": parse_landmarks(points, "--points"),
+    }
     if report:
         from facedex.evaluation.report import require_matplotlib
 
-        require_matplotlib()
-    shown = {
-        "size": size, "mean": parse_channels(mean, "--mean"), "scale": parse_channels(scale, "--scale"), "rgb": rgb,
-        "mirrored": mirrored, "points": parse_landmarks(points, "--points"),
-    }  # fmt: skip
-    matchers = _matchers(model or [], onnx or [], shown, device)
-
-    with progress_bar(None if as_json else 1) as progress:
-        counted = add_counter(progress, "photos")
-        if images is not None:
-            photos = read_listed(images, photos_of(listed), matchers, cache, counted)
-        else:
-            photos = read_people(data, matchers, aligned, corrections, cache, counted)
-        bars: dict[str, Callable[[int, int | None], None]] = {}
-
-        def scored(name: str, done: int, total: int) -> None:
-            if name not in bars:
-                bars[name] = add_counter(progress, f"pairs, {name}")
-            bars[name](done, total)
-
-        listed_reports = evaluate_pairs(matchers, listed, photos, seed, scored) if as_pairs else []
-        if as_pairs:
-            reports = [one.every_pair for one in listed_reports if one.every_pair]
-        else:
-            reports = evaluate_people(matchers, photos, seed, scored)
-    comparisons = [compare(kind[0], other) for kind in (listed_reports, reports) for other in kind[1:]]
-
+        require_matplotlib()  # before the long work begins
+    matchers = _matchers(model or [], onnx or [], preprocessing, device)
+    found = _measure(matchers, data, images, aligned, corrections, cache, seed, show_progress=not as_json)
     if as_json:
-        found = [report_json.pairs_json(one) for one in listed_reports] or [
-            report_json.people_json(one) for one in reports
-        ]
-        # What is said of every pair stands with the listed ones; the comparison follows, of the listed ones first.
-        for line in [*found, *(report_json.comparison_json(one) for one in comparisons)]:
-            print(results.json_line(line))
+        _print_json(found)
     else:
-        if listed_reports:
-            show(tables.pairs_table(listed_reports))
-        if reports:
-            show(tables.people_table(reports, f"every pair of {len(photos):,} photos" if as_pairs else str(data)))
-        for report_of in reports:
-            if report_of.open_set.realised:
-                show(tables.realised_table(report_of.model, report_of.open_set.realised))
-        for comparison in comparisons:
-            show(tables.comparison_table(comparison))
-    if report and reports:
+        _show_tables(found, f"every pair of {found.photos:,} photos" if images else str(data))
+    if report and found.people_reports:
         from facedex.evaluation.report import write_report
 
-        page = write_report(report, data, images, aligned, listed_reports, reports, comparisons)
-        say(f"{page} shows the worst errors as pictures: it is for whoever may see these photos, and no one else")
+        page = write_report(report, data, images, aligned, found.pairs_reports, found.people_reports, found.comparisons)
+        say(f"{page} shows photos of the worst errors; give it only to people who may see these photos")
     elif report:
         say("no report: too few of the photos show a face for all of their pairs to be compared")
-    if photos.failed:
-        say(f"no face that could be used in {len(photos.failed)} photos"
-            f"{', whose pairs count as different' if as_pairs else ', which are left out'}:")  # fmt: skip
-        for key, reason in photos.failed[:5]:
-            say(f"  {key}: {reason}")
-        if len(photos.failed) > 5:
-            say(f"  … and {len(photos.failed) - 5} more; --json lists all")
-    raise typer.Exit(1 if photos.failed else 0)
+    _say_failures(found.failed, "whose pairs count as different" if images else "which are left out")
+    raise typer.Exit(1 if found.failed else 0)
 
 
-def _matchers(models: list[Path], graphs: list[Path], shown: dict[str, Any], device: str) -> list[Matcher]:
-    """What takes part: the models, then the encoders; the default model where neither is named. `shown`: what
-    foreign_model takes beside the file.
+@dataclass(frozen=True)
+class Evaluation:
+    """The reports of all models, the comparisons of the first with each other one, and the photos they come from.
+
+    `pairs_reports` is empty for a folder of people. `failed` lists photos without a usable face, each with the reason.
+    """
+
+    pairs_reports: list[PairsReport]
+    people_reports: list[PeopleReport]
+    comparisons: list[Comparison]
+    photos: int
+    failed: Sequence[tuple[str, str]]
+
+
+def _matchers(models: list[Path], encoders: list[Path], preprocessing: dict[str, Any], device: str) -> list[Matcher]:
+    """The models, then the encoders; the default model where neither is named.
+
+    `preprocessing` holds the other arguments of foreign_model. Raises ModelError, DataError.
     """
     from facedex.evaluation.matchers import cosine_matcher, distinct_names, model_matcher
     from facedex.model.foreign import foreign_model
     from facedex.model.modelfile import DEFAULT, read_model
 
-    if not models and not graphs:
+    if not models and not encoders:
         models = [Path(DEFAULT)]
-    names = distinct_names([*models, *graphs])
+    names = iter(distinct_names([*models, *encoders]))
     return [
-        *(model_matcher(read_model(path), name, device) for path, name in zip(models, names, strict=False)),
-        *(
-            cosine_matcher(foreign_model(path, **shown), name)
-            for path, name in zip(graphs, names[len(models) :], strict=True)
-        ),
+        *(model_matcher(read_model(path), next(names), device) for path in models),
+        *(cosine_matcher(foreign_model(path, **preprocessing), next(names)) for path in encoders),
     ]
+
+
+def _measure(
+    matchers: list[Matcher],
+    data: Path,
+    images: Path | None,
+    aligned: bool,
+    corrections: Path | None,
+    cache: Path | None,
+    seed: int,
+    show_progress: bool,
+) -> Evaluation:
+    """Run the protocol of a pairs file when `images` names its photos, else the protocol of a folder of people."""
+    from facedex.evaluation.comparison import compare
+    from facedex.evaluation.embedded_photos import read_listed, read_people
+    from facedex.evaluation.pairs_protocol import evaluate_pairs, photos_of, read_pairs
+    from facedex.evaluation.people_protocol import evaluate_people
+
+    pairs_reports: list[PairsReport] = []
+    with progress_bar(1 if show_progress else None) as progress:
+        count_photos = add_counter(progress, "photos")
+        pair_counters: dict[str, Callable[[int, int | None], None]] = {}
+
+        def count_pairs(model: str, done: int, total: int) -> None:
+            if model not in pair_counters:
+                pair_counters[model] = add_counter(progress, f"pairs, {model}")
+            pair_counters[model](done, total)
+
+        if images is None:
+            photos = read_people(data, matchers, aligned, corrections, cache, count_photos)
+            people_reports = evaluate_people(matchers, photos, seed, count_pairs)
+        else:
+            pairs = read_pairs(data)
+            photos = read_listed(images, photos_of(pairs), matchers, cache, count_photos)
+            pairs_reports = evaluate_pairs(matchers, pairs, photos, seed, count_pairs)
+            people_reports = [report.every_pair for report in pairs_reports if report.every_pair]
+    comparisons = [
+        *(compare(pairs_reports[0], other) for other in pairs_reports[1:]),
+        *(compare(people_reports[0], other) for other in people_reports[1:]),
+    ]
+    return Evaluation(pairs_reports, people_reports, comparisons, len(photos), photos.failed)
+
+
+def _print_json(found: Evaluation) -> None:
+    """Print one object a model, then one a comparison. A pairs object holds the figures of every pair, too."""
+    from facedex.evaluation.report_json import comparison_json, pairs_json, people_json
+    from facedex.results import json_line
+
+    objects = [pairs_json(report) for report in found.pairs_reports]
+    if not objects:
+        objects = [people_json(report) for report in found.people_reports]
+    objects += [comparison_json(comparison) for comparison in found.comparisons]
+    for line in objects:
+        print(json_line(line))
+
+
+def _show_tables(found: Evaluation, title: str) -> None:
+    """Print the tables of all reports; `title` names the trials of the people reports."""
+    from facedex.evaluation import tables
+
+    if found.pairs_reports:
+        show(tables.pairs_table(found.pairs_reports))
+    if found.people_reports:
+        show(tables.people_table(found.people_reports, title))
+    for report in found.people_reports:
+        if report.open_set.realised:
+            show(tables.realised_table(report.model, report.open_set.realised))
+    for comparison in found.comparisons:
+        show(tables.comparison_table(comparison))
+
+
+def _say_failures(failed: Sequence[tuple[str, str]], consequence: str) -> None:
+    """Print the first five photos without a usable face."""
+    if not failed:
+        return
+    say(f"{len(failed)} photos show no usable face, {consequence}:")
+    for key, reason in failed[:5]:
+        say(f"  {key}: {reason}")
+    if len(failed) > 5:
+        say(f"  … and {len(failed) - 5} more; --json lists all")

@@ -69,12 +69,12 @@ def enroll(
     if face is not None and (name is None or strict):
         raise typer.BadParameter("--face chooses a face for one person; add --name, and leave out --strict")
     enrolled: list[Enrolled] = []
-    if as_csv:
-        results.write_csv(sys.stdout, results.ENROLL_COLUMNS)
     with (
         named_photos(photos, name, say if len(photos) > 1 else None) as (found, total),
         Gallery(gallery, model, create=True) as opened,
     ):
+        if as_csv:
+            results.write_csv(sys.stdout, results.ENROLL_COLUMNS)
         with progress_bar(total) as progress:
             task = progress.add_task("enrolling", total=total)
             for result in opened.enroll(found, strict, device, update, face):

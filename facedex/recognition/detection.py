@@ -57,7 +57,7 @@ def detect_photos(photos: Iterable[str | os.PathLike[str]]) -> Iterator[Detected
     Raises ModelError when the detector's weights are missing or altered.
     """
     detector = FaceDetector()
-    for photo in (os.fspath(photo) for photo in photos):
+    for photo in (os.fspath(path) for path in photos):
         try:
             pixels, faces = read_faces(photo, detector)
         except PhotoError as error:

@@ -125,7 +125,7 @@ def identify(
         def submit(photo: str) -> Future[_EncodedPhoto | FacedexError]:
             return pool.submit(_encode_photo, photo, detector, reader, keep_pixels)
 
-        for photo, future in _submit_ahead((os.fspath(photo) for photo in photos), submit):
+        for photo, future in _submit_ahead((os.fspath(path) for path in photos), submit):
             reader.result()  # a model that cannot be used ends the run before the first photo's result
             encoded = future.result()
             if isinstance(encoded, FacedexError):
