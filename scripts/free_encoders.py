@@ -131,7 +131,7 @@ class Builder:
         return {"": np.frombuffer(skeleton, np.uint8), **apart, **self._behind}
 
 
-def from_openvino(path: Path) -> dict[str, np.ndarray]:
+def from_openvino(path: Path) -> dict[str, np.ndarray]:  # noqa: C901 (a branch for each kind of node)
     """face-reidentification-retail-0095 as `Builder.build` gives it. Raises DataError for another file."""
     root = ElementTree.fromstring(_original(path))
     weights = _original(path.with_suffix(".bin"))
@@ -178,9 +178,12 @@ def from_openvino(path: Path) -> dict[str, np.ndarray]:
             dim = len(weight)
         elif kind == "AvgPool":
             values[number] = made.node(
-                "AveragePool", [values[inputs[0]]], name, kernel_shape=_numbers(facts["kernel"]),
+                "AveragePool",
+                [values[inputs[0]]],
+                name,
+                kernel_shape=_numbers(facts["kernel"]),
                 strides=_numbers(facts["strides"]),
-            )  # fmt: skip
+            )
         elif kind == "Sigmoid":
             values[number] = made.node("Sigmoid", [values[inputs[0]]], name)
         elif kind == "PReLU":

@@ -3,11 +3,11 @@
     python -m scripts.recalibrate MODEL DATA... [--training DATA] [--corrections CSV] [--aligned]
         [--cache DIR] [--all] [--output MODEL]
 
-DATA are the folders or packs that `facedex train` was given as --validation. As there, people who are also in --training
-are left out, half of the others chose the checkpoint, and the other half, always the same, are calibrated on; --all
-takes everybody. Prints the fit, what it says of the threshold at several sizes; and, on the half that chose the
-checkpoint, Platt scaling and isotonic regression side by side, and whether a name's probability is honest. Nothing is
-written but to --output, which may be MODEL: the model with the new calibration.
+DATA are the folders or packs that `facedex train` was given as --validation. As there, people who are also in
+--training are left out, half of the others chose the checkpoint, and the other half, always the same, are calibrated
+on; --all takes everybody. Prints the fit, what it says of the threshold at several sizes; and, on the half that chose
+the checkpoint, Platt scaling and isotonic regression side by side, and whether a name's probability is honest. Nothing
+is written but to --output, which may be MODEL: the model with the new calibration.
 """
 
 from __future__ import annotations
@@ -92,8 +92,13 @@ def show_thresholds(found: Calibration) -> None:
             enrolled = np.full(size, photos)
             threshold = found.threshold(enrolled, 0.01)
             low, high = found.interval(threshold, enrolled)
-            table.add_row(f"{size:,}", str(photos), f"{threshold:.2f}", f"{found.threshold_error(enrolled, 0.01):.2f}",
-                          f"{low:.2%} to {high:.2%}")  # fmt: skip
+            table.add_row(
+                f"{size:,}",
+                str(photos),
+                f"{threshold:.2f}",
+                f"{found.threshold_error(enrolled, 0.01):.2f}",
+                f"{low:.2%} to {high:.2%}",
+            )
     Console(width=100).print(table)
 
 
@@ -112,8 +117,9 @@ def show_similarity(
     ):
         kept = np.clip(p, 1e-9, 1 - 1e-9)
         loss = -(weight * np.where(same, np.log(kept), np.log(1 - kept))).sum()
-        table.add_row(name, f"{calibration_error(p, same, weight):.4f}", f"{loss:.4f}",
-                      f"{(weight * (p - same) ** 2).sum():.4f}")  # fmt: skip
+        table.add_row(
+            name, f"{calibration_error(p, same, weight):.4f}", f"{loss:.4f}", f"{(weight * (p - same) ** 2).sum():.4f}"
+        )
     print(f"on {other[1].max() + 1:,} people that were not calibrated on, as many same as different pairs:")
     Console(width=100).print(table)
 
@@ -135,8 +141,9 @@ def calibration_error(p: np.ndarray, same: np.ndarray, weight: np.ndarray, bins:
     return float(np.abs(np.bincount(at, weight * (p - same), bins)).sum())
 
 
-def isotonic_regression(scores: np.ndarray, same: np.ndarray, weight: np.ndarray, groups: int = 4000):  # type: ignore[no-untyped-def]
-    """P(same) by pooling adjacent violators (Zadrozny and Elkan 2002), a function of scores; scores are grouped first."""
+# type: ignore[no-untyped-def]
+def isotonic_regression(scores: np.ndarray, same: np.ndarray, weight: np.ndarray, groups: int = 4000):
+    """P(same) as a function of scores, by pooling adjacent violators (Zadrozny and Elkan 2002) of grouped scores."""
     pooled: list[list[float]] = []  # of each block: its mean, weight, first and last score
     for part in np.array_split(np.argsort(scores), groups):
         if not len(part):

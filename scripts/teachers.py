@@ -6,8 +6,9 @@
 DATA: the folders or packs to train on, those without names and those to validate on too. Writes `key`, PERSON/PHOTO
 of each, and beside it the encoder's unit embeddings (n, d) as NAME. Once more with another encoder and the same DATA in
 the same order, puts that one beside the first. A photo that cannot be used is told and left out. FILE is an ONNX
-network, or the .xml of one of OpenVINO's with its .bin beside it (`pip install openvino`); such a one may want faces cut
-otherwise than on the usual template: --points says where in its picture it wants the eyes, nose and mouth's corners.
+network, or the .xml of one of OpenVINO's with its .bin beside it (`pip install openvino`); such a one may want faces
+cut otherwise than on the usual template: --points says where in its picture it wants the eyes, nose and mouth's
+corners.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def gallery(folder, records=(), model=None):
 
 
 def make_model(path, v=None, beta=None, **facts):
-    """The encoder of `fast` with a head and a calibration of our choosing; with 512 weights the head sees four bases."""
+    """The encoder of `fast` with a given head and calibration. With 512 weights the head sees four bases."""
     shipped = read_model("fast")
     tensors = dict(shipped.tensors)
     tensors["head.v"] = np.asarray(PLAIN_HEAD["v"] if v is None else v, np.float32)
@@ -127,11 +127,12 @@ def grid_graph(dim=6, side=112, batch="n", seed=3, weight=None):
         helper.make_node("Gemm", ["f", "w"], ["y"], transB=1),
     ]
     made = helper.make_graph(
-        nodes, "g",
+        nodes,
+        "g",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 3, side, side])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, len(weight)])],
         [numpy_helper.from_array(weight, "w")],
-    )  # fmt: skip
+    )
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 13)])
     model.ir_version = 8
     return model.SerializeToString()

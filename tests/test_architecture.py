@@ -1,4 +1,7 @@
-"""The package's folders import each other in one direction only. `python -m tests.test_architecture` draws the picture."""
+"""The package's folders import each other in one direction only.
+
+`python -m tests.test_architecture` draws the picture.
+"""
 
 import ast
 from collections.abc import Iterator

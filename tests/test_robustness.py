@@ -1,4 +1,4 @@
-"""Crashes, tampering, concurrency: a seeded sample of what tests/stress/crash.py, tamper.py and concurrency.py do at length."""
+"""Crashes, tampering, concurrency: a seeded sample of the harnesses in tests/stress."""
 
 import os
 import re
@@ -36,14 +36,16 @@ def test_a_writer_killed_at_any_step_loses_nothing_that_was_acknowledged():
 def test_what_was_changed_behind_our_back_is_noticed_or_without_effect():
     code, said = stress("tamper", "--runs", 250, "--seed", 5)
     assert code == 0, said
-    assert int(re.search(r"(\d+) noticed", said)[1]) > 30 and int(re.search(r"(\d+) rebuilt", said)[1]) > 10, said
+    assert int(re.search(r"(\d+) noticed", said)[1]) > 30, said
+    assert int(re.search(r"(\d+) rebuilt", said)[1]) > 10, said
 
 
 @pytest.mark.slow
 def test_writers_and_readers_at_once_lose_and_tear_nothing():
     code, said = stress("concurrency", "--seconds", 5, "--writers", 2, "--readers", 2)
     assert code == 0, said
-    assert int(re.search(r"(\d+) enroll", said)[1]) > 0 and int(re.search(r"(\d+) queries", said)[1]) > 5, said
+    assert int(re.search(r"(\d+) enroll", said)[1]) > 0, said
+    assert int(re.search(r"(\d+) queries", said)[1]) > 5, said
 
 
 def test_the_harness_notices_a_gallery_that_forgets(monkeypatch):

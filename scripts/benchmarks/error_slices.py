@@ -1,12 +1,13 @@
 """How a model errs on worse photos than those it is usually tested on: small, blurred, dark, covered, turned faces.
 
-    python -m scripts.benchmarks.error_slices PHOTOS [--pairs FILE] [--model FILE] [--photos 160] [--only blur,size] [--json]
+    python -m scripts.benchmarks.error_slices PHOTOS [--pairs FILE] [--model FILE] [--photos 160] [--only blur,size]
+    [--json]
 
 PHOTOS is a folder or pack of people (PERSON/PERSON_0001.jpg); with --pairs, in LFW's format, the photos are drawn from
 its pairs and ten-fold accuracy is told too. Nothing is guessed about people: each slice is made by a stated change to
-the same photos, but for `pose`, which sorts them by where the nose lies between the eyes. As in use, one photo of a pair
-is as it is, as if enrolled, the other is the slice's; it is found, aligned and encoded like any photo, and one in which
-the face is not found counts as not recognised.
+the same photos, but for `pose`, which sorts them by where the nose lies between the eyes. As in use, one photo of a
+pair is as it is, as if enrolled, the other is the slice's; it is found, aligned and encoded like any photo, and one in
+which the face is not found counts as not recognised.
 
 Columns: the share of faces not found; TAR@FAR=1e-3 over all pairs of the slice, with a 95 % interval (bootstrap over
 people, Bolle et al. 2004); then what happens at a threshold that was set on the unchanged photos at that FAR: how many
@@ -80,7 +81,7 @@ class Reader:
         self._reader = FaceReader(model)
 
     def face(self, pixels: np.ndarray, at: np.ndarray | None = None) -> tuple[Face, np.ndarray] | None:
-        """The face (and its unit embedding) nearest `at` that covers it, else the subject; None when it is not found."""
+        """The face nearest `at` that covers it, else the subject, with its unit embedding; None without a face."""
         faces = self._reader.detector.detect(pixels)
         if at is not None:
             faces = [f for f in faces if (np.abs(middle(f) - at) < np.array(f.box[2:]) / 2).all()]
@@ -189,9 +190,14 @@ def _kept(photo: NamedPhoto) -> Callable[[], bytes]:
 
 
 def measure(
-    model: ModelFile, source: Path, pairs: Path | None = None, photos: int = 160, seed: int = 0,
-    only: Sequence[str] = (), tell: Callable[[str], None] = say,
-) -> list[Row]:  # fmt: skip
+    model: ModelFile,
+    source: Path,
+    pairs: Path | None = None,
+    photos: int = 160,
+    seed: int = 0,
+    only: Sequence[str] = (),
+    tell: Callable[[str], None] = say,
+) -> list[Row]:
     """Figures of every slice, the unchanged photos' first. Raises DataError, ModelError."""
     chosen, listed = choose(source, pairs, photos, seed)
     reader, head = Reader(model), Head.from_file(model)
@@ -284,20 +290,45 @@ class Slices:
         if self._pairs and some is None:
             a, b, alike, folds = (np.array(column) for column in zip(*self._pairs, strict=True))
             accuracy = pairs_report(scores[a, b], alike, folds, []).accuracy
-        return Row(group, name, int(part.sum()), float(1 - found[part].mean()), tar, low, high,
-                   float(passed[same & distinct].mean()), float(passed[~same].mean()), accuracy)  # fmt: skip
+        return Row(
+            group,
+            name,
+            int(part.sum()),
+            float(1 - found[part].mean()),
+            tar,
+            low,
+            high,
+            float(passed[same & distinct].mean()),
+            float(passed[~same].mean()),
+            accuracy,
+        )
 
 
 def show(rows: list[Row]) -> None:
     """One table."""
-    table = Table("slice", "", "photos", "not found", "TAR@FAR=1e-3", "95 %", "TAR, fixed", "FMR, fixed",
-                  *(["ten-fold"] if rows[0].accuracy is not None else []))  # fmt: skip
+    table = Table(
+        "slice",
+        "",
+        "photos",
+        "not found",
+        "TAR@FAR=1e-3",
+        "95 %",
+        "TAR, fixed",
+        "FMR, fixed",
+        *(["ten-fold"] if rows[0].accuracy is not None else []),
+    )
     for last, row in zip(["", *(row.slice for row in rows)], rows, strict=False):
         table.add_row(
-            row.slice if row.slice != last else "", row.change, str(row.photos), f"{row.not_found:.1%}", f"{row.tar:.1%}",
-            f"{row.low:.1%} - {row.high:.1%}", f"{row.tar_fixed:.1%}", f"{row.fmr_fixed:.2%}",
+            row.slice if row.slice != last else "",
+            row.change,
+            str(row.photos),
+            f"{row.not_found:.1%}",
+            f"{row.tar:.1%}",
+            f"{row.low:.1%} - {row.high:.1%}",
+            f"{row.tar_fixed:.1%}",
+            f"{row.fmr_fixed:.2%}",
             *([] if rows[0].accuracy is None else ["" if row.accuracy is None else f"{row.accuracy:.1%}"]),
-        )  # fmt: skip
+        )
     console = Console()
     (console if console.is_terminal else Console(width=160)).print(table)
 

@@ -1,17 +1,19 @@
 """A gallery from a thousand faces to a million, beside what else one could do: one table and one figure.
 
     python -m scripts.benchmarks.generate_embeddings fit PEOPLE -o FACES.npz
-    python -m scripts.benchmarks.gallery_sizes FACES.npz [--sizes 1000,10000,...] [--probes 500] [--figure FILE] [--json FILE]
+    python -m scripts.benchmarks.gallery_sizes FACES.npz [--sizes 1000,10000,...] [--probes 500] [--figure FILE] [--json
+    FILE]
 
 The faces are made up (see generate_embeddings.py), one photo a person. Probes are another photo of people enrolled, and
 strangers. "Agreement" compares the answers with scoring everybody by the head: the same five names in the same order,
-the same best name for those enrolled, and for strangers the same best name, and the same decision, a name or unknown, at
-the threshold that one in a hundred of these very strangers passes (the model's own knows real faces, not these).
+the same best name for those enrolled, and for strangers the same best name, and the same decision, a name or unknown,
+at the threshold that one in a hundred of these very strangers passes (the model's own knows real faces, not these).
 
 Look-ups run one at a time in a fresh process with one thread, after the imports; so do the others, each in its own, one
-after another at the same size. Times of a look-up are processor time, which other work on the machine disturbs less than
-the clock's; medians and 99th percentiles. Memory is resident and private (RssAnon), less what the process held after its
-imports; what is mapped (RssFile) is stated apart. Every size is printed when it is done, and --json is written each time.
+after another at the same size. Times of a look-up are processor time, which other work on the machine disturbs less
+than the clock's; medians and 99th percentiles. Memory is resident and private (RssAnon), less what the process held
+after its imports; what is mapped (RssFile) is stated apart. Every size is printed when it is done, and --json is
+written each time.
 """
 
 from __future__ import annotations
@@ -64,8 +66,11 @@ def main() -> None:
         print(json.dumps(_child(options.faces, options.child)))
         return
     rows = []
-    print(f"{platform.machine()}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, "
-          f"FAISS {faiss.__version__}")  # fmt: skip
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}, "
+        f"Python {platform.python_version()}, "
+        f"FAISS {faiss.__version__}"
+    )
     for size in options.sizes:
         with tempfile.TemporaryDirectory() as folder:
             rows.append(measure(Path(folder), options, size))
@@ -201,10 +206,14 @@ def _child(faces: Path, task: str) -> dict[str, Any]:
         answers.append(found)
     after = _memory()
     report = {
-        "p50, ms": 1000 * float(np.median(times)), "p99, ms": 1000 * float(np.quantile(times, 0.99)),
-        "p50 by the clock, ms": 1000 * float(np.median(clock)), "first answer, s": opening_cpu,
-        "first answer by the clock, s": opening, "private, MB": after[0] - before[0], "mapped, MB": after[1] - before[1],
-    }  # fmt: skip
+        "p50, ms": 1000 * float(np.median(times)),
+        "p99, ms": 1000 * float(np.quantile(times, 0.99)),
+        "p50 by the clock, ms": 1000 * float(np.median(clock)),
+        "first answer, s": opening_cpu,
+        "first answer by the clock, s": opening,
+        "private, MB": after[0] - before[0],
+        "mapped, MB": after[1] - before[1],
+    }
     if what == "gallery":
         with Gallery(folder / "gallery") as gallery:
             gallery.match(probes[1][0])
@@ -302,14 +311,26 @@ def show(rows: list[dict[str, Any]]) -> None:
 
     line("index", lambda row: row["kind"])
     for label in (
-        "same five", "same first, enrolled", "same first, strangers", "same decision, strangers", "rank-1 of the enrolled",
-    ):  # fmt: skip
+        "same five",
+        "same first, enrolled",
+        "same first, strangers",
+        "same decision, strangers",
+        "rank-1 of the enrolled",
+    ):
         line(label, partial(_cell, "agreement", label, "{:.2%}"))
     line("probes", lambda row: f"{row['agreement']['probes']}")
     for label in (
-        "p50, ms", "p99, ms", "p50 by the clock, ms", "first answer, s", "first answer by the clock, s", "private, MB",
-        "mapped, MB", "enroll one, ms", "enroll one by the clock, ms", "remove one by the clock, s",
-    ):  # fmt: skip
+        "p50, ms",
+        "p99, ms",
+        "p50 by the clock, ms",
+        "first answer, s",
+        "first answer by the clock, s",
+        "private, MB",
+        "mapped, MB",
+        "enroll one, ms",
+        "enroll one by the clock, ms",
+        "remove one by the clock, s",
+    ):
         line(label, partial(_cell, "facedex", label, "{:.2f}"))
     line("bulk, faces/s", lambda row: f"{row['bulk, faces/s']:,.0f}")
     line("bulk, faces/s of cpu", lambda row: f"{row['bulk, faces/s of cpu']:,.0f}")

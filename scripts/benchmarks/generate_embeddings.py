@@ -1,8 +1,9 @@
 """Made-up embeddings by the million that are distributed like a model's real ones: for measuring galleries at scale.
 
-    python -m scripts.benchmarks.generate_embeddings fit PEOPLE [PEOPLE...] -o FACES.npz [--model FILE] [--aligned] [--cache DIR]
-    python -m scripts.benchmarks.generate_embeddings check FACES.npz OTHERS [--model FILE] [--aligned] [--cache DIR]
-    python -m scripts.benchmarks.generate_embeddings draw FACES.npz VECTORS.npy [--people 100000] [--photos 1] [--seed 0]
+    python -m scripts.benchmarks.generate_embeddings fit PEOPLE [PEOPLE...] -o FACES.npz [--model FILE] [--aligned]
+    [--cache DIR] python -m scripts.benchmarks.generate_embeddings check FACES.npz OTHERS [--model FILE] [--aligned]
+    [--cache DIR] python -m scripts.benchmarks.generate_embeddings draw FACES.npz VECTORS.npy [--people 100000]
+    [--photos 1] [--seed 0]
 
 PEOPLE holds NAME/*.jpg or is a pack of such. `fit` encodes some of them and keeps statistics alone: means, two
 covariances and quantiles. `check` draws as many people and photos as OTHERS has and prints quantiles of both ones'
@@ -69,9 +70,12 @@ class Faces:
         spread = np.bincount(who, radius, len(photos)) / np.maximum(photos, 1)
         levels = (np.arange(LEVELS) + 0.5) / LEVELS
         return cls(
-            means.mean(0), between, within,
-            np.quantile(spread[photos > 1], levels), np.quantile(radius / spread[who], levels),
-        )  # fmt: skip
+            means.mean(0),
+            between,
+            within,
+            np.quantile(spread[photos > 1], levels),
+            np.quantile(radius / spread[who], levels),
+        )
 
     def save(self, path: Path) -> None:
         with open(path, "wb") as file:  # np.savez would add a suffix

@@ -1,6 +1,7 @@
 """What the head gains from seeing embeddings in several bases: TAR over all pairs, by how many bases it has.
 
-    python -m scripts.benchmarks.head_bases PEOPLE [--aligned] [--corrections CSV] [--model FILE] [--bases 1,2,4,8] [--draws 3]
+    python -m scripts.benchmarks.head_bases PEOPLE [--aligned] [--corrections CSV] [--model FILE] [--bases 1,2,4,8]
+    [--draws 3]
         [--embeddings teachers.npz]
 
 PEOPLE (a folder or pack) are encoded once by the model's encoder and compared by heads of equal weights: by the L1

@@ -157,7 +157,8 @@ def main() -> None:
         print(f"{size:,} faces")
         for name, kind in kinds.items():
             print(
-                f"  {name:45} {times[name]:7.3f} ms  {kind.face_bytes:5.0f} bytes  built in {kind.build_seconds:5.1f} s  "
+                f"  {name:45} {times[name]:7.3f} ms  {kind.face_bytes:5.0f} bytes  "
+                f"built in {kind.build_seconds:5.1f} s  "
                 f"coverage {trial.coverage(kind):.4f}",
                 flush=True,
             )

@@ -2,14 +2,15 @@
 
     python -m scripts.benchmarks.photo_fusion DATA... [--model FILE] [--aligned] [--corrections CSV] [--cache DIR]
 
-DATA: folders or packs of people with several photos each, never trained on. Every third of them teaches the learned way.
-Half of the others are enrolled from k photos, again and again; the rest are strangers. For each way of fusing: FNIR at the
-threshold that 1 % of the strangers pass (chosen on these very strangers, so that only the fusion counts), and rank-1
-accuracy, with standard errors over the draws; `fuse` is what facedex does. Then the model's own threshold for FPIR 1 % with k photos each, and the FPIR it has.
+DATA: folders or packs of people with several photos each, never trained on. Every third of them teaches the learned
+way. Half of the others are enrolled from k photos, again and again; the rest are strangers. For each way of fusing:
+FNIR at the threshold that 1 % of the strangers pass (chosen on these very strangers, so that only the fusion counts),
+and rank-1 accuracy, with standard errors over the draws; `fuse` is what facedex does. Then the model's own threshold
+for FPIR 1 % with k photos each, and the FPIR it has.
 
-Group photos are simulated: twelve people are enrolled, eight of them and two strangers are in the photo, one face each, so
-that nobody is there twice. Shown is how often a face gets the right name, a wrong one, and how many photos show a name
-twice, with and without --allow-repeat.
+Group photos are simulated: twelve people are enrolled, eight of them and two strangers are in the photo, one face each,
+so that nobody is there twice. Shown is how often a face gets the right name, a wrong one, and how many photos show a
+name twice, with and without --allow-repeat.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ def main() -> None:
 def trial(
     matrix: np.ndarray, photos_of: list[np.ndarray], k: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
-    """Enrol half of the people from k photos: scores (probes, people, k), who is enrolled, as whom, weights, how many."""
+    """Half of the people enrolled from k photos: scores (probes, people, k), who is enrolled, weights, count."""
     several = [mine for mine in photos_of if len(mine) > k]
     order = rng.permutation(len(several))
     size = len(order) // 2
@@ -154,9 +155,13 @@ def rates(
 
 
 def groups(
-    console: Console, matrix: np.ndarray, photos_of: list[np.ndarray], calibration: Calibration,
-    rng: np.random.Generator, photos: int = 3000,
-) -> None:  # fmt: skip
+    console: Console,
+    matrix: np.ndarray,
+    photos_of: list[np.ndarray],
+    calibration: Calibration,
+    rng: np.random.Generator,
+    photos: int = 3000,
+) -> None:
     """Group photos with and without the rule that nobody is there twice."""
     table = Table("threshold for FPIR", "the rule", "faces named right", "named wrongly", "photos with a name twice")
     several = [mine for mine in photos_of if len(mine) > 1]
@@ -180,8 +185,13 @@ def groups(
                 twice += len(set(given)) < len(given)
                 right += sum(name == str(one) for name, one in zip(names, who, strict=True))
                 wrong += sum(name not in (None, str(one)) for name, one in zip(names, who, strict=True))
-            table.add_row(f"{fpir:.0%}", "nobody twice" if rule else "--allow-repeat", f"{right / photos / 8:.2%} of those enrolled",
-                          f"{wrong / photos / 10:.2%} of all faces", f"{twice / photos:.2%}")  # fmt: skip
+            table.add_row(
+                f"{fpir:.0%}",
+                "nobody twice" if rule else "--allow-repeat",
+                f"{right / photos / 8:.2%} of those enrolled",
+                f"{wrong / photos / 10:.2%} of all faces",
+                f"{twice / photos:.2%}",
+            )
     print(f"{photos:,} simulated group photos of ten people, eight of them among the {size} enrolled")
     console.print(table)
 

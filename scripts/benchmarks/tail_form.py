@@ -1,17 +1,19 @@
 """In what form should strangers' scores be carried on beyond the sample: as they are, or as a logarithm of a distance?
 
-    python -m scripts.benchmarks.tail_form DATA... [--model FILE] [--teachers FILE.npz] [--aligned] [--corrections CSV] [--cache DIR]
+    python -m scripts.benchmarks.tail_form DATA... [--model FILE] [--teachers FILE.npz] [--aligned] [--corrections CSV]
+    [--cache DIR]
 
-DATA: folders or packs of people, best several thousand, whom the model was not trained on. Again and again, 194 of them (as
-many as calibrate the model that ships) calibrate, and the others are each other's strangers: shown is the realised FPIR
-over the target, at the threshold for N people enrolled from one photo each. It is the mean over all galleries of N people,
-not over some drawn: of M people, k of whom a probe would be taken for, N contain none with chance C(M - k, N) / C(M, N).
+DATA: folders or packs of people, best several thousand, whom the model was not trained on. Again and again, 194 of them
+(as many as calibrate the model that ships) calibrate, and the others are each other's strangers: shown is the realised
+FPIR over the target, at the threshold for N people enrolled from one photo each. It is the mean over all galleries of N
+people, not over some drawn: of M people, k of whom a probe would be taken for, N contain none with chance C(M - k, N) /
+C(M, N).
 
-The distance between two faces is what a score lacks of a face's with itself. Its tail is fitted (facedex.decision.tail) as the score
-itself, as the root of the distance and as its logarithm. With --teachers (`key`, and an (n, d) array for each encoder), these
-are looked at instead of a model, by L1 distance; being no part of facedex, they have not been tuned to any form of it. Label
-faults would be false alarms: photos nearer to the mean of somebody else than to that of their own person, and people
-whose means are nearly the same, are left out, unless --faults.
+The distance between two faces is what a score lacks of a face's with itself. Its tail is fitted (facedex.decision.tail)
+as the score itself, as the root of the distance and as its logarithm. With --teachers (`key`, and an (n, d) array for
+each encoder), these are looked at instead of a model, by L1 distance; being no part of facedex, they have not been
+tuned to any form of it. Label faults would be false alarms: photos nearer to the mean of somebody else than to that of
+their own person, and people whose means are nearly the same, are left out, unless --faults.
 """
 
 from __future__ import annotations
@@ -162,8 +164,13 @@ def show(name: str, points: np.ndarray, people: np.ndarray, options: argparse.Na
     table = Table("tail fitted to", *(f"N = {size:,}" for size in sizes), title=name, title_justify="left")
     for form, values in found.items():
         ratios = np.array(values) / options.fpir
-        table.add_row(form, *(f"{m:.2f} ({a:.2f}-{b:.2f})" for m, a, b in
-                              zip(ratios.mean(0), ratios.min(0), ratios.max(0), strict=True)))  # fmt: skip
+        table.add_row(
+            form,
+            *(
+                f"{m:.2f} ({a:.2f}-{b:.2f})"
+                for m, a, b in zip(ratios.mean(0), ratios.min(0), ratios.max(0), strict=True)
+            ),
+        )
     if options.intervals:
         table.add_row("stated interval (90 %) holds", *(f"{count} of {options.draws}" for count in held))
     Console(width=150).print(table)
@@ -174,11 +181,15 @@ def alarms(taken: np.ndarray, people: int, size: int) -> float:
     times = np.bincount(taken)
     none = [
         math.exp(
-            math.lgamma(people - k + 1) - math.lgamma(people - k - size + 1)
-            - math.lgamma(people + 1) + math.lgamma(people - size + 1)
-        ) if people - k >= size else 0.0
+            math.lgamma(people - k + 1)
+            - math.lgamma(people - k - size + 1)
+            - math.lgamma(people + 1)
+            + math.lgamma(people - size + 1)
+        )
+        if people - k >= size
+        else 0.0
         for k in range(len(times))
-    ]  # fmt: skip
+    ]
     return float(times @ (1 - np.array(none)) / len(taken))
 
 

@@ -2,12 +2,13 @@
 
     python -m scripts.benchmarks.throughput PHOTOS [--photos 200] [--rounds 3] [--model FILE] [--json]
 
-PHOTOS is a folder of photos of people, one face each at least. Taking turns, so that whatever else the machine does slows
-all alike: each step alone on one thread (reading, decoding, detection of the subject, alignment, encoding), and a whole
-`Gallery.enroll` into a new gallery. On two cores nothing can be faster than two over the sum of the steps, nor, where
-one core only encodes while the other does the rest, than one over the slower half: `share` is what enrolling reaches of
-the first, `of the encoder` of what the encoder could do on a core of its own. `cores` is processor time over the clock's,
-which says how busy it kept the machine, where nothing else ran on it. --times 4 enlarges each photo so many times first.
+PHOTOS is a folder of photos of people, one face each at least. Taking turns, so that whatever else the machine does
+slows all alike: each step alone on one thread (reading, decoding, detection of the subject, alignment, encoding), and a
+whole `Gallery.enroll` into a new gallery. On two cores nothing can be faster than two over the sum of the steps, nor,
+where one core only encodes while the other does the rest, than one over the slower half: `share` is what enrolling
+reaches of the first, `of the encoder` of what the encoder could do on a core of its own. `cores` is processor time over
+the clock's, which says how busy it kept the machine, where nothing else ran on it. --times 4 enlarges each photo so
+many times first.
 """
 
 from __future__ import annotations
@@ -122,11 +123,16 @@ def measure(paths: list[Path], options: argparse.Namespace) -> None:
     clock, cpu = (float(np.median([one[i] for one in whole])) / len(paths) for i in (0, 1))
     best, encoder = 2 / sum(each.values()), 1 / each["encode"]
     told = {
-        "photos": len(paths), "ms a photo, one thread": {step: 1000 * each[step] for step in STEPS},
-        "enroll, photos/s": 1 / clock, "enroll, ms of processor time a photo": 1000 * cpu, "cores": cpu / clock,
-        "two cores at best, photos/s": best, "share": 1 / clock / best,
-        "encoder alone on one core, photos/s": encoder, "of the encoder": 1 / clock / encoder,
-    }  # fmt: skip
+        "photos": len(paths),
+        "ms a photo, one thread": {step: 1000 * each[step] for step in STEPS},
+        "enroll, photos/s": 1 / clock,
+        "enroll, ms of processor time a photo": 1000 * cpu,
+        "cores": cpu / clock,
+        "two cores at best, photos/s": best,
+        "share": 1 / clock / best,
+        "encoder alone on one core, photos/s": encoder,
+        "of the encoder": 1 / clock / encoder,
+    }
     if options.json:
         print(json.dumps(told))
         return

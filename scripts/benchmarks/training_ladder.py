@@ -1,6 +1,7 @@
 """The ladder from the network of 2015 to ours: what each step is worth, for the same minutes of training.
 
-    python -m scripts.benchmarks.training_ladder train.tar --validation val.tar --pairs pairsDevTest.txt --images images \
+    python -m scripts.benchmarks.training_ladder train.tar --validation val.tar --pairs pairsDevTest.txt --images images
+    \
         --corrections corrections.csv --teachers teachers.npz --unlabelled unlabelled.tar --minutes 6 --out ladder
 
 Every rung adds one thing to the one before it and is trained from scratch on the same people. Finished rungs stay in
@@ -131,10 +132,17 @@ def main() -> None:
         else:
             print(f"{i + 1}. {rung.name} …", flush=True)
             train(
-                recipe, known, (choosing, calibrating), model, work=model.with_suffix(".train"),
-                minutes=options.minutes, teachers=teachers if rung.taught else None,
-                unlabelled=others if rung.unlabelled else None, device=options.device, resume=True,
-            )  # fmt: skip
+                recipe,
+                known,
+                (choosing, calibrating),
+                model,
+                work=model.with_suffix(".train"),
+                minutes=options.minutes,
+                teachers=teachers if rung.taught else None,
+                unlabelled=others if rung.unlabelled else None,
+                device=options.device,
+                resume=True,
+            )
 
     pairs = read_pairs(options.pairs)
     matchers: list[Matcher] = []
@@ -148,7 +156,8 @@ def main() -> None:
     reports = evaluate_pairs(matchers, pairs, read_listed(options.images, photos_of(pairs), matchers))
 
     print(
-        f"\n{options.minutes:g} minutes a rung, {platform.machine()}, torch {torch.__version__}, {time.strftime('%F')}\n"
+        f"\n{options.minutes:g} minutes a rung, {platform.machine()}, torch {torch.__version__}, "
+        f"{time.strftime('%F')}\n"
     )
     print("| | steps | minutes | ten-fold accuracy, head | cosine | TAR@FAR=.01, head | cosine |")
     print("|---|---|---|---|---|---|---|")

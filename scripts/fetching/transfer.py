@@ -70,8 +70,9 @@ def host_of(url: str) -> str:
 
 
 def get(url: str, target: Path, limits: Limits, on_bytes: Callable[[int, int | None], None] | None = None) -> bool:
-    """One try at one file: `target` is there, whole, once this returns. `on_bytes` is told (bytes so far, of). Whether it
-    is whole for certain: False where the server did not say how long it is, so that a connection cut off looks like its end.
+    """One try at one file: `target` is there, whole, once this returns. `on_bytes` is told (bytes so far, of). Whether
+    it is whole for certain: False where the server did not say how long it is, so that a connection cut off looks like
+    its end.
 
     What had arrived when an earlier try was cut off lies in TARGET.part; it is continued when the server says, by the
     validator it gave then (RFC 9110, section 13.1.5), that the file is still the same, and begun anew otherwise.
@@ -184,9 +185,13 @@ def _joined(url: str, location: str) -> str:
 
 
 def _receive(
-    response: http.client.HTTPResponse, target: Path, have: int, limits: Limits, deadline: float,
+    response: http.client.HTTPResponse,
+    target: Path,
+    have: int,
+    limits: Limits,
+    deadline: float,
     on_bytes: Callable[[int, int | None], None] | None,
-) -> None:  # fmt: skip
+) -> None:
     part, tag = _leftovers(target)
     length = response.length  # as announced; None where the end of the connection is the end of the file
     whole = None if length is None else have + length
@@ -251,8 +256,12 @@ def _follows(response: http.client.HTTPResponse, have: int) -> bool:
 
 def _refusal(response: http.client.HTTPResponse) -> Failure:
     moment = response.status >= 500 or response.status in (408, 425, 429)
-    return Failure("again" if moment else "dead", f"HTTP {response.status}", response.reason,
-                   _retry_after(response.headers.get("Retry-After")) if moment else None)  # fmt: skip
+    return Failure(
+        "again" if moment else "dead",
+        f"HTTP {response.status}",
+        response.reason,
+        _retry_after(response.headers.get("Retry-After")) if moment else None,
+    )
 
 
 def _retry_after(text: str | None) -> float | None:

@@ -2,11 +2,11 @@
 
     python -m tests.stress.concurrency [--seconds 60] [--writers 4] [--readers 8] [--seed 0]
 
-Each writer enrolls, renames, merges and removes people of its own and writes down what it was told; each reader looks up
-people who are always there, and everybody. Checked: who stays is found by every query with the head's own score; names
-are those that some writer gave; no half of a merge is seen; in the end the gallery is what the writers were told, to the
-photo, answers as an index built anew does, and `doctor` finds it sound. A writer that has waited its time must be told
-who writes. Drawn faces, made-up people.
+Each writer enrolls, renames, merges and removes people of its own and writes down what it was told; each reader looks
+up people who are always there, and everybody. Checked: who stays is found by every query with the head's own score;
+names are those that some writer gave; no half of a merge is seen; in the end the gallery is what the writers were told,
+to the photo, answers as an index built anew does, and `doctor` finds it sound. A writer that has waited its time must
+be told who writes. Drawn faces, made-up people.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def write(folder: Path, number: int, seed: int, until: float) -> dict[str, objec
                                 mine[two] += photos_of
                 counts[verb] += 1
             except GalleryBusy as error:
-                assert "Process " in str(error), error
+                assert "Process " in str(error), error  # noqa: PT017 (the harness counts what happens)
                 counts["told who writes"] += 1
             waited = max(waited, time.time() - began)
     return {"people": mine, "counts": counts, "longest": waited}
@@ -112,7 +112,8 @@ def read(folder: Path, number: int, until: float) -> dict[str, object]:
             assert found[0].name == f"person{who:04d}", f"{found[0]} for person {who}"
             assert abs(found[0].logit - opened.head.beta) < 1e-3, found[0]
             names = [one.name for one in found]
-            assert len(set(names)) == len(names) and all(NAME.fullmatch(name) for name in names), names
+            assert len(set(names)) == len(names), names
+            assert all(NAME.fullmatch(name) for name in names), names
             if len(found) > 5:
                 assert {f"person{i:04d}" for i in range(STAYING)} <= set(names), "somebody who stays is missing"
                 # A pair is enrolled in one commit; a rename or merge is one too: never both of its ends, nor neither.
@@ -147,13 +148,29 @@ def main() -> None:
             store.add(people(unit(STAYING)))
         until = time.time() + 2 + options.seconds
         started = [
-            (kind, subprocess.Popen(
-                [sys.executable, "-m", "tests.stress.concurrency", "--seed", str(options.seed), "--child", kind, str(folder), str(i), str(until)],
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            ))
+            (
+                kind,
+                subprocess.Popen(
+                    [
+                        sys.executable,
+                        "-m",
+                        "tests.stress.concurrency",
+                        "--seed",
+                        str(options.seed),
+                        "--child",
+                        kind,
+                        str(folder),
+                        str(i),
+                        str(until),
+                    ],
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                ),
+            )
             for kind, how_many in (("write", options.writers), ("read", options.readers))
             for i in range(how_many)
-        ]  # fmt: skip
+        ]
         expected = {f"person{i:04d}": 1 for i in range(STAYING)}
         counts: Counter[str] = Counter()
         longest = slowest = 0.0
@@ -180,9 +197,11 @@ def main() -> None:
             if before != [opened.match(probe, top=10_000) for probe in probes]:
                 faults.append("an index built anew answers otherwise")
         faults += [f"doctor: {one}" for one in examine(folder) if one.state != "sound"]
-    print(f"{options.writers} writers and {options.readers} readers for {options.seconds:g} s: "
-          + ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-          + f"; the longest write with its wait {longest:.1f} s, the slowest query {slowest:.2f} s; {len(faults)} faults")  # fmt: skip
+    print(
+        f"{options.writers} writers and {options.readers} readers for {options.seconds:g} s: "
+        + ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+        + f"; the longest write with its wait {longest:.1f} s, the slowest query {slowest:.2f} s; {len(faults)} faults"
+    )
     for fault in faults:
         print(fault)
     sys.exit(1 if faults else 0)

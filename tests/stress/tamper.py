@@ -3,11 +3,11 @@
     python -m tests.stress.tamper [--runs 10000] [--seed 0]
 
 Bits flipped, bytes overwritten, pages zeroed or exchanged, junk appended, files cut (the small ones at every length),
-lost, exchanged among each other, and taken from another gallery, another model's or an older state, in the database, the
-model, the index, its manifest and the log. Each must be noticed (an error of ours that says what to do) or without effect:
-the same answers, through the index and exhaustively. Never another answer, another exception, or the end of the process:
-the changes are tried in child processes, some hundred in each. `facedex list` reads no vectors and so checks no checksums:
-where it alone differs, `facedex doctor` must mend it or find it broken. Made-up people.
+lost, exchanged among each other, and taken from another gallery, another model's or an older state, in the database,
+the model, the index, its manifest and the log. Each must be noticed (an error of ours that says what to do) or without
+effect: the same answers, through the index and exhaustively. Never another answer, another exception, or the end of the
+process: the changes are tried in child processes, some hundred in each. `facedex list` reads no vectors and so checks
+no checksums: where it alone differs, `facedex doctor` must mend it or find it broken. Made-up people.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def ask(folder: Path) -> Any:
         return [found, opened.faces], [[person.name, person.photos] for person in opened.people()]
 
 
-def change(rng: np.random.Generator, number: int, top: Path, folder: Path, small: list[tuple[str, int]]) -> str:
+def change(rng: np.random.Generator, number: int, top: Path, folder: Path, small: list[tuple[str, int]]) -> str:  # noqa: C901 (a branch for each kind of change)
     """Make one change in a copy of `truth`; returns what it was."""
     if number < len(small):
         name, length = small[number]
@@ -90,8 +90,10 @@ def change(rng: np.random.Generator, number: int, top: Path, folder: Path, small
     name = "gallery.db" if rng.random() < 0.5 else str(rng.choice(names))
     path = folder / name
     data = bytearray(path.read_bytes())
-    kind = rng.choice(["bit", "bits", "bytes", "page", "swap", "append", "cut", "lost", "copy", "take", "exchange"],
-                      p=[0.45, 0.1, 0.1, 0.06, 0.06, 0.03, 0.07, 0.02, 0.03, 0.05, 0.03])  # fmt: skip
+    kind = rng.choice(
+        ["bit", "bits", "bytes", "page", "swap", "append", "cut", "lost", "copy", "take", "exchange"],
+        p=[0.45, 0.1, 0.1, 0.06, 0.06, 0.03, 0.07, 0.02, 0.03, 0.05, 0.03],
+    )
     at = int(rng.integers(len(data)))
     if kind in ("bit", "bits"):
         for _ in range(1 if kind == "bit" else int(rng.integers(2, 30))):
@@ -194,9 +196,22 @@ def main() -> None:
         while number < end:
             last = min(end, number + BATCH)
             done = subprocess.run(
-                [sys.executable, "-m", "tests.stress.tamper", "--seed", str(options.seed), "--child", top, str(number), str(last)],
-                capture_output=True, text=True, check=False, timeout=600,
-            )  # fmt: skip
+                [
+                    sys.executable,
+                    "-m",
+                    "tests.stress.tamper",
+                    "--seed",
+                    str(options.seed),
+                    "--child",
+                    top,
+                    str(number),
+                    str(last),
+                ],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=600,
+            )
             lines = [json.loads(line) for line in done.stdout.splitlines()]
             for line in lines:
                 if line[0] == "end":
@@ -214,8 +229,10 @@ def main() -> None:
                     break
                 finished += 1
             number += finished
-    print(f"{sum(counts.values())} changes of {sizes} in {time.perf_counter() - began:.0f} s, seed {options.seed}: "
-          + ", ".join(f"{count} {name}" for name, count in sorted(counts.items())))  # fmt: skip
+    print(
+        f"{sum(counts.values())} changes of {sizes} in {time.perf_counter() - began:.0f} s, seed {options.seed}: "
+        + ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+    )
     sys.exit(1 if set(counts) - FINE else 0)
 
 
