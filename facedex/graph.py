@@ -20,7 +20,7 @@ _VARINT, _BYTES = 0, 2
 class LastMatrix:
     """The last layer of a network, behind its graph: rows of 8-bit numbers, and a factor and an offset for each row.
 
-    Two thirds of SFace's numbers are in this layer. As a part of the graph, in float32, it took a process GAIN more.
+    Two thirds of SFace's numbers are in this layer. As a part of the graph, in float32, it took a process 95 ms more.
     """
 
     def __init__(self, rows: np.ndarray, step: np.ndarray, bias: np.ndarray) -> None:

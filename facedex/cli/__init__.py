@@ -38,7 +38,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "restore": upkeep.restore,
 }
 
-# These multiply nothing large. The threads that numpy's OpenBLAS starts would cost them 45 of 480 ms of processor time.
+# These multiply nothing large. The threads that numpy's OpenBLAS starts would cost them 60 of 480 ms of processor time.
 _OF_FEW_PHOTOS = ("identify", "verify", "detect")
 
 
