@@ -1,7 +1,7 @@
 """Whether errors are likely with a face, and in words why and what helps.
 
-Measures and limits were chosen by error-versus-discard curves (Grother and Tabassi 2007); scripts/benchmarks/discard_curves.py draws
-them anew. Nothing is refused for its quality: it warns at enrolment and explains an unknown.
+Measures and limits were chosen by error-versus-discard curves (Grother and Tabassi 2007), drawn from 2026-11-24 to
+2026-11-30. Nothing is refused for its quality: it warns at enrolment and explains an unknown.
 """
 
 from __future__ import annotations
