@@ -14,12 +14,10 @@ from facedex.errors import DataError
 from facedex.model.head import Head
 from facedex.model.modelfile import read_model
 from scripts import recalibrate
-from scripts.benchmarks import discard_curves as quality
 from scripts.benchmarks import generate_embeddings
 from scripts.benchmarks import head_bases as bases
-from scripts.benchmarks import photo_fusion as fusion
 from scripts.benchmarks import stranger_rates as fpir
-from tests.helpers import make_model, save_blank, save_face
+from tests.helpers import make_model
 from tests.synthetic import write_pack
 
 # Strangers' scores are normal about 0; the tail says so from 1.645 on, where S falls about as a normal one's does.
@@ -82,28 +80,6 @@ def test_verifys_rates(scored):
         assert value == pytest.approx(target, rel=0.5, abs=0.006)
         below = np.mean(own <= CALIBRATION.threshold(1, target / 100))
         assert percentages(line[3])[0] == pytest.approx(100 * below, abs=0.01)
-
-
-def test_learned_weights_find_which_photo_tells():
-    """Only the best of three logits tells anything: its weight is the largest, and nothing beats it alone."""
-    rng = np.random.default_rng(2)
-    right = rng.integers(0, 30, 400)
-    scores = rng.normal(0, 1, (400, 30, 3))
-    scores[np.arange(400), right, 0] += 5
-    way = fusion.learned(scores, right)
-    steps = way(np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1]]))
-    first, second, third = np.diff(steps)
-    assert first > 5 * abs(second)
-    assert first > 5 * abs(third)
-    assert np.mean(way(scores).argmax(1) == right) > 0.9
-
-
-def test_a_share_and_its_interval():
-    owner = np.repeat(np.arange(100), 2)
-    value, low, high = percentages(quality.spread(np.arange(200) % 10 == 0, owner))
-    assert value == 10
-    assert 4 < low < 8
-    assert 12 < high < 17
 
 
 def test_isotonic_regression_rises_and_keeps_the_mean():
@@ -190,14 +166,6 @@ def test_made_up_people_that_cannot_be_measured_on_are_refused_before_anything_i
             fpir.read_generated(path, 8)
     with pytest.raises(DataError, match="the model's embeddings have 128 numbers"):
         run(fpir, monkeypatch, tmp_path / "no photos either", "--generated", tmp_path / "single.npy")
-
-
-def test_folders_that_show_too_little_are_refused(tmp_path, monkeypatch):
-    save_blank(tmp_path / "nobody" / "1.png")
-    for seed in (1, 2):
-        save_face(tmp_path / f"person{seed}" / "1.png", seed)
-        with pytest.raises(DataError, match="two people or more, one of them in two photos"):
-            run(quality, monkeypatch, tmp_path)
 
 
 def test_lists_that_are_none_are_refused(monkeypatch, capsys):

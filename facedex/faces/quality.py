@@ -1,7 +1,7 @@
 """Measures a face's quality, and says why errors are likely with it and what helps.
 
-Measures and limits were chosen by error-versus-discard curves (Grother and Tabassi 2007), which
-scripts/benchmarks/discard_curves.py draws. No face is refused for its quality. Quality only warns at enrolment, and
+Measures and limits were chosen by error-versus-discard curves (Grother and Tabassi 2007), drawn from 2026-11-24 to
+2026-11-30. No face is refused for its quality. Quality only warns at enrolment, and
 explains an unknown.
 """
 
