@@ -1,6 +1,6 @@
 """Results as data for programs: the JSON objects and the CSV rows of the commands.
 
-`json_fields.py` describes every JSON field. `evaluation/tables.py` makes the JSON of `evaluate`.
+`cli/json_fields.py` describes every JSON field. `evaluation/report_json.py` makes the JSON of `evaluate`.
 """
 
 from __future__ import annotations

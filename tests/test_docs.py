@@ -125,6 +125,18 @@ def test_each_folder_has_a_readme_that_names_its_modules():
         assert (ROOT / folder / "README.md").is_file()
 
 
+def test_the_application_of_one_command_has_that_command_with_the_same_options():
+    (command,) = get_command(application("identify")).commands.values()  # type: ignore[attr-defined]
+    assert [parameter.opts for parameter in command.params] == [
+        parameter.opts for parameter in COMMANDS["identify"].params
+    ]
+
+
+@pytest.mark.parametrize("name", [None, "--help", "identity"])
+def test_the_application_has_all_commands_without_the_name_of_one(name):
+    assert set(get_command(application(name)).commands) == set(COMMANDS)  # type: ignore[attr-defined]
+
+
 def test_both_commands_of_the_readme_are_scripts_that_parse():
     bash = shutil.which("bash")
     if bash is None:

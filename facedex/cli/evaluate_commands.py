@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from facedex.cli.console import say, show
-from facedex.cli.options import (
-    AlignedOption,
-    CorrectionsOption,
-    DeviceOption,
-    JsonOption,
-    parse_channels,
-    parse_landmarks,
+from facedex.cli.encoder_options import (
+    ENCODER_SIZE,
+    EncoderInput,
+    MeanOption,
+    MirroredOption,
+    PointsOption,
+    RgbOption,
+    ScaleOption,
 )
+from facedex.cli.options import AlignedOption, CorrectionsOption, DeviceOption, JsonOption
 from facedex.cli.progress import add_counter, progress_bar
 from facedex.errors import DataError
 
@@ -49,22 +51,13 @@ def evaluate(
         typer.Option(help="An encoder of aligned faces as ONNX, compared by cosine. May be repeated."),
     ] = None,
     size: Annotated[
-        int, typer.Option(min=16, max=1024, help="With --onnx: pixels a side of the encoder's input.")
-    ] = 112,
-    mean: Annotated[
-        str, typer.Option(help="With --onnx: subtracted from each pixel (0 to 255); one number, or R,G,B.")
-    ] = "0",
-    scale: Annotated[
-        str, typer.Option(help="With --onnx: multiplies each pixel after --mean; one number, or R,G,B.")
-    ] = "1",
-    rgb: Annotated[bool, typer.Option("--rgb/--bgr", help="With --onnx: order of the colour channels.")] = True,
-    mirrored: Annotated[
-        bool, typer.Option("--mirrored", help="With --onnx: average the embeddings of a face and its mirror image.")
-    ] = False,
-    points: Annotated[
-        str | None,
-        typer.Option(help="With --onnx: where the encoder expects the landmarks, ten numbers X,Y,... in its pixels."),
-    ] = None,
+        int, typer.Option(min=16, max=1024, help="ONNX encoder: pixels a side of its input.")
+    ] = ENCODER_SIZE,
+    mean: MeanOption = "0",
+    scale: ScaleOption = "1",
+    rgb: RgbOption = True,
+    mirrored: MirroredOption = False,
+    points: PointsOption = None,
     aligned: AlignedOption = False,
     corrections: CorrectionsOption = None,
     report: Annotated[
@@ -83,40 +76,20 @@ def evaluate(
     from facedex.photos.sources import is_pack
 
     has_people = data.is_dir() or is_pack(data)
-    encoder_options = mirrored or points is not None or not rgb or (size, mean, scale) != (112, "0", "1")
-    for refused, message in (
-        (
-            not has_people and images is None,
-            f"{data} is no folder or pack of people; if it is a pairs file, name its photos by --images DIR",
-        ),
-        (
-            has_people and images is not None,
-            f"--images goes with a pairs file, and {data} is a folder or pack; leave one of them out",
-        ),
-        (
-            not has_people and (aligned or corrections is not None),
-            "--aligned and --corrections go with a folder or pack of people, not with a pairs file",
-        ),
-        (
-            not onnx and encoder_options,
-            "--size, --mean, --scale, --points, --bgr and --mirrored describe an encoder; add --onnx or leave them out",
-        ),
-    ):
-        if refused:
-            raise DataError(message)
-    preprocessing = {
-        "size": size,
-        "mean": parse_channels(mean, "--mean"),
-        "scale": parse_channels(scale, "--scale"),
-        "rgb": rgb,
-        "mirrored": mirrored,
-        "points": parse_landmarks(points, "--points"),
-    }
+    encoder_input = EncoderInput(mean, scale, rgb, mirrored, points)
+    if not has_people:
+        _check_options_of_pairs(data, images, aligned or corrections is not None)
+    elif images is not None:
+        raise DataError(f"--images goes with a pairs file, and {data} is a folder or pack; leave one of them out")
+    if not onnx and not (encoder_input.is_default() and size == ENCODER_SIZE):
+        raise DataError(
+            "--size, --mean, --scale, --points, --bgr and --mirrored describe an encoder; add --onnx or leave them out"
+        )
     if report:
         from facedex.evaluation.report import require_matplotlib
 
         require_matplotlib()  # before the long work begins
-    matchers = _matchers(model or [], onnx or [], preprocessing, device)
+    matchers = _matchers(model or [], onnx or [], encoder_input, size, device)
     found = _measure(matchers, data, images, aligned, corrections, cache, seed, show_progress=not as_json)
     if as_json:
         _print_json(found)
@@ -147,13 +120,21 @@ class Evaluation:
     failed: Sequence[tuple[str, str]]
 
 
-def _matchers(models: list[Path], encoders: list[Path], preprocessing: dict[str, Any], device: str) -> list[Matcher]:
-    """The models, then the encoders; the default model where neither is named.
+def _check_options_of_pairs(data: Path, images: Path | None, people_options: bool) -> None:
+    """Raise DataError for options that do not go with a pairs file."""
+    if images is None:
+        raise DataError(
+            f"{data} is no folder or pack of people; if it is a pairs file, name its photos by --images DIR"
+        )
+    if people_options:
+        raise DataError("--aligned and --corrections go with a folder or pack of people, not with a pairs file")
 
-    `preprocessing` holds the other arguments of foreign_model. Raises ModelError, DataError.
-    """
+
+def _matchers(
+    models: list[Path], encoders: list[Path], encoder_input: EncoderInput, size: int, device: str
+) -> list[Matcher]:
+    """The models, then the encoders; the default model where neither is named. Raises ModelError, DataError."""
     from facedex.evaluation.matchers import cosine_matcher, distinct_names, model_matcher
-    from facedex.model.foreign import foreign_model
     from facedex.model.modelfile import DEFAULT, read_model
 
     if not models and not encoders:
@@ -161,7 +142,7 @@ def _matchers(models: list[Path], encoders: list[Path], preprocessing: dict[str,
     names = iter(distinct_names([*models, *encoders]))
     return [
         *(model_matcher(read_model(path), next(names), device) for path in models),
-        *(cosine_matcher(foreign_model(path, **preprocessing), next(names)) for path in encoders),
+        *(cosine_matcher(encoder_input.read_encoder(path, size), next(names)) for path in encoders),
     ]
 
 

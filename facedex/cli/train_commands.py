@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from facedex.cli.options import AlignedOption, CorrectionsOption, finite_number, parse_channels, parse_landmarks
+from facedex.cli.encoder_options import (
+    ENCODER_SIZE,
+    EncoderInput,
+    MeanOption,
+    MirroredOption,
+    PointsOption,
+    RgbOption,
+    ScaleOption,
+)
+from facedex.cli.options import AlignedOption, CorrectionsOption, finite_number
 from facedex.errors import DataError
 
 _SCRATCH_MINUTES, _TUNING_MINUTES = 60.0, 10.0
@@ -38,24 +47,11 @@ def train(
             "koch 112), with --init the size of that model.",
         ),
     ] = None,
-    mean: Annotated[
-        str, typer.Option(help="With --encoder: subtracted from each pixel (0 to 255); one number, or R,G,B.")
-    ] = "0",
-    scale: Annotated[
-        str, typer.Option(help="With --encoder: multiplies each pixel after --mean; one number, or R,G,B.")
-    ] = "1",
-    rgb: Annotated[bool, typer.Option("--rgb/--bgr", help="With --encoder: order of the colour channels.")] = True,
-    mirrored: Annotated[
-        bool,
-        typer.Option(
-            "--mirrored",
-            help="With --encoder: average the embeddings of a face and its mirror image, which takes twice the time.",
-        ),
-    ] = False,
-    points: Annotated[
-        str | None,
-        typer.Option(help="With --encoder: where it expects the landmarks, ten numbers X,Y,... in its pixels."),
-    ] = None,
+    mean: MeanOption = "0",
+    scale: ScaleOption = "1",
+    rgb: RgbOption = True,
+    mirrored: MirroredOption = False,
+    points: PointsOption = None,
     aligned: AlignedOption = False,
     validation: Annotated[
         list[Path] | None,
@@ -111,38 +107,17 @@ def train(
     """Adapt the model that ships to your people, train a new network, or fit a head to another encoder."""
     scratch = from_scratch or arch is not None or teachers is not None
     training_options = resume or minutes is not None or rate != 1 or device != "auto"
-    encoder_options = mirrored or points is not None or not rgb or (mean, scale) != ("0", "1")
-    for refused, message in (
-        (
-            encoder is not None and (scratch or init is not None),
-            f"{encoder} is taken as it is; leave out --from-scratch, --arch, --teachers and --init",
-        ),
-        (
-            encoder is not None and (training_options or force),
-            "--encoder fits a head alone; leave out --resume, --force, --minutes, --rate and --device",
-        ),
-        (
-            size is not None and encoder is None and not scratch,
-            "An adapted model keeps the size of its input; leave out --size, or train --from-scratch",
-        ),
-        (
-            encoder is None and encoder_options,
-            "--mirrored, --mean, --scale, --points and --bgr go with --encoder; add it, or leave them out",
-        ),
-        (force and scratch, "A model trained from scratch is always written; leave out --force"),
-        (
-            bool(unlabelled) and not teachers,
-            "Photos without names need teachers to learn from; add --teachers, or leave out --unlabelled",
-        ),
-        (output.suffix != ".safetensors", f"{output} must end in .safetensors, the format of a model"),
-        (output.is_dir(), f"{output} is a folder; name the file to write, or remove the folder"),
-    ):
-        if refused:
-            raise DataError(message)
+    encoder_input = EncoderInput(mean, scale, rgb, mirrored, points)
+    _check_output(output)
+    if unlabelled and not teachers:
+        raise DataError("Photos without names need teachers to learn from; add --teachers, or leave out --unlabelled")
+    if encoder is not None:
+        _check_options_of_encoder(encoder, scratch or init is not None, training_options or force)
+    else:
+        _check_options_of_model(encoder_input, scratch, size, force)
 
     from facedex.cli import training_runs
     from facedex.cli.training_data import TrainingData
-    from facedex.model.foreign import foreign_model
     from facedex.model.modelfile import DEFAULT, read_model
 
     work = output.with_suffix(".train")
@@ -157,15 +132,7 @@ def train(
         if encoder is None:
             start = read_model(init or DEFAULT)
         else:
-            start = foreign_model(
-                encoder,
-                size or 112,
-                parse_channels(mean, "--mean"),
-                parse_channels(scale, "--scale"),
-                rgb,
-                mirrored,
-                parse_landmarks(points, "--points"),
-            )
+            start = encoder_input.read_encoder(encoder, size or ENCODER_SIZE)
         if not start.frozen:
             code = training_runs.adapt_network(job, start, minutes or _TUNING_MINUTES, force)
         elif training_options:
@@ -180,3 +147,29 @@ def train(
             "make room and continue with --resume if a run had begun, or give another place and begin again"
         ) from None
     raise typer.Exit(code)
+
+
+def _check_output(output: Path) -> None:
+    """Raise DataError for an output that is no model file."""
+    if output.suffix != ".safetensors":
+        raise DataError(f"{output} must end in .safetensors, the format of a model")
+    if output.is_dir():
+        raise DataError(f"{output} is a folder; name the file to write, or remove the folder")
+
+
+def _check_options_of_encoder(encoder: Path, other_start: bool, training_options: bool) -> None:
+    """Raise DataError for options that have no meaning for an encoder that stays as it is."""
+    if other_start:
+        raise DataError(f"{encoder} is taken as it is; leave out --from-scratch, --arch, --teachers and --init")
+    if training_options:
+        raise DataError("--encoder fits a head alone; leave out --resume, --force, --minutes, --rate and --device")
+
+
+def _check_options_of_model(encoder_input: EncoderInput, scratch: bool, size: int | None, force: bool) -> None:
+    """Raise DataError for options that have no meaning without --encoder."""
+    if size is not None and not scratch:
+        raise DataError("An adapted model keeps the size of its input; leave out --size, or train --from-scratch")
+    if not encoder_input.is_default():
+        raise DataError("--mirrored, --mean, --scale, --points and --bgr go with --encoder; add it, or leave them out")
+    if force and scratch:
+        raise DataError("A model trained from scratch is always written; leave out --force")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -154,7 +155,7 @@ def _say_outcome(job: TrainingJob, start: ModelFile, tuned: Tuned, candidate: Pa
     judgement = tuned.judgement
     if judgement is not None:
         interval = ""
-        if judgement.low == judgement.low:  # NaN when there are too few people for an interval
+        if not math.isnan(judgement.low):  # NaN when there are too few people for an interval
             interval = f" (95 % interval of the difference {judgement.low:+.3f} to {judgement.high:+.3f})"
         say(
             f"{judgement.figure} on {judgement.people} people kept out: {judgement.before:.3f} before, "
