@@ -52,7 +52,12 @@ class PhotoTooLarge(PhotoError):
 
 
 class NoFace(PhotoError):
-    """No face was found in the photo."""
+    """No face was found in the photo, or not the face that was asked for."""
+
+    @classmethod
+    def at_all(cls, photo: str) -> NoFace:
+        """The error for a photo in which the detector finds nothing."""
+        return cls(f"{photo} shows no face that could be found; use a clearer photo")
 
 
 class SeveralFaces(PhotoError):

@@ -34,7 +34,7 @@ def weights():
 
 @pytest.fixture(params=PORTRAITS)
 def portrait(request, portraits):
-    return images.open_photo(portraits / request.param).pixels
+    return images.read_photo(portraits / request.param)
 
 
 def resized(pixels, height):
@@ -71,7 +71,7 @@ def marks(faces):
 @pytest.mark.parametrize("quarter", range(4))
 @pytest.mark.parametrize(("name", "count"), [("friends.jpg", 6), ("tbbt.jpg", 7)])
 def test_all_people_in_a_group_photo_are_found_in_every_orientation(shared, detector, name, count, quarter):
-    pixels = images.open_photo(shared / "photos" / name).pixels
+    pixels = images.read_photo(shared / "photos" / name)
     upright = detector.detect(pixels)
     turned = detector.detect(np.ascontiguousarray(np.rot90(pixels, quarter)))
     assert len(upright) == len(turned) == count
@@ -108,7 +108,7 @@ def test_turned_portrait_gives_the_same_landmarks(portrait, detector, quarter):
 
 def test_in_a_photo_upside_down_the_eyes_are_below_the_mouth(shared, detector):
     for path in sorted((shared / "lfw" / "images").rglob("*.jpg"))[::80]:
-        pixels = images.open_photo(path).pixels
+        pixels = images.read_photo(path)
         landmarks = detector.detect(np.ascontiguousarray(pixels[::-1, ::-1]))[0].landmarks
         assert landmarks[:2, 1].min() > landmarks[3:, 1].max(), path.name
 

@@ -213,7 +213,7 @@ def test_real_faces_agree_too(portraits, tmp_path, model, network):
 
     detector, found = FaceDetector(), []
     for name in ("obama.jpg", "obama2.jpg", "biden.jpg", "grace_hopper.jpg"):
-        pixels = images.open_photo(portraits / name).pixels
+        pixels = images.read_photo(portraits / name)
         found.append(alignment.align(pixels, detector.detect(pixels)[0].landmarks))
     crops = np.stack(found)
     np.testing.assert_allclose(split(tmp_path / "g", model, crops), by_torch(network, crops), atol=1e-3)

@@ -99,7 +99,7 @@ def test_in_real_photos_the_person_named_is_the_subject(detector, shared):
         "Winona_Ryder_0015",
     ]
     for name in names:
-        pixels = images.open_photo(shared / "lfw" / "images" / name[:-5] / f"{name}.jpg").pixels
+        pixels = images.read_photo(shared / "lfw" / "images" / name[:-5] / f"{name}.jpg")
         for only_subject in (False, True):
             found = detector.detect(pixels, only_subject=only_subject)
             assert np.abs(found[0].centre - 125).max() < 30, name

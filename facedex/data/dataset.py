@@ -255,7 +255,11 @@ def _build_cache(
             return data
         try:
             pixels = images.decode(data, photo.path)
-            return _aligned_subject(pixels, photo.path, detector) if detector else ready(pixels, photo.path)
+            return (
+                aligned_subject(pixels, photo.path, detector, alignment.MARGIN)
+                if detector
+                else ready(pixels, photo.path)
+            )
         except PhotoError as error:
             return error
 
@@ -322,9 +326,9 @@ def ready(pixels: np.ndarray, name: str) -> np.ndarray:
     )
 
 
-def _aligned_subject(pixels: np.ndarray, name: str, detector: FaceDetector) -> np.ndarray:
-    """The (128, 128, 3) uint8 crop of a photo's subject. Raises NoFace."""
+def aligned_subject(pixels: np.ndarray, name: str, detector: FaceDetector, margin: int = 0) -> np.ndarray:
+    """Return the (112 + 2 * margin, 112 + 2 * margin, 3) uint8 crop of a photo's subject. Raises NoFace."""
     faces = detector.detect(pixels)
     if not faces:
-        raise NoFace(f"{name} shows no face that could be found; use a clearer photo")
-    return alignment.align(pixels, faces[0].landmarks, alignment.MARGIN)
+        raise NoFace.at_all(name)
+    return alignment.align(pixels, faces[0].landmarks, margin)

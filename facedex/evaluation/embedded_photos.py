@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facedex.data import dataset
-from facedex.errors import DataError, NoFace, PhotoError
+from facedex.errors import DataError, PhotoError
 from facedex.evaluation.embedding_cache import EmbeddingCache
 from facedex.evaluation.matchers import Matcher
 from facedex.faces import alignment
@@ -210,15 +210,7 @@ def cropper(aligned: bool) -> Cropper:
     if aligned:
         return lambda content, name: alignment.centre_crop(dataset.ready(images.decode(content, name), name))
     detector = FaceDetector()
-
-    def crop_subject(content: bytes, name: str) -> Crop:
-        pixels = images.decode(content, name)
-        faces = detector.detect(pixels)
-        if not faces:
-            raise NoFace(f"{name} shows no face that could be found; use a clearer photo")
-        return alignment.align(pixels, faces[0].landmarks)
-
-    return crop_subject
+    return lambda content, name: dataset.aligned_subject(images.decode(content, name), name, detector)
 
 
 def listed_photos(folder: Path, names: Sequence[str]) -> Iterator[NamedPhoto]:

@@ -159,7 +159,7 @@ class Enrolling:
                 pixels, scale = images.decode(data, name), 1.0
                 faces = self._reader.detector.detect(pixels, only_subject=not self._strict)
         if not faces:
-            raise NoFace(f"{name} shows no face that could be found; use a clearer photo")
+            raise NoFace.at_all(name)
         if self._strict and len(faces) > 1:
             raise SeveralFaces(f"{name} shows {len(faces)} faces; crop it to one, or leave out --strict")
         number = self._number or 1

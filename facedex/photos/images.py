@@ -12,7 +12,6 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -53,19 +52,6 @@ _FORMATS = ["JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF"]
 _JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
 SUFFIXES = (*_JPEG_SUFFIXES, ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif")
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
-
-
-@dataclass(frozen=True)
-class Photo:
-    """A decoded photo.
-
-    `name` is the path that it was read from. `sha256` is the hex digest of the file's bytes. `pixels` is
-    (height, width, 3) uint8 RGB, upright.
-    """
-
-    name: str
-    sha256: str
-    pixels: np.ndarray
 
 
 def read_bytes(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> bytes:
@@ -154,11 +140,12 @@ def _decode(data: bytes, name: str, max_pixels: int, min_side: int | None = None
         ) from None
 
 
-def open_photo(path: str | os.PathLike[str]) -> Photo:
-    """Read and decode one photo file. Raises PhotoError, as `read_bytes` and `decode` do."""
-    data = read_bytes(path)
-    name = os.fspath(path)
-    return Photo(name, sha256(data), decode(data, name))
+def read_photo(path: str | os.PathLike[str]) -> np.ndarray:
+    """Return the pixels of a photo file, (height, width, 3) uint8 RGB, upright.
+
+    Raises PhotoError, as `read_bytes` and `decode` do.
+    """
+    return decode(read_bytes(path), os.fspath(path))
 
 
 def sha256(data: bytes) -> str:

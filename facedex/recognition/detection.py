@@ -43,10 +43,10 @@ def read_faces(photo: str, detector: FaceDetector) -> tuple[np.ndarray, list[Fac
     Returns its pixels, (height, width, 3) uint8 RGB, and at least one face, the subject first.
     Raises PhotoError for a photo that cannot be read, and NoFace for one that shows no face.
     """
-    pixels = images.decode(images.read_bytes(photo), photo)
+    pixels = images.read_photo(photo)
     faces = detector.detect(pixels)
     if not faces:
-        raise NoFace(f"{photo} shows no face that could be found; use a clearer photo")
+        raise NoFace.at_all(photo)
     return pixels, faces
 
 
