@@ -15,11 +15,12 @@ echo "installing facedex and what its tests need into .venv-test (torch is large
 "$python" -m mypy
 if [ $# -gt 0 ]; then exec "$python" -m pytest "$@"; fi
 "$python" -m pytest
-# The main job with the lowest versions that pyproject.toml allows, where there is a Python 3.10.
-if python3.10 --version >/dev/null 2>&1; then
-    if [ ! -x .venv-lowest/bin/python ]; then python3.10 -m venv .venv-lowest; fi
-    lowest=$PWD/.venv-lowest/bin/python
-    "$python" -m scripts.lowest_versions | xargs "$lowest" -m pip install --quiet --disable-pip-version-check \
-        pytest pytest-timeout 'setuptools>=77'
-    "$lowest" -m pytest tests/test_wheel.py tests/test_gallery.py tests/test_cli.py
-fi
+# The main job with the lowest versions that pyproject.toml allows: on Python 3.10 where there is one.
+oldest=python3.10
+"$oldest" --version >/dev/null 2>&1 || oldest=${PYTHON:-python3}
+if [ ! -x .venv-lowest/bin/python ]; then "$oldest" -m venv .venv-lowest; fi
+lowest=$PWD/.venv-lowest/bin/python
+echo "installing the lowest versions of the dependencies into .venv-lowest, for $("$lowest" --version) …"
+"$python" -m scripts.lowest_versions | xargs "$lowest" -m pip install --quiet --disable-pip-version-check -e . \
+    pytest pytest-timeout 'setuptools>=77'
+"$lowest" -m pytest tests/test_wheel.py tests/test_gallery.py tests/test_cli.py
