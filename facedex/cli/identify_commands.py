@@ -19,7 +19,8 @@ from facedex.cli.options import (
     JsonOption,
     ModelOption,
     find_photos,
-    finite_number,
+    prior_option,
+    rate_option,
     refuse_json_with_csv,
 )
 from facedex.cli.progress import photo_progress
@@ -36,9 +37,7 @@ def identify(
     top: Annotated[int, typer.Option(min=1, help="Number of candidates to list for every face.")] = 1,
     fpir: Annotated[
         float,
-        typer.Option(
-            min=1e-9, max=0.999, callback=finite_number, help="Share of strangers who may be given a name (FPIR)."
-        ),
+        rate_option("Share of strangers who may be given a name (FPIR)."),
     ] = 0.01,
     threshold: Annotated[
         float | None,
@@ -46,12 +45,7 @@ def identify(
     ] = None,
     prior: Annotated[
         float,
-        typer.Option(
-            min=1e-9,
-            max=1 - 1e-9,
-            callback=finite_number,
-            help="Probability that the person in a photo is enrolled. It changes probabilities, not names.",
-        ),
+        prior_option("Probability that the person in a photo is enrolled. It changes probabilities, not names."),
     ] = 0.5,
     allow_repeat: Annotated[
         bool, typer.Option("--allow-repeat", help="Allow the same name for two faces of one photo.")
@@ -146,18 +140,11 @@ def verify(
     b: Annotated[Path, typer.Argument(help="Another photo.")],
     fmr: Annotated[
         float,
-        typer.Option(
-            min=1e-9, max=0.999, callback=finite_number, help="Share of impostor pairs that are called the same (FMR)."
-        ),
+        rate_option("Share of impostor pairs that are called the same (FMR)."),
     ] = 1e-3,
     prior: Annotated[
         float,
-        typer.Option(
-            min=1e-9,
-            max=1 - 1e-9,
-            callback=finite_number,
-            help="Share of such pairs that show the same person. It changes the probability, not the answer.",
-        ),
+        prior_option("Share of such pairs that show the same person. It changes the probability, not the answer."),
     ] = 0.5,
     model: ModelOption = None,
     device: DeviceOption = "cpu",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -46,6 +46,16 @@ def finite_number(value: float | None) -> float | None:
     if value is not None and not math.isfinite(value):
         raise typer.BadParameter(f"{value} is not a number")
     return value
+
+
+def rate_option(meaning: str) -> Any:
+    """An option for a false-alarm rate (FPIR, FMR), which is neither 0 nor 1."""
+    return typer.Option(min=1e-9, max=0.999, callback=finite_number, help=meaning)
+
+
+def prior_option(meaning: str) -> Any:
+    """An option for a probability that is neither 0 nor 1."""
+    return typer.Option(min=1e-9, max=1 - 1e-9, callback=finite_number, help=meaning)
 
 
 def parse_channels(text: str, option: str) -> list[float]:
