@@ -164,10 +164,7 @@ class Lookup:
         k = near + near // 8
         while True:
             found = projection.search(z, k)
-            first = k
-            if len(found.bounds):  # the best people are most likely within this distance
-                reach = found.bounds[min(wanted, len(found.bounds)) - 1] + found.slack
-                first = max(k, int(np.searchsorted(found.bounds, reach, "right")))
+            first = max(k, int(np.searchsorted(found.bounds, 0.0, "right")))  # and all rows without a bound
             faces, ranking = self._ranked(self._read(found.rows[:first]), state, probe)
             limit = self.head.beta - float(ranking[1][wanted - 1]) if len(ranking[0]) >= wanted else float("inf")
             needed = int(np.searchsorted(found.bounds, limit, "right"))
