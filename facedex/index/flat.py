@@ -17,8 +17,8 @@ _FEW = 4096  # rows whose distances OpenCV has added up before FAISS is even loa
 class Found:
     """Rows near to a probe (m,), ascending in `bounds` (m,). A bound is at most the L1 distance from the probe.
 
-    Every row that is missing is at least `horizon` away. An approximate index knows neither: its bounds are zero, and
-    its horizon is infinite.
+    Every row that is missing is at least `horizon` away. An approximate index gives estimates of the distances, and of
+    the horizon of the rows that it considered.
     """
 
     bounds: np.ndarray

@@ -7,26 +7,28 @@ from typing import Any
 
 import numpy as np
 
-from facedex.index.flat import Found, projected
+from facedex.index.flat import Found, below, projected
 from facedex.model.head import Head
 
 FEWEST = 1000  # faces that FAISS can learn its codes from; fewer are searched exactly
 
 _BLOCK = 20_000  # faces that are projected at a time; also the number of faces that the codes are learned from
 _PROBES = 400  # faces by which coverage is measured
-_CANDIDATES = 56  # faces that the head scores again, at least: what a look-up with the usual shortlist asks for
-_FACTORS = (4, 8, 16, 32, 64)  # rows that the 8-bit codes rank, for each candidate
+_SHORTLIST = 56  # faces among which the nearest must be: as many as the head scores for a look-up with usual options
+_FACTORS = (2, 4, 8, 16, 32)  # values of FAISS's k_factor: rows that the 8-bit codes rank, for each candidate
 
 
 class Quantised:
-    """Candidates for the head to score again, found by FAISS under L2 over y = S f(x).
+    """The faces that the head should score, found by FAISS under L2 over y = S f(x).
 
     S is the symmetric square root of (w F)^T (w F), so the L2 distance of two y is the L2 distance of their z. The
     4-bit product codes (Jegou et al. 2011) of pairs of numbers are scanned in registers (Andre et al. 2015) and choose
-    `k_factor` rows for each candidate. The 8-bit codes then rank these rows.
+    `k_factor` rows for each candidate. The 8-bit codes then rank these rows and choose the candidates.
 
-    The head's order is L1, so L2 misses some of the nearest. The number of candidates and `k_factor` are therefore
-    tuned until the candidates hold the asked share of the head's own five nearest. Threads may search at once.
+    The head's order is L1, and L2 misses some of the nearest. So the candidates are ranked by L1 as their 8-bit codes
+    tell it. That takes 6 us a candidate, and reading its vector for the head takes 16 us. The number of candidates and
+    `k_factor` are tuned until the first ones hold the asked share of the head's own five nearest. Threads may search at
+    once.
     """
 
     kind = "quantised"
@@ -83,37 +85,39 @@ class Quantised:
         return self
 
     def search(self, z: np.ndarray, k: int) -> Found:
-        """At least `k` rows near to a projected probe `z` (dim,) float32, the nearest first."""
+        """At least `k` rows near to a projected probe `z` (dim,) float32, with the distances of their codes."""
         grown = max(1.0, len(self) / self.parameters["faces"])  # more faces have joined since the tuning
-        count = min(len(self), max(int(self.parameters["candidates"] * grown), k))
-        rows = self._nearest(z[None], count)[0]
-        rows = rows[rows >= 0]
-        return Found(np.zeros(len(rows)), rows, float("inf"))
+        return self._search(z, max(int(self.parameters["candidates"] * grown), k))
 
-    def _nearest(self, z: np.ndarray, count: int) -> np.ndarray:
-        """Rows (p, count) int64 near to projected probes (p, dim); -1 where there are fewer."""
-        rows: np.ndarray = self._index.search(z @ self._turn, count)[1]
-        return rows
+    def _search(self, z: np.ndarray, candidates: int) -> Found:
+        rows: np.ndarray = self._index.search((z @ self._turn)[None], min(candidates, len(self)))[1][0]
+        rows = rows[rows >= 0]  # FAISS fills up with -1
+        decoded = self._index.reconstruct_batch(rows) @ self._turn.T
+        distances = below(np.abs(decoded - z).sum(1, dtype=np.float64))
+        order = np.argsort(distances, kind="stable")
+        horizon = float(distances.max()) if len(rows) < len(self) else float("inf")
+        return Found(distances[order], rows[order], horizon)
 
     def _refine(self, factor: int) -> None:
         if hasattr(self._index, "k_factor"):
             self._index.k_factor = factor
 
     def _tune(self, head: Head, vectors: np.ndarray, coverage: float) -> dict[str, Any]:
-        """Find the fewest candidates, and then the least k_factor, that hold a share `coverage` of the five nearest.
+        """Find the fewest candidates, and then the least k_factor, that give a share `coverage` of the five nearest.
 
         The probes are enrolled faces. Each is left out of what is found for it.
         """
         own = np.random.default_rng(0).choice(len(self), min(_PROBES, len(self)), replace=False)
-        z = projected(head, vectors[own])
-        nearest = _five_nearest(head, vectors, z, own)
+        probes = projected(head, vectors[own])
+        nearest = _five_nearest(head, vectors, probes, own)
 
         def measure(candidates: int, factor: int) -> float:
             self._refine(factor)
-            found = self._nearest(z, min(candidates + 1, len(self)))  # the probe itself is found besides
-            return float(np.mean([np.isin(five, rows).mean() for five, rows in zip(nearest, found, strict=True)]))
+            found = [self._search(z, candidates + 1).rows for z in probes]  # the probe itself is found besides
+            firsts = [rows[rows != row][:_SHORTLIST] for rows, row in zip(found, own, strict=True)]
+            return float(np.mean([np.isin(five, first).mean() for five, first in zip(nearest, firsts, strict=True)]))
 
-        most, candidates = max(1000, len(self) // 20), _CANDIDATES
+        candidates, most = _SHORTLIST, max(4000, len(self) // 20)
         while candidates < most and measure(candidates, _FACTORS[-1]) < coverage:
             candidates = min(2 * candidates, most)
         for factor in _FACTORS:
