@@ -38,7 +38,7 @@ def server():
     started.close()
 
 
-@pytest.fixture(params=["flat", "bytes", "halfbytes", "postgresql"])
+@pytest.fixture(params=["flat", "quantised", "postgresql"])
 def where(request):
     """Moves a gallery's index to one place or another."""
     if request.param != "postgresql":
@@ -132,7 +132,7 @@ def test_candidates_are_people_not_photos(tmp_path, where, approximate):
 
 
 def test_incremental_enrolment_equals_bulk(tmp_path, where, request):
-    approximate = request.node.callspec.params["where"] in ("halfbytes", "postgresql")
+    approximate = request.node.callspec.params["where"] in ("quantised", "postgresql")
     probes, kept = FACES[:40, 1], []
     for name, blocks in (("bulk", [1300]), ("steps", [1100, 1, 199])):
         with Gallery(tmp_path / name, "fast", create=True) as opened:
@@ -397,12 +397,12 @@ def test_a_note_is_written_and_read_with_patience_where_files_in_use_are_locked(
 
 def test_a_kind_of_index_is_refused_where_an_engine_holds_it(small, server):
     for options in ({}, {"index": server.url()}):
-        with pytest.raises(DataError, match=r"kind 'bytes'.*--index files"):
-            small.reindex(kind="bytes", **options)
+        with pytest.raises(DataError, match=r"kind 'flat'.*--index files"):
+            small.reindex(kind="flat", **options)
     assert read_binding(small._store).url != FILES
     assert small.match(FACES[3, 0])[0].name == "person0003"
-    small.reindex(kind="bytes", index=FILES)
-    assert small._lookup._refreshed()[0].manifest.kind == "bytes"
+    small.reindex(kind="flat", index=FILES)
+    assert small._lookup._refreshed()[0].manifest.kind == "flat"
     for wrong in ({"kind": "nonsense"}, {"coverage": 2.0}):
         with pytest.raises(DataError):
             small.reindex(**wrong)
@@ -859,7 +859,7 @@ def test_the_command_line_moves_the_index_and_says_in_a_line_what_is_wrong(tmp_p
         assert code == 2
         assert said.count("\n") == 1
         assert "does not answer" in said
-    code, said = run("reindex", "-g", folder, "--kind", "bytes")
+    code, said = run("reindex", "-g", folder, "--kind", "flat")
     assert code == 2
     assert said.count("\n") == 1
     assert "--index files" in said

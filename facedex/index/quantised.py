@@ -15,7 +15,7 @@ FEWEST = 1000  # faces that FAISS can learn its codes from; fewer are searched e
 _BLOCK = 20_000  # faces that are projected at a time; also the number of faces that the codes are learned from
 _PROBES = 400  # faces by which coverage is measured
 _SHORTLIST = 56  # faces among which the nearest must be: as many as the head scores for a look-up with usual options
-_FACTORS = (2, 4, 8, 16, 32)  # values of FAISS's k_factor: rows that the 8-bit codes rank, for each candidate
+_FACTORS = (2, 4, 8, 12, 16, 24, 32)  # values of FAISS's k_factor: rows that the 8-bit codes rank, for each candidate
 
 
 class Quantised:
