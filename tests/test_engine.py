@@ -49,8 +49,8 @@ def where(request):
 
 @pytest.fixture
 def approximate(request):
-    """Whether an index may miss one of the nearest, now and then, though it has few faces: a graph."""
-    return request.node.callspec.params["where"] == "postgresql"
+    """Whether an index may miss one of the nearest, now and then."""
+    return request.node.callspec.params["where"] != "flat"
 
 
 def agree(found, truth, approximate):
@@ -99,7 +99,8 @@ def test_every_index_answers_as_the_head_does_with_everybody(tmp_path, where):
         assert np.mean([a == b for a, b in zip(found, truth, strict=True)]) >= 0.95
 
 
-def test_what_an_index_finds_is_bounded_from_below_and_ascending(tmp_path, where):
+def test_what_an_index_finds_is_bounded_from_below_and_ascending(tmp_path, where, request):
+    kind = request.node.callspec.params["where"]
     with Gallery(tmp_path / "g", "fast", create=True) as opened:
         opened.add_faces(people(FACES[:1200, 0]))
         where(opened)
@@ -113,10 +114,10 @@ def test_what_an_index_finds_is_bounded_from_below_and_ascending(tmp_path, where
             true = np.abs(z[found.rows - 1].astype(np.float64) - opened.head.project(FACES[number, 1])).sum(1)
             assert len(set(found.rows.tolist())) == len(found.rows) >= 56
             assert np.all(np.diff(found.bounds) >= 0)
-            assert np.all(found.bounds <= true)
+            assert np.all(found.bounds <= true + (0.05 if kind == "quantised" else 0))  # its codes are rounded
             assert found.horizon > 0
             assert number + 1 in found.rows
-            assert found.horizon < np.inf or not projection.exact  # all that half-bytes considered may be found
+            assert found.horizon < np.inf
 
 
 def test_candidates_are_people_not_photos(tmp_path, where, approximate):
@@ -131,8 +132,7 @@ def test_candidates_are_people_not_photos(tmp_path, where, approximate):
         assert len({name for name, _ in found[0]}) == 30
 
 
-def test_incremental_enrolment_equals_bulk(tmp_path, where, request):
-    approximate = request.node.callspec.params["where"] in ("quantised", "postgresql")
+def test_incremental_enrolment_equals_bulk(tmp_path, where, approximate):
     probes, kept = FACES[:40, 1], []
     for name, blocks in (("bulk", [1300]), ("steps", [1100, 1, 199])):
         with Gallery(tmp_path / name, "fast", create=True) as opened:

@@ -26,7 +26,7 @@ class Quantised:
     `k_factor` rows for each candidate. The 8-bit codes then rank these rows and choose the candidates.
 
     The head's order is L1, and L2 misses some of the nearest. So the candidates are ranked by L1 as their 8-bit codes
-    tell it. That takes 6 us a candidate, and reading its vector for the head takes 16 us. The number of candidates and
+    tell it. That takes 3 us a candidate, and reading its vector for the head takes 16 us. The number of candidates and
     `k_factor` are tuned until the first ones hold the asked share of the head's own five nearest. Threads may search at
     once.
     """
