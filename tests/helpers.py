@@ -82,6 +82,17 @@ def gallery(folder, records=(), model=None):
     return opened
 
 
+def stored_row(opened, row):
+    """What the index keeps of one face in consecutive bytes: z, or the 8-bit codes of a quantised index."""
+    index = opened._lookup._refreshed()[0].index
+    if index.kind == "flat":
+        return index.z[row]
+    import faiss  # only here: other tests prove that FAISS is not loaded
+
+    codes = faiss.vector_to_array(faiss.downcast_index(index._index.refine_index).codes)
+    return codes.reshape(len(index), -1)[row].copy()
+
+
 def make_model(path, v=None, beta=None, **facts):
     """The encoder of `fast` with a given head and calibration. With 512 weights the head sees four bases."""
     shipped = read_model("fast")

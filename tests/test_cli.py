@@ -692,13 +692,13 @@ def test_another_model_than_the_gallerys_is_refused_with_the_remedy(run, enrolle
 
 
 def test_reindex(run, enrolled, models, database, tmp_path):
-    assert run("reindex", "-g", enrolled, "--kind", "bytes").code == 0
+    assert run("reindex", "-g", enrolled, "--kind", "flat").code == 0
     assert run("identify", database, "-g", enrolled).code == 0
     done = run("reindex", "-g", enrolled, "-m", models["never"])
     assert done.code == 0
     assert "3 faces indexed\n" in done.err
     assert run("identify", database, "-g", enrolled).code == 1
-    one_line(run("reindex", "-g", enrolled, "--kind", "hnsw"), "'hnsw'", "auto, flat, bytes, halfbytes")
+    one_line(run("reindex", "-g", enrolled, "--kind", "hnsw"), "'hnsw'", "auto, flat, quantised")
     one_line(run("reindex", "-g", enrolled, "-m", tmp_path / "gone"), "no model")
 
 

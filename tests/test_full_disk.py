@@ -73,7 +73,7 @@ VERBS = {
     "rename": on_gallery(lambda opened, top: opened.rename("a001", "renamed")),
     "merge": on_gallery(lambda opened, top: opened.merge("a001", "a002")),
     "remove": on_gallery(lambda opened, top: opened.remove("a001")),
-    "reindex": on_gallery(lambda opened, top: opened.reindex(kind="bytes")),
+    "reindex": on_gallery(lambda opened, top: opened.reindex(kind="flat")),
     "another head": on_gallery(lambda opened, top: opened.reindex(top / "head.safetensors")),
     "backup": on_file(lambda top: backup(top / "g", top / "saved", force=True)),
     "restore": on_file(lambda top: restore(top / "saved", top / "g", force=True)),

@@ -58,6 +58,7 @@ from tests.helpers import (
     record,
     save_blank,
     save_face,
+    stored_row,
     unit,
     unwritable,
 )
@@ -735,12 +736,6 @@ def test_renaming_and_merging_who_is_not_there(tmp_path):
 # deleting for good
 
 
-def stored_rows(opened):
-    """The arrays of the stored index that have a row for each face: floats or codes."""
-    index = opened._lookup._refreshed()[0].index
-    return [rows for rows in index.arrays().values() if len(rows) == len(index)]
-
-
 def traces(folder, *arrays):
     """The files of a folder that contain any 16 bytes of these vectors."""
     found = set()
@@ -763,12 +758,12 @@ def test_a_removed_face_is_in_no_file_neither_vector_nor_projection(tmp_path, ki
             store.add([record("late", unit(1, seed=9)[0])])  # in the log, not yet in the index
         gone, late = vectors[8], unit(1, seed=9)[0]
         z = opened.head.project(gone[None])[0]
-        codes = [rows[8].copy() for rows in stored_rows(opened)]
-        assert {"gallery.db", "faces.faiss"} <= traces(tmp_path / "g", gone, z, *codes)
+        row = stored_row(opened, 8)
+        assert {"gallery.db", "faces.faiss"} <= traces(tmp_path / "g", gone, z, row)
         assert traces(tmp_path / "g", late)
         assert opened.remove("person0008", "late") == 2
-        assert traces(tmp_path / "g", gone, z, late, *codes) == set()
-        assert {"gallery.db", "faces.faiss"} <= traces(tmp_path / "g", vectors[7], stored_rows(opened)[0][7])
+        assert traces(tmp_path / "g", gone, z, late, row) == set()
+        assert {"gallery.db", "faces.faiss"} <= traces(tmp_path / "g", vectors[7], stored_row(opened, 7))
         assert "person0008" not in [one.name for one in other.match(gone, top=400)]
 
 

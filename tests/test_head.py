@@ -169,7 +169,7 @@ def split(folder, model, crops, kind="flat", other=None):
     compares what `model` encoded.
     """
     vectors, _ = GraphEncoder(read_model(model)).encode(crops)
-    fillers = people(unit(1200, seed=7), "filler") if kind == "halfbytes" else []
+    fillers = people(unit(1200, seed=7), "filler") if kind == "quantised" else []
     out = np.full((len(crops), len(crops)), np.nan)
     records = [record(f"{i}", vector) for i, vector in enumerate(vectors)]
     with gallery(folder, records + fillers, other or model) as opened:
@@ -188,7 +188,7 @@ def test_the_split_network_agrees_with_the_unsplit_one_on_every_pair(tmp_path, m
 
 
 def test_and_through_an_approximate_index_on_every_pair_that_it_returns(tmp_path, model, crops, unsplit):
-    found = split(tmp_path / "g", model, crops, "halfbytes")
+    found = split(tmp_path / "g", model, crops, "quantised")
     there = ~np.isnan(found)
     assert there.diagonal().all()
     assert there.sum() > 12

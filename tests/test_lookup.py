@@ -14,7 +14,6 @@ import pytest
 from facedex.errors import GalleryDamaged
 from facedex.gallery import lookup as lookup_module
 from facedex.gallery.gallery import Gallery
-from facedex.index import codes
 from facedex.index.manifest import INDEX_FILE, MANIFEST_FILE, read_manifest
 from facedex.store.store import Store
 from tests.helpers import gallery, make_model, near, people, record, unit
@@ -24,16 +23,16 @@ def uneven(rng, dim=128):
     return rng.normal(0, 2, dim)
 
 
-@pytest.fixture(scope="module", params=[("flat", 128), ("bytes", 128), ("flat", 512), ("bytes", 512)])
+@pytest.fixture(scope="module", params=[128, 512])
 def exact(request, tmp_path_factory):
     """4,000 faces of 3,000 people behind an exact index, with a head of uneven weights, and 300 faces beside it."""
     rng = np.random.default_rng(1)
-    kind, seen = request.param
-    folder = tmp_path_factory.mktemp(kind)
+    seen = request.param
+    folder = tmp_path_factory.mktemp("flat")
     vectors = unit(4000, seed=2)
     records = [record(f"p{i % 3000:04d}", vector) for i, vector in enumerate(vectors)]
     opened = gallery(folder / "g", records[:3700], make_model(folder / "m.safetensors", v=uneven(rng, seen)))
-    opened.reindex(kind=kind)
+    opened.reindex(kind="flat")
     with Store(folder / "g") as store:
         store.add(records[3700:])
     yield opened, vectors
@@ -50,41 +49,6 @@ def test_an_exact_index_answers_as_the_head_does(exact, top):
             assert [(one.name, one.logit) for one in found] == [(one.name, one.logit) for one in truth]
 
 
-@pytest.mark.parametrize("bits", [8, 5, 3])
-def test_the_bound_of_bytes_is_never_above_the_distance(bits):
-    """However coarse the codes, and for probes outside the range that the codes were made for."""
-    rng = np.random.default_rng(bits)
-    z = rng.laplace(0, 1, (2000, 32)).astype(np.float32)
-    index = codes.Bytes.build(z, 1.0)
-    coarse = codes.Bytes(index.codes[:0], index.low, index.step * 2 ** (8 - bits), 0.0).extended(z)
-    for probe in rng.laplace(0, 2, (20, 32)).astype(np.float32):
-        found = coarse.search(probe, 2000)
-        distances = np.abs(z.astype(np.float64) - probe).sum(1)
-        assert sorted(found.rows.tolist()) == list(range(2000))
-        assert found.horizon == np.inf
-        assert np.all(found.bounds <= distances[found.rows])
-        part = coarse.search(probe, 300)
-        left_out = np.setdiff1d(np.arange(2000), part.rows)
-        assert len(left_out) == 1700
-        assert distances[left_out].min() >= part.horizon
-
-
-def test_coarse_codes_cost_work_never_the_answer(tmp_path, monkeypatch):
-    """With codes so rough that bounds prove little, more faces are read until the proof stands."""
-    vectors = unit(1500, seed=3)
-    with gallery(tmp_path / "g", people(vectors)) as opened:
-        opened.reindex(kind="bytes")
-        projection, _ = opened._lookup._refreshed()
-        index = projection.index
-        projection.index = codes.Bytes(index.codes[:0], index.low, index.step * 32, 0.0).extended(
-            opened.head.project(vectors)
-        )
-        for number in range(0, 1500, 150):
-            probe = near(vectors[number], number, 1.5)
-            found = [one.name for one in opened.match(probe, top=5)]
-            assert found == [one.name for one in opened.match(probe, top=5, exhaustive=True)]
-
-
 def test_a_query_whose_numbers_are_one_at_a_time_or_many_in_a_row_is_the_same(exact):
     opened, vectors = exact
     probes = [near(vectors[i], i) for i in range(64)]
@@ -97,7 +61,7 @@ def test_a_query_whose_numbers_are_one_at_a_time_or_many_in_a_row_is_the_same(ex
     assert [opened.match(probe, top=3) for probe in probes][:4] == alone
 
 
-@pytest.mark.parametrize("kind", ["flat", "bytes", "halfbytes"])
+@pytest.mark.parametrize("kind", ["flat", "quantised"])
 def test_incremental_enrolment_equals_bulk(tmp_path, kind):
     vectors = unit(2600, seed=4)
     records = people(vectors)
@@ -153,14 +117,14 @@ def test_a_face_deleted_behind_our_back_is_noticed(tmp_path):
 def test_a_removal_by_another_process_is_seen_although_the_index_was_not_rewritten(tmp_path):
     vectors = unit(2000, seed=6)
     with gallery(tmp_path / "g", people(vectors)) as opened:
-        opened.reindex(kind="halfbytes")
+        opened.reindex(kind="quantised")
         opened.match(vectors[3])
         with Store(tmp_path / "g") as store:
             store.remove([f"person{i:04d}" for i in range(0, 2000, 3)])
         assert opened.match(vectors[3], top=1)[0].name != "person0003"
         assert opened.match(vectors[4], top=1)[0].name == "person0004"
         told = read_manifest(tmp_path / "g")
-        assert told.kind == "halfbytes"
+        assert told.kind == "quantised"
         assert told.count == opened.faces == 1333
 
 
@@ -175,7 +139,7 @@ def test_a_gallery_that_cannot_be_written_is_searched_all_the_same(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("kind", ["flat", "bytes", "halfbytes"])
+@pytest.mark.parametrize("kind", ["flat", "quantised"])
 def test_many_look_ups_leave_no_memory_behind(tmp_path, kind):
     def resident():
         with open("/proc/self/statm") as file:

@@ -18,7 +18,7 @@ def reindex(
     ] = None,
     kind: Annotated[
         str,
-        typer.Option(help="auto (by the gallery's size), flat or bytes (both exact), or halfbytes (approximate)."),
+        typer.Option(help="auto (by the gallery's size), flat (exact), or quantised (approximate)."),
     ] = "auto",
     coverage: Annotated[
         float | None,

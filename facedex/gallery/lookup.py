@@ -164,14 +164,10 @@ class Lookup:
         k = near + near // 8
         while True:
             found = projection.search(z, k)
-            first = k
-            if len(found.bounds):  # the best people are most likely within this distance
-                reach = found.bounds[min(wanted, len(found.bounds)) - 1] + found.slack
-                first = max(k, int(np.searchsorted(found.bounds, reach, "right")))
-            faces, ranking = self._ranked(self._read(found.rows[:first]), state, probe)
+            faces, ranking = self._ranked(self._read(found.rows[:k]), state, probe)
             limit = self.head.beta - float(ranking[1][wanted - 1]) if len(ranking[0]) >= wanted else float("inf")
             needed = int(np.searchsorted(found.bounds, limit, "right"))
-            further = found.rows[first:needed]
+            further = found.rows[k:needed]
             if len(further) and len(missing := np.setdiff1d(further, faces.ids)):
                 faces, ranking = self._ranked(faces.joined(self._read(missing)), state, probe)
             if k >= len(projection) or (len(ranking[0]) >= near and limit <= found.horizon):

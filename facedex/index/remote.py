@@ -22,7 +22,7 @@ from facedex.engines.binding import Binding
 from facedex.engines.engine import RANGE, Engine, Key, Outdated, Summary
 from facedex.engines.registry import bound_engine
 from facedex.errors import EngineError, GalleryBusy, GalleryError
-from facedex.index.codes import Flat, Found, below
+from facedex.index.flat import Flat, Found, below
 from facedex.model.head import Head
 from facedex.store.lock import writing
 from facedex.store.rows import State
@@ -43,8 +43,6 @@ class RemoteProjection:
 
     It has what Lookup needs of search.Projection.
     """
-
-    exact = False
 
     def __init__(self, engine: Engine, summary: Summary, store: Store, head: Head, state: State) -> None:
         self._engine, self.summary, self._store, self._head = engine, summary, store, head
@@ -72,7 +70,7 @@ class RemoteProjection:
         gallery's, Outdated when they changed since.
         """
         tuned = self.summary.tuned
-        grown = max(1.0, self.summary.faces / max(1, tuned.get("faces", 1)))  # as HalfBytes does
+        grown = max(1.0, self.summary.faces / max(1, tuned.get("faces", 1)))  # as Quantised.search does
         k = max(2 * k, _NEAR)  # a graph misses more of the farther ones than of the five that it is tuned by
         hits = self._engine.search(z, k, int(tuned.get("effort", 0) * grown))
         if hits.digest != self.summary.digest:

@@ -5,8 +5,8 @@
 
 The faces are generated, one photo a person. Probes are another photo of enrolled people, and as many strangers.
 Coverage is the share of the head's own five nearest among the 56 rows that an index returns and the head re-scores.
-Times are processor time of one thread. FAISS's L2 kinds hold the embedding, ours and "Flat, L1" hold z.
-An approximate FAISS kind takes the smallest k_factor that reaches the coverage of halfbytes at this size.
+Times are processor time of one thread. FAISS's L2 kinds hold the embedding, "flat" holds z. The build time of
+"quantised" includes its tuning. The others with a k_factor take the smallest that reaches the coverage of "quantised".
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import cv2
 import faiss
 import numpy as np
 
-from facedex.index.codes import Bytes, Flat
-from facedex.index.halfbytes import HalfBytes
+from facedex.index.flat import Flat
 from facedex.index.manifest import COVERAGE
+from facedex.index.quantised import Quantised
 from facedex.model.head import Head
 from facedex.model.modelfile import read_model, shipped_model
 from scripts.benchmarks.generate_embeddings import Faces, Generator
@@ -32,7 +32,7 @@ from scripts.runner import list_of, run_script
 
 SHORTLIST = 56
 BLOCK = 20_000
-MOST_BYTES = 75_000  # faces up to which kind bytes, and FAISS's exact L1 search, are measured
+MOST_FLAT = 75_000  # faces up to which kind flat is measured
 REFINED = ("PQ64x4fs,Refine(SQ8)", "PCAR96,PQ48x4fs,Refine(SQ8)")
 FACTORS = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 
@@ -59,15 +59,12 @@ class Trial:
         self.nearest = self._exhaustive()
 
     def run(self) -> dict[str, Measured]:
-        """Build every kind. FAISS's approximate ones are tuned to the coverage of halfbytes."""
-        small = len(self.vectors) <= MOST_BYTES
-        kinds = {"bytes": self.ours(Bytes)} if small else {}
-        kinds["halfbytes"] = self.ours(HalfBytes)
-        if small:
-            kinds["FAISS Flat, L1"] = self.faiss("Flat", faiss.METRIC_L1)[0]
+        """Build every kind. FAISS's approximate ones are tuned to the coverage of quantised."""
+        kinds = {"flat": self.flat()} if len(self.vectors) <= MOST_FLAT else {}
+        kinds["quantised"] = self.quantised()
         kinds["FAISS Flat, L2"] = self.faiss("Flat")[0]
         kinds["FAISS SQ8, L2"] = self.faiss("SQ8")[0]
-        goal = self.coverage(kinds["halfbytes"])
+        goal = self.coverage(kinds["quantised"])
         for factory in REFINED:
             measured, index = self.faiss(factory)
             for factor in FACTORS:
@@ -77,26 +74,34 @@ class Trial:
             kinds[f"FAISS {factory}, k_factor {index.k_factor:g}"] = measured
         return kinds
 
-    def ours(self, kind: type[Flat] | type[Bytes]) -> Measured:
-        """One of facedex/index's kinds."""
+    def flat(self) -> Measured:
+        """facedex/index/flat.py."""
         began = time.process_time()
-        index = kind.build(Projected(self.head, self.vectors), COVERAGE)
+        index = Flat(self.head.project(self.vectors))
+        return self._ours(index, time.process_time() - began)
+
+    def quantised(self) -> Measured:
+        """facedex/index/quantised.py."""
+        began = time.process_time()
+        index = Quantised.build(self.head, self.vectors, COVERAGE, None)
         spent = time.process_time() - began
+        print(index.parameters)
+        return self._ours(index, spent)
+
+    def _ours(self, index: Flat | Quantised, spent: float) -> Measured:
         size = sum(array.nbytes for array in index.arrays().values()) / len(self.vectors)
         return Measured(lambda i: index.search(self.z_probes[i], SHORTLIST).rows[:SHORTLIST], size, spent)
 
-    def faiss(self, factory: str, metric: int = faiss.METRIC_L2) -> tuple[Measured, Any]:
-        """An index by FAISS's factory: of z under L1, of embeddings under L2."""
-        rows = Projected(self.head, self.vectors) if metric == faiss.METRIC_L1 else self.vectors
-        probes = self.z_probes if metric == faiss.METRIC_L1 else self.probes
+    def faiss(self, factory: str) -> tuple[Measured, Any]:
+        """An index of embeddings under L2 by FAISS's factory."""
         began = time.process_time()
-        index = faiss.index_factory(probes.shape[1], factory, metric)
-        index.train(rows[np.linspace(0, len(rows) - 1, min(len(rows), 60_000)).astype(np.int64)])
-        for start in range(0, len(rows), BLOCK):
-            index.add(rows[start : start + BLOCK])
+        index = faiss.index_factory(self.probes.shape[1], factory)
+        sample = np.linspace(0, len(self.vectors) - 1, min(len(self.vectors), 60_000)).astype(np.int64)
+        index.train(self.vectors[sample])
+        index.add(self.vectors)
         spent = time.process_time() - began
-        size = len(faiss.serialize_index(index)) / len(rows)
-        return Measured(lambda i: index.search(probes[i : i + 1], SHORTLIST)[1][0], size, spent), index
+        size = len(faiss.serialize_index(index)) / len(self.vectors)
+        return Measured(lambda i: index.search(self.probes[i : i + 1], SHORTLIST)[1][0], size, spent), index
 
     def coverage(self, kind: Measured) -> float:
         """The share of the head's five nearest that a kind returns."""
@@ -125,19 +130,6 @@ class Trial:
             rows.append(found + start)
         order = np.argsort(np.hstack(distances), axis=1)[:, :5]
         return np.take_along_axis(np.hstack(rows), order, 1)
-
-
-class Projected:
-    """z (n, dim) of vectors (n, d), computed for the requested rows alone."""
-
-    def __init__(self, head: Head, vectors: np.ndarray) -> None:
-        self._head, self._vectors, self.shape = head, vectors, (len(vectors), head.dim)
-
-    def __len__(self) -> int:
-        return len(self._vectors)
-
-    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        return self._head.project(self._vectors[rows])
 
 
 def main() -> None:
