@@ -254,9 +254,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Parse, fetch, report."""
     options = _parser().parse_args(arguments)
     limits = Limits(
-        options.workers, options.per_host, options.pause, options.connect, options.read, options.total, options.tries,
+        options.workers,
+        options.per_host,
+        options.pause,
+        options.connect,
+        options.read,
+        options.total,
+        options.tries,
         max_bytes=int(options.max_mib * 2**20),
-    )  # fmt: skip
+    )
     try:
         if options.command == "lfw":
             photos, people = fetch_lfw(options.out, options.kind, options.mirror, limits)
@@ -270,8 +276,11 @@ def main(arguments: list[str] | None = None) -> int:
         found, bad = read_links(*lists)
         for sentence in bad:
             say(f"skipped: {sentence}")
-        return report(fetch_links(found, options.out, Cropper(options.crop, options.margin), limits, options.again),
-                      len(bad), options.out)  # fmt: skip
+        return report(
+            fetch_links(found, options.out, Cropper(options.crop, options.margin), limits, options.again),
+            len(bad),
+            options.out,
+        )
     except (FacedexError, DiskError) as error:
         say(f"fetch_data.py: {error}")
         return 2
@@ -330,8 +339,12 @@ def _parser() -> argparse.ArgumentParser:
     cut.add_argument("--again", action="store_true", help="try links anew that failed for good")
     lfw = commands.add_parser("lfw", parents=[polite], help="Labeled Faces in the Wild, whole photos and pairs")
     pubfig = commands.add_parser("pubfig", parents=[cut, polite], help="PubFig, by its lists of links")
-    pubfig.add_argument("--part", choices=[*PUBFIG_LISTS, "both"], default="both",
-                        help="development list (60 people), evaluation list (140) or both (the default)")  # fmt: skip
+    pubfig.add_argument(
+        "--part",
+        choices=[*PUBFIG_LISTS, "both"],
+        default="both",
+        help="development list (60 people), evaluation list (140) or both (the default)",
+    )
     links = commands.add_parser("list", parents=[cut, polite], help="any list of links")
     links.add_argument("file", type=Path, help="tab-separated lines: person, number, url, rectangle, MD5")
     lfw.add_argument(

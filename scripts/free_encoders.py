@@ -178,9 +178,12 @@ def from_openvino(path: Path) -> dict[str, np.ndarray]:
             dim = len(weight)
         elif kind == "AvgPool":
             values[number] = made.node(
-                "AveragePool", [values[inputs[0]]], name, kernel_shape=_numbers(facts["kernel"]),
+                "AveragePool",
+                [values[inputs[0]]],
+                name,
+                kernel_shape=_numbers(facts["kernel"]),
                 strides=_numbers(facts["strides"]),
-            )  # fmt: skip
+            )
         elif kind == "Sigmoid":
             values[number] = made.node("Sigmoid", [values[inputs[0]]], name)
         elif kind == "PReLU":

@@ -92,8 +92,13 @@ def show_thresholds(found: Calibration) -> None:
             enrolled = np.full(size, photos)
             threshold = found.threshold(enrolled, 0.01)
             low, high = found.interval(threshold, enrolled)
-            table.add_row(f"{size:,}", str(photos), f"{threshold:.2f}", f"{found.threshold_error(enrolled, 0.01):.2f}",
-                          f"{low:.2%} to {high:.2%}")  # fmt: skip
+            table.add_row(
+                f"{size:,}",
+                str(photos),
+                f"{threshold:.2f}",
+                f"{found.threshold_error(enrolled, 0.01):.2f}",
+                f"{low:.2%} to {high:.2%}",
+            )
     Console(width=100).print(table)
 
 
@@ -112,8 +117,9 @@ def show_similarity(
     ):
         kept = np.clip(p, 1e-9, 1 - 1e-9)
         loss = -(weight * np.where(same, np.log(kept), np.log(1 - kept))).sum()
-        table.add_row(name, f"{calibration_error(p, same, weight):.4f}", f"{loss:.4f}",
-                      f"{(weight * (p - same) ** 2).sum():.4f}")  # fmt: skip
+        table.add_row(
+            name, f"{calibration_error(p, same, weight):.4f}", f"{loss:.4f}", f"{(weight * (p - same) ** 2).sum():.4f}"
+        )
     print(f"on {other[1].max() + 1:,} people that were not calibrated on, as many same as different pairs:")
     Console(width=100).print(table)
 

@@ -35,8 +35,11 @@ def test_no_change_touches_the_photo_itself_and_each_gives_a_picture(photo, name
     before = pixels.copy()
     changed, at = CHANGES[name[0]][name[1]](pixels, face)
     assert np.array_equal(pixels, before)
-    assert changed.dtype == np.uint8 and changed.ndim == 3 and changed.shape[2] == 3
-    assert (at >= 0).all() and (at < changed.shape[1::-1]).all()
+    assert changed.dtype == np.uint8
+    assert changed.ndim == 3
+    assert changed.shape[2] == 3
+    assert (at >= 0).all()
+    assert (at < changed.shape[1::-1]).all()
     assert not np.array_equal(changed, pixels)
 
 
@@ -57,7 +60,8 @@ def test_changes_do_what_they_say(photo):
     assert np.abs(np.diff(pixels.astype(int), axis=1)).mean() > texture[0] > texture[1]
     assert abs(photo_changes.lit(0.25)(pixels, face)[0].mean() - pixels.mean() / 4) < 1
     flat = photo_changes.lit(1, 0.25)(pixels, face)[0]
-    assert abs(flat.std() - pixels.std() / 4) < 1 and abs(flat.mean() - pixels.mean()) < 1
+    assert abs(flat.std() - pixels.std() / 4) < 1
+    assert abs(flat.mean() - pixels.mean()) < 1
     assert (np.ptp(photo_changes.grey(pixels, face), axis=2) == 0).all()
     errors = [np.abs(photo_changes.recompressed(q)(pixels, face)[0].astype(int) - pixels).mean() for q in (90, 5)]
     assert 0 < errors[0] < errors[1] < 30
@@ -83,7 +87,8 @@ def test_a_turned_face_turns_about_its_middle_against_the_clock(photo):
     marked[y - 3 : y + 4, x + 47 : x + 54] = (255, 0, 255)
     changed, at = photo_changes.turned(90)(marked, face)
     np.testing.assert_allclose(at, middle(face))
-    assert (changed[y - 50, x] == (255, 0, 255)).all() and not (changed[y, x + 50] == (255, 0, 255)).all()
+    assert (changed[y - 50, x] == (255, 0, 255)).all()
+    assert not (changed[y, x + 50] == (255, 0, 255)).all()
     assert changed.shape == pixels.shape
 
 
@@ -116,7 +121,8 @@ def test_tar_is_the_one_of_the_metrics_and_lies_in_its_interval():
     tar, low, high, threshold = tar_interval(scores, people, people, distinct, 0.01)
     assert tar == tar_at_far(scores[same & distinct], scores[~same], 0.01)
     assert (scores[~same] > threshold).mean() <= 0.01
-    assert 0 < low <= tar <= high < 1 and high - low > 0.03
+    assert 0 < low <= tar <= high < 1
+    assert high - low > 0.03
     narrow = tar_interval(
         np.tile(scores, (2, 2)), *[np.concatenate([people, people + 30])] * 2, np.tile(distinct, (2, 2)), 0.01
     )
@@ -165,7 +171,8 @@ def test_the_fixed_threshold_is_that_of_the_unchanged_photos():
     figures, vectors = slices()
     figures.row("as they are", "", vectors)
     alike = figures.row("x", "all look the same", [vectors[0]] * len(vectors))
-    assert alike.fmr_fixed > 0.01 and alike.tar < 0.2
+    assert alike.fmr_fixed > 0.01
+    assert alike.tar < 0.2
 
 
 def test_every_slice_of_a_folder_has_its_figures(tmp_path, capsys):
@@ -178,7 +185,8 @@ def test_every_slice_of_a_folder_has_its_figures(tmp_path, capsys):
     error_slices.main([str(tmp_path), "--only", "colour,jpeg,pose", "--json"])
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["slice"] for row in rows][:5] == ["as they are", *["jpeg"] * 3, "colour"]
-    assert rows[0]["photos"] == 10 and rows[0]["not_found"] == 0
+    assert rows[0]["photos"] == 10
+    assert rows[0]["not_found"] == 0
     assert all(0 <= row["low"] <= row["high"] <= 1 and row["accuracy"] is None for row in rows)
 
 
@@ -197,7 +205,9 @@ def test_pairs_add_ten_fold_accuracy(tmp_path, capsys):
     assert all(0 <= row["accuracy"] <= 1 for row in rows)
     error_slices.show([error_slices.Row(**row) for row in rows])
     shown = capsys.readouterr().out
-    assert "viridis" in shown and "ten-fold" in shown and f"{rows[1]['tar']:.1%}" in shown
+    assert "viridis" in shown
+    assert "ten-fold" in shown
+    assert f"{rows[1]['tar']:.1%}" in shown
 
 
 def test_what_cannot_be_used_is_said(tmp_path, capsys):

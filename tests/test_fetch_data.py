@@ -153,12 +153,22 @@ def server(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
     running = Server()
     running.routes |= {
-        "photo.jpg": Handler.answer, "stall": stall, "silence": silence, "drip": drip,
-        "truncate": truncate, "understate": understate, "nonsense": nonsense, "gone": status(404),
-        "broken": status(500), "page": lambda handler: handler.answer(b"<html>Sorry</html>" * 50),
-        "moved": redirect("photo.jpg"), "loop": redirect("/loop2"), "loop2": redirect("/loop"),
-        "elsewhere": redirect("file:///etc/passwd"), "empty": lambda handler: handler.answer(b""),
-    }  # fmt: skip
+        "photo.jpg": Handler.answer,
+        "stall": stall,
+        "silence": silence,
+        "drip": drip,
+        "truncate": truncate,
+        "understate": understate,
+        "nonsense": nonsense,
+        "gone": status(404),
+        "broken": status(500),
+        "page": lambda handler: handler.answer(b"<html>Sorry</html>" * 50),
+        "moved": redirect("photo.jpg"),
+        "loop": redirect("/loop2"),
+        "loop2": redirect("/loop"),
+        "elsewhere": redirect("file:///etc/passwd"),
+        "empty": lambda handler: handler.answer(b""),
+    }
     threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     yield running
     running.ended.set()
@@ -368,7 +378,8 @@ def test_retry_after_is_kept_by_all_requests_to_that_host_and_no_other(server, i
     other = server.address("photo.jpg?2", "localhost")
     limits = Limits(**{**vars(QUICK), "per_host": 1})
     assert not any(isinstance(result, Failure) for _, result in in_parallel([busy, same, other], str, work, limits))
-    assert done[busy] >= 1 and done[same] >= 1
+    assert done[busy] >= 1
+    assert done[same] >= 1
     assert done[other] < 0.9
 
 
@@ -434,8 +445,11 @@ def test_pubfigs_lists_are_read(tmp_path):
     )
     (first, second), bad = read_links(path)
     assert (first.person, first.number, first.url, first.digest) == ("Ann Bo", 1, "http://a/1.jpg", MD5)
-    assert first.rect == (10, 20, 110, 140) and first.file == "Ann Bo/Ann Bo_0001.jpg"
-    assert second.rect is None and second.digest is None and second.file == "Ann Bo/Ann Bo_0007.jpg"
+    assert first.rect == (10, 20, 110, 140)
+    assert first.file == "Ann Bo/Ann Bo_0001.jpg"
+    assert second.rect is None
+    assert second.digest is None
+    assert second.file == "Ann Bo/Ann Bo_0007.jpg"
     assert bad == []
 
 
@@ -455,9 +469,17 @@ def test_numbers_that_are_missing_or_doubled_are_made_up_without_taking_anothers
 
 def test_lines_that_cannot_be_used_are_told_and_left_out(tmp_path):
     good = ("Ann", 1, "http://a/1")
-    path = write(tmp_path / "l.txt", good, ("", 1, "http://a"), ("Bo", 1), ("Bo", 1, "http://a", "1,2,3"),
-                 ("Bo", 1, "http://a", "5,5,1,1"), ("Bo", 1, "http://a", "nan,0,1,1"), ("Bo", 1, "http://a", "", "xyz"),
-                 ("unknown", 1, "http://a"))  # fmt: skip
+    path = write(
+        tmp_path / "l.txt",
+        good,
+        ("", 1, "http://a"),
+        ("Bo", 1),
+        ("Bo", 1, "http://a", "1,2,3"),
+        ("Bo", 1, "http://a", "5,5,1,1"),
+        ("Bo", 1, "http://a", "nan,0,1,1"),
+        ("Bo", 1, "http://a", "", "xyz"),
+        ("unknown", 1, "http://a"),
+    )
     links, bad = read_links(path)
     assert [link.person for link in links] == ["Ann"]
     assert [sentence.split(" of ")[0] for sentence in bad] == [f"line {n}" for n in range(4, 11)]
@@ -470,16 +492,28 @@ def test_lines_that_cannot_be_used_are_told_and_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("person", "file"),
     [
-        ("Ann Bo", "Ann Bo"), ("a/b: c.", "a_b_ c"), ("..", "_"), ("../../etc", "_._.._etc"), (".hidden", "_hidden"),
-        ("CON", "CON_"), ("nul.txt", "nul.txt_"), ("Lpt1", "Lpt1_"), ("Connor", "Connor"), ('<>:"|?*', "_______"),
-        ("李雷", "李雷"), ("C:\\x", "C__x"),
+        ("Ann Bo", "Ann Bo"),
+        ("a/b: c.", "a_b_ c"),
+        ("..", "_"),
+        ("../../etc", "_._.._etc"),
+        (".hidden", "_hidden"),
+        ("CON", "CON_"),
+        ("nul.txt", "nul.txt_"),
+        ("Lpt1", "Lpt1_"),
+        ("Connor", "Connor"),
+        ('<>:"|?*', "_______"),
+        ("李雷", "李雷"),
+        ("C:\\x", "C__x"),
     ],
-)  # fmt: skip
+)
 def test_names_are_files_everywhere(person, file):
     if person != "..":
         assert file_name(person) == file
     made = file_name(person)
-    assert made and not made.startswith(".") and not set(made) & set('<>:"/\\|?*') and made.rstrip(" .") == made
+    assert made
+    assert not made.startswith(".")
+    assert not set(made) & set('<>:"/\\|?*')
+    assert made.rstrip(" .") == made
     assert len(f"{file_name(person * 300)}_0001.jpg".encode()) < 200
 
 
@@ -503,21 +537,34 @@ def failures(out):
 def test_a_list_becomes_people_and_every_failure_is_counted_by_reason(server, tmp_path, capsys):
     names = ["photo.jpg", "gone", "broken", "stall", "drip", "truncate", "understate", "page", "moved", "loop", "empty"]
     rows = [("Ann Bo", i, server.address(name), "60,40,180,200") for i, name in enumerate(names, 1)]
-    rows += [("Cy", 1, server.address("photo.jpg?a"), "60,40,180,200", "0" * 32),
-             ("Cy", 2, server.address("photo.jpg?b"), "60,40,180,200", MD5),
-             ("Cy", 3, server.address("photo.jpg?c"), "900,900,990,990", MD5)]  # fmt: skip
+    rows += [
+        ("Cy", 1, server.address("photo.jpg?a"), "60,40,180,200", "0" * 32),
+        ("Cy", 2, server.address("photo.jpg?b"), "60,40,180,200", MD5),
+        ("Cy", 3, server.address("photo.jpg?c"), "900,900,990,990", MD5),
+    ]
     out = tmp_path / "out"
     assert run("list", write(tmp_path / "l.txt", *rows), out) == 1
     assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.jpg")) == [
-        "Ann Bo/Ann Bo_0001.jpg", "Ann Bo/Ann Bo_0009.jpg", "Cy/Cy_0002.jpg",
-    ]  # fmt: skip
+        "Ann Bo/Ann Bo_0001.jpg",
+        "Ann Bo/Ann Bo_0009.jpg",
+        "Cy/Cy_0002.jpg",
+    ]
     assert {name: row["reason"] for name, row in failures(out).items()} == {
-        "gone": "HTTP 404", "broken": "HTTP 500", "stall": "time-out", "drip": "too slow", "truncate": "cut off",
-        "understate": "broken picture", "page": "not a picture", "loop": "redirect loop", "empty": "broken picture",
-        "photo.jpg?a": "another file", "photo.jpg?c": "rectangle outside",
-    }  # fmt: skip
+        "gone": "HTTP 404",
+        "broken": "HTTP 500",
+        "stall": "time-out",
+        "drip": "too slow",
+        "truncate": "cut off",
+        "understate": "broken picture",
+        "page": "not a picture",
+        "loop": "redirect loop",
+        "empty": "broken picture",
+        "photo.jpg?a": "another file",
+        "photo.jpg?c": "rectangle outside",
+    }
     text = capsys.readouterr().out
-    assert "3 of 14 photos" in text and "2  broken picture" in text
+    assert "3 of 14 photos" in text
+    assert "2  broken picture" in text
     with Image.open(out / "Cy" / "Cy_0002.jpg") as image:  # the rectangle and half its size on every side
         assert image.size == (240, 240)
     with open_people(out) as photos:
@@ -589,8 +636,12 @@ def test_the_face_in_the_rectangle_is_cut_out_and_not_the_largest(server, tmp_pa
     Image.fromarray(pixels).save(buffer, "PNG")
     server.routes["two.png"] = lambda handler: handler.answer(buffer.getvalue())
     address = server.address("two.png")
-    path = write(tmp_path / "l.txt", ("Small", 1, address, "600,190,700,320"), ("Large", 1, address),
-                 ("Nobody", 1, address, "450,0,500,40"))  # fmt: skip
+    path = write(
+        tmp_path / "l.txt",
+        ("Small", 1, address, "600,190,700,320"),
+        ("Large", 1, address),
+        ("Nobody", 1, address, "450,0,500,40"),
+    )
     out = tmp_path / "out"
     assert run("list", path, out, "--crop", "face", "--margin", "0") == 1
     with Image.open(out / "Small/Small_0001.jpg") as small, Image.open(out / "Large/Large_0001.jpg") as large:
@@ -690,10 +741,8 @@ def test_a_file_of_unknown_length_that_is_broken_may_be_whole_in_another_run(ser
     server.routes["cut"] = unannounced
     path = write(tmp_path / "l.txt", ("A", 1, server.address("cut")), ("B", 1, server.address("cut?"), "", MD5))
     assert run("list", path, tmp_path / "out") == 2
-    assert (
-        "cut off" in (tmp_path / "out" / "failures.csv").read_text()
-        and "in the next run" in (tmp_path / "out" / "failures.csv").read_text()
-    )
+    assert "cut off" in (tmp_path / "out" / "failures.csv").read_text()
+    assert "in the next run" in (tmp_path / "out" / "failures.csv").read_text()
     server.routes["cut"] = lambda handler: handler.answer()
     assert run("list", path, tmp_path / "out") == 0
 
@@ -715,21 +764,33 @@ def archive(*members, photo=PHOTO):
 
 
 def test_lfw_comes_from_the_first_mirror_that_has_it_unaltered(server, tmp_path, capsys):
-    data = archive("lfw/Ann_Bo/Ann_Bo_0001.jpg", "lfw/Ann_Bo/Ann_Bo_0002.jpg", "lfw/Cy/Cy_0001.jpg", "lfw/Cy/Ann_0001.jpg",
-                   "lfw/../../Di/Di_0001.jpg", "../Eve/Eve_0001.jpg", "lfw/Cy/setup.py", "/abs/Fay/Fay_0001.jpg")  # fmt: skip
+    data = archive(
+        "lfw/Ann_Bo/Ann_Bo_0001.jpg",
+        "lfw/Ann_Bo/Ann_Bo_0002.jpg",
+        "lfw/Cy/Cy_0001.jpg",
+        "lfw/Cy/Ann_0001.jpg",
+        "lfw/../../Di/Di_0001.jpg",
+        "../Eve/Eve_0001.jpg",
+        "lfw/Cy/setup.py",
+        "/abs/Fay/Fay_0001.jpg",
+    )
     pairs = b"1\nAnn_Bo\t1\t2\nAnn_Bo\t1\tCy\t1\n"
     server.routes |= {
-        "lfw.tgz": lambda handler: handler.answer(data), "altered": lambda handler: handler.answer(data[:-1] + b"x"),
+        "lfw.tgz": lambda handler: handler.answer(data),
+        "altered": lambda handler: handler.answer(data[:-1] + b"x"),
         "pairs.txt": lambda handler: handler.answer(pairs),
-    }  # fmt: skip
+    }
     addresses = tuple(server.address(name) for name in ("gone", "altered", "lfw.tgz", "photo.jpg"))
     published = lfw.Published("lfw.tgz", hashlib.md5(data).hexdigest(), addresses)
     listed = lfw.Published("pairs.txt", hashlib.md5(pairs).hexdigest(), (server.address("pairs.txt"),))
     out = tmp_path / "inner" / "out"
     assert lfw.fetch_lfw(out, "original", None, QUICK, published, (listed,)) == (6, 5)
-    assert "HTTP 404" in (notices := capsys.readouterr().err) and "another file" in notices
-    assert (out / "Ann_Bo" / "Ann_Bo_0002.jpg").read_bytes() == PHOTO and (out / "pairs.txt").read_bytes() == pairs
-    assert not (out / "Ann_Bo" / "Ann_Bo_0009.jpg").exists() and not list(tmp_path.rglob("setup.py"))
+    assert "HTTP 404" in (notices := capsys.readouterr().err)
+    assert "another file" in notices
+    assert (out / "Ann_Bo" / "Ann_Bo_0002.jpg").read_bytes() == PHOTO
+    assert (out / "pairs.txt").read_bytes() == pairs
+    assert not (out / "Ann_Bo" / "Ann_Bo_0009.jpg").exists()
+    assert not list(tmp_path.rglob("setup.py"))
     assert {path.parent.parent for path in tmp_path.rglob("*.jpg")} == {out}
     assert server.count("photo.jpg") == 0
     server.asked.clear()

@@ -23,8 +23,10 @@ def test_nobody_is_learnt_from_chosen_by_and_judged_on(faces):
     held, others = fewpeople.apart(faces)
     learnt, judged = fewpeople.draw(faces, others, 8, 0)
     sets = [set(held.names), set(learnt.names), set(judged.names)]
-    assert [len(one) for one in sets] == [24, 8, 12] and len(set.union(*sets)) == 44
-    assert set(np.bincount(learnt.people)) <= {3, 4} and len(judged) == 48
+    assert [len(one) for one in sets] == [24, 8, 12]
+    assert len(set.union(*sets)) == 44
+    assert set(np.bincount(learnt.people)) <= {3, 4}
+    assert len(judged) == 48
     again, other = fewpeople.draw(faces, others, 8, 0)[0], fewpeople.draw(faces, others, 8, 1)[0]
     assert again.keys == learnt.keys != other.keys
     with pytest.raises(FacedexError, match="add people"):
@@ -38,9 +40,19 @@ def test_what_is_measured_is_kept_and_not_measured_again(tmp_path, monkeypatch, 
         calls.append((people, number))
         if len(calls) == 4:
             raise FacedexError("cut off")
-        return {**fewpeople.of(start, faces), "people": people, "draw": number, "photos": 9,
-                "figure": "TAR", "judged_people": 3,
-                "before": 0.5, "after": 0.51 - 0.02 * number, "low": 0, "high": 0, "seconds": 1.0}  # fmt: skip
+        return {
+            **fewpeople.of(start, faces),
+            "people": people,
+            "draw": number,
+            "photos": 9,
+            "figure": "TAR",
+            "judged_people": 3,
+            "before": 0.5,
+            "after": 0.51 - 0.02 * number,
+            "low": 0,
+            "high": 0,
+            "seconds": 1.0,
+        }
 
     monkeypatch.setattr(fewpeople, "measure", measured)
     command = [str(pack), "--out", str(tmp_path / "out"), "--aligned", "--people", "5,10", "--draws", "2"]
@@ -67,6 +79,10 @@ def test_what_is_measured_is_kept_and_not_measured_again(tmp_path, monkeypatch, 
 def test_a_row_is_of_the_model_that_was_fitted_and_of_people_it_never_saw(faces, tmp_path, monkeypatch):
     monkeypatch.setattr(frozen, "STEPS", 10)
     row = fewpeople.measure(read_model("fast"), faces, 6, 0, tmp_path)
-    assert row["people"] == 6 and row["judged_people"] == 14 and row["figure"].startswith("TAR@FAR")
-    assert 0 <= row["before"] <= 1 and 0 <= row["after"] <= 1 and row["low"] <= row["high"]
+    assert row["people"] == 6
+    assert row["judged_people"] == 14
+    assert row["figure"].startswith("TAR@FAR")
+    assert 0 <= row["before"] <= 1
+    assert 0 <= row["after"] <= 1
+    assert row["low"] <= row["high"]
     assert (tmp_path / "tuned.safetensors").exists(), "even where it got worse"

@@ -67,7 +67,8 @@ def networks_alone(model):
 @pytest.mark.parametrize("name", ["default", "fast"])
 def test_the_encoder_that_ships_is_what_the_script_makes(made, name):
     shipped = read_model(name)
-    assert made[name].branches == shipped.branches and made[name].frozen
+    assert made[name].branches == shipped.branches
+    assert made[name].frozen
     assert networks_alone(made[name]) == networks_alone(shipped) == made[name].fingerprint
     assert not any(tensor.startswith(("head.", "projection.")) for tensor in made[name].tensors)
 

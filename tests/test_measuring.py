@@ -50,7 +50,9 @@ def test_realised_rates_of_people_whose_scores_are_known(scored):
     threshold = CALIBRATION.threshold(50, 0.1)
     alarms, missed = fpir.realised(matrix, people, 50, 1, threshold, 100, rng)
     value, low, high = percentages(alarms)
-    assert low < value < high and low < 10 < high and high - low < 8
+    assert low < value < high
+    assert low < 10 < high
+    assert high - low < 8
     below = np.mean(matrix[np.arange(0, 400, 2), np.arange(1, 400, 2)] <= threshold)
     assert percentages(missed)[0] == pytest.approx(100 * below, abs=1)
 
@@ -62,7 +64,8 @@ def test_one_stranger_whom_everybody_resembles_widens_the_interval(scored):
     narrow, wide = (
         percentages(fpir.realised(m, people, 50, 1, 3.5, 100, np.random.default_rng(1))[0]) for m in (matrix, odd)
     )
-    assert wide[0] > narrow[0] and wide[2] - wide[1] > narrow[2] - narrow[1]
+    assert wide[0] > narrow[0]
+    assert wide[2] - wide[1] > narrow[2] - narrow[1]
 
 
 def test_verifys_rates(scored):
@@ -73,7 +76,8 @@ def test_verifys_rates(scored):
     lines = [line.split("│")[1:-1] for line in console.export_text().splitlines() if line.startswith("│")]
     for target, line in zip((1.0, 0.1, 0.01), lines, strict=True):
         value, low, high = percentages(line[2])
-        assert low <= value <= high and value == pytest.approx(target, rel=0.5, abs=0.006)
+        assert low <= value <= high
+        assert value == pytest.approx(target, rel=0.5, abs=0.006)
         below = np.mean(own <= CALIBRATION.threshold(1, target / 100))
         assert percentages(line[3])[0] == pytest.approx(100 * below, abs=0.01)
 
@@ -84,7 +88,8 @@ def test_isotonic_regression_rises_and_keeps_the_mean():
     truth = (rng.random(500) < 1 / (1 + np.exp(-2 * scores))).astype(float)
     fitted = recalibrate.isotonic_regression(scores, truth, np.ones(500))
     rising = fitted(np.sort(scores))
-    assert np.all(np.diff(rising) >= -1e-12) and rising[-1] - rising[0] > 0.8
+    assert np.all(np.diff(rising) >= -1e-12)
+    assert rising[-1] - rising[0] > 0.8
     assert rising.mean() == pytest.approx(truth.mean(), abs=0.02)
 
 
@@ -106,7 +111,8 @@ def test_more_bases_bring_the_heads_rates_to_the_cosines(capsys):
         for count in (1, 4)
     }
     assert 0.2 < cosine[1] < 0.98, "neither easy nor hopeless"
-    assert found[1][1] < found[4][1] and abs(found[4][1] - cosine[1]) < 0.7 * (cosine[1] - found[1][1])
+    assert found[1][1] < found[4][1]
+    assert abs(found[4][1] - cosine[1]) < 0.7 * (cosine[1] - found[1][1])
     bases.show("4", np.array([[0.5, 0.25, 0.125], [0.5, 0.5, 0.125]]))
     assert capsys.readouterr().out == "| 4 | 50.0% | 25.0% to 50.0% | 12.5% |\n"
 
@@ -126,12 +132,14 @@ def drawn(folder, monkeypatch, people=14_000, photos=2, dim=8):
 def test_what_is_drawn_by_one_script_is_measured_by_the_other(tmp_path, monkeypatch):
     _, vectors = drawn(tmp_path, monkeypatch)
     made, owner = fpir.read_generated(vectors, 8)
-    assert made.shape == (28_000, 8) and (np.bincount(owner) == 2).all()
+    assert made.shape == (28_000, 8)
+    assert (np.bincount(owner) == 2).all()
     assert (made[owner == 7] == np.load(vectors)[7]).all()
     order = np.random.default_rng(1).permutation(len(made))
     np.savez(tmp_path / "listed.npz", vectors=made[order], people=np.array([f"person {i:05d}" for i in owner])[order])
     again, whose = fpir.read_generated(tmp_path / "listed.npz", 8)
-    assert (again == made[order]).all() and (whose == owner[order]).all()
+    assert (again == made[order]).all()
+    assert (whose == owner[order]).all()
     console = Console(width=150, record=True, file=io.StringIO())
     fpir.generated(console, Head(np.full(8, 4.0), 6.0), made, owner, 0.01, np.random.default_rng(1))
     lines = [line.split("│")[1:-1] for line in console.export_text().splitlines() if line.startswith("│")]
@@ -172,12 +180,15 @@ def test_a_calibration_is_written_where_that_is_asked_for_and_nowhere_else(tmp_p
     command = [model, pack, "--aligned"]
     run(recalibrate, monkeypatch, *command)
     said = capsys.readouterr().out
-    assert "18 faces of 6 people" in said and "nothing is written" in said
+    assert "18 faces of 6 people" in said
+    assert "nothing is written" in said
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     other = tmp_path / "other.safetensors"
     run(recalibrate, monkeypatch, *command, "--output", other)
-    assert f"written to {other}" in capsys.readouterr().out and model.read_bytes() == before[model]
+    assert f"written to {other}" in capsys.readouterr().out
+    assert model.read_bytes() == before[model]
     found = read_model(other)
-    assert found.meta["calibration"]["people"] == 6 and found.fingerprint == read_model(model).fingerprint
+    assert found.meta["calibration"]["people"] == 6
+    assert found.fingerprint == read_model(model).fingerprint
     run(recalibrate, monkeypatch, *command, "--output", model)
     assert model.read_bytes() == other.read_bytes()

@@ -23,7 +23,9 @@ def last_word(main, monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         run_script(main)
     said = capsys.readouterr().err
-    assert ended.value.code == 2 and said.startswith("script.py: ") and said.count("\n") == 1
+    assert ended.value.code == 2
+    assert said.startswith("script.py: ")
+    assert said.count("\n") == 1
     return said
 
 
@@ -42,7 +44,8 @@ def test_our_own_errors_and_those_of_files_are_one_line(tmp_path, monkeypatch, c
         lambda: (file / "gone").mkdir(),
     ):
         said = last_word(main, monkeypatch, capsys)
-        assert str(tmp_path) in said and " cannot be used (" in said
+        assert str(tmp_path) in said
+        assert " cannot be used (" in said
     assert f"{folder} cannot be used (" in last_word(lambda: os.replace(file, folder), monkeypatch, capsys)
     assert last_word(io.BytesIO().fileno, monkeypatch, capsys) == "script.py: fileno\n"  # an OSError of no file
 
@@ -72,7 +75,8 @@ def test_portraits_that_pip_cannot_fetch_are_one_sentence(tmp_path, monkeypatch)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(DataError, match=r"face_recognition==1.3.0 .*; go online") as caught:
         portraits.fetch(tmp_path)
-    assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_where_nobody_has_a_second_photo_is_not_measured_on(tmp_path, monkeypatch, capsys):
@@ -85,7 +89,8 @@ def test_a_folder_where_nobody_has_a_second_photo_is_not_measured_on(tmp_path, m
     for name in ("person1", "person2"):
         (tmp_path / name / "1.png").unlink()
     closed_set.main()  # of the one who is left nobody is a stranger to anybody
-    assert "1 of 1" not in (printed := capsys.readouterr().out) and "with 0 people enrolled" in printed
+    assert "1 of 1" not in (printed := capsys.readouterr().out)
+    assert "with 0 people enrolled" in printed
 
 
 def test_what_holds_no_statistics_of_faces_is_said(tmp_path, monkeypatch):

@@ -40,12 +40,15 @@ def test_what_encoders_say_of_photos_is_what_a_network_learns_from(tmp_path, pac
     seen = {"one": foreign_model(first), "two": foreign_model(second, mean=(100, 110, 120), scale=0.01, rgb=False)}
     said = {name: GraphEncoder(model).encode(faces.crops112())[0] for name, model in seen.items()}
     with np.load(output) as stored:
-        assert stored["key"].tolist() == faces.keys and stored["key"][4] == "person001/01"
+        assert stored["key"].tolist() == faces.keys
+        assert stored["key"][4] == "person001/01"
         for name, vectors in said.items():
-            assert stored[name].dtype == np.float16 and np.abs(stored[name] - vectors).max() < 1e-3
+            assert stored[name].dtype == np.float16
+            assert np.abs(stored[name] - vectors).max() < 1e-3
     np.savez(tmp_path / "longhand.npz", key=np.array(faces.keys), **said)
     found, wanted = (Teachers(path).targets(faces.keys, 8) for path in (output, tmp_path / "longhand.npz"))
-    assert found.shape == (76, 8) and np.abs(found - wanted).max() < 0.02
+    assert found.shape == (76, 8)
+    assert np.abs(found - wanted).max() < 0.02
     assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
 
 

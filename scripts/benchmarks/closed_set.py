@@ -86,8 +86,10 @@ def main() -> None:
             rows["ms a photo, all of it"].append(f"{1000 * seconds / len(right):.1f}")
         for label, values in rows.items():
             table.add_row(label, *values)
-        print(f"{len(enrolled)} people enrolled ({1000 * spent / len(enrolled):.1f} ms a photo, {len(failed)} failed), "
-              f"{len(probes)} other photos identified; {platform.machine()}, {os.cpu_count()} cores")  # fmt: skip
+        print(
+            f"{len(enrolled)} people enrolled ({1000 * spent / len(enrolled):.1f} ms a photo, {len(failed)} failed), "
+            f"{len(probes)} other photos identified; {platform.machine()}, {os.cpu_count()} cores"
+        )
         Console().print(table)
         print(f"index and exhaustive agree on every name: {answers[0] == answers[1]}")
         for label, arguments in (
@@ -139,8 +141,10 @@ def strangers(photos: dict[str, list[Path]], model: str | None, fpir: float, cha
         probes = [path for name in others for path in photos[name]]
         found = [_main_face(photo)[1] for photo in identify(gallery, probes, fpir=fpir)]
     passed = sum(name is not None for name in found)
-    print(f"strangers: {passed} of {len(found)} named ({passed / len(found):.2%}) with {len(known)} people enrolled, "
-          f"at a target FPIR of {fpir:.2%}")  # fmt: skip
+    print(
+        f"strangers: {passed} of {len(found)} named ({passed / len(found):.2%}) with {len(known)} people enrolled, "
+        f"at a target FPIR of {fpir:.2%}"
+    )
 
 
 def _main_face(photo: IdentifiedPhoto) -> tuple[str | None, str | None]:

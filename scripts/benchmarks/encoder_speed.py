@@ -156,8 +156,11 @@ def identify_processes(
                 began, before = time.perf_counter(), os.times()
                 done = subprocess.run(
                     [way[0], *commands[way], *([] if turn else ["--json"])],
-                    capture_output=True, text=True, env=environment, check=False,
-                )  # fmt: skip
+                    capture_output=True,
+                    text=True,
+                    env=environment,
+                    check=False,
+                )
                 wall, after = time.perf_counter() - began, os.times()
                 spent = after.children_user + after.children_system - before.children_user - before.children_system
                 if turn:
@@ -168,8 +171,11 @@ def identify_processes(
                     )
         traced = subprocess.run(
             [ways[0][0], "-X", "importtime", *commands[ways[0]]],
-            capture_output=True, text=True, env=environment, check=False,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+        )
     return seconds, import_times(traced.stderr)
 
 
@@ -206,10 +212,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             times, imports = identify_processes(options.photo, options.people, options.processes, ways)
             result["people"] = options.people
             result["identify"] = [
-                {"python": python, "model": model, "wall_s": round(float(np.median(wall)), 3),
-                 "least_s": round(min(wall), 3), "processor_s": round(float(np.median(spent)), 3)}
-                for python, model in ways for wall, spent in [zip(*times[python, model], strict=True)]
-            ]  # fmt: skip
+                {
+                    "python": python,
+                    "model": model,
+                    "wall_s": round(float(np.median(wall)), 3),
+                    "least_s": round(min(wall), 3),
+                    "processor_s": round(float(np.median(spent)), 3),
+                }
+                for python, model in ways
+                for wall, spent in [zip(*times[python, model], strict=True)]
+            ]
             result["import_ms"] = {name: round(ms, 1) for name, ms in imports.items() if ms >= 3}
             result["import_ms_total"] = round(sum(imports.values()), 1)
     except (FacedexError, OSError, ValueError, cv2.error) as error:

@@ -88,7 +88,8 @@ def main() -> None:
             assert remote is not None
             engine = remote._engine
             summary = engine.summary()
-            assert isinstance(engine, PostgresEngine) and summary is not None
+            assert isinstance(engine, PostgresEngine)
+            assert summary is not None
             console.print(f"{options.people:,} people moved, built and tuned in {moved:.0f} s: {summary.tuned}")
 
             z, index = gallery.head.project(probes), faiss.IndexFlat(gallery.head.dim, faiss.METRIC_L1)

@@ -189,9 +189,14 @@ def _kept(photo: NamedPhoto) -> Callable[[], bytes]:
 
 
 def measure(
-    model: ModelFile, source: Path, pairs: Path | None = None, photos: int = 160, seed: int = 0,
-    only: Sequence[str] = (), tell: Callable[[str], None] = say,
-) -> list[Row]:  # fmt: skip
+    model: ModelFile,
+    source: Path,
+    pairs: Path | None = None,
+    photos: int = 160,
+    seed: int = 0,
+    only: Sequence[str] = (),
+    tell: Callable[[str], None] = say,
+) -> list[Row]:
     """Figures of every slice, the unchanged photos' first. Raises DataError, ModelError."""
     chosen, listed = choose(source, pairs, photos, seed)
     reader, head = Reader(model), Head.from_file(model)
@@ -284,20 +289,45 @@ class Slices:
         if self._pairs and some is None:
             a, b, alike, folds = (np.array(column) for column in zip(*self._pairs, strict=True))
             accuracy = pairs_report(scores[a, b], alike, folds, []).accuracy
-        return Row(group, name, int(part.sum()), float(1 - found[part].mean()), tar, low, high,
-                   float(passed[same & distinct].mean()), float(passed[~same].mean()), accuracy)  # fmt: skip
+        return Row(
+            group,
+            name,
+            int(part.sum()),
+            float(1 - found[part].mean()),
+            tar,
+            low,
+            high,
+            float(passed[same & distinct].mean()),
+            float(passed[~same].mean()),
+            accuracy,
+        )
 
 
 def show(rows: list[Row]) -> None:
     """One table."""
-    table = Table("slice", "", "photos", "not found", "TAR@FAR=1e-3", "95 %", "TAR, fixed", "FMR, fixed",
-                  *(["ten-fold"] if rows[0].accuracy is not None else []))  # fmt: skip
+    table = Table(
+        "slice",
+        "",
+        "photos",
+        "not found",
+        "TAR@FAR=1e-3",
+        "95 %",
+        "TAR, fixed",
+        "FMR, fixed",
+        *(["ten-fold"] if rows[0].accuracy is not None else []),
+    )
     for last, row in zip(["", *(row.slice for row in rows)], rows, strict=False):
         table.add_row(
-            row.slice if row.slice != last else "", row.change, str(row.photos), f"{row.not_found:.1%}", f"{row.tar:.1%}",
-            f"{row.low:.1%} - {row.high:.1%}", f"{row.tar_fixed:.1%}", f"{row.fmr_fixed:.2%}",
+            row.slice if row.slice != last else "",
+            row.change,
+            str(row.photos),
+            f"{row.not_found:.1%}",
+            f"{row.tar:.1%}",
+            f"{row.low:.1%} - {row.high:.1%}",
+            f"{row.tar_fixed:.1%}",
+            f"{row.fmr_fixed:.2%}",
             *([] if rows[0].accuracy is None else ["" if row.accuracy is None else f"{row.accuracy:.1%}"]),
-        )  # fmt: skip
+        )
     console = Console()
     (console if console.is_terminal else Console(width=160)).print(table)
 

@@ -76,11 +76,18 @@ def measure(start: ModelFile, faces: Faces, people: int, number: int, work: Path
     )
     found = judging.judged(was, now, len(judged.names))
     return {
-        **of(start, faces), "people": people, "draw": number, "photos": len(learnt),
+        **of(start, faces),
+        "people": people,
+        "draw": number,
+        "photos": len(learnt),
         "figure": found.figure,
-        "judged_people": found.people, "before": found.before, "after": found.after, "low": found.low,
-        "high": found.high, "seconds": round(seconds, 1),
-    }  # fmt: skip
+        "judged_people": found.people,
+        "before": found.before,
+        "after": found.after,
+        "low": found.low,
+        "high": found.high,
+        "seconds": round(seconds, 1),
+    }
 
 
 def of(start: ModelFile, faces: Faces) -> dict:
@@ -144,8 +151,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             row = measure(start, faces, people, number, work)
             with open(path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
-            say(f"{people} people, draw {number}: {row['figure']} {row['before']:.4f} to {row['after']:.4f} in "
-                f"{row['seconds']:.0f} s")  # fmt: skip
+            say(
+                f"{people} people, draw {number}: {row['figure']} {row['before']:.4f} to {row['after']:.4f} in "
+                f"{row['seconds']:.0f} s"
+            )
     print(table(list(done(path, common).values())))
 
 

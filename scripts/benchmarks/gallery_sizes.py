@@ -64,8 +64,10 @@ def main() -> None:
         print(json.dumps(_child(options.faces, options.child)))
         return
     rows = []
-    print(f"{platform.machine()}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, "
-          f"FAISS {faiss.__version__}")  # fmt: skip
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, "
+        f"FAISS {faiss.__version__}"
+    )
     for size in options.sizes:
         with tempfile.TemporaryDirectory() as folder:
             rows.append(measure(Path(folder), options, size))
@@ -201,10 +203,14 @@ def _child(faces: Path, task: str) -> dict[str, Any]:
         answers.append(found)
     after = _memory()
     report = {
-        "p50, ms": 1000 * float(np.median(times)), "p99, ms": 1000 * float(np.quantile(times, 0.99)),
-        "p50 by the clock, ms": 1000 * float(np.median(clock)), "first answer, s": opening_cpu,
-        "first answer by the clock, s": opening, "private, MB": after[0] - before[0], "mapped, MB": after[1] - before[1],
-    }  # fmt: skip
+        "p50, ms": 1000 * float(np.median(times)),
+        "p99, ms": 1000 * float(np.quantile(times, 0.99)),
+        "p50 by the clock, ms": 1000 * float(np.median(clock)),
+        "first answer, s": opening_cpu,
+        "first answer by the clock, s": opening,
+        "private, MB": after[0] - before[0],
+        "mapped, MB": after[1] - before[1],
+    }
     if what == "gallery":
         with Gallery(folder / "gallery") as gallery:
             gallery.match(probes[1][0])
@@ -302,14 +308,26 @@ def show(rows: list[dict[str, Any]]) -> None:
 
     line("index", lambda row: row["kind"])
     for label in (
-        "same five", "same first, enrolled", "same first, strangers", "same decision, strangers", "rank-1 of the enrolled",
-    ):  # fmt: skip
+        "same five",
+        "same first, enrolled",
+        "same first, strangers",
+        "same decision, strangers",
+        "rank-1 of the enrolled",
+    ):
         line(label, partial(_cell, "agreement", label, "{:.2%}"))
     line("probes", lambda row: f"{row['agreement']['probes']}")
     for label in (
-        "p50, ms", "p99, ms", "p50 by the clock, ms", "first answer, s", "first answer by the clock, s", "private, MB",
-        "mapped, MB", "enroll one, ms", "enroll one by the clock, ms", "remove one by the clock, s",
-    ):  # fmt: skip
+        "p50, ms",
+        "p99, ms",
+        "p50 by the clock, ms",
+        "first answer, s",
+        "first answer by the clock, s",
+        "private, MB",
+        "mapped, MB",
+        "enroll one, ms",
+        "enroll one by the clock, ms",
+        "remove one by the clock, s",
+    ):
         line(label, partial(_cell, "facedex", label, "{:.2f}"))
     line("bulk, faces/s", lambda row: f"{row['bulk, faces/s']:,.0f}")
     line("bulk, faces/s of cpu", lambda row: f"{row['bulk, faces/s of cpu']:,.0f}")

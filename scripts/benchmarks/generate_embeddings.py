@@ -69,9 +69,12 @@ class Faces:
         spread = np.bincount(who, radius, len(photos)) / np.maximum(photos, 1)
         levels = (np.arange(LEVELS) + 0.5) / LEVELS
         return cls(
-            means.mean(0), between, within,
-            np.quantile(spread[photos > 1], levels), np.quantile(radius / spread[who], levels),
-        )  # fmt: skip
+            means.mean(0),
+            between,
+            within,
+            np.quantile(spread[photos > 1], levels),
+            np.quantile(radius / spread[who], levels),
+        )
 
     def save(self, path: Path) -> None:
         with open(path, "wb") as file:  # np.savez would add a suffix

@@ -93,8 +93,12 @@ def sunglasses(pixels: np.ndarray, face: Face) -> np.ndarray:
     left, right = face.landmarks[:2]
     along = right - left
     down = np.array([-along[1], along[0]])
-    corners = [left - 0.5 * along - 0.3 * down, right + 0.5 * along - 0.3 * down,
-               right + 0.5 * along + 0.3 * down, left - 0.5 * along + 0.3 * down]  # fmt: skip
+    corners = [
+        left - 0.5 * along - 0.3 * down,
+        right + 0.5 * along - 0.3 * down,
+        right + 0.5 * along + 0.3 * down,
+        left - 0.5 * along + 0.3 * down,
+    ]
     return _covered(pixels, np.array(corners), (15, 15, 15))
 
 
@@ -104,19 +108,30 @@ def mask(pixels: np.ndarray, face: Face) -> np.ndarray:
     along = right - left
     down = np.mean(mouth, axis=0) - (left + right) / 2
     bridge = (left + right) / 2 + 0.45 * (nose - (left + right) / 2)
-    corners = [bridge - 0.15 * along, bridge + 0.15 * along, bridge + 0.85 * along + 0.25 * down,
-               bridge + 0.6 * along + 1.1 * down, bridge + 1.4 * down, bridge - 0.6 * along + 1.1 * down,
-               bridge - 0.85 * along + 0.25 * down]  # fmt: skip
+    corners = [
+        bridge - 0.15 * along,
+        bridge + 0.15 * along,
+        bridge + 0.85 * along + 0.25 * down,
+        bridge + 0.6 * along + 1.1 * down,
+        bridge + 1.4 * down,
+        bridge - 0.6 * along + 1.1 * down,
+        bridge - 0.85 * along + 0.25 * down,
+    ]
     return _covered(pixels, np.array(corners), (190, 210, 225))
 
 
 CHANGES: dict[str, dict[str, Change]] = {
     "size": {f"face {width} px wide": smaller(width) for width in (112, 60, 40, 30, 20, 16)},
     "blur": {f"Gaussian, sigma {sigma} px": blurred(sigma) for sigma in (1.5, 3, 5)},
-    "light": {"tenth as bright": lit(0.1), "quarter as bright": lit(0.25), "half as bright": lit(0.5), "twice as bright": lit(2.0),
-              "quarter of the contrast": lit(1, 0.25)},
+    "light": {
+        "tenth as bright": lit(0.1),
+        "quarter as bright": lit(0.25),
+        "half as bright": lit(0.5),
+        "twice as bright": lit(2.0),
+        "quarter of the contrast": lit(1, 0.25),
+    },
     "jpeg": {f"quality {quality}": recompressed(quality) for quality in (40, 15, 5)},
     "colour": {"none": in_place(grey), "viridis": in_place(false_colour), "jet": in_place(false_colour_jet)},
     "cover": {"sunglasses": in_place(sunglasses), "mask": in_place(mask)},
     "turn": {f"{degrees} degrees": turned(degrees) for degrees in (15, 30, 45, 60, 90, 135, 180)},
-}  # fmt: skip
+}

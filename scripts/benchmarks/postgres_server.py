@@ -35,8 +35,10 @@ class Server:
         self.folder = Path(tempfile.mkdtemp(prefix="pg"))  # short: sockets' paths are limited
         self._keeper = subprocess.Popen(
             [sys.executable, "-c", _KEEPER, str(self.folder / "d")],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         try:
             self.address = self._said().replace("postgres:@", "postgres@")
         except RuntimeError:

@@ -168,8 +168,12 @@ def reliability(
     """Of the best candidates with probability about p, how many are right; intervals of 95 % over the probes' people.
     `quality` (n,) is the faces', 0 where not known.
     """
-    table = Table("people enrolled", "prior", *(f"{a:.0%}-{min(b, 1):.0%}" for a, b in pairwise(BINS)),
-                  title="probability shown (columns): stated mean > share that is right, its interval, photos a draw")  # fmt: skip
+    table = Table(
+        "people enrolled",
+        "prior",
+        *(f"{a:.0%}-{min(b, 1):.0%}" for a, b in pairwise(BINS)),
+        title="probability shown (columns): stated mean > share that is right, its interval, photos a draw",
+    )
     times = people_weights(int(people.max()) + 1, 0).astype(float)
     for size in DRAWS:
         if size > 0.7 * (people.max() + 1):
@@ -205,8 +209,10 @@ def reliability(
                 part = counts[held]
                 all_, good = (np.bincount(who[held], one, times.shape[1]) for one in (part, part * truth[held]))
                 low, high = np.nanquantile((times @ good) / np.maximum(times @ all_, 1e-300), [0.025, 0.975])
-                cells.append(f"{part @ p[held] / part.sum():.0%} > {good.sum() / part.sum():.0%}\n"
-                             f"({low:.0%}-{high:.0%})\n{held.sum() / draws:.3g}")  # fmt: skip
+                cells.append(
+                    f"{part @ p[held] / part.sum():.0%} > {good.sum() / part.sum():.0%}\n"
+                    f"({low:.0%}-{high:.0%})\n{held.sum() / draws:.3g}"
+                )
             table.add_row(f"{size:,}", f"{prior:g}", *cells)
     console.print(table)
 
@@ -293,8 +299,9 @@ def generated(
         threshold = found.threshold(size, fpir)
         low, high = found.interval(threshold, size)
         alarms, missed = (top > threshold).mean(1), (mates <= threshold) | (mates <= other[:, 0])
-        table.add_row(f"{size:,}", f"{threshold:.2f}", f"{fpir:.2%}", error(low, high),
-                      spread(alarms, rng), spread(missed, rng))  # fmt: skip
+        table.add_row(
+            f"{size:,}", f"{threshold:.2f}", f"{fpir:.2%}", error(low, high), spread(alarms, rng), spread(missed, rng)
+        )
     console.print(table)
 
 

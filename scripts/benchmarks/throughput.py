@@ -122,11 +122,16 @@ def measure(paths: list[Path], options: argparse.Namespace) -> None:
     clock, cpu = (float(np.median([one[i] for one in whole])) / len(paths) for i in (0, 1))
     best, encoder = 2 / sum(each.values()), 1 / each["encode"]
     told = {
-        "photos": len(paths), "ms a photo, one thread": {step: 1000 * each[step] for step in STEPS},
-        "enroll, photos/s": 1 / clock, "enroll, ms of processor time a photo": 1000 * cpu, "cores": cpu / clock,
-        "two cores at best, photos/s": best, "share": 1 / clock / best,
-        "encoder alone on one core, photos/s": encoder, "of the encoder": 1 / clock / encoder,
-    }  # fmt: skip
+        "photos": len(paths),
+        "ms a photo, one thread": {step: 1000 * each[step] for step in STEPS},
+        "enroll, photos/s": 1 / clock,
+        "enroll, ms of processor time a photo": 1000 * cpu,
+        "cores": cpu / clock,
+        "two cores at best, photos/s": best,
+        "share": 1 / clock / best,
+        "encoder alone on one core, photos/s": encoder,
+        "of the encoder": 1 / clock / encoder,
+    }
     if options.json:
         print(json.dumps(told))
         return

@@ -131,10 +131,17 @@ def main() -> None:
         else:
             print(f"{i + 1}. {rung.name} …", flush=True)
             train(
-                recipe, known, (choosing, calibrating), model, work=model.with_suffix(".train"),
-                minutes=options.minutes, teachers=teachers if rung.taught else None,
-                unlabelled=others if rung.unlabelled else None, device=options.device, resume=True,
-            )  # fmt: skip
+                recipe,
+                known,
+                (choosing, calibrating),
+                model,
+                work=model.with_suffix(".train"),
+                minutes=options.minutes,
+                teachers=teachers if rung.taught else None,
+                unlabelled=others if rung.unlabelled else None,
+                device=options.device,
+                resume=True,
+            )
 
     pairs = read_pairs(options.pairs)
     matchers: list[Matcher] = []

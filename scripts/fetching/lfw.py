@@ -47,9 +47,13 @@ PAIRS = (
 
 
 def fetch_lfw(
-    out: Path, kind: str, mirror: str | None, limits: Limits, archive: Published | None = None,
+    out: Path,
+    kind: str,
+    mirror: str | None,
+    limits: Limits,
+    archive: Published | None = None,
     pairs: tuple[Published, ...] = PAIRS,
-) -> tuple[int, int]:  # fmt: skip
+) -> tuple[int, int]:
     """Fetch one archive and the lists of pairs into `out`; (photos, people). `mirror` is tried before all others.
 
     What is there already, by its checksum, is not fetched again. Raises DataError, DiskError.
@@ -83,9 +87,15 @@ def fetch_published(file: Published, target: Path, mirror: str | None, limits: L
     addresses = ((f"{mirror.rstrip('/')}/{file.name}",) if mirror else ()) + file.addresses
     for address in addresses:
         with Progress(
-            TextColumn(file.name), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
-            console=stderr_console(), disable=not stderr_console().is_terminal, transient=True,
-        ) as bar:  # fmt: skip
+            TextColumn(file.name),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=stderr_console(),
+            disable=not stderr_console().is_terminal,
+            transient=True,
+        ) as bar:
             task = bar.add_task(file.name, total=None)
 
             def tell(done: int, total: int | None, bar: Progress = bar, task: int = task) -> None:

@@ -13,9 +13,18 @@ from facedex.photos.sources import person_name
 
 DEFAULT_COLUMNS = ("person", "number", "url", "rect", "digest")  # PubFig's: person, imagenum, url, rect, md5sum
 _ALIASES = {
-    "person": "person", "name": "person", "imagenum": "number", "image_id": "number", "number": "number", "url": "url",
-    "rect": "rect", "bbox": "rect", "md5sum": "digest", "md5": "digest", "sha256": "digest",
-}  # fmt: skip
+    "person": "person",
+    "name": "person",
+    "imagenum": "number",
+    "image_id": "number",
+    "number": "number",
+    "url": "url",
+    "rect": "rect",
+    "bbox": "rect",
+    "md5sum": "digest",
+    "md5": "digest",
+    "sha256": "digest",
+}
 _DIGEST = re.compile(r"[0-9a-f]{32}|[0-9a-f]{64}")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _LONGEST = 150  # bytes of a name: with _0001.jpg and a temporary name's ending still within 255
