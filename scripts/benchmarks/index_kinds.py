@@ -1,4 +1,4 @@
-"""The kinds of index in facedex/index beside FAISS's own, in one run: time, bytes a face, build time, coverage.
+"""Compare facedex's kinds of index with FAISS's own in one run: time, bytes a face, build time, coverage.
 
     python -m scripts.benchmarks.generate_embeddings fit PEOPLE -o FACES.npz
     python -m scripts.benchmarks.index_kinds FACES.npz [--sizes 20000,200000] [--probes 200]
@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import faiss
@@ -84,12 +85,12 @@ class Trial:
         size = sum(array.nbytes for array in index.arrays().values()) / len(self.vectors)
         return Measured(lambda i: index.search(self.z_probes[i], SHORTLIST).rows[:SHORTLIST], size, spent)
 
-    def faiss(self, factory: str, metric: int = faiss.METRIC_L2) -> tuple[Measured, faiss.Index]:
+    def faiss(self, factory: str, metric: int = faiss.METRIC_L2) -> tuple[Measured, Any]:
         """An index by FAISS's factory: of z under L1, of embeddings under L2."""
         rows = Projected(self.head, self.vectors) if metric == faiss.METRIC_L1 else self.vectors
         probes = self.z_probes if metric == faiss.METRIC_L1 else self.probes
         began = time.process_time()
-        index = faiss.index_factory(probes.shape[1], factory, metric)
+        index: Any = faiss.index_factory(probes.shape[1], factory, metric)
         index.train(rows[np.linspace(0, len(rows) - 1, min(len(rows), 60_000)).astype(np.int64)])
         for start in range(0, len(rows), BLOCK):
             index.add(rows[start : start + BLOCK])
@@ -156,8 +157,8 @@ def main() -> None:
         print(f"{size:,} faces")
         for name, kind in kinds.items():
             print(
-                f"  {name:45} {times[name]:7.3f} ms  {kind.face_bytes:5.0f} bytes  built in {kind.build_seconds:5.1f} s  "
-                f"coverage {trial.coverage(kind):.4f}",
+                f"  {name:45} {times[name]:7.3f} ms  {kind.face_bytes:5.0f} bytes  "
+                f"built in {kind.build_seconds:5.1f} s  coverage {trial.coverage(kind):.4f}",
                 flush=True,
             )
 
