@@ -1,27 +1,27 @@
-"""Every error facedex raises on purpose, in one tree.
+"""The errors that facedex raises on purpose.
 
     FacedexError
     ├── PhotoError            one photo cannot be used; a batch goes on without it
     │   ├── PhotoNotFound
     │   ├── PhotoUnreadable   broken, empty, truncated, no permission
-    │   ├── PhotoUnsupported  not a picture, or a format that needs an extra
-    │   ├── PhotoTooLarge     over the caps on bytes or pixels
+    │   ├── PhotoUnsupported  no picture, or a format that needs an extra
+    │   ├── PhotoTooLarge     above the caps on bytes or pixels
     │   ├── NoFace
-    │   └── SeveralFaces      where exactly one was asked for
-    ├── ModelError            a model file that is missing, broken or of the wrong kind
-    ├── DataError             training or evaluation data that cannot be used
+    │   └── SeveralFaces      several faces where exactly one was asked for
+    ├── ModelError            a model file is missing, broken or of the wrong kind
+    ├── DataError             training or evaluation data cannot be used
     ├── GalleryError
     │   ├── GalleryNotFound
-    │   ├── GalleryBusy       another writer holds it
+    │   ├── GalleryBusy       another process writes to the gallery
     │   ├── GalleryDamaged
     │   ├── GalleryMismatch   made with another model
-    │   ├── EngineError       the engine that holds the index refuses, or holds something else
-    │   │   └── EngineAway    it does not answer
+    │   ├── EngineError       the search engine refuses, or holds another index
+    │   │   └── EngineAway    the search engine does not answer
     │   └── PersonNotFound
     ├── NameInvalid
     └── MissingExtra          an optional package is not installed
 
-A message is one sentence that names the thing and the remedy; the command line prints it as it is.
+A message is one sentence that names the thing and the remedy. The command line prints it unchanged.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ class PhotoNotFound(PhotoError):
 
 
 class PhotoUnreadable(PhotoError):
-    """The file is broken, empty, truncated or may not be read."""
+    """The file is broken, empty, truncated or not permitted to be read."""
 
 
 class PhotoUnsupported(PhotoError):
-    """Not a picture, or in a format that is not read here."""
+    """The file is no picture, or its format is not supported."""
 
 
 class PhotoTooLarge(PhotoError):
-    """Over the cap on bytes or on pixels."""
+    """The photo is above the cap on bytes or on pixels."""
 
 
 class NoFace(PhotoError):
@@ -60,7 +60,7 @@ class SeveralFaces(PhotoError):
 
 
 class ModelError(FacedexError):
-    """A model file is missing, broken or cannot do what was asked."""
+    """A model file is missing or broken, or the model cannot do what was asked."""
 
 
 class DataError(FacedexError):
@@ -96,16 +96,16 @@ class EngineAway(EngineError):
 
 
 class PersonNotFound(GalleryError):
-    """Nobody of that name is enrolled."""
+    """No person of that name is enrolled."""
 
 
 class NameInvalid(FacedexError):
-    """A text that cannot be a person's name."""
+    """A text cannot be a person's name."""
 
 
 class MissingExtra(FacedexError):
     """An optional package is not installed."""
 
     def __init__(self, what: str, extra: str) -> None:
+        """`what` begins the message: the thing that needs the packages. `extra`: the extra of facedex to install."""
         super().__init__(f"{what} needs packages that are not installed; run: pip install 'facedex[{extra}]'")
-        self.extra = extra

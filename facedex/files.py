@@ -1,4 +1,4 @@
-"""Files and folders on disk: written whole or not at all, private where they hold people."""
+"""Writes files whole or not at all, and makes folders that are private or safely on disk."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ T = TypeVar("T")
 
 
 def make_private(folder: Path, work: str = "") -> None:
-    """Make a folder that is its owner's alone. One that holds something already, beside a folder to `work` in, stays as
-    open as it is: a gallery's files are their owner's by themselves. Raises OSError.
+    """Make a folder that only its owner can open. Raises OSError.
+
+    A folder that holds anything but a folder named `work` keeps its permissions. The files of a gallery are private by
+    themselves.
     """
     make_folder(folder)
     if os.name == "posix" and all(path.name == work for path in folder.iterdir()):
@@ -23,10 +25,10 @@ def make_private(folder: Path, work: str = "") -> None:
 
 
 def replace_file(path: Path, data: bytes, private: bool = False) -> None:
-    """Write a file under another name, flush it to disk, then rename, patiently: it is whole or not there. A `private`
-    one is its owner's alone from the first byte on.
+    """Write a file so that a crash leaves the old or the new content, and nothing else. Raises OSError.
 
-    Raises OSError.
+    The data goes to a temporary file, which is flushed to disk and then renamed. A `private` file can be read only by
+    its owner from the first byte on.
     """
     make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
@@ -42,7 +44,7 @@ def replace_file(path: Path, data: bytes, private: bool = False) -> None:
 
 
 def patiently(use: Callable[[], T]) -> T:
-    """Use a file, on Windows again for two seconds while another process has it open, or puts another in its place."""
+    """Use a file. On Windows, try for two seconds while another process has the file open or replaces it."""
     for _ in range(19):
         try:
             return use()
@@ -54,27 +56,27 @@ def patiently(use: Callable[[], T]) -> T:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, as far as they are missing, for certain. Raises OSError."""
-    missing = [one for one in (folder, *folder.parents) if not os.path.exists(one)]
+    """Make a folder and its missing parents, and flush them to disk. Raises OSError."""
+    missing = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
     folder.mkdir(parents=True, exist_ok=True)
-    for one in missing:
-        flush_folder(one.parent)
+    for path in missing:
+        flush_folder(path.parent)
 
 
 def flush_folder(folder: Path) -> None:
-    """Bring a folder's list of names to disk: a new or replaced name is not there for certain before. Raises OSError."""
-    if os.name != "posix":  # Windows opens no folders; its file systems keep a log of names
+    """Flush a folder's list of names to disk. Until then a crash may lose a new or replaced name. Raises OSError."""
+    if os.name != "posix":  # Windows cannot open folders, and its file systems keep a journal of names
         return
     try:
-        opened = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # one that may be written to but not listed, which cannot be flushed by itself
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # a folder that may be written to but not listed cannot be flushed alone
         os.sync()
         return
     try:
-        os.fsync(opened)
+        os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # of file systems that flush files only
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # raised by file systems that only flush files
             raise
         os.sync()
     finally:
-        os.close(opened)
+        os.close(descriptor)

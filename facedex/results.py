@@ -12,16 +12,18 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from facedex.faces.face import Face
 from facedex.faces.quality import Quality
-from facedex.gallery.doctor import Finding
 from facedex.gallery.enrolment import Enrolled
 from facedex.recognition.detection import DetectedPhoto
 from facedex.recognition.identification import Decision, IdentifiedPhoto
 from facedex.recognition.verification import Verification
 from facedex.store.rows import PersonRecord
+
+if TYPE_CHECKING:
+    from facedex.gallery.doctor import Finding  # `identify` does not load what only `doctor` needs
 
 Row = dict[str, Any]  # a JSON object or a CSV row, by field name
 

@@ -1,4 +1,4 @@
-"""What one thread at a time can use, such as a network of OpenCV's: as many of it as threads ask at once."""
+"""Worker threads for photos, and resources such as OpenCV networks that only one thread at a time can use."""
 
 from __future__ import annotations
 
@@ -11,75 +11,77 @@ from typing import Generic, TypeVar
 
 import cv2
 
-_MOST_WORKERS = 8  # each holds a photo's pixels and networks of its own
+_MAX_WORKERS = 8  # each worker holds the pixels of a photo and networks of its own
 
 T = TypeVar("T")
 
 
-class Stock(Generic[T]):
-    """Lends what `make` makes; what came back is lent again. Safe for threads.
+class ResourcePool(Generic[T]):
+    """Lends resources to threads, and lends a returned resource again. Threads may share the pool.
 
-    No more are made than there are workers, since a network may take a hundred megabytes. Who comes then waits.
+    It makes no more resources than there are workers, since a network may take a hundred megabytes. A further thread
+    waits for a returned resource.
     """
 
     def __init__(self, make: Callable[[], T]) -> None:
-        """Makes the first at once, so that whatever is wrong shows here."""
-        self._make, self._free = make, [make()]
+        """Make the first resource at once, so that errors of `make` are raised here."""
+        self._make = make
+        self._free = [make()]
         self._places = threading.BoundedSemaphore(workers())
 
     @contextmanager
-    def one(self) -> Iterator[T]:
-        """One of them, for this thread alone."""
+    def borrow(self) -> Iterator[T]:
+        """Lend a resource to this thread alone until the context ends. Raises the errors of `make`."""
         with self._places:
             try:
-                lent = self._free.pop()
+                resource = self._free.pop()
             except IndexError:
-                lent = self._make()
+                resource = self._make()
             try:
-                yield lent
+                yield resource
             finally:
-                self._free.append(lent)
+                self._free.append(resource)
 
 
 def workers() -> int:
-    """How many photos are worked at side by side: one a core that this process may use, two at least."""
+    """Return how many photos are processed at once: one for each core of this process, at least 2 and at most 8."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(2, min(cores, _MOST_WORKERS))
+    return max(2, min(cores, _MAX_WORKERS))
 
 
 @contextmanager
 def side_by_side(more: int = 0) -> Iterator[Executor]:
-    """Threads for as many photos as are worked at side by side, and `more`. What has not begun in the end is dropped:
-    the caller may have had enough.
+    """Give an executor with `workers()` threads, and `more` besides. At the end, tasks that have not begun are dropped.
 
-    Each photo is worked at on one thread: OpenCV's own threads, which are set for the whole process, would only take the
-    cores from each other. The detector's layers are too small for them in any case: two threads take as long as one, and
-    both cores.
+    Meanwhile OpenCV uses one thread for each task. OpenCV's own threads belong to the whole process, and would take
+    cores from the other tasks. The detector's layers are too small for threads: two threads take as long as one thread,
+    and occupy both cores.
     """
-    with _switch:
-        if not _inside:
-            _inside.append(cv2.getNumThreads())
+    global _users, _opencv_threads
+    with _lock:
+        if not _users:
+            _opencv_threads = cv2.getNumThreads()
             cv2.setNumThreads(1)
-        else:
-            _inside.append(_inside[-1])
+        _users += 1
     pool = ThreadPoolExecutor(workers() + more)
     try:
         yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-        with _switch:
-            before = _inside.pop()
-            if not _inside:
-                cv2.setNumThreads(before)
+        with _lock:
+            _users -= 1
+            if not _users:
+                cv2.setNumThreads(_opencv_threads)
 
 
-_switch = threading.Lock()
-_inside: list[int] = []  # an entry for everybody inside, each the number of threads before the first came
+_lock = threading.Lock()
+_users = 0  # open contexts of side_by_side
+_opencv_threads = 0  # OpenCV's number of threads before the first of them
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without OpenCV's own lines about what it cannot take: our error says that in a sentence."""
+    """Silence OpenCV's log while it opens a file, because facedex's own error names the fault in one sentence."""
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         yield

@@ -17,7 +17,7 @@ from typer.main import get_command
 
 from facedex.cli import COMMANDS, application
 from facedex.cli.exit_codes import EVERY_COMMAND, EXIT_CODES
-from facedex.json_fields import JSON_OBJECTS
+from facedex.cli.json_fields import JSON_OBJECTS
 
 FOLDER = Path(__file__).parents[1] / "facedex" / "cli"
 README = FOLDER / "README.md"
@@ -48,7 +48,7 @@ This folder holds the commands: each parses its arguments, calls the library and
 - A command raises FacedexError for what it cannot use. `main` prints it in one line and exits with code 2.
 - Commands import the library inside their functions, so that `--help` answers at once.
 - A new command is a function in a module `*_commands.py`, an entry in `COMMANDS` (`__init__.py`), in `exit_codes.py`
-  and, with `--json`, in `facedex/json_fields.py`.
+  and, with `--json`, in `facedex/cli/json_fields.py`.
 - A released JSON field is not removed and keeps its meaning. New fields may be added.
 
 ## What all commands share

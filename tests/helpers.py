@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from facedex.cli.json_fields import JSON_OBJECTS
 from facedex.decision.calibration import Calibration
 from facedex.decision.posterior import Normal, Scores
 from facedex.decision.tail import Tail
 from facedex.gallery.gallery import Gallery
-from facedex.json_fields import JSON_OBJECTS
 from facedex.model.modelfile import Branch, ModelFile, read_model, with_graphs
 from facedex.store.rows import FaceRecord
 from facedex.store.store import Store, is_there
@@ -54,7 +54,7 @@ def people(vectors, prefix="person"):
 
 
 def json_fields(value, path=""):
-    """The paths of all fields of a JSON value, written as in facedex/json_fields.py: faces[].box, decision.fpir."""
+    """The paths of all fields of a JSON value, written as in facedex/cli/json_fields.py: faces[].box, decision.fpir."""
     if isinstance(value, list):
         return set().union(*(json_fields(item, f"{path}[]") for item in value))
     if not isinstance(value, dict):
@@ -64,7 +64,7 @@ def json_fields(value, path=""):
 
 
 def assert_fields_described(printed, command, kind=0):
-    """Fail unless facedex/json_fields.py describes exactly the fields that occur in these JSON objects."""
+    """Fail unless facedex/cli/json_fields.py describes exactly the fields that occur in these JSON objects."""
     described = set(JSON_OBJECTS[command][kind].fields)
     varying = [field.removesuffix("*") for field in described if field.endswith(".*")]
     occurring = set().union(*map(json_fields, printed))
@@ -83,7 +83,7 @@ def gallery(folder, records=(), model=None):
 
 
 def make_model(path, v=None, beta=None, **facts):
-    """The encoder of `fast` with a head and a calibration of our choosing; with 512 weights the head sees four bases."""
+    """The encoder of `fast` with a given head and calibration. With 512 weights the head sees four bases."""
     shipped = read_model("fast")
     tensors = dict(shipped.tensors)
     tensors["head.v"] = np.asarray(PLAIN_HEAD["v"] if v is None else v, np.float32)
@@ -127,11 +127,12 @@ def grid_graph(dim=6, side=112, batch="n", seed=3, weight=None):
         helper.make_node("Gemm", ["f", "w"], ["y"], transB=1),
     ]
     made = helper.make_graph(
-        nodes, "g",
+        nodes,
+        "g",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 3, side, side])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, len(weight)])],
         [numpy_helper.from_array(weight, "w")],
-    )  # fmt: skip
+    )
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 13)])
     model.ir_version = 8
     return model.SerializeToString()

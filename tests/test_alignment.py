@@ -1,4 +1,4 @@
-"""Landmarks to the crop: the fit is the least-squares similarity, and every part of a face lands where it should."""
+"""Alignment: the fit is the least-squares similarity, and the crop shows the face at the template."""
 
 import numpy as np
 import pytest
@@ -19,12 +19,12 @@ def move(matrix, points):
 
 
 def wave(x, y):
-    """A smooth picture of the plane in template pixels, known at every point; 0..255 in three channels."""
+    """A smooth picture with a known value at every point of the template's plane, 0..255 in three channels."""
     return 127.5 + 100 * np.stack([np.sin(x / 9 + 1), np.cos(y / 7), np.sin((x + y) / 11)], axis=-1)
 
 
 def photo_of(picture, matrix, width, height):
-    """(height, width, 3) uint8: the picture, taken through the camera that puts template point p at matrix(p)."""
+    """(height, width, 3) uint8: the picture, with the template's point p at move(matrix, p)."""
     y, x = np.mgrid[:height, :width]
     inverse = np.linalg.inv(matrix[:, :2])
     points = (np.stack([x, y], axis=-1) - matrix[:, 2]) @ inverse.T
@@ -53,29 +53,30 @@ def test_no_other_similarity_fits_noisy_points_better():
         assert ((move(other, source) - target) ** 2).sum() >= best
 
 
-def test_mirrored_points_are_turned_and_never_mirrored():
+def test_the_fit_never_mirrors():
     matrix = similarity(TEMPLATE * (-1, 1), TEMPLATE)
     assert np.linalg.det(matrix[:, :2]) > 0
-    assert matrix[0, 0] == pytest.approx(matrix[1, 1]) and matrix[0, 1] == pytest.approx(-matrix[1, 0])
+    assert matrix[0, 0] == pytest.approx(matrix[1, 1])
+    assert matrix[0, 1] == pytest.approx(-matrix[1, 0])
 
 
 def test_template_maps_onto_itself():
     assert np.allclose(similarity(TEMPLATE, TEMPLATE), np.eye(2, 3))
 
 
-def test_points_in_one_place_still_give_numbers():
+def test_the_fit_of_identical_points_is_finite():
     assert np.isfinite(similarity(np.full((5, 2), 7.0), TEMPLATE)).all()
 
 
 # the crop
 
 
-def test_aligned_face_is_left_as_it_is():
+def test_an_aligned_face_stays_unchanged():
     crop = np.random.default_rng(3).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
     assert np.array_equal(align(crop, TEMPLATE), crop)
 
 
-def test_aligned_face_with_margin_is_left_as_it_is():
+def test_an_aligned_face_with_margin_stays_unchanged():
     crop = np.random.default_rng(3).integers(0, 256, (CANVAS, CANVAS, 3), dtype=np.uint8)
     assert np.array_equal(align(crop, TEMPLATE + MARGIN, margin=MARGIN), crop)
 
@@ -91,7 +92,7 @@ def test_aligned_face_with_margin_is_left_as_it_is():
     ]
 )
 def camera(request):
-    """(camera, side of its photo): the template's middle in the photo's middle, with room round it."""
+    """(matrix, side): a similarity that puts the template in the middle of a photo of this side."""
     scale, angle = request.param
     side = int(210 * scale)
     matrix = turn(angle, scale, (0, 0))
@@ -121,7 +122,7 @@ def test_landmarks_land_on_the_template(camera):
 
 
 def test_averaging_down_agrees_with_the_direct_warp():
-    """Every pixel as a square of sixteen by sixteen: the same picture, and the same crop by the other path."""
+    """The same picture with every pixel as a square of 16 x 16 takes the other path to nearly the same crop."""
     rng = np.random.default_rng(4)
     coarse = np.repeat(np.repeat(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8), 8, 0), 8, 1)
     landmarks = TEMPLATE * 1.1 + (15, 12)
@@ -131,17 +132,19 @@ def test_averaging_down_agrees_with_the_direct_warp():
     assert difference.mean() < 3
 
 
-def test_fine_detail_of_a_large_face_is_averaged():
+def test_fine_detail_of_a_large_face_is_averaged_and_not_sampled():
     stripes = np.zeros((1200, 1200, 3), np.uint8)
     stripes[:, ::2] = 255
     crop = align(stripes, TEMPLATE * 9 + 60)
-    assert crop.std() < 20 and 118 < crop.mean() < 138
+    assert crop.std() < 20
+    assert 118 < crop.mean() < 138
 
 
 def test_beyond_the_photo_is_black():
     white = np.full((200, 200, 3), 255, np.uint8)
     crop = align(white, TEMPLATE - (SIZE / 2, 0))
-    assert (crop[:, : SIZE // 2 - 1] == 0).all() and (crop[:, SIZE // 2 + 1 :] == 255).all()
+    assert (crop[:, : SIZE // 2 - 1] == 0).all()
+    assert (crop[:, SIZE // 2 + 1 :] == 255).all()
 
 
 @pytest.mark.parametrize("scale", [1, 10])
@@ -158,7 +161,7 @@ def test_photo_longer_than_opencv_warps_is_cropped_first(shape):
     assert np.array_equal(crop, photo[-120:-8, -120:-8])
 
 
-def test_centre_crop_takes_the_margin_away():
+def test_centre_crop_cuts_the_margin_off():
     crops = np.random.default_rng(6).integers(0, 256, (3, CANVAS, CANVAS, 3), dtype=np.uint8)
     inner = centre_crop(crops)
     assert inner.shape == (3, SIZE, SIZE, 3)

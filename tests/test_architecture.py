@@ -1,4 +1,7 @@
-"""The package's folders import each other in one direction only. `python -m tests.test_architecture` draws the picture."""
+"""The package's folders import each other in one direction only.
+
+`python -m tests.test_architecture` draws the picture.
+"""
 
 import ast
 from collections.abc import Iterator
@@ -13,7 +16,7 @@ FLOORS = (
     ("__main__",),
     ("cli",),
     ("__init__",),
-    ("annotate", "results", "json_fields"),
+    ("annotate", "results"),
     ("recognition",),
     ("gallery",),
     ("index",),

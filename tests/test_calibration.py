@@ -74,7 +74,8 @@ def test_similarity_is_the_logistic():
     logits = np.array([-3.0, 0.0, 1.25, 8.0])
     assert PLAIN.similarity(logits) == pytest.approx(sigmoid(0.8 * logits - 1))
     with np.errstate(over="raise", invalid="raise"):
-        assert PLAIN.similarity(-1e6) == 0 and PLAIN.similarity(1e6) == 1
+        assert PLAIN.similarity(-1e6) == 0
+        assert PLAIN.similarity(1e6) == 1
 
 
 # the threshold
@@ -129,8 +130,10 @@ def test_threshold_falls_as_more_false_alarms_are_allowed():
 def test_false_alarm_rate_falls_with_the_threshold_and_rises_with_the_gallery():
     falling = [BENT.false_alarm_rate(threshold, 100) for threshold in np.linspace(-5, 10, 30)]
     rising = [BENT.false_alarm_rate(5, size) for size in (0, 1, 10, 1000)]
-    assert falling == sorted(falling, reverse=True) and 0 <= falling[-1] < falling[0] <= 1 + 1e-12
-    assert rising[0] == 0 and rising == sorted(set(rising))
+    assert falling == sorted(falling, reverse=True)
+    assert 0 <= falling[-1] < falling[0] <= 1 + 1e-12
+    assert rising[0] == 0
+    assert rising == sorted(set(rising))
 
 
 def test_nobody_passes_where_nobody_is_enrolled():
@@ -173,7 +176,8 @@ def test_tail_recovers_its_rate_and_bend(rate, bend):
 @pytest.mark.parametrize("excess", [np.zeros(5), np.array([1.0]), np.array([0.0, 0, 0, 9]), np.empty(0)])
 def test_tail_of_few_scores_still_falls(excess):
     rate, bend = fit_excess(excess)
-    assert 0 < rate < np.inf and 0 <= bend < np.inf
+    assert 0 < rate < np.inf
+    assert 0 <= bend < np.inf
 
 
 # simulated strangers: each probe resembles everybody a little more or less than the next one does
@@ -237,7 +241,7 @@ def test_realised_rate_of_an_l1_distance_is_near_the_target(size):
 
 @pytest.mark.parametrize("people", [30, 150])
 def test_few_people_promise_no_fewer_false_alarms_than_there_will_be(people):
-    """Who scores high widens what the score is divided by, and chance makes probes look different: neither may count."""
+    """A high score widens its own divisor, and chance makes probes look different: neither may count."""
     ratios = []
     for seed in range(10):
         rng = np.random.default_rng([23, seed])
@@ -278,7 +282,8 @@ def test_the_stated_error_covers_what_other_people_would_have_given():
 
 def test_a_fit_without_replicates_states_no_error():
     alone = replace(PLAIN, replicates=())
-    assert math.isnan(alone.threshold_error(10, 0.01)) and all(map(math.isnan, alone.interval(3.0, 10)))
+    assert math.isnan(alone.threshold_error(10, 0.01))
+    assert all(map(math.isnan, alone.interval(3.0, 10)))
 
 
 def test_fit_knows_people_with_several_photos():
@@ -307,7 +312,8 @@ def test_few_people_with_photos_to_spare_do_not_ruin_the_stated_error():
     matrix[who[:, None] == who[None]] += 6
     np.fill_diagonal(matrix, 20)
     found = fit_calibration(matrix, who)
-    assert [one.photos for one in found.scores] == [1, 2, 4] and 2 <= len(found.replicates) < 40
+    assert [one.photos for one in found.scores] == [1, 2, 4]
+    assert 2 <= len(found.replicates) < 40
     for tails in found.replicates:
         for tail, one in zip(tails, found.scores, strict=True):
             assert 0.8 < tail.scale / one.impostor.scale < 1.25
@@ -328,7 +334,8 @@ def test_a_sample_is_no_larger_than_asked_for_and_of_whole_pairs(photos):
     people = np.repeat(np.arange(len(photos)), photos)
     chosen = sample(people, 1500)
     counts = np.bincount(people[chosen], minlength=len(photos))
-    assert 0 < len(chosen) <= 1500 and np.array_equal(chosen, np.unique(chosen))
+    assert 0 < len(chosen) <= 1500
+    assert np.array_equal(chosen, np.unique(chosen))
     assert set(np.minimum(photos, 2)) >= set(counts[counts > 0].clip(max=2))
     assert np.array_equal(sample(people[chosen][: counts[0]], 1500), np.arange(counts[0]))
 
@@ -373,7 +380,8 @@ def test_a_fit_to_more_people_than_it_takes_counts_those_it_took(monkeypatch):
 def test_fit_counts_people_and_faces():
     calibration = simulated(gaussian, 0.5, people=40)
     assert (calibration.people, calibration.faces) == (40, 80)
-    assert [one.photos for one in calibration.scores] == [1] and len(calibration.replicates) > 10
+    assert [one.photos for one in calibration.scores] == [1]
+    assert len(calibration.replicates) > 10
 
 
 @pytest.mark.parametrize("people", [[0, 0, 1, 1, 2, 2], [0, 1, 2, 3, 4, 5]])
@@ -484,7 +492,7 @@ def test_a_stated_half_is_right_half_the_time_though_some_own_faces_score_low(si
 
 
 def followed(seed, people=200, photos=3):
-    """Logits of faces, whom each shows, and their quality: own faces score higher the clearer both are, strangers not."""
+    """Logits of faces, the person of each, and their quality. Only genuine scores rise with quality."""
     rng = np.random.default_rng(seed)
     who = np.repeat(np.arange(people), photos)
     quality = np.exp(rng.normal(2.5, 0.3, len(who)))
@@ -497,7 +505,7 @@ def followed(seed, people=200, photos=3):
 
 @cache
 def stated_and_right(seed=26, size=50):
-    """A calibration of scores that follow quality, and of 4,000 probes: scores, qualities of both sides, who is right."""
+    """A calibration of scores that follow quality, and 4,000 probes: scores, both qualities, the right person."""
     calibration = fit_calibration(*followed(25))
     rng = np.random.default_rng(seed)
     known = np.arange(4000) % 2 == 0
@@ -524,7 +532,8 @@ def told_by(quality):
 def test_where_own_scores_follow_quality_so_does_the_probability():
     """Calibrated in bins, for blurred probes and for clear ones apart, which no share of all probes could be."""
     calibration, _, probe, _, right = stated_and_right()
-    assert calibration.by_quality == pytest.approx(4, rel=0.05) and calibration.usual == pytest.approx(2.5, abs=0.05)
+    assert calibration.by_quality == pytest.approx(4, rel=0.05)
+    assert calibration.usual == pytest.approx(2.5, abs=0.05)
     stated, plain = told_by(quality=True), told_by(quality=False)
     for part in (probe < np.exp(2.3), probe > np.exp(2.5)):
         for low, high in ((0.02, 0.3), (0.3, 0.7), (0.7, 0.98)):
@@ -599,7 +608,8 @@ def test_posteriors_sum_to_at_most_one():
     rng = np.random.default_rng(17)
     for _ in range(50):
         found = posterior(np.sort(rng.normal(0, 4, rng.integers(1, 30)))[::-1], 1000)
-        assert (found > 0).all() and found[:CONTENDERS].sum() < 1 + 1e-12
+        assert (found > 0).all()
+        assert found[:CONTENDERS].sum() < 1 + 1e-12
 
 
 def test_posterior_falls_with_the_gallery():
@@ -610,18 +620,21 @@ def test_posterior_falls_with_the_gallery():
 
 def test_posterior_falls_when_another_candidate_comes_near():
     alone, contested = posterior([6.0, 0.0], 100)[0], posterior([6.0, 5.95], 100)[0]
-    assert alone > 0.8 and contested < 0.6
+    assert alone > 0.8
+    assert contested < 0.6
 
 
 def test_posterior_keeps_the_order_and_survives_extremes():
     with np.errstate(over="raise", invalid="raise", divide="raise"):
         found = posterior([2000.0, 6.0, 5.0, 0.0, -2000.0], 10)
-    assert np.isfinite(found).all() and list(found) == sorted(found, reverse=True)
+    assert np.isfinite(found).all()
+    assert list(found) == sorted(found, reverse=True)
 
 
 def test_more_alike_is_never_less_probable():
     tops = [posterior([score], 100)[0] for score in np.linspace(-2, 40, 200)]
-    assert (np.diff(tops) > -1e-9).all() and tops[-1] > 0.999
+    assert (np.diff(tops) > -1e-9).all()
+    assert tops[-1] > 0.999
 
 
 def test_posterior_of_no_candidates_is_empty():

@@ -1,4 +1,4 @@
-"""Photos to training data: decoded once, told apart by person."""
+"""Sets of faces: loading, the cache, corrections, joins and splits."""
 
 import os
 import sys
@@ -23,7 +23,7 @@ def write(path, pixels):
 
 
 def folder(root, people=3, photos=2, side=CANVAS):
-    """A folder of made-up people, aligned."""
+    """A folder of aligned synthetic people."""
     for person in range(people):
         for photo in range(photos):
             write(root / f"person{person}" / f"{photo}.png", person_crop(person, photo, side))
@@ -31,7 +31,7 @@ def folder(root, people=3, photos=2, side=CANVAS):
 
 
 def faces_of(names):
-    """Faces of people by name, in this order, each crop in one shade that tells it from the others."""
+    """Faces of these people in this order. Each crop is of one shade, its position."""
     unique, people = np.unique(names, return_inverse=True)
     crops = np.arange(len(names), dtype=np.uint8)[:, None, None, None] * np.ones((CANVAS, CANVAS, 3), np.uint8)
     keys = [f"{name}/{i}" for i, name in enumerate(names)]
@@ -60,7 +60,7 @@ def people(tmp_path):
 # loading
 
 
-def test_aligned_crops_come_as_they_are(people, cache):
+def test_aligned_crops_stay_unchanged(people, cache):
     faces = load_faces(people, cache, aligned=True)
     assert faces.names == ["person0", "person1", "person2"]
     assert faces.keys == [f"person{i // 2}/{i % 2}" for i in range(6)]
@@ -70,14 +70,14 @@ def test_aligned_crops_come_as_they_are(people, cache):
         assert np.array_equal(faces.crops112()[i], crop[MARGIN:-MARGIN, MARGIN:-MARGIN])
 
 
-def test_crops_of_the_template_alone_get_a_margin_from_their_edge(tmp_path, cache):
+def test_the_margin_of_small_crops_repeats_their_edge(tmp_path, cache):
     faces = load_faces(folder(tmp_path / "people", side=SIZE), cache, aligned=True)
     assert faces.crops.shape == (6, CANVAS, CANVAS, 3)
     assert np.array_equal(faces.crops112()[0], person_crop(0, 0, SIZE))
     assert (faces.crops[0][:MARGIN] == faces.crops[0][MARGIN]).all()
 
 
-def test_pack_gives_what_its_folder_gives(tmp_path, cache):
+def test_a_pack_gives_the_same_crops_as_its_folder(tmp_path, cache):
     pack = load_faces(write_pack(tmp_path / "people.tar", 3, 2), cache, aligned=True)
     assert len(pack) == 6
     for i in range(6):
@@ -91,7 +91,7 @@ def test_photo_is_detected_and_aligned(tmp_path, cache):
     faces = load_faces(tmp_path / "people", cache)
     assert faces.crops.shape == (3, CANVAS, CANVAS, 3)
     assert np.array_equal(faces.crops[0], faces.crops[1])
-    # Turned by a quarter, the same face comes out upright all the same.
+    # The photo turned by 90 degrees gives an upright crop too.
     assert np.abs(faces.crops[2].astype(int) - faces.crops[0]).mean() < 12
 
 
@@ -100,10 +100,11 @@ def test_aligned_photo_of_another_size_is_left_out_with_a_notice(people, cache):
     notices = []
     faces = load_faces(people, cache, aligned=True, notice=notices.append)
     assert len(faces) == 6
-    assert len(notices) == 1 and "large.png is 200 x 200" in notices[0]
+    assert len(notices) == 1
+    assert "large.png is 200 x 200" in notices[0]
 
 
-def test_no_bad_photo_stops_the_batch(tmp_path, cache):
+def test_bad_photos_do_not_stop_the_batch(tmp_path, cache):
     people = tmp_path / "people"
     save_face(people / "Ada/good.png", 0)
     save_blank(people / "Ada/noface.png")
@@ -117,7 +118,9 @@ def test_no_bad_photo_stops_the_batch(tmp_path, cache):
     assert faces.keys == ["Ada/good"]
     reasons = dict(zip(["empty", "gone", "heic", "noface", "text", "truncated"], notices, strict=True))
     assert all(f"{name}." in notice for name, notice in reasons.items())
-    assert "does not exist" in reasons["gone"] and "no face" in reasons["noface"] and "is empty" in reasons["empty"]
+    assert "does not exist" in reasons["gone"]
+    assert "no face" in reasons["noface"]
+    assert "is empty" in reasons["empty"]
 
 
 def test_heic_photo_without_its_extra_does_not_stop_the_batch(people, cache, monkeypatch):
@@ -125,10 +128,11 @@ def test_heic_photo_without_its_extra_does_not_stop_the_batch(people, cache, mon
     (people / "person0/x.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     notices = []
     assert len(load_faces(people, cache, aligned=True, notice=notices.append)) == 6
-    assert len(notices) == 1 and "facedex[heic]" in notices[0]
+    assert len(notices) == 1
+    assert "facedex[heic]" in notices[0]
 
 
-def test_progress_counts_every_photo_used_or_not(people, cache):
+def test_progress_counts_used_and_unused_photos(people, cache):
     (people / "person0/broken.png").write_bytes(b"x")
     counts = []
     load_faces(people, cache, aligned=True, progress=counts.append)
@@ -147,20 +151,21 @@ def test_source_without_a_usable_photo_is_a_data_error_and_leaves_nothing(tmp_pa
     assert list(cache.iterdir()) == []
 
 
-@pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX alone")
-def test_file_name_that_is_no_text_is_read(people, cache):
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX has file names of bytes")
+def test_a_photo_whose_file_name_is_not_unicode_is_read(people, cache):
     try:
         os.rename(people / "person0/0.png", os.fsencode(people) + b"/person0/\xff.png")
     except OSError:
-        pytest.skip("this file system takes text alone")
+        pytest.skip("this file system only keeps Unicode")
     faces = load_faces(people, cache, aligned=True)
-    assert len(faces) == 6 and len(faces.digest()) == 64
+    assert len(faces) == 6
+    assert len(faces.digest()) == 64
 
 
 # the cache
 
 
-def photos_read(people, cache):
+def count_photos_read(people, cache):
     counts = []
     load_faces(people, cache, aligned=True, progress=counts.append)
     return sum(counts)
@@ -168,24 +173,25 @@ def photos_read(people, cache):
 
 def test_second_load_reads_no_photo_and_gives_the_same(people, cache):
     first = load_faces(people, cache, aligned=True)
-    assert photos_read(people, cache) == 0
+    assert count_photos_read(people, cache) == 0
     second = load_faces(people, cache, aligned=True)
-    assert np.array_equal(first.crops, second.crops) and shown(first) == shown(second)
+    assert np.array_equal(first.crops, second.crops)
+    assert shown(first) == shown(second)
     assert first.digest() == second.digest()
 
 
-def test_crops_of_another_version_of_the_detector_are_made_anew(tmp_path, cache, monkeypatch):
+def test_another_version_of_the_detector_makes_the_crops_anew(tmp_path, cache, monkeypatch):
     save_face(tmp_path / "people/Ada/1.png", 0)
     save_face(tmp_path / "people/Bob/1.png", 1)
 
-    def looked():
+    def photos_read():
         counts = []
         load_faces(tmp_path / "people", cache, progress=counts.append)
         return sum(counts)
 
-    assert (looked(), looked()) == (2, 0)
+    assert (photos_read(), photos_read()) == (2, 0)
     monkeypatch.setattr(detector, "VERSION", detector.VERSION + 1)
-    assert looked() == 2
+    assert photos_read() == 2
 
 
 def test_new_photo_is_seen(people, cache):
@@ -201,7 +207,7 @@ def test_removed_photo_is_gone(people, cache):
 
 
 def test_rewritten_photo_is_read_anew(people, cache):
-    path = write(people / "person0/0.bmp", person_crop(0, 0))  # uncompressed: the size stays
+    path = write(people / "person0/0.bmp", person_crop(0, 0))  # uncompressed, so that the size stays the same
     (people / "person0/0.png").unlink()
     load_faces(people, cache, aligned=True)
     before = path.stat()
@@ -217,7 +223,7 @@ def test_renamed_person_is_renamed(people, cache):
     assert "somebody" in load_faces(people, cache, aligned=True).names
 
 
-def test_aligned_or_not_is_kept_apart(tmp_path, cache):
+def test_aligned_and_detected_crops_have_separate_caches(tmp_path, cache):
     people = tmp_path / "people"
     save_face(people / "Ada/1.png", 0)
     detected = load_faces(people, cache)
@@ -247,17 +253,20 @@ def test_building_that_fails_leaves_nothing(people, cache, monkeypatch):
         monkeypatch.setattr(os, "replace", full)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="asks whether a process lives")
-def test_what_killed_processes_have_left_goes_and_what_others_write_stays(people, cache):
+@pytest.mark.skipif(os.name != "posix", reason="compares files by their age")
+def test_old_partial_files_are_removed_and_recent_ones_stay(people, cache):
     cache.mkdir()
-    left = [cache / f"crops-0123456789abcdef.{kind}-{process}" for kind, process in (("npy", 17), ("partial", 10**12))]
-    other = cache / "crops-0123456789abcdef.npy-18"
-    for path in (*left, other):
+    abandoned = [
+        cache / f"crops-0123456789abcdef.{kind}-{process}" for kind, process in (("npy", 17), ("partial", 10**12))
+    ]
+    recent = cache / "crops-0123456789abcdef.npy-18"
+    for path in (*abandoned, recent):
         path.write_bytes(b"half")
-    for path in left:
+    for path in abandoned:
         os.utime(path, (time.time() - 90_000,) * 2)
     assert len(load_faces(people, cache, aligned=True)) == 6
-    assert other.exists() and not any(path.exists() for path in left)
+    assert recent.exists()
+    assert not any(path.exists() for path in abandoned)
 
 
 def test_crops_stay_on_disk(people, cache):
@@ -298,15 +307,15 @@ def test_corrections_are_applied(tmp_path, rows, expected):
     assert shades(corrected) == [int(key.split("/")[1]) for key in expected]
 
 
-def test_people_listed_to_double_each_other_end(tmp_path):
+def test_a_circle_of_corrections_ends(tmp_path):
     corrected = correct(faces_of(NAMES), table(tmp_path, ("ada", "bob"), ("bob", "ada")))
     assert len(corrected) == 5
 
 
-def test_a_key_with_its_suffix_is_a_data_error_that_says_what_to_write(tmp_path):
+def test_the_error_for_a_key_with_a_suffix_names_the_right_key(tmp_path):
     with pytest.raises(DataError, match=r"key bob/2\.JPG, with a suffix; write bob/2,"):
         correct(faces_of(NAMES), table(tmp_path, ("ada/1", ""), ("bob/2.JPG", "ada")))
-    dotted = faces_of(["J.png"])  # a name may end so
+    dotted = faces_of(["J.png"])  # a name may end like a suffix
     assert shown(correct(dotted, table(tmp_path, ("J.png", "Jo"), ("J.png/9.png", "")))) == {"J.png/0": "Jo"}
 
 
@@ -317,7 +326,7 @@ def test_a_table_saved_by_excel_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["name,of\nada,bob\n", "key\nada\n"])
-def test_table_without_its_columns_is_a_data_error(tmp_path, text):
+def test_a_table_without_its_columns_is_a_data_error(tmp_path, text):
     (tmp_path / "table.csv").write_text(text)
     with pytest.raises(DataError, match="needs the columns"):
         correct(faces_of(NAMES), tmp_path / "table.csv")
@@ -353,7 +362,7 @@ def test_join_of_joined_sources_finds_every_crop():
     assert shades(join([faces_of(["e"]), inner])) == [0, 0, 1, 0, 1]
 
 
-def test_join_of_one_is_that_one():
+def test_joining_one_set_returns_it():
     faces = faces_of(NAMES)
     assert join([faces]) is faces
 
@@ -361,24 +370,25 @@ def test_join_of_one_is_that_one():
 # choosing
 
 
-def test_select_keeps_who_is_who():
+def test_select_keeps_people_with_their_faces():
     chosen = faces_of(NAMES).select(np.array([4, 1, 0]))
     assert shown(chosen) == {"eve/4": "eve", "ada/1": "ada", "ada/0": "ada"}
-    assert chosen.names == ["ada", "eve"] and shades(chosen) == [4, 1, 0]
+    assert chosen.names == ["ada", "eve"]
+    assert shades(chosen) == [4, 1, 0]
 
 
-def test_faces_of_nobody_cannot_be_selected_by_person():
+def test_faces_without_a_person_cannot_be_selected():
     faces = faces_of(NAMES)
     faces.people[2] = -1
     with pytest.raises(ValueError, match="without a person"):
         faces.select(np.arange(5))
 
 
-def test_without_people_leaves_everybody_else():
+def test_without_people_keeps_all_other_people():
     assert set(shown(without_people(faces_of(NAMES), ["bob", "zoe"])).values()) == {"ada", "eve"}
 
 
-def test_digest_tells_who_is_in_which_photo():
+def test_the_digest_depends_on_the_photos_and_their_people():
     faces = faces_of(NAMES)
     assert faces.digest() == faces_of(NAMES).digest()
     assert faces.digest() != faces.select(np.arange(4)).digest()
@@ -390,35 +400,35 @@ def test_digest_tells_who_is_in_which_photo():
 # splitting
 
 
-CROWD = [f"p{i:02d}" for i in range(40) for _ in range(1 + i % 4)]  # every fourth has one photo
+CROWD = [f"p{i:02d}" for i in range(40) for _ in range(1 + i % 4)]  # every fourth person has a single photo
 
 
-def test_split_shares_nobody_and_loses_nobody():
+def test_the_sets_of_a_split_have_no_common_person_and_all_faces():
     known, held = split_people(faces_of(CROWD), 0.3, seed=1)
     assert not set(known.names) & set(held.names)
     assert sorted(known.keys + held.keys) == sorted(faces_of(CROWD).keys)
 
 
-def test_split_holds_the_share_of_people_with_two_photos():
+def test_the_share_counts_people_with_two_photos():
     _, held = split_people(faces_of(CROWD), 0.3, seed=1)
     assert len(held.names) == 9  # of 30
     assert np.bincount(held.people).min() >= 2
 
 
-def test_split_is_the_seeds():
+def test_the_split_depends_on_the_seed():
     first, again, other = (split_people(faces_of(CROWD), 0.3, seed=seed)[1].names for seed in (1, 1, 2))
     assert first == again != other
 
 
-def test_split_holds_no_more_than_the_most():
+def test_no_more_people_than_most_are_held_out():
     assert len(split_people(faces_of(CROWD), 0.9, seed=1, most=5)[1].names) == 5
 
 
-def test_split_leaves_two_people_to_train_on():
+def test_at_least_two_people_are_not_held_out():
     known, held = split_people(faces_of(["a", "a", "b", "b", "c", "c", "d", "d"]), 1.0, seed=1)
     assert len(known.names) == len(held.names) == 2
 
 
-def test_too_few_people_to_split_is_a_data_error():
+def test_splitting_too_few_people_is_a_data_error():
     with pytest.raises(DataError, match="at least 4"):
         split_people(faces_of(["a", "a", "b", "b", "c", "c", "d"]), 0.5, seed=1)

@@ -1,4 +1,4 @@
-"""Faces in a photo: how many, where, whichever way it is turned; and none where there is none."""
+"""Detection: number and place of faces in every orientation, and no faces in pictures without faces."""
 
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ from facedex.faces import face as face_module
 from facedex.faces import yunet
 from facedex.faces.alignment import TEMPLATE, similarity
 from facedex.faces.detector import FaceDetector
-from facedex.faces.window import GREY, Region
+from facedex.faces.window import GREY, Window
 from facedex.photos import images
 from tests.helpers import drawn_face
 
@@ -43,13 +43,13 @@ def resized(pixels, height):
 
 
 def inside(face, cut):
-    """(left, top, right, bottom) in whole pixels of a face's box less a share at each edge."""
+    """Left, top, right and bottom in whole pixels of a face's box, less the share `cut` at each edge."""
     left, top, wide, high = face.box
     return int(left + cut * wide), int(top + cut * high), int(left + (1 - cut) * wide), int(top + (1 - cut) * high)
 
 
 def turned_back(points, quarter, shape):
-    """Points of np.rot90(photo, quarter) in the photo's pixels, looked up and not calculated."""
+    """Points of np.rot90(photo, quarter) in the photo's pixels, looked up in a turned grid of coordinates."""
     y, x = np.mgrid[: shape[0], : shape[1]]
     column, row = np.rot90(x, quarter), np.rot90(y, quarter)
     at = np.clip(np.round(points).astype(int), 0, np.array(column.shape[::-1]) - 1)
@@ -61,7 +61,7 @@ def centres(faces):
 
 
 def marks(faces):
-    """The first landmark of every face, the second of every face, and so on."""
+    """(5, faces, 2): the landmarks of the faces, by landmark."""
     return np.stack([face.landmarks for face in faces], axis=1)
 
 
@@ -70,7 +70,7 @@ def marks(faces):
 
 @pytest.mark.parametrize("quarter", range(4))
 @pytest.mark.parametrize(("name", "count"), [("friends.jpg", 6), ("tbbt.jpg", 7)])
-def test_group_photo_shows_everybody_whichever_way_it_is_turned(shared, detector, name, count, quarter):
+def test_all_people_in_a_group_photo_are_found_in_every_orientation(shared, detector, name, count, quarter):
     pixels = images.open_photo(shared / "photos" / name).pixels
     upright = detector.detect(pixels)
     turned = detector.detect(np.ascontiguousarray(np.rot90(pixels, quarter)))
@@ -81,18 +81,20 @@ def test_group_photo_shows_everybody_whichever_way_it_is_turned(shared, detector
         assert distance.min(axis=1).max() < 4
 
 
-def test_portrait_has_one_sure_face(portrait, detector):
+def test_a_portrait_has_one_face_with_a_high_score(portrait, detector):
     (face,) = detector.detect(portrait)
     assert 0.9 < face.score <= 1
     left, top, wide, high = face.box
-    assert 0 <= left < left + wide <= portrait.shape[1] and 0 <= top < top + high <= portrait.shape[0]
+    assert 0 <= left < left + wide <= portrait.shape[1]
+    assert 0 <= top < top + high <= portrait.shape[0]
 
 
-def test_landmarks_come_in_the_templates_order(portrait, detector):
+def test_landmarks_are_in_the_order_of_the_template(portrait, detector):
     (face,) = detector.detect(portrait)
     matrix = similarity(face.landmarks, TEMPLATE)
     placed = face.landmarks @ matrix[:, :2].T + matrix[:, 2]
-    assert face.landmarks.shape == (5, 2) and face.landmarks.dtype == np.float32
+    assert face.landmarks.shape == (5, 2)
+    assert face.landmarks.dtype == np.float32
     assert np.abs(placed - TEMPLATE).max() < 8
 
 
@@ -104,7 +106,7 @@ def test_turned_portrait_gives_the_same_landmarks(portrait, detector, quarter):
     assert np.abs(back - upright.landmarks).max() < 0.05 * upright.box[2] + 1
 
 
-def test_photo_upside_down_has_its_eyes_below_its_mouth(shared, detector):
+def test_in_a_photo_upside_down_the_eyes_are_below_the_mouth(shared, detector):
     for path in sorted((shared / "lfw" / "images").rglob("*.jpg"))[::80]:
         pixels = images.open_photo(path).pixels
         landmarks = detector.detect(np.ascontiguousarray(pixels[::-1, ::-1]))[0].landmarks
@@ -140,14 +142,14 @@ def test_tight_crop_gives_the_same_landmarks(portrait, detector, cut, height):
     assert np.abs(found.landmarks - there).max() < 0.15 * face.box[2] * height / (bottom - top)
 
 
-def test_border_moves_the_face_and_nothing_else(portrait, detector):
+def test_a_border_only_moves_the_face(portrait, detector):
     (face,) = detector.detect(portrait)
     padded = np.pad(portrait, ((200, 0), (300, 0), (0, 0)), constant_values=127)
     found = detector.detect(padded)[0]
     assert np.abs(found.landmarks - face.landmarks - (300, 200)).max() < 0.1 * face.box[2]
 
 
-# drawings: what needs no photo
+# drawings, which need no photos
 
 
 def test_faces_come_most_prominent_first(detector):
@@ -160,7 +162,7 @@ def test_faces_come_most_prominent_first(detector):
 
 
 def askew(pixels, face, degrees):
-    """A photo turned about a face's middle, and where its landmarks went."""
+    """A photo turned about a face's centre, and the turned landmarks."""
     left, top, wide, high = face.box
     matrix = cv2.getRotationMatrix2D((left + wide / 2, top + high / 2), degrees, 1.0)
     turned = cv2.warpAffine(pixels, matrix, pixels.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
@@ -168,12 +170,12 @@ def askew(pixels, face, degrees):
 
 
 def off(face, marks):
-    """How far landmarks lie from where they should, on average, in distances between the eyes."""
+    """The mean error of landmarks, in distances between the eyes."""
     return np.hypot(*(face.landmarks - marks).T).mean() / np.hypot(*(marks[1] - marks[0]))
 
 
 @pytest.mark.parametrize("degrees", [-45, 15, 30, 45, 60, 120, 135])
-def test_landmarks_of_a_tilted_drawing_are_where_it_has_them(detector, degrees):
+def test_landmarks_of_a_tilted_drawing_are_right(detector, degrees):
     pixels = np.full((480, 480, 3), 140, np.uint8)
     pixels[120:360, 120:360] = drawn_face(3)
     (face,) = detector.detect(pixels)
@@ -181,27 +183,28 @@ def test_landmarks_of_a_tilted_drawing_are_where_it_has_them(detector, degrees):
     (found,) = detector.detect(turned)
     assert off(found, marks) < 0.2
     assert abs(detector_module.tilt(found.landmarks) - detector_module.tilt(face.landmarks) - degrees) < 15
-    assert found.box[2] == pytest.approx(face.box[2], rel=0.3) and found.box[3] == pytest.approx(face.box[3], rel=0.3)
+    assert found.box[2] == pytest.approx(face.box[2], rel=0.3)
+    assert found.box[3] == pytest.approx(face.box[3], rel=0.3)
 
 
 @pytest.mark.parametrize("degrees", [30, 45, 60])
-def test_landmarks_of_a_tilted_portrait_are_where_it_has_them(portrait, detector, degrees, request):
+def test_landmarks_of_a_tilted_portrait_are_right(portrait, detector, degrees, request):
     if request.node.callspec.id.startswith("obama2.jpg-45"):
-        pytest.xfail("a large, grainy face at 45 degrees, of which the detector is too unsure")
+        pytest.xfail("the score of this large, grainy face at 45 degrees is too low")
     (face,) = detector.detect(portrait)
     turned, marks = askew(portrait, face, degrees)
     assert min(off(found, marks) for found in detector.detect(turned)) < 0.2
 
 
 @pytest.mark.parametrize("degrees", [0, 30, -120, 179])
-def test_the_tilt_is_what_the_landmarks_were_turned_by(degrees):
+def test_tilt_is_the_rotation_of_the_landmarks(degrees):
     matrix = cv2.getRotationMatrix2D((50, 60), degrees, 1.7)
     assert detector_module.tilt(TEMPLATE @ matrix[:, :2].T + matrix[:, 2]) == pytest.approx(degrees, abs=1e-3)
 
 
 @pytest.fixture
 def looks(monkeypatch):
-    """The sizes of the pictures that the network is shown."""
+    """The sizes of the pictures that the network gets."""
     shown, faces = [], yunet.YuNet.faces
 
     def noted(self, pixels, scale, min_score):
@@ -213,130 +216,133 @@ def looks(monkeypatch):
 
 
 def on_grey(height, width, *places):
-    """Drawn faces on grey, each given by left, top and side."""
+    """Drawn faces on grey, each given by left, top and side in pixels."""
     pixels = np.full((height, width, 3), 140, np.uint8)
     for left, top, side in places:
         pixels[top : top + side, left : left + side] = drawn_face(3, side)
     return pixels
 
 
-def test_an_upright_face_is_looked_at_once_more_from_near(detector, looks):
+def test_an_upright_face_gets_one_close_look(detector, looks):
     (found,) = detector.detect(on_grey(480, 640, (150, 100, 250)))
-    assert (
-        found.score >= detector_module._SURE and abs(detector_module.tilt(found.landmarks)) <= detector_module._TILTED
-    )
+    assert found.score >= detector_module._SURE
+    assert abs(detector_module.tilt(found.landmarks)) <= detector_module._TILTED
     assert looks == [(480, 640), (128, 128), (128, 128)]
 
 
-def test_where_only_the_subject_is_wanted_a_glance_is_enough(detector, looks):
+def test_a_coarse_look_is_enough_for_the_subject(detector, looks):
     pixels = on_grey(480, 640, (80, 60, 300), (500, 300, 44))
     everybody = detector.detect(pixels)
-    assert len(everybody) == 2 and (480, 640) in looks
+    assert len(everybody) == 2
+    assert (480, 640) in looks
     looks.clear()
     subject = detector.detect(pixels, only_subject=True)[0]
     assert looks == [(240, 320), (128, 128), (128, 128)]
     assert np.abs(subject.landmarks - everybody[0].landmarks).max() < 0.05 * subject.box[2]
 
 
-def test_where_a_glance_leaves_a_doubt_the_photo_is_looked_at_at_full_size(detector, looks, monkeypatch):
-    monkeypatch.setattr(detector_module, "_SURE_AT_A_GLANCE", 2.0)
+def test_a_doubtful_coarse_look_is_followed_by_a_full_look(detector, looks, monkeypatch):
+    monkeypatch.setattr(detector_module, "_COARSE_SURE", 2.0)
     (found,) = detector.detect(on_grey(480, 640, (80, 60, 300)), only_subject=True)
-    assert found.score >= detector_module._SURE and looks == [(240, 320), (480, 640), (128, 128), (128, 128)]
+    assert found.score >= detector_module._SURE
+    assert looks == [(240, 320), (480, 640), (128, 128), (128, 128)]
 
 
-def test_two_faces_as_prominent_are_not_told_apart_at_a_glance(detector, looks):
+def test_two_faces_of_like_prominence_need_a_full_look(detector, looks):
     pixels = on_grey(480, 640, (30, 100, 280), (330, 100, 290))
     (first, *_), (at_once, *_) = detector.detect(pixels), detector.detect(pixels, only_subject=True)
-    assert first.box == at_once.box and looks.count((480, 640)) == 2
+    assert first.box == at_once.box
+    assert looks.count((480, 640)) == 2
 
 
-def test_a_face_too_little_prominent_to_be_the_subject_for_sure_is_not_trusted_at_a_glance(detector, looks):
-    """Another might be nearer the middle, and too small to be seen at half the scale."""
+def test_a_subject_of_low_prominence_needs_a_full_look(detector, looks):
+    """Another face might be nearer the middle, and too small for the coarse look."""
     detector.detect(on_grey(640, 640, (0, 0, 64)), only_subject=True)
     assert (640, 640) in looks
 
 
-def test_a_face_that_fills_the_photo_is_not_trusted_at_a_glance(detector, looks):
+def test_a_face_that_fills_the_photo_needs_a_full_look(detector, looks):
     detector.detect(drawn_face(3, 300), only_subject=True)
     assert (300, 300) in looks
 
 
-def aslant(look):
-    by_37_degrees = np.array([[0.8, 0.6], [-0.6, 0.8]], np.float32)
-    return replace(look, landmarks=look.landmarks @ by_37_degrees)
+def tilted_by_37_degrees(look):
+    rotation = np.array([[0.8, 0.6], [-0.6, 0.8]], np.float32)
+    return replace(look, landmarks=look.landmarks @ rotation)
 
 
-def unsure(look):
+def with_lower_score(look):
     return replace(look, score=look.score - 0.3)
 
 
-@pytest.mark.parametrize("astray", [aslant, unsure])
-def test_a_look_from_near_that_goes_astray_does_not_count(detector, monkeypatch, astray):
-    pixels, same, looks = on_grey(480, 640, (80, 60, 300)), detector_module._same, []
+@pytest.mark.parametrize("astray", [tilted_by_37_degrees, with_lower_score])
+def test_a_close_look_that_goes_astray_is_ignored(detector, monkeypatch, astray):
+    pixels, same, looks = on_grey(480, 640, (80, 60, 300)), detector_module._same_face, []
 
     def noted(found, face):
         looks.append(face)
         return astray(same(found, face))
 
-    monkeypatch.setattr(detector_module, "_same", noted)
+    monkeypatch.setattr(detector_module, "_same_face", noted)
     (found,) = detector.detect(pixels)
-    assert looks[0] is found  # as it was before
+    assert looks[0] is found  # the face before its close look
 
 
-def test_a_tilted_face_is_upright_in_its_look_from_near(detector, looks):
+def test_a_tilted_face_is_upright_in_its_close_look(detector, looks):
     turned, _ = askew(on_grey(480, 640, (170, 90, 300)), face_module.Face((170, 90, 300, 300), TEMPLATE, 1.0), 20)
     (found,) = detector.detect(turned)
-    assert looks[-1] == (128, 128) and looks.count((128, 128)) <= 4
+    assert looks[-1] == (128, 128)
+    assert looks.count((128, 128)) <= 4
     assert detector_module.tilt(found.landmarks) == pytest.approx(20, abs=6)
 
 
-def test_a_face_that_still_shows_a_tilt_is_looked_at_once_more(detector, looks, monkeypatch):
+def test_a_face_that_still_shows_a_tilt_gets_a_second_close_look(detector, looks, monkeypatch):
     monkeypatch.setattr(detector_module, "_TILTED", 0.0)
     detector.detect(on_grey(480, 640, (80, 60, 300)))
     assert looks == [(480, 640), *[(128, 128)] * 4]
 
 
-def test_a_face_that_is_cut_off_is_looked_at_from_near_too(detector, looks):
+def test_a_face_that_is_cut_off_gets_a_close_look(detector, looks):
     detector.detect(drawn_face(3, 300))
     assert looks[-1] == (128, 128)
 
 
 @pytest.mark.parametrize(("degrees", "centre", "side", "size"), [(0, (300.5, 200), 90, 128), (30, (900, 17), 771, 64)])
-def test_points_of_a_region_come_back_to_where_they_are_in_the_photo(degrees, centre, side, size):
+def test_points_of_a_window_are_mapped_to_the_photo(degrees, centre, side, size):
     rng = np.random.default_rng(5)
     spots = np.array(centre) + rng.uniform(-0.3, 0.3, (5, 2)) * side
     y, x = np.mgrid[:801, :1203]
     for spot in spots[(spots.min(axis=1) > 20)]:
         light = np.exp(-((x - spot[0]) ** 2 + (y - spot[1]) ** 2) / (2 * (3 * side / size + 1) ** 2))
-        region = Region(np.repeat(np.uint8(255 * light)[..., None], 3, axis=2), np.array(centre), side, degrees, size)
-        assert region.pixels.shape == (size, size, 3)
-        weight = np.maximum(region.pixels[..., 0] - (GREY[0] + 10.0), 0)  # without what lies beyond the edge
+        window = Window(np.repeat(np.uint8(255 * light)[..., None], 3, axis=2), np.array(centre), side, degrees, size)
+        assert window.pixels.shape == (size, size, 3)
+        weight = np.maximum(window.pixels[..., 0] - (GREY[0] + 10.0), 0)  # less the grey beyond the edge
         v, u = np.mgrid[:size, :size]
         seen = np.array([(weight * u).sum(), (weight * v).sum()]) / weight.sum()
-        (back,) = region.back([face_module.Face((0, 0, 2 * seen[0], 2 * seen[1]), np.tile(seen, (5, 1)), 1.0)])
+        (back,) = window.to_photo([face_module.Face((0, 0, 2 * seen[0], 2 * seen[1]), np.tile(seen, (5, 1)), 1.0)])
         assert np.abs(back.landmarks - spot).max() < 0.15 * max(1, side / size)
-        assert np.abs(back.middle - spot).max() < 0.15 * max(1, side / size)
+        assert np.abs(back.centre - spot).max() < 0.15 * max(1, side / size)
 
 
 @pytest.mark.parametrize(("gain", "counts"), [(0.001, False), (0.02, True)])
-def test_a_turned_look_has_to_be_clearly_surer(detector, monkeypatch, gain, counts):
+def test_a_turned_look_only_counts_with_a_clearly_higher_score(detector, monkeypatch, gain, counts):
     face = face_module.Face((10.0, 10.0, 30.0, 40.0), TEMPLATE.astype(np.float32), 0.8)
 
     def turned(self, pixels, face, degrees):
         return replace(face, score=0.8 + gain * (1 if degrees == -45 else 0.9 if degrees == 45 else -1))
 
-    monkeypatch.setattr(FaceDetector, "_turned", turned)
-    found, degrees = detector._askew(on_grey(60, 60), face)
+    monkeypatch.setattr(FaceDetector, "_detect_turned", turned)
+    found, degrees = detector._best_orientation(on_grey(60, 60), face)
     assert (found.score, degrees) == ((0.8 + gain, -45.0) if counts else (0.8, 0.0))
 
 
 @pytest.mark.parametrize("side", [240, 1000])
-def test_a_face_that_only_shows_half_way_between_quarter_turns_is_found(detector, monkeypatch, side):
+def test_a_face_that_is_only_found_at_45_degrees_is_found(detector, monkeypatch, side):
     pixels = np.full((2 * side, 3 * side, 3), 140, np.uint8)
     pixels[side // 2 : side // 2 + side, side : 2 * side] = drawn_face(3, side)
     (face,) = detector.detect(pixels)
     turned, marks = askew(pixels, face, 45)
-    monkeypatch.setattr(FaceDetector, "_as_it_stands", lambda self, pixels, only_subject: [])
+    monkeypatch.setattr(FaceDetector, "_detect_as_given", lambda self, pixels, only_subject: [])
     (found,) = detector.detect(turned)
     assert off(found, marks) < 0.2
 
@@ -351,7 +357,7 @@ def test_detection_is_the_same_twice_and_in_threads(detector):
         assert [(face.box, face.score) for face in one] == [(face.box, face.score) for face in other]
 
 
-def test_surer_than_asked_for():
+def test_faces_below_the_minimum_score_are_left_out():
     assert FaceDetector(min_score=0.6).detect(drawn_face(0))
     assert not FaceDetector(min_score=0.999).detect(drawn_face(0))
 
@@ -375,7 +381,7 @@ def test_tiny_and_thin_pictures_have_no_face(detector, shape):
     assert detector.detect(np.full((*shape, 3), 90, np.uint8)) == []
 
 
-def test_thin_picture_looks_the_same_whatever_lay_in_memory():
+def test_the_faces_of_a_thin_picture_do_not_depend_on_stray_memory():
     weak = FaceDetector(min_score=0.02)
     thin, drawing, rng = np.full((2, 640, 3), 90, np.uint8), drawn_face(0), np.random.default_rng(19)
     seen = set()
@@ -387,7 +393,7 @@ def test_thin_picture_looks_the_same_whatever_lay_in_memory():
     assert len(seen) == 1
 
 
-def test_long_strip_does_not_fill_the_memory(detector):
+def test_a_long_strip_takes_little_memory(detector):
     tracemalloc.start()
     try:
         assert detector.detect(np.full((1, 8000, 3), 90, np.uint8)) == []
@@ -399,7 +405,7 @@ def test_long_strip_does_not_fill_the_memory(detector):
 # weights
 
 
-def test_another_weights_file_may_be_named(tmp_path, weights):
+def test_another_weights_file_can_be_used(tmp_path, weights):
     copy = tmp_path / "模型.onnx"
     copy.write_bytes(weights)
     assert FaceDetector(copy).detect(drawn_face(0))
@@ -423,8 +429,9 @@ def test_missing_weights_are_a_model_error(tmp_path):
         FaceDetector(tmp_path / "nowhere.onnx")
 
 
-def test_the_packaged_file_is_the_one_that_is_known_and_used(weights):
-    assert yunet.YUNET_FILE.parent.name == "weights" and yunet.YUNET_FILE.read_bytes() == weights
+def test_the_packaged_file_is_used(weights):
+    assert yunet.YUNET_FILE.parent.name == "weights"
+    assert yunet.YUNET_FILE.read_bytes() == weights
     assert FaceDetector().detect(drawn_face(0))
 
 
@@ -433,7 +440,7 @@ def test_an_altered_packaged_file_is_a_model_error(weights, tmp_path, monkeypatc
     data = bytearray(weights)
     data[100_000] ^= 1
     yunet.YUNET_FILE.write_bytes(data)
-    with pytest.raises(ModelError, match="is not the YuNet 2023mar file facedex knows; install facedex again"):
+    with pytest.raises(ModelError, match="is not the YuNet 2023mar file of this facedex; install facedex again"):
         FaceDetector()
 
 

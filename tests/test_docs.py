@@ -12,8 +12,8 @@ from typer.main import get_command
 import facedex
 from facedex.cli import application
 from facedex.cli.exit_codes import EXIT_CODES
+from facedex.cli.json_fields import JSON_OBJECTS
 from facedex.gallery.gallery import Gallery
-from facedex.json_fields import JSON_OBJECTS
 from facedex.photos.sources import named_photos
 from scripts import cli_reference
 from tests.helpers import python, save_face

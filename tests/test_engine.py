@@ -1,4 +1,4 @@
-"""A gallery's index wherever it is: one contract for the index in files and a real PostgreSQL; and what only an engine does."""
+"""One contract for the index in files and in a real PostgreSQL, and what only an engine does."""
 
 import json
 import os
@@ -112,8 +112,10 @@ def test_what_an_index_finds_is_bounded_from_below_and_ascending(tmp_path, where
                 found = projection.search(opened.head.project(FACES[number, 1][None])[0], 56)
             true = np.abs(z[found.rows - 1].astype(np.float64) - opened.head.project(FACES[number, 1])).sum(1)
             assert len(set(found.rows.tolist())) == len(found.rows) >= 56
-            assert np.all(np.diff(found.bounds) >= 0) and np.all(found.bounds <= true)
-            assert found.horizon > 0 and number + 1 in found.rows
+            assert np.all(np.diff(found.bounds) >= 0)
+            assert np.all(found.bounds <= true)
+            assert found.horizon > 0
+            assert number + 1 in found.rows
             assert found.horizon < np.inf or not projection.exact  # all that half-bytes considered may be found
 
 
@@ -178,7 +180,8 @@ def test_another_head_has_an_index_of_its_own(tmp_path, where, approximate):
         before = answers(opened, FACES[:10, 1])
         opened.reindex(model=model)
         after = answers(opened, FACES[:10, 1])
-        assert after != before and agree(after, answers(opened, FACES[:10, 1], exhaustive=True), approximate)
+        assert after != before
+        assert agree(after, answers(opened, FACES[:10, 1], exhaustive=True), approximate)
 
 
 def test_an_empty_gallery_names_nobody(tmp_path, where):
@@ -219,12 +222,15 @@ def test_a_move_leaves_one_index_and_a_note_without_secrets(tmp_path, server, mo
         opened.reindex()
         url = server.url()
         opened.reindex(index=url)
-        assert not (opened.folder / INDEX_FILE).exists() and not (opened.folder / MANIFEST_FILE).exists()
+        assert not (opened.folder / INDEX_FILE).exists()
+        assert not (opened.folder / MANIFEST_FILE).exists()
         assert "opensesame" not in (opened.folder / BINDING_FILE).read_text()
-        assert read_binding(opened._store).url == url and rows(server, opened) == list(range(1, 101))
+        assert read_binding(opened._store).url == url
+        assert rows(server, opened) == list(range(1, 101))
         name = table(opened).rsplit("_", 1)[0]
         opened.reindex(index=FILES)
-        assert (opened.folder / INDEX_FILE).exists() and not (opened.folder / BINDING_FILE).exists()
+        assert (opened.folder / INDEX_FILE).exists()
+        assert not (opened.folder / BINDING_FILE).exists()
         assert server.sql(f"SELECT count(*) FROM {name}") == [(0,)]
         assert server.sql("SELECT to_regclass(%s)", f"{name}_1") == [(None,)]
         assert opened.match(FACES[3, 0])[0].name == "person0003"
@@ -233,7 +239,8 @@ def test_a_move_leaves_one_index_and_a_note_without_secrets(tmp_path, server, mo
 def test_from_one_engine_to_another_nothing_is_left_behind(small, server):
     former = table(small)
     small.reindex(index=server.url())
-    assert table(small) != former and server.sql("SELECT to_regclass(%s)", former) == [(None,)]
+    assert table(small) != former
+    assert server.sql("SELECT to_regclass(%s)", former) == [(None,)]
     assert read_binding(small._store).left == ()
     assert small.match(FACES[3, 0])[0].name == "person0003"
 
@@ -253,7 +260,8 @@ def test_an_address_is_libpqs_but_for_the_table(url, facts, name):
     from facedex.engines.pgconnection import _parsed
 
     given, found = _parsed(url)
-    assert psycopg.conninfo.conninfo_to_dict(given).items() >= facts.items() and found == name
+    assert psycopg.conninfo.conninfo_to_dict(given).items() >= facts.items()
+    assert found == name
 
 
 @pytest.mark.parametrize(
@@ -293,9 +301,11 @@ def test_a_move_that_fails_leaves_the_index_where_it_was(tmp_path, server):
         url = server.url()
         with server.away(), pytest.raises(EngineAway):
             opened.reindex(index=url)
-        assert opened.match(FACES[3, 0])[0].name == "person0003" and read_binding(opened._store).url == FILES
+        assert opened.match(FACES[3, 0])[0].name == "person0003"
+        assert read_binding(opened._store).url == FILES
         opened.reindex(index=url)
-        assert read_binding(opened._store).left == () and opened.match(FACES[3, 0])[0].name == "person0003"
+        assert read_binding(opened._store).left == ()
+        assert opened.match(FACES[3, 0])[0].name == "person0003"
 
 
 def test_rows_of_an_engine_that_is_away_are_not_forgotten(small, server):
@@ -304,7 +314,8 @@ def test_rows_of_an_engine_that_is_away_are_not_forgotten(small, server):
         small.reindex(index=FILES)
     assert small.match(FACES[3, 0])[0].name == "person0003"
     small.reindex()
-    assert server.sql("SELECT to_regclass(%s)", former) == [(None,)] and not (small.folder / BINDING_FILE).exists()
+    assert server.sql("SELECT to_regclass(%s)", former) == [(None,)]
+    assert not (small.folder / BINDING_FILE).exists()
 
 
 def alter(folder):
@@ -325,7 +336,8 @@ def test_a_copy_of_the_note_that_is_lost_or_altered_loses_nothing(small, server,
         damage(small.folder)
         fresh.reindex(index=FILES)
         assert server.sql("SELECT to_regclass(%s)", former) == [(None,)]
-        assert not (small.folder / BINDING_FILE).exists() and fresh._store.engine_note is None
+        assert not (small.folder / BINDING_FILE).exists()
+        assert fresh._store.engine_note is None
         assert fresh.match(FACES[3, 0])[0].name == "person0003"
 
 
@@ -333,7 +345,8 @@ def test_a_note_altered_in_the_database_is_read_from_its_copy(small, server):
     name = table(small)
     small._store.note_engine(small._store.engine_note.replace("facedex", "fakedex"))
     with Gallery(small.folder) as fresh:
-        assert table(fresh) == name and fresh.match(FACES[3, 0])[0].name == "person0003"
+        assert table(fresh) == name
+        assert fresh.match(FACES[3, 0])[0].name == "person0003"
         assert {f.part: f.state for f in doctor.examine(small.folder)}["index"] == "repaired"
         assert {f.state for f in doctor.examine(small.folder)} == {"sound"}
 
@@ -378,14 +391,16 @@ def test_a_note_is_written_and_read_with_patience_where_files_in_use_are_locked(
     write_copy(small.folder, replace(binding, left=(("postgresql://elsewhere", "x"),)))
     assert files.os.refused == 4
     small._store.note_engine(None)
-    assert read_binding(small._store).left == (("postgresql://elsewhere", "x"),) and not reads_left
+    assert read_binding(small._store).left == (("postgresql://elsewhere", "x"),)
+    assert not reads_left
 
 
 def test_a_kind_of_index_is_refused_where_an_engine_holds_it(small, server):
     for options in ({}, {"index": server.url()}):
         with pytest.raises(DataError, match=r"kind 'bytes'.*--index files"):
             small.reindex(kind="bytes", **options)
-    assert read_binding(small._store).url != FILES and small.match(FACES[3, 0])[0].name == "person0003"
+    assert read_binding(small._store).url != FILES
+    assert small.match(FACES[3, 0])[0].name == "person0003"
     small.reindex(kind="bytes", index=FILES)
     assert small._lookup._refreshed()[0].manifest.kind == "bytes"
     for wrong in ({"kind": "nonsense"}, {"coverage": 2.0}):
@@ -403,7 +418,8 @@ def test_a_backup_comes_back_elsewhere_with_its_index_in_files(small, server, tm
     backup(small.folder, tmp_path / "b.tar")
     restore(tmp_path / "b.tar", tmp_path / "back")
     with Gallery(tmp_path / "back") as again:
-        assert again.match(FACES[3, 0])[0].name == "person0003" and read_binding(again._store).url == FILES
+        assert again.match(FACES[3, 0])[0].name == "person0003"
+        assert read_binding(again._store).url == FILES
         again.remove("person0003")
     assert 4 in rows(server, small)
 
@@ -417,7 +433,8 @@ def test_a_backup_put_back_in_its_place_keeps_the_engine(small, server, tmp_path
         alter(small.folder)
     restore(tmp_path / "b.tar", small.folder, force=True)
     with Gallery(small.folder) as again:
-        assert again.match(FACES[3, 0])[0].name == "person0003" and table(again) == name
+        assert again.match(FACES[3, 0])[0].name == "person0003"
+        assert table(again) == name
         assert rows(server, again) == list(range(1, 301))
     assert {f.state for f in doctor.examine(small.folder)} == {"sound"}
 
@@ -431,9 +448,11 @@ def test_a_backup_in_the_place_of_a_ruin_clears_the_ruins_rows(small, server, tm
         path.write_bytes(b"garbage" * 1000)
     restore(tmp_path / "b.tar", small.folder, force=True)
     with Gallery(small.folder) as again:
-        assert again.match(FACES[3, 0])[0].name == "person0003" and read_binding(again._store).url == FILES
+        assert again.match(FACES[3, 0])[0].name == "person0003"
+        assert read_binding(again._store).url == FILES
         found = {f.part: (f.state, f.detail) for f in doctor.examine(small.folder)}
-        assert found["index"][0] == "warning" and "left in postgresql://" in found["index"][1]
+        assert found["index"][0] == "warning"
+        assert "left in postgresql://" in found["index"][1]
         again.reindex()
         assert server.sql("SELECT to_regclass(%s)", former) == [(None,)]
     assert {f.state for f in doctor.examine(small.folder)} == {"sound"}
@@ -467,7 +486,8 @@ def test_who_was_removed_while_it_was_away_is_never_named_and_goes_when_it_is_ba
         with small._writing():  # so that the reader cannot put it right, and has to leave it out itself
             assert 8 in rows(server, small)
             found = [one.name for one in reader.match(FACES[7, 0], top=299)]
-            assert not {"person0007", "person0100"} & set(found) and len(found) == 298
+            assert not {"person0007", "person0100"} & set(found)
+            assert len(found) == 298
             assert 8 in rows(server, small)
         time.sleep(1.1)  # a reader does not look at every query whether the engine can be put right
         assert "person0007" not in [one.name for one in reader.match(FACES[7, 0], top=10)]
@@ -522,7 +542,9 @@ def test_searching_while_the_server_goes_and_comes(small, server):
             time.sleep(0.05)
     stop.set()
     thread.join(30)
-    assert set(seen) <= {True, None} and seen[-1] is True and len(seen) > 5
+    assert set(seen) <= {True, None}
+    assert seen[-1] is True
+    assert len(seen) > 5
 
 
 def test_connections_that_break_while_rows_are_sent_lose_and_double_nothing(small, server, monkeypatch):
@@ -545,7 +567,8 @@ def test_connections_that_break_while_rows_are_sent_lose_and_double_nothing(smal
         stop.set()
         thread.join()
     assert small.match(FACES[1200, 0])[0].name == "late0900"
-    assert rows(server, small) == list(range(1, 1301)) and small._lookup.remote().audit()
+    assert rows(server, small) == list(range(1, 1301))
+    assert small._lookup.remote().audit()
 
 
 def test_a_server_that_says_nothing_is_given_up_in_time(tmp_path):
@@ -582,9 +605,13 @@ def test_a_search_that_takes_too_long_is_given_up(small, server, monkeypatch):
 def test_a_vector_that_was_changed_there_is_noticed_and_mended(small, server, change):
     change = change.format(rows=table(small), dim=small.head.dim)
     server.sql(f"UPDATE {table(small)} SET z = {change} WHERE id = 4")
-    with pytest.raises(EngineError, match="reindex"):
+
+    def look_up():
         small.match(FACES[8, 0])  # near to 9's vector, wherever it is
         small.match(FACES[3, 0])
+
+    with pytest.raises(EngineError, match="reindex"):
+        look_up()
     assert {"index": "repaired"}.items() <= {f.part: f.state for f in doctor.examine(small.folder)}.items()
     assert small.match(FACES[3, 0])[0].name == "person0003"
 
@@ -604,7 +631,8 @@ def test_the_doctor_finds_rows_that_do_not_belong_and_puts_them_right(small, ser
     server.sql(damage.format(rows=table(small)))
     found = {finding.part: finding.state for finding in doctor.examine(small.folder)}
     assert found["index"] == "repaired"
-    assert rows(server, small) == list(range(1, 301)) and small._lookup.remote().audit()
+    assert rows(server, small) == list(range(1, 301))
+    assert small._lookup.remote().audit()
     assert {f.state for f in doctor.examine(small.folder)} == {"sound"}
     assert answers(small, FACES[:10, 1]) == answers(small, FACES[:10, 1], exhaustive=True)
 
@@ -625,12 +653,14 @@ def test_two_galleries_in_one_table_do_not_see_each_other(tmp_path, server):
         b.add_faces(people(FACES[200:400, 0], "b"))
         a.reindex(index=url)
         b.reindex(index=url)
-        assert table(a) != table(b) and table(a).rsplit("_", 1)[0] == table(b).rsplit("_", 1)[0]
+        assert table(a) != table(b)
+        assert table(a).rsplit("_", 1)[0] == table(b).rsplit("_", 1)[0]
         for opened, initial in ((a, "a"), (b, "b")):
             assert {one.name[0] for probe in FACES[:400:40, 0] for one in opened.match(probe, top=20)} == {initial}
         a.remove("a0007")
         a.reindex(index=FILES)
-        assert len(rows(server, b)) == 200 and b.match(FACES[207, 0])[0].name == "b0007"
+        assert len(rows(server, b)) == 200
+        assert b.match(FACES[207, 0])[0].name == "b0007"
 
 
 def test_rows_of_another_model_are_not_found(small, server):
@@ -651,7 +681,8 @@ def test_rows_of_another_model_are_not_found(small, server):
 def test_of_a_gallery_that_moved_to_another_model_one_index_is_left(small, server, tmp_path):
     former = table(small)
     small.reindex(model=make_model(tmp_path / "other.safetensors", v=np.linspace(-1, 1, 128)))
-    assert table(small) != former and server.sql("SELECT to_regclass(%s)", former) == [(None,)]
+    assert table(small) != former
+    assert server.sql("SELECT to_regclass(%s)", former) == [(None,)]
 
 
 def test_a_copy_of_a_gallery_does_not_take_the_rows_of_the_first(small, server, tmp_path):
@@ -663,7 +694,8 @@ def test_a_copy_of_a_gallery_does_not_take_the_rows_of_the_first(small, server, 
             second.match(FACES[0, 0])
         second.reindex(index=read_binding(second._store).url)
         assert table(first) != table(second)
-        assert second.match(FACES[3, 0])[0].name == "person0003" and len(rows(server, first)) == 310
+        assert second.match(FACES[3, 0])[0].name == "person0003"
+        assert len(rows(server, first)) == 310
 
 
 def test_rows_that_are_there_twice_are_noticed_and_mended(small, server):
@@ -752,8 +784,10 @@ def test_the_search_is_tuned_until_it_reaches_the_coverage_it_was_asked_for(tmp_
         for coverage in (0.9, 0.995):
             opened.reindex(index=server.url(), coverage=coverage)
             tuned.append(opened._lookup.remote()._engine.summary().tuned)
-            assert tuned[-1]["coverage"] == coverage and coverage <= tuned[-1]["measured"] <= 1
-            assert tuned[-1]["probes"] == 250 and tuned[-1]["faces"] == 2500
+            assert tuned[-1]["coverage"] == coverage
+            assert coverage <= tuned[-1]["measured"] <= 1
+            assert tuned[-1]["probes"] == 250
+            assert tuned[-1]["faces"] == 2500
         assert 0 < tuned[0]["effort"] < tuned[1]["effort"]
         # On other photos of people enrolled, which had no part in the tuning.
         z, engine = opened.head.project(faces[:, 0]), opened._lookup.remote()._engine
@@ -773,7 +807,8 @@ def test_a_gallery_that_doubled_is_tuned_anew(tmp_path, server):
         assert opened._lookup.remote()._engine.summary().tuned["effort"] == 0  # so few are all looked at
         opened.add_faces(people(FACES[600:, 0], "late"))
         tuned = opened._lookup.remote()._engine.summary().tuned
-        assert tuned["faces"] == 1300 and tuned["effort"] > 0
+        assert tuned["faces"] == 1300
+        assert tuned["effort"] > 0
 
 
 def test_a_gallery_without_a_graph_gets_one_however_many_came_at_once(tmp_path, server, monkeypatch):
@@ -821,11 +856,17 @@ def test_the_command_line_moves_the_index_and_says_in_a_line_what_is_wrong(tmp_p
         code, said = run("doctor", "-g", folder)
         assert code == 2
         code, said = run("reindex", "-g", folder)
-        assert code == 2 and said.count("\n") == 1 and "does not answer" in said
+        assert code == 2
+        assert said.count("\n") == 1
+        assert "does not answer" in said
     code, said = run("reindex", "-g", folder, "--kind", "bytes")
-    assert code == 2 and said.count("\n") == 1 and "--index files" in said
+    assert code == 2
+    assert said.count("\n") == 1
+    assert "--index files" in said
     code, said = run("reindex", "-g", folder, "--index", "postgresql://a:b@c/d")
-    assert code == 2 and said.count("\n") == 1 and "PGPASSWORD" in said
+    assert code == 2
+    assert said.count("\n") == 1
+    assert "PGPASSWORD" in said
     assert run("remove", "Ada", "--yes", "-g", folder)[0] == 0
     with Store(folder) as store:
         assert store.count() == (0, 0)

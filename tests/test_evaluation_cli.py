@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from facedex import cli
+from facedex.cli.json_fields import JSON_OBJECTS
 from facedex.evaluation import matchers, pairs_protocol, people_protocol, report
 from facedex.evaluation.bootstrap import people_weights
 from facedex.faces import detector
 from facedex.faces.alignment import TEMPLATE
-from facedex.json_fields import JSON_OBJECTS
 from facedex.model.modelfile import shipped_model
 from tests.helpers import assert_fields_described, json_fields, make_model, own_model, save_blank, save_face
 from tests.synthetic import person_crop, write_pack

@@ -1,4 +1,4 @@
-"""Grey pictures in false colour are read as grey; whatever else there is stays as it is."""
+"""Grey pictures in false colour become grey, and other pictures stay unchanged."""
 
 import io
 
@@ -27,21 +27,23 @@ def coloured(picture, scale):
 @pytest.mark.parametrize("scale", SCALES)
 def test_the_grey_levels_come_back(scale):
     found = in_grey(coloured(grey(), scale))
-    assert found.shape == (100, 100, 3) and found.dtype == np.uint8
+    assert found.shape == (100, 100, 3)
+    assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, np.repeat(found[..., :1], 3, axis=2))
-    # At its ends HSV has one colour twice; some scales repeat a colour for neighbouring levels.
+    # HSV has the same colour at both ends, and some colour maps repeat a colour for neighbouring levels.
     assert np.abs(found[..., 0].astype(int) - grey()).mean() < 2
 
 
 @pytest.mark.parametrize("scale", ["VIRIDIS", "PLASMA", "INFERNO", "MAGMA"])
-def test_they_come_back_from_a_jpeg_too(scale):
+def test_the_grey_levels_come_back_from_a_jpeg(scale):
     file = io.BytesIO()
     Image.fromarray(coloured(grey(side=160), scale)).save(file, "JPEG", quality=80)
     found = images.decode(file.getvalue(), "photo.jpg")
-    assert (np.ptp(found, axis=2) == 0).all() and np.abs(found[..., 0].astype(int) - grey(side=160)).mean() < 8
+    assert (np.ptp(found, axis=2) == 0).all()
+    assert np.abs(found[..., 0].astype(int) - grey(side=160)).mean() < 8
 
 
-def test_ordinary_pictures_stay_as_they_are():
+def test_ordinary_pictures_stay_unchanged():
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (90, 120, 3), dtype=np.uint8)
     sepia = (grey()[..., None] * np.array([1.0, 0.8, 0.6])).astype(np.uint8)
@@ -51,7 +53,7 @@ def test_ordinary_pictures_stay_as_they_are():
         assert in_grey(picture) is picture or np.array_equal(in_grey(picture), picture)
 
 
-def test_photos_of_people_stay_as_they_are(shared):
+def test_photos_of_people_stay_unchanged(shared):
     for path in sorted((shared / "lfw" / "images").glob("*/*.jpg"))[::40]:
         pixels = np.asarray(Image.open(path).convert("RGB"))
         assert in_grey(pixels) is pixels, path.name

@@ -43,13 +43,15 @@ def crops():
 
 
 @pytest.mark.parametrize("rgb", [True, False])
-@pytest.mark.parametrize("mean, scale", [(0, 1), (127.5, 1 / 128), ((100, 110, 120), (0.01, 0.02, 0.03))])
+@pytest.mark.parametrize(("mean", "scale"), [(0, 1), (127.5, 1 / 128), ((100, 110, 120), (0.01, 0.02, 0.03))])
 def test_preprocessing_is_what_was_asked_for(tmp_path, crops, rgb, mean, scale):
     model = foreign_model(graph(tmp_path / "e.onnx"), mean=mean, scale=scale, rgb=rgb)
     expected = longhand(crops, grid_weight(), np.broadcast_to(mean, 3), np.broadcast_to(scale, 3), rgb)
     encoder = GraphEncoder(model)
     found = encoder.encode(crops)[0]
-    assert found.shape == (11, DIM) and found.dtype == np.float32 and encoder.dim == model.meta["dim"] == DIM
+    assert found.shape == (11, DIM)
+    assert found.dtype == np.float32
+    assert encoder.dim == model.meta["dim"] == DIM
     assert np.abs(found - expected).max() < 1e-4
 
 
@@ -93,17 +95,24 @@ def test_our_own_graph_gives_our_own_embeddings(tmp_path, crops):
     (branch,) = model.branches
     (tmp_path / "own.onnx").write_bytes(model.graph(branch))
     found = GraphEncoder(foreign_model(tmp_path / "own.onnx", branch.size, mirrored=model.mirrored)).encode(crops)[0]
-    assert model.mirrored and np.allclose(found, GraphEncoder(model).encode(crops)[0], atol=1e-5)
+    assert model.mirrored
+    assert np.allclose(found, GraphEncoder(model).encode(crops)[0], atol=1e-5)
 
 
 def test_the_fingerprint_is_of_the_graph_and_the_preprocessing_and_not_of_the_name(tmp_path):
     path = graph(tmp_path / "e.onnx")
     first = foreign_model(path).fingerprint
     (tmp_path / "renamed.v2.onnx").write_bytes(path.read_bytes())
-    assert foreign_model(tmp_path / "renamed.v2.onnx").fingerprint == first and len(first) == 64
+    assert foreign_model(tmp_path / "renamed.v2.onnx").fingerprint == first
+    assert len(first) == 64
     ways = [
-        {"mean": 1}, {"mean": (0, 0, 1)}, {"scale": 2}, {"rgb": False}, {"mirrored": True}, {"points": alignment.TEMPLATE},
-    ]  # fmt: skip
+        {"mean": 1},
+        {"mean": (0, 0, 1)},
+        {"scale": 2},
+        {"rgb": False},
+        {"mirrored": True},
+        {"points": alignment.TEMPLATE},
+    ]
     others = [foreign_model(path, **way) for way in ways]
     others.append(foreign_model(graph(tmp_path / "f.onnx", weight=np.ones((2, 192)) * [[1], [2]])))
     others.append(foreign_model(graph(tmp_path / "g.onnx", side=96), size=96))
@@ -112,12 +121,15 @@ def test_the_fingerprint_is_of_the_graph_and_the_preprocessing_and_not_of_the_na
 
 def test_it_is_a_model_without_a_head_that_is_stored_like_any_other(tmp_path, crops):
     model = foreign_model(graph(tmp_path / "e.onnx", side=96), 96, (1, 2, 3), 0.5, False, True, POINTS)
-    assert model.frozen and model.mirrored and [branch.points for branch in model.branches] == [POINTS]
+    assert model.frozen
+    assert model.mirrored
+    assert [branch.points for branch in model.branches] == [POINTS]
     with pytest.raises(ModelError, match="holds no head"):
         Head.from_file(model)
     model.save(tmp_path / "m.safetensors")
     again = read_model(tmp_path / "m.safetensors")
-    assert again.branches == model.branches and again.fingerprint == model.fingerprint
+    assert again.branches == model.branches
+    assert again.fingerprint == model.fingerprint
     assert np.array_equal(GraphEncoder(again).encode(crops)[0], GraphEncoder(model).encode(crops)[0])
 
 

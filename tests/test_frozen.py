@@ -62,7 +62,8 @@ def test_two_networks_get_what_brings_them_together_a_head_and_a_calibration(fac
     start, told = grid_networks(LEFT, RIGHT), []
     output = tmp_path / "m.safetensors"
     tuned = fit_frozen(start, faces, output, steps=20, progress=lambda *said: told.append(said))
-    assert tuned.kind == "projection and head" and tuned.judgement is None, "there was nothing to compare with"
+    assert tuned.kind == "projection and head"
+    assert tuned.judgement is None, "there was nothing to compare with"
     model = read_model(output)
     assert model.identity == tuned.model.identity
     assert model.branches == start.branches == (LEFT, RIGHT)
@@ -75,9 +76,8 @@ def test_two_networks_get_what_brings_them_together_a_head_and_a_calibration(fac
     assert data["photos"] == 3 * data["people"]
     assert data["calibration_people"] == calibration["people"] >= 4
     assert calibration["unclear"] > 0
-    assert told[-1] == (132, 132) and [done for done, _ in told] == sorted({done for done, _ in told}), (
-        "each photo once"
-    )
+    assert told[-1] == (132, 132)
+    assert [done for done, _ in told] == sorted({done for done, _ in told}), "each photo once"
     area, accepted = rates(model, others)
     assert area > 0.99
     assert accepted > 0.9

@@ -44,15 +44,19 @@ def test_constants_come_back_as_float32_exactly(kind):
     weight = rng.normal(size=(6, 192)).astype(kind)
     weight[0, :4] = 0, -0.0, np.finfo(kind).tiny / 4, np.finfo(kind).max  # with a number below the normal ones
     found = read_again(assembled(without_constants(grid_graph()), {"w": weight}))["w"]
-    assert found.dtype == np.float32 and found.tobytes() == weight.astype(np.float32).tobytes()
+    assert found.dtype == np.float32
+    assert found.tobytes() == weight.astype(np.float32).tobytes()
 
 
 def test_eight_bits_times_the_factor_of_their_row_are_the_matrix():
     matrix = grid_weight() * np.logspace(-3, 3, 6)[:, None].astype(np.float32)
     matrix[2] = 0
     small, step = eight_bits(matrix)
-    assert small.dtype == np.int8 and step.dtype == np.float32 and step.shape == (6,)
-    assert (np.abs(small[[0, 1, 3, 4, 5]]).max(1) == 127).all() and not small[2].any()
+    assert small.dtype == np.int8
+    assert step.dtype == np.float32
+    assert step.shape == (6,)
+    assert (np.abs(small[[0, 1, 3, 4, 5]]).max(1) == 127).all()
+    assert not small[2].any()
     assert (np.abs(small * step[:, None] - matrix) <= 0.5001 * step[:, None]).all()
 
 
@@ -62,7 +66,8 @@ def test_the_last_matrix_is_applied_as_its_numbers_say():
     small, step = eight_bits(rng.normal(size=(6, 50_000)))
     expected = (small * step[:, None].astype(np.float64)) @ x + bias
     found = LastMatrix(small, step, bias)(x)
-    assert found.dtype == np.float32 and found.shape == (6,)
+    assert found.dtype == np.float32
+    assert found.shape == (6,)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-3)
     with pytest.raises(ValueError, match="operand"):
         LastMatrix(small, step, bias)(x[1:])
@@ -101,7 +106,8 @@ def test_shapes_and_names_of_every_kind_are_kept():
     found = read_again(assembled(model.SerializeToString(), {k: np.asarray(v) for k, v in constants.items()}))
     assert found.keys() == constants.keys()
     for name, value in constants.items():
-        assert found[name].shape == np.shape(value) and np.array_equal(found[name], value), name
+        assert found[name].shape == np.shape(value), name
+        assert np.array_equal(found[name], value), name
 
 
 def test_what_is_put_together_is_run_as_the_whole_is():
@@ -109,7 +115,8 @@ def test_what_is_put_together_is_run_as_the_whole_is():
     weight = grid_weight().astype(np.float16)
     whole = in_opencv(grid_graph(weight=weight), (3, 112, 112))(picture)
     apart = in_opencv(assembled(without_constants(grid_graph()), {"w": weight}), (3, 112, 112))(picture)
-    assert np.array_equal(whole, apart) and np.ptp(whole) > 1
+    assert np.array_equal(whole, apart)
+    assert np.ptp(whole) > 1
 
 
 def test_the_order_in_which_constants_are_given_changes_nothing():

@@ -38,9 +38,11 @@ def test_the_formula_longhand_through_a_frame(framed):
     for i in range(320):
         seen = [sum(float(framed.frame[i, j]) * float(face[j]) for j in range(128)) for face in (a, b)]
         total -= float(framed.weight[i]) * abs(seen[0] - seen[1])
-    assert framed.logits(a, b) == pytest.approx(total, abs=1e-3) and framed.dim == 320
+    assert framed.logits(a, b) == pytest.approx(total, abs=1e-3)
+    assert framed.dim == 320
     z = framed.project(unit(2))
-    assert z.shape == (2, 320) and np.abs(z[0] - z[1]).sum() == pytest.approx(11.5 - framed.logits(a, b), abs=1e-3)
+    assert z.shape == (2, 320)
+    assert np.abs(z[0] - z[1]).sum() == pytest.approx(11.5 - framed.logits(a, b), abs=1e-3)
     a, b = unit(7), unit(5, seed=1)
     np.testing.assert_allclose(framed.pairwise(a, b, 3), framed.logits(a[:, None], b[None]), atol=1e-3)
 
@@ -54,7 +56,8 @@ def test_a_face_is_most_like_itself_and_the_order_of_a_pair_does_not_matter(head
 def test_logits_broadcast(head):
     a, b = unit(3), unit(5, seed=1)
     table = head.logits(a[:, None], b[None])
-    assert table.shape == (3, 5) and table.dtype == np.float32
+    assert table.shape == (3, 5)
+    assert table.dtype == np.float32
     assert table[1, 4] == head.logits(a[1], b[4])
 
 
@@ -74,7 +77,8 @@ def test_weights_are_softplus_of_what_is_stored_and_never_negative(tmp_path):
     v = np.linspace(-40, 40, 128)
     head = Head.from_file(read_model(make_model(tmp_path / "m.safetensors", v=v, beta=3.25)))
     np.testing.assert_allclose(head.weight, np.log1p(np.exp(v)), rtol=1e-5, atol=1e-12)
-    assert (head.weight >= 0).all() and head.beta == 3.25
+    assert (head.weight >= 0).all()
+    assert head.beta == 3.25
 
 
 def test_a_head_of_either_sign_is_refused_with_the_remedy():
@@ -186,7 +190,8 @@ def test_the_split_network_agrees_with_the_unsplit_one_on_every_pair(tmp_path, m
 def test_and_through_an_approximate_index_on_every_pair_that_it_returns(tmp_path, model, crops, unsplit):
     found = split(tmp_path / "g", model, crops, "halfbytes")
     there = ~np.isnan(found)
-    assert there.diagonal().all() and there.sum() > 12
+    assert there.diagonal().all()
+    assert there.sum() > 12
     np.testing.assert_allclose(found[there], unsplit[there], atol=1e-3)
 
 

@@ -11,7 +11,7 @@ from tests.helpers import unit
 
 
 def crowd(people, photos, spread, seed=0):
-    """Unit embeddings of made-up people, and whose each is; `spread` (d,) is how far each number moves between photos."""
+    """Unit embeddings of made-up people, and the person of each. `spread` (d,) is how far photos differ."""
     rng = np.random.default_rng(seed)
     whose = np.repeat(np.arange(people), photos)
     vectors = (

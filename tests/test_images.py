@@ -1,4 +1,4 @@
-"""Bytes to pixels: every format by content, upright, RGB; and nothing but PhotoError for what is no photo."""
+"""Decoding: formats by content, upright RGB pixels, and PhotoError for every file that is no photo."""
 
 import hashlib
 import io
@@ -23,7 +23,7 @@ OPTIONS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}
 
 
 def scene():
-    """(48, 64, 3): four flat colours, so that any turn or flip shows and a lossy format is nearly exact."""
+    """(48, 64, 3) uint8: four flat colours, which show every turn or flip and survive lossy formats."""
     pixels = np.empty((48, 64, 3), np.uint8)
     pixels[:24, :32], pixels[:24, 32:], pixels[24:, :32], pixels[24:, 32:] = RED, GREEN, BLUE, GREY
     return pixels
@@ -37,7 +37,8 @@ def encode(image, kind, **options):
 
 
 def assert_close(pixels, expected, tolerance=6):
-    assert pixels.dtype == np.uint8 and pixels.shape == expected.shape
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == expected.shape
     assert np.abs(pixels.astype(int) - expected.astype(int)).mean() < tolerance
 
 
@@ -62,14 +63,14 @@ def test_format_is_known_by_content_whatever_the_suffix(tmp_path, kind, suffix):
     assert_close(images.open_photo(path).pixels, scene())
 
 
-def test_mpo_is_its_first_picture():
+def test_of_an_mpo_the_first_picture_is_decoded():
     data = encode(scene(), "MPO", save_all=True, append_images=[Image.new("RGB", (64, 48), GREEN)])
     assert data.count(b"\xff\xd8\xff") > 1
     assert_close(decode(data), scene())
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF", "AVIF"])
-def test_of_several_frames_the_first_counts(kind):
+def test_of_several_frames_the_first_is_decoded(kind):
     needs(kind)
     later = [Image.new("RGB", (64, 48), colour) for colour in (GREEN, BLUE)]
     data = encode(scene(), kind, save_all=True, append_images=later)
@@ -78,7 +79,7 @@ def test_of_several_frames_the_first_counts(kind):
 
 
 @pytest.mark.parametrize("kind", ["PPM", "ICO", "PCX", "TGA"])
-def test_formats_off_the_list_are_refused_though_pillow_reads_them(kind):
+def test_other_formats_of_pillow_are_refused(kind):
     data = encode(scene(), kind)
     assert Image.open(io.BytesIO(data)).size
     with pytest.raises(PhotoUnsupported):
@@ -89,7 +90,7 @@ def test_formats_off_the_list_are_refused_though_pillow_reads_them(kind):
 
 
 def stored(orientation):
-    """The scene as a camera held this way stores it (EXIF 2.3, tag 274)."""
+    """The scene as a camera stores it with this orientation (EXIF 2.3, tag 274)."""
     upright = scene()
     return {
         1: upright,
@@ -114,7 +115,7 @@ def test_every_exif_orientation_comes_out_upright(kind, orientation):
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("exif", [b"rubbish", b"Exif\0\0rubbish", b"Exif\0\0II*\0\x08\0\0\0\xff\xff"])
-def test_damaged_exif_does_not_spoil_a_whole_picture(kind, exif):
+def test_a_picture_with_damaged_exif_is_decoded(kind, exif):
     assert_close(decode(encode(scene(), kind, exif=exif)), scene())
 
 
@@ -126,14 +127,14 @@ def test_grey_becomes_three_equal_channels():
     assert np.array_equal(decode(encode(ramp, "PNG")), np.repeat(ramp[:, :, None], 3, axis=2))
 
 
-def test_transparency_lies_over_white():
+def test_transparent_pixels_are_blended_with_white():
     image = Image.new("RGBA", (3, 1))
     for x, alpha in enumerate((0, 128, 255)):
         image.putpixel((x, 0), (200, 0, 0, alpha))
     assert_close(decode(encode(image, "PNG")), np.array([[(255, 255, 255), (227, 127, 127), (200, 0, 0)]]), 2)
 
 
-def test_grey_with_transparency_lies_over_white():
+def test_transparent_grey_pixels_are_blended_with_white():
     image = Image.new("LA", (3, 1))
     for x, alpha in enumerate((0, 128, 255)):
         image.putpixel((x, 0), (100, alpha))
@@ -166,7 +167,7 @@ def test_cmyk_keeps_its_colours(kind):
         ("TIFF", np.arange(0, 65536, 128, dtype=">u2")),
         ("TIFF", np.arange(0, 65536, 128, dtype=np.int32)),
         ("TIFF", np.linspace(0, 1, 512, dtype=np.float32)),
-        ("PNG", np.linspace(0, 4095, 512).astype("<u2")),  # 12 bits in a file of 16, as cameras and scanners write
+        ("PNG", np.linspace(0, 4095, 512).astype("<u2")),  # 12 bits in a 16-bit file, as cameras and scanners write
         ("PNG", np.linspace(0, 1023, 512).astype("<u2")),
         ("PNG", np.linspace(0, 255, 512).astype("<u2")),
     ],
@@ -179,14 +180,14 @@ def test_deep_grey_is_scaled_and_not_clipped(kind, values):
 
 
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf, 1.3])
-def test_a_float_that_is_no_number_or_above_one_spoils_no_picture(odd):
+def test_a_float_that_is_not_finite_or_above_one_leaves_the_other_pixels_alone(odd):
     values = np.tile(np.linspace(0, 1, 512, dtype=np.float32), (3, 1))
     values[0, 0] = odd
     grey = decode(encode(Image.fromarray(values), "TIFF"))[1, :, 0].astype(int)
     assert np.abs(grey - np.linspace(0, 255, 512)).max() <= 2
 
 
-def test_pictures_read_by_several_threads_leave_warnings_as_they_were():
+def test_threads_that_decode_leave_the_warning_filters_unchanged():
     data, before = encode(Image.fromarray(scene()), "PNG"), list(warnings.filters)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: decode(data), range(200)))
@@ -204,7 +205,7 @@ def test_one_bit_is_black_and_white():
 
 
 def png(width, height, body=b""):
-    """A PNG of a declared size with nothing like as many pixels in it."""
+    """A PNG that declares a size but holds fewer pixels."""
 
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -250,10 +251,10 @@ def test_byte_cap_is_inclusive(tmp_path):
         images.read_bytes(path, max_bytes=999)
 
 
-def test_huge_file_is_refused_unread(tmp_path):
+def test_a_huge_file_is_refused_without_reading_it(tmp_path):
     path = tmp_path / "photo.jpg"
     with open(path, "wb") as file:
-        file.truncate(images.MAX_BYTES + 2**20)  # sparse: it takes no room
+        file.truncate(images.MAX_BYTES + 2**20)  # a sparse file, which takes no space
     with pytest.raises(PhotoTooLarge, match="201 MiB"):
         images.open_photo(path)
 
@@ -268,7 +269,7 @@ def test_byte_cap_holds_for_a_file_without_a_size():
             images.read_bytes(f"/dev/fd/{reading}", max_bytes=1000)
 
 
-# what is no photo
+# files that are no photos
 
 
 def test_empty_file_is_unreadable():
@@ -297,7 +298,7 @@ def test_truncated_picture_is_unreadable(kind):
         b"\0\0\0\x18ftypisom\0\0\0\0isommp42",
     ],
 )
-def test_what_is_no_picture_is_unsupported(data):
+def test_a_file_that_is_no_picture_is_unsupported(data):
     with pytest.raises(PhotoUnsupported, match="photo is not a picture"):
         decode(data)
 
@@ -314,7 +315,7 @@ def test_missing_file_is_not_found(tmp_path):
         images.open_photo(tmp_path / "nobody.jpg")
 
 
-def test_folder_is_unreadable_and_called_a_folder(tmp_path):
+def test_the_error_for_a_folder_calls_it_a_folder(tmp_path):
     with pytest.raises(PhotoUnreadable, match="is a folder"):
         images.open_photo(tmp_path)
 
@@ -339,9 +340,9 @@ def test_link_to_itself_is_unreadable(tmp_path):
 
 @contextmanager
 def nobody():
-    """Inside, this process has no more rights than a stranger, even when it is root."""
+    """In this context the process has the rights of the user nobody, even when it is root."""
     if os.name != "posix":
-        pytest.skip("permissions are POSIX's")
+        pytest.skip("needs POSIX permissions")
     root = os.geteuid() == 0
     try:
         if root:
@@ -366,7 +367,7 @@ def test_unusual_names_are_opened(tmp_path, name):
     assert images.open_photo(tmp_path / name).pixels.shape == (48, 64, 3)
 
 
-def test_photo_is_known_by_its_name_and_the_hash_of_its_bytes(tmp_path):
+def test_a_photo_has_its_path_and_the_hash_of_its_bytes(tmp_path):
     path = tmp_path / "photo.png"
     path.write_bytes(encode(scene(), "PNG"))
     photo = images.open_photo(path)
@@ -382,7 +383,7 @@ def heic(**options):
     return encode(scene(), "HEIF", quality=95, **options)
 
 
-def test_heic_without_its_extra_names_the_extra(monkeypatch):
+def test_the_error_for_heic_without_its_extra_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(PhotoUnsupported, match=r"pip install 'facedex\[heic\]'"):
         decode(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
@@ -431,7 +432,7 @@ def test_hidden_files_and_folders_are_ignored(tmp_path):
     assert found(tmp_path) == ["a.jpg"]
 
 
-def test_what_is_no_photo_is_ignored(tmp_path):
+def test_other_files_are_ignored(tmp_path):
     put(tmp_path, "notes.txt", "thumbs.db", "README", "empty", data=b"not a picture")
     put(tmp_path, "nothing", data=b"")
     assert found(tmp_path) == []
@@ -444,7 +445,7 @@ def test_photo_without_a_suffix_is_found_by_content(tmp_path, kind):
     assert found(tmp_path) == ["portrait"]
 
 
-def test_broken_photo_is_listed_so_that_reading_it_says_why(tmp_path):
+def test_a_broken_photo_is_listed(tmp_path):
     put(tmp_path, "broken.jpg", data=b"rubbish")
     (tmp_path / "dangling.jpg").symlink_to("nowhere.jpg")
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
@@ -458,7 +459,7 @@ def test_linked_folder_is_followed(tmp_path):
     assert found(tmp_path / "here") == ["link/a.jpg"]
 
 
-def test_loop_of_links_ends_with_every_photo_once(tmp_path):
+def test_a_loop_of_links_gives_every_photo_once(tmp_path):
     put(tmp_path, "a/1.jpg", "b/2.jpg")
     (tmp_path / "a" / "up").symlink_to(tmp_path)
     (tmp_path / "b" / "up").symlink_to(tmp_path / "b")
@@ -474,7 +475,7 @@ def test_missing_folder_is_a_photo_error(tmp_path):
 
 
 def mutated(data, rng):
-    """A few bytes changed, cut out, doubled or cut off."""
+    """The data with a few bytes changed, removed or repeated."""
     broken = bytearray(data)
     for _ in range(rng.integers(1, 9)):
         at = int(rng.integers(len(broken)))
@@ -506,29 +507,34 @@ def test_altered_bytes_give_pixels_or_a_photo_error(kind):
         except PhotoError:
             continue
         read += 1
-        assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
+        assert pixels.dtype == np.uint8
+        assert pixels.ndim == 3
+        assert pixels.shape[2] == 3
     assert read < 60
 
 
-# smaller
+# decoding at a smaller size
 
 
-@pytest.mark.parametrize(("least", "times"), [(24, 8), (25, 4), (96, 2), (97, 1), (500, 1)])
-def test_a_jpeg_is_decoded_as_small_as_asked_for_and_no_smaller(least, times):
+@pytest.mark.parametrize(("min_side", "times"), [(24, 8), (25, 4), (96, 2), (97, 1), (500, 1)])
+def test_a_jpeg_is_reduced_down_to_the_smallest_side(min_side, times):
     large = np.kron(scene(), np.ones((4, 4, 1), np.uint8))  # 192 x 256
-    pixels, found = images.decode_smaller(encode(large, "JPEG"), "photo", least)
-    assert found == times and pixels.shape == (192 // times, 256 // times, 3)
+    pixels, found = images.decode_smaller(encode(large, "JPEG"), "photo", min_side)
+    assert found == times
+    assert pixels.shape == (192 // times, 256 // times, 3)
     assert_close(pixels, large[times // 2 :: times, times // 2 :: times], 20)
 
 
 def test_a_jpeg_decoded_smaller_is_upright():
     image = Image.fromarray(np.kron(scene(), np.ones((4, 4, 1), np.uint8)))
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by a quarter, clockwise
+    exif[0x0112] = 6  # to be turned clockwise by 90 degrees
     pixels, times = images.decode_smaller(encode(image, "JPEG", exif=exif), "photo", 96)
-    assert times == 2 and pixels.shape == (128, 96, 3)
+    assert times == 2
+    assert pixels.shape == (128, 96, 3)
 
 
-def test_other_formats_are_decoded_whole():
+def test_other_formats_are_not_reduced():
     pixels, times = images.decode_smaller(encode(scene(), "PNG"), "photo", 8)
-    assert times == 1 and pixels.shape == (48, 64, 3)
+    assert times == 1
+    assert pixels.shape == (48, 64, 3)

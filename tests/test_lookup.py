@@ -60,11 +60,13 @@ def test_the_bound_of_bytes_is_never_above_the_distance(bits):
     for probe in rng.laplace(0, 2, (20, 32)).astype(np.float32):
         found = coarse.search(probe, 2000)
         distances = np.abs(z.astype(np.float64) - probe).sum(1)
-        assert sorted(found.rows.tolist()) == list(range(2000)) and found.horizon == np.inf
+        assert sorted(found.rows.tolist()) == list(range(2000))
+        assert found.horizon == np.inf
         assert np.all(found.bounds <= distances[found.rows])
         part = coarse.search(probe, 300)
         left_out = np.setdiff1d(np.arange(2000), part.rows)
-        assert len(left_out) == 1700 and distances[left_out].min() >= part.horizon
+        assert len(left_out) == 1700
+        assert distances[left_out].min() >= part.horizon
 
 
 def test_coarse_codes_cost_work_never_the_answer(tmp_path, monkeypatch):
@@ -158,7 +160,8 @@ def test_a_removal_by_another_process_is_seen_although_the_index_was_not_rewritt
         assert opened.match(vectors[3], top=1)[0].name != "person0003"
         assert opened.match(vectors[4], top=1)[0].name == "person0004"
         told = read_manifest(tmp_path / "g")
-        assert told.kind == "halfbytes" and told.count == opened.faces == 1333
+        assert told.kind == "halfbytes"
+        assert told.count == opened.faces == 1333
 
 
 def test_a_gallery_that_cannot_be_written_is_searched_all_the_same(tmp_path):

@@ -40,7 +40,8 @@ def test_the_mean_is_of_each_face_and_its_own_mirror_image():
 
 def test_a_model_of_ours_gives_a_face_and_its_mirror_image_one_embedding(models):
     mirrored, once = models
-    assert mirrored.mirrored and not once.mirrored
+    assert mirrored.mirrored
+    assert not once.mirrored
     faces = crops(3)
     both, lengths = GraphEncoder(mirrored).encode(faces)
     np.testing.assert_allclose(GraphEncoder(mirrored).encode(faces[:, :, ::-1])[0], both, atol=1e-5)
@@ -61,19 +62,23 @@ def test_the_models_that_ship_see_each_face_once():
 
 def test_a_gallery_cannot_mix_the_two_ways(models):
     mirrored, once = models
-    assert mirrored.fingerprint != once.fingerprint and mirrored.identity != once.identity
+    assert mirrored.fingerprint != once.fingerprint
+    assert mirrored.identity != once.identity
 
 
 def test_a_model_that_does_not_say_sees_each_face_once(models):
     _, once = models
     silent = replace(once, meta={key: value for key, value in once.meta.items() if key != "mirrored"})
-    assert silent.fingerprint == once.fingerprint and not silent.mirrored
+    assert silent.fingerprint == once.fingerprint
+    assert not silent.mirrored
 
 
 def test_an_encoder_from_elsewhere_is_mirrored_when_asked_for(tmp_path):
     (tmp_path / "e.onnx").write_bytes(grid_graph())
     plain, both = (foreign_model(tmp_path / "e.onnx", mirrored=way) for way in (False, True))
-    assert both.mirrored and not plain.mirrored and plain.fingerprint != both.fingerprint
+    assert both.mirrored
+    assert not plain.mirrored
+    assert plain.fingerprint != both.fingerprint
     faces = crops(7)
     found, lengths = GraphEncoder(both).encode(faces)
     sides = [GraphEncoder(plain).encode(way) for way in (faces, faces[:, :, ::-1])]
@@ -95,4 +100,5 @@ def test_training_keeps_what_a_model_says_of_itself(models):
         assert network.encoder.mirrored is model.mirrored is at_size(network, 112).encoder.mirrored
         np.testing.assert_allclose(network.embed_crops(faces), GraphEncoder(model).encode(faces)[0], atol=2e-5)
         assert to_file(network, {}).mirrored is model.mirrored
-    assert own_network().encoder.mirrored and not to_file(Siamese("koch"), {}).mirrored
+    assert own_network().encoder.mirrored
+    assert not to_file(Siamese("koch"), {}).mirrored

@@ -29,10 +29,14 @@ def small(**tensors):
 def frozen(**facts):
     """A frozen encoder of two networks with everything that shapes an answer; the graphs are never run."""
     tensors = {
-        "graph.right.w": np.arange(6, dtype=np.float16), "graph.right:rows": np.ones((5, 2), np.int8), "projection.centre": np.zeros(5, np.float32),
-        "projection.matrix": np.ones((5, 2), np.float32), "head.v": np.ones(2, np.float32),
-        "head.beta": np.array(1.0, np.float32), "head.frame": np.eye(2, dtype=np.float16),
-    }  # fmt: skip
+        "graph.right.w": np.arange(6, dtype=np.float16),
+        "graph.right:rows": np.ones((5, 2), np.int8),
+        "projection.centre": np.zeros(5, np.float32),
+        "projection.matrix": np.ones((5, 2), np.float32),
+        "head.v": np.ones(2, np.float32),
+        "head.beta": np.array(1.0, np.float32),
+        "head.frame": np.eye(2, dtype=np.float16),
+    }
     model = with_graphs(ModelFile({}, {}), [(LEFT, b"left"), (Branch("right", 5), b"right")])
     meta = {"arch": "frozen", "dim": 2, "mirrored": False, "calibration": {"slope": 1.0}, **model.meta, **facts}
     return ModelFile({**model.tensors, **tensors}, meta)
@@ -45,9 +49,12 @@ def test_tensors_and_facts_come_back_from_one_file(tmp_path):
     again = read_model(tmp_path / "m.safetensors")
     assert again.tensors.keys() == file.tensors.keys()
     for name, tensor in file.tensors.items():
-        assert again.tensors[name].dtype == tensor.dtype and np.array_equal(again.tensors[name], tensor)
-    assert again.meta == file.meta and again.meta["format"] == "facedex-model/1"
-    assert again.identity == file.identity and again.fingerprint == file.fingerprint
+        assert again.tensors[name].dtype == tensor.dtype
+        assert np.array_equal(again.tensors[name], tensor)
+    assert again.meta == file.meta
+    assert again.meta["format"] == "facedex-model/1"
+    assert again.identity == file.identity
+    assert again.fingerprint == file.fingerprint
     assert again.branches == (LEFT, Branch("right", 5))
     assert again.graph(again.branches[0]) == b"left"
     assert again.graph(again.branches[1]) == assembled(b"right", {"w": np.arange(6, dtype=np.float16)})
@@ -62,8 +69,10 @@ def test_a_model_without_points_or_with_is_read_as_it_was_written():
 def test_graphs_are_put_in_the_place_of_others():
     model = with_graphs(frozen(), [(Branch("only", 2), b"new")])
     assert [name for name in model.tensors if name.startswith("graph.")] == ["graph.only"]
-    assert model.branches == (Branch("only", 2),) and model.graph(Branch("only", 2)) == b"new"
-    assert "projection.centre" in model.tensors and model.meta["dim"] == 2
+    assert model.branches == (Branch("only", 2),)
+    assert model.graph(Branch("only", 2)) == b"new"
+    assert "projection.centre" in model.tensors
+    assert model.meta["dim"] == 2
 
 
 # what shapes an embedding is in the fingerprint, and what shapes an answer in the identity
@@ -107,7 +116,8 @@ EMBEDDING = {
 @pytest.mark.parametrize("kind", EMBEDDING)
 def test_the_fingerprint_changes_with_each_thing_that_shapes_an_embedding(kind):
     other = EMBEDDING[kind]()
-    assert other.fingerprint != frozen().fingerprint and other.identity != frozen().identity
+    assert other.fingerprint != frozen().fingerprint
+    assert other.identity != frozen().identity
     assert other.head_fingerprint == frozen().head_fingerprint
 
 
@@ -122,7 +132,8 @@ ANSWER = {
 @pytest.mark.parametrize("kind", ANSWER)
 def test_head_and_calibration_leave_the_fingerprint_and_change_the_identity(kind):
     other = ANSWER[kind]()
-    assert other.fingerprint == frozen().fingerprint and other.identity != frozen().identity
+    assert other.fingerprint == frozen().fingerprint
+    assert other.identity != frozen().identity
 
 
 def test_facts_that_shape_no_answer_leave_both(tmp_path):
@@ -304,13 +315,14 @@ def test_a_file_is_replaced_whole(tmp_path):
     path = tmp_path / "new" / "file"
     replace_file(path, b"one")
     replace_file(path, b"two")
-    assert path.read_bytes() == b"two" and [p.name for p in path.parent.iterdir()] == ["file"]
+    assert path.read_bytes() == b"two"
+    assert [p.name for p in path.parent.iterdir()] == ["file"]
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path):
     (tmp_path / "file").mkdir()
     (tmp_path / "file" / "inside").touch()
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="file"):
         replace_file(tmp_path / "file", b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -335,11 +347,13 @@ def test_a_file_is_never_seen_half_written_nor_left_so_by_kill_9(tmp_path):
     seen = set()
     for _ in range(60):
         data = path.read_bytes()
-        assert len(data) == 1_000_000 and len(set(data)) == 1
+        assert len(data) == 1_000_000
+        assert len(set(data)) == 1
         seen.add(data[0])
     process.kill()
     process.communicate()
-    assert len(seen) > 1 and len(path.read_bytes()) == 1_000_000
+    assert len(seen) > 1
+    assert len(path.read_bytes()) == 1_000_000
 
 
 # what is shipped
@@ -349,7 +363,8 @@ def test_the_models_that_ship_are_named_the_default_first():
     assert shipped_models() == ["default", "fast"]
     for name in shipped_models():
         model = read_model(name)
-        assert model.path == shipped_model(name) and model.identity == read_model(shipped_model(name)).identity
+        assert model.path == shipped_model(name)
+        assert model.identity == read_model(shipped_model(name)).identity
     assert shipped_model() == shipped_model("default")
 
 
@@ -358,7 +373,8 @@ def test_a_file_is_not_mistaken_for_a_model_that_ships(tmp_path, monkeypatch):
     make_model(tmp_path / "fast.safetensors", beta=5.0)
     for name in ("fast.safetensors", "./fast.safetensors", tmp_path / "fast.safetensors"):
         assert read_model(name).tensors["head.beta"] == 5.0
-    assert read_model("fast").tensors["head.beta"] != 5.0 and read_model(Path("fast")).path == shipped_model("fast")
+    assert read_model("fast").tensors["head.beta"] != 5.0
+    assert read_model(Path("fast")).path == shipped_model("fast")
     for name in ("./fast", "slow", "weights/fast", ""):
         with pytest.raises(ModelError, match="one of: default or fast"):
             read_model(name)
@@ -370,9 +386,12 @@ def test_a_file_is_not_mistaken_for_a_model_that_ships(tmp_path, monkeypatch):
 def test_a_model_that_ships_is_complete_in_one_file(tmp_path, name, networks, most):
     model = read_model(name)
     assert tuple(branch.name for branch in model.branches) == networks
-    assert model.meta["arch"] == "frozen" and model.frozen and model.meta["dim"] == 128
+    assert model.meta["arch"] == "frozen"
+    assert model.frozen
+    assert model.meta["dim"] == 128
     assert model.tensors["head.frame"].shape == (len(model.tensors["head.v"]), 128) == (512, 128)
-    assert model.meta["calibration"] and shipped_model(name).stat().st_size <= most
+    assert model.meta["calibration"]
+    assert shipped_model(name).stat().st_size <= most
     shutil.copy(shipped_model(name), tmp_path / "m.safetensors")
     assert read_model(tmp_path / "m.safetensors").identity == model.identity
 
@@ -381,5 +400,6 @@ def test_a_model_of_ours_and_a_frozen_one_are_stored_alike(tmp_path):
     for number, model in enumerate((own_model(), grid_networks(LEFT, Branch("right", 5)))):
         model.save(tmp_path / f"{number}.safetensors")
         again = read_model(tmp_path / f"{number}.safetensors")
-        assert again.branches == model.branches and again.frozen is bool(number)
+        assert again.branches == model.branches
+        assert again.frozen is bool(number)
         assert [again.graph(branch) for branch in again.branches] == [model.graph(branch) for branch in model.branches]

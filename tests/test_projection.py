@@ -87,7 +87,8 @@ def test_through_a_frame_the_order_is_the_heads_own_too(store, kind):
     built(store, head, kind)
     store.add(people(vectors[2900:], "late"))
     projection, right = loaded(store, head), []
-    assert len(projection) == 3000 and projection.exact == (kind != "halfbytes")
+    assert len(projection) == 3000
+    assert projection.exact == (kind != "halfbytes")
     for probe in unit(40, seed=1):
         found = projection.search(head.project(probe[None])[0], 40)
         logits = head.logits(probe[None], vectors)
@@ -103,7 +104,8 @@ def test_through_a_frame_the_order_is_the_heads_own_too(store, kind):
     # The numbers of half-bytes and their bytes are as many as the embedding has, not as the head sees.
     assert projection.index.dim == 384
     if kind == "halfbytes":
-        assert projection.index.codes.shape[1] == 128 and projection.index.halves.shape[1] == 24
+        assert projection.index.codes.shape[1] == 128
+        assert projection.index.halves.shape[1] == 24
 
 
 def test_an_uneven_heads_best_is_not_cosines_best():
@@ -128,7 +130,8 @@ def test_faces_added_since_are_found_as_if_built_at_once(tmp_path, first):
             built(store, head)
             store.add(people(vectors[cut:], "late"))
             projection = loaded(store, head)
-            assert projection is not None and len(projection) == 100
+            assert projection is not None
+            assert len(projection) == 100
             answers.append([projection.search(head.project(probe[None])[0], 20) for probe in unit(10, seed=1)])
     for one, other in zip(*answers, strict=True):
         assert one.rows[:20].tolist() == other.rows[:20].tolist()
@@ -160,7 +163,8 @@ def test_every_kind_is_saved_and_loaded_at_every_size(store, kind, count):
     store.add(people(vectors))
     before = built(store, head, kind)
     after = loaded(store, head)
-    assert after.manifest == before.manifest and len(after) == count
+    assert after.manifest == before.manifest
+    assert len(after) == count
     assert after.exact == (kind != "halfbytes" or count < 1000)
     for number in range(0, count, 150):
         z = head.project(vectors[number : number + 1])[0]
@@ -459,13 +463,18 @@ def test_who_looks_while_the_two_files_are_exchanged_waits_and_builds_nothing(st
 
     monkeypatch.setattr(projection_module.time, "sleep", writer_goes_on)
     found = read_projection(folder, store.state, head, "head")
-    assert found is not None and len(found) == 50 and len(slept) == 1
+    assert found is not None
+    assert len(found) == 50
+    assert len(slept) == 1
     (folder / INDEX_FILE).write_bytes(data[:-1])
     monkeypatch.setattr(projection_module.time, "sleep", slept.append)
-    assert read_projection(folder, store.state, head, "head") is None and len(slept) > 2 and sum(slept) < 1
+    assert read_projection(folder, store.state, head, "head") is None
+    assert len(slept) > 2
+    assert sum(slept) < 1
     (folder / "writer.txt").unlink()
     slept.clear()
-    assert read_projection(folder, store.state, head, "head") is None and not slept, "nobody writes: no use in waiting"
+    assert read_projection(folder, store.state, head, "head") is None
+    assert not slept, "nobody writes: no use in waiting"
 
 
 # approximation
@@ -492,7 +501,8 @@ def manifest_of(opened):
 def test_the_coverage_asked_for_is_measured_and_met(clustered):
     opened, vectors = clustered
     told = manifest_of(opened)["parameters"]
-    assert told["coverage"] == 0.99 <= told["measured"] <= 1 and told["probes"] == 400
+    assert told["coverage"] == 0.99 <= told["measured"] <= 1
+    assert told["probes"] == 400
     assert opened.coverage() == (0.99, told["measured"])
     found = wanted = 0
     for number in range(0, 3000, 20):
@@ -500,7 +510,8 @@ def test_the_coverage_asked_for_is_measured_and_met(clustered):
         truth = {one.name for one in opened.match(probe, top=5, exhaustive=True)}
         found += len(truth & {one.name for one in opened.match(probe, top=5)})
         wanted += len(truth)
-    assert wanted == 750 and found / wanted >= 0.98
+    assert wanted == 750
+    assert found / wanted >= 0.98
 
 
 def test_more_coverage_takes_more_candidates(clustered, monkeypatch):
@@ -537,7 +548,8 @@ def test_an_approximate_gallery_stays_so_when_it_is_written_anew(clustered):
     (opened.folder / INDEX).unlink()
     with gallery(opened.folder) as reader:
         reader.match(vectors[0])
-    assert manifest_of(opened)["kind"] == "halfbytes" and manifest_of(opened)["parameters"]["coverage"] == 0.99
+    assert manifest_of(opened)["kind"] == "halfbytes"
+    assert manifest_of(opened)["parameters"]["coverage"] == 0.99
 
 
 def test_a_small_gallery_asked_for_an_approximate_index_still_answers(tmp_path):
@@ -555,7 +567,8 @@ def test_axes_are_paired_so_that_every_four_bits_are_worth_the_same():
     mixed = np.linalg.qr(rng.normal(size=(64, 64)))[0]
     z = (rng.normal(size=(4000, 64)) * np.geomspace(1, 0.05, 64) @ mixed).astype(np.float32)
     turn = halfbytes._in_pairs(*halfbytes._principal(z))
-    assert turn.shape == (64, 48) and np.allclose(turn.T @ turn, np.eye(48), atol=1e-5)
+    assert turn.shape == (64, 48)
+    assert np.allclose(turn.T @ turn, np.eye(48), atol=1e-5)
     spread = (z @ turn).var(0)
     assert spread.sum() > 0.97 * z.var(0).sum()  # the narrowest sixteen axes are left out
     assert np.ptp(np.log(spread.reshape(-1, 2).prod(1))) < 1 < np.ptp(np.log(np.sort(spread).reshape(-1, 2).prod(1)))

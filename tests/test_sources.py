@@ -1,4 +1,4 @@
-"""Names of files to names of people: one rule for folders and packs."""
+"""Names of people from paths, by one rule for folders and packs."""
 
 import errno
 import gzip
@@ -97,7 +97,7 @@ def contents(source):
         (("J. R. R. Tolkien.jpg",), "J. R. R. Tolkien"),
     ],
 )
-def test_name_is_the_first_folder_or_else_the_stem(parts, name):
+def test_the_name_is_the_first_folder_or_else_the_stem(parts, name):
     assert name_from(parts) == name
 
 
@@ -112,12 +112,12 @@ def test_folders_that_differ_only_in_normal_form_are_one_person(tmp_path):
     assert {name for name, _, _ in contents(tmp_path)} == {"José"}
 
 
-def test_space_round_a_name_is_cut_and_inside_is_kept():
+def test_surrounding_space_is_removed_and_inner_space_is_kept():
     assert person_name("  Ada  Lovelace ") == "Ada  Lovelace"
 
 
 @pytest.mark.parametrize("text", ["unknown", "Unknown", "UNKNOWN", " unknown "])
-def test_the_answer_for_strangers_is_no_name(text):
+def test_the_answer_for_strangers_is_refused_as_a_name(text):
     with pytest.raises(NameInvalid, match="strangers"):
         person_name(text)
 
@@ -128,12 +128,12 @@ def test_empty_names_and_control_characters_are_refused(text):
         person_name(text)
 
 
-def test_name_that_merely_holds_unknown_is_kept():
+def test_a_name_that_contains_unknown_is_kept():
     assert person_name("Unknown Soldier") == "Unknown Soldier"
 
 
 @pytest.mark.parametrize("pack_name", ["people", *PACKS])
-def test_photos_in_a_folder_called_unknown_say_so_when_read_and_stop_no_others(tmp_path, pack_name):
+def test_photos_in_a_folder_called_unknown_raise_when_read_and_the_others_can_be_read(tmp_path, pack_name):
     tree = {"Ada/1.jpg": b"ada", "Unknown/1.jpg": b"x", "Zoe/1.jpg": b"zoe"}
     source = pack(tmp_path / pack_name, tree) if "." in pack_name else folder(tmp_path / pack_name, tree)
     with open_people(source) as photos:
@@ -146,29 +146,30 @@ def test_photos_in_a_folder_called_unknown_say_so_when_read_and_stop_no_others(t
 
 
 @pytest.mark.parametrize("pack_name", ["people", "a:b", *PACKS, "odd:name.zip"])
-def test_a_source_leads_back_to_the_photo(tmp_path, monkeypatch, pack_name):
+def test_a_photo_can_be_read_from_its_source(tmp_path, monkeypatch, pack_name):
     source = pack(tmp_path / pack_name, TREE) if "." in pack_name else folder(tmp_path / pack_name, TREE)
     monkeypatch.chdir(tmp_path)
     with open_people(source.name) as photos:
         found = {photo.source: photo.read() for photo in photos}
     assert sorted(found.values()) == sorted(TREE.values())
     monkeypatch.chdir("/")
-    assert all(read_source(where) == data and under(source)(where) for where, data in found.items())
-    assert not any(under(tmp_path / "peopl")(where) for where in found)
+    assert all(read_source(photo) == data and under(source)(photo) for photo, data in found.items())
+    assert not any(under(tmp_path / "peopl")(photo) for photo in found)
     (tmp_path / "a").mkdir(exist_ok=True)
-    assert not any(under(tmp_path / "a")(where) for where in found), "a:b is another folder than a"
+    assert not any(under(tmp_path / "a")(photo) for photo in found), "the folder a:b is not in the folder a"
 
 
-def test_a_source_of_odd_bytes_is_text_and_leads_back(tmp_path):
+def test_the_source_of_a_path_that_is_not_unicode_is_text_and_can_be_read(tmp_path):
     path = os.fsdecode(os.fsencode(tmp_path) + b"/odd\xff.jpg")
     try:
         with open(path, "wb") as file:
             file.write(b"x")
     except OSError:
-        pytest.skip("this file system keeps Unicode only")
+        pytest.skip("this file system only keeps Unicode")
     photo = NamedPhoto("Ada", "Ada/1", path, lambda: b"x")
     photo.source.encode()
-    assert source_path(photo.source) == path and read_source(photo.source) == b"x"
+    assert source_path(photo.source) == path
+    assert read_source(photo.source) == b"x"
 
 
 # folders and packs
@@ -186,18 +187,18 @@ def test_pack_equals_the_folder(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", PACKS)
-def test_hidden_and_resource_members_of_a_pack_are_ignored(tmp_path, name):
+def test_hidden_members_and_resource_files_of_a_pack_are_ignored(tmp_path, name):
     hidden = [".DS_Store.jpg", "Ada/.1.jpg", ".git/1.jpg", "__MACOSX/Ada/1.jpg", "../up.jpg", "Ada/notes.txt"]
     path = pack(tmp_path / name, {**dict.fromkeys(hidden, b"x"), "Ada/1.jpg": b"ada"})
     assert contents(path) == [("Ada", "Ada/1", b"ada")]
 
 
-def test_leading_dot_and_backslashes_in_members_are_understood(tmp_path):
+def test_members_may_begin_with_a_dot_or_contain_backslashes(tmp_path):
     path = zipped(tmp_path / "people.zip", {"./Ada/1.jpg": b"1", "Bob\\1.jpg": b"2"})
     assert contents(path) == [("Ada", "Ada/1", b"1"), ("Bob", "Bob/1", b"2")]
 
 
-def test_links_and_folders_in_a_tar_are_no_photos(tmp_path):
+def test_links_and_folders_in_a_tar_are_ignored(tmp_path):
     path = tar(tmp_path / "people.tar", {"Ada/1.jpg": b"ada"})
     with tarfile.open(path, "a") as opened:
         for name, kind in (("Ada/2.jpg", tarfile.SYMTYPE), ("Bob.jpg", tarfile.DIRTYPE)):
@@ -207,13 +208,13 @@ def test_links_and_folders_in_a_tar_are_no_photos(tmp_path):
     assert contents(path) == [("Ada", "Ada/1", b"ada")]
 
 
-def test_path_of_a_packed_photo_names_pack_and_member(tmp_path):
+def test_the_path_of_a_packed_photo_contains_pack_and_member(tmp_path):
     path = zipped(tmp_path / "people.zip", {"Ada/1.jpg": b"ada"})
     with open_people(path) as photos:
         assert [photo.path for photo in photos] == [f"{path}:Ada/1.jpg"]
 
 
-def test_photos_of_a_folder_are_read_only_when_asked(tmp_path):
+def test_photos_of_a_folder_are_read_late(tmp_path):
     folder(tmp_path, {"Ada/1.jpg": b"x"})
     with open_people(tmp_path) as photos:
         (photo,) = photos
@@ -222,7 +223,7 @@ def test_photos_of_a_folder_are_read_only_when_asked(tmp_path):
             photo.read()
 
 
-# what is broken
+# broken sources
 
 
 @pytest.mark.parametrize("name", ["nowhere", "nowhere.tar", "nowhere.zip"])
@@ -239,7 +240,7 @@ def test_plain_file_is_a_data_error(tmp_path):
 
 @pytest.mark.parametrize("data", [b"", b"just text" * 99], ids=["empty", "text"])
 @pytest.mark.parametrize("name", PACKS)
-def test_what_is_no_pack_is_a_data_error(tmp_path, name, data):
+def test_a_file_that_is_no_pack_is_a_data_error(tmp_path, name, data):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(DataError, match="not a readable"):
         contents(tmp_path / name)
@@ -257,7 +258,7 @@ def test_truncated_pack_is_a_data_error(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", [name for name in PACKS if "zip" not in name])
-def test_a_damaged_header_is_not_the_end_of_a_tar(tmp_path, name):
+def test_a_damaged_header_of_a_tar_is_a_data_error(tmp_path, name):
     path = pack(tmp_path / name, NOISE)
     opened = gzip.open if name != "people.tar" else open
     with opened(path, "rb") as file:
@@ -267,7 +268,7 @@ def test_a_damaged_header_is_not_the_end_of_a_tar(tmp_path, name):
         file.write(data)
     with pytest.raises(DataError, match="damaged at byte"):
         contents(path)
-    with opened(path, "wb") as file:  # cut between two members, as well as without its end
+    with opened(path, "wb") as file:  # cut between two members, so that the end mark is missing
         file.write(data[: data.index(b"Ada/1.jpg")])
     with pytest.raises(DataError, match="damaged at byte"):
         contents(path)
@@ -303,11 +304,16 @@ def test_zip_with_a_password_is_a_data_error(tmp_path):
 
 
 @pytest.mark.parametrize("name", PACKS)
-def test_an_error_of_the_caller_is_not_called_the_packs(tmp_path, name):
+def test_an_error_of_the_caller_is_not_turned_into_a_data_error(tmp_path, name):
     path = pack(tmp_path / name, TREE)
-    with pytest.raises(OSError, match="disk is full"), open_people(path) as photos:
-        next(photos)
-        raise OSError(errno.ENOSPC, "disk is full")
+
+    def read_one_and_fail():
+        with open_people(path) as photos:
+            next(photos)
+            raise OSError(errno.ENOSPC, "disk is full")
+
+    with pytest.raises(OSError, match="disk is full"):
+        read_one_and_fail()
 
 
 @pytest.mark.parametrize("name", PACKS)

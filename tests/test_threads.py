@@ -1,4 +1,4 @@
-"""What threads share: one for each, lent again; OpenCV's own threads off meanwhile, and on again."""
+"""Resources lent to threads, and OpenCV's own threads switched off while photos are processed at once."""
 
 import threading
 import time
@@ -7,23 +7,23 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import pytest
 
-from facedex.threads import Stock, side_by_side, workers
+from facedex.threads import ResourcePool, side_by_side, workers
 
 
-def test_one_after_the_other_share_one_and_at_once_each_has_their_own():
+def test_a_returned_resource_is_lent_again_and_threads_at_once_get_their_own():
     made = []
-    stock = Stock(lambda: made.append(object()) or made[-1])
-    assert len(made) == 1  # at once: a fault shows where it is opened
+    resources = ResourcePool(lambda: made.append(object()) or made[-1])
+    assert len(made) == 1  # made at once, so that errors are raised here
     for _ in range(3):
-        with stock.one() as lent:
+        with resources.borrow() as lent:
             assert lent is made[0]
-    with stock.one() as first, stock.one() as second:
+    with resources.borrow() as first, resources.borrow() as second:
         assert first is not second
     assert len(made) == 2
     together = threading.Barrier(workers())
 
     def hold(_):
-        with stock.one() as lent:
+        with resources.borrow() as lent:
             together.wait(10)
             return id(lent)
 
@@ -31,28 +31,31 @@ def test_one_after_the_other_share_one_and_at_once_each_has_their_own():
         assert len(set(pool.map(hold, range(workers())))) == len(made) == workers()
 
 
-def test_no_more_are_made_than_there_are_workers_and_who_comes_then_waits():
+def test_no_more_resources_are_made_than_there_are_workers():
     made, lent, most = [], [0], [0]
-    stock, counting = Stock(lambda: made.append(object()) or made[-1]), threading.Lock()
+    lock = threading.Lock()
+    resources = ResourcePool(lambda: made.append(object()) or made[-1])
 
     def use(_):
-        with stock.one() as one:
-            with counting:
+        with resources.borrow() as resource:
+            with lock:
                 lent[0] += 1
                 most[0] = max(most[0], lent[0])
             time.sleep(0.01)
-            with counting:
+            with lock:
                 lent[0] -= 1
-            return id(one)
+            return id(resource)
 
     with ThreadPoolExecutor(4 * workers()) as pool:
         used = set(pool.map(use, range(8 * workers())))
-    assert used <= {id(one) for one in made} and 2 <= most[0] <= workers() and len(made) <= workers()
-    with stock.one() as one:
-        assert one in made
+    assert used <= {id(resource) for resource in made}
+    assert 2 <= most[0] <= workers()
+    assert len(made) <= workers()
+    with resources.borrow() as resource:
+        assert resource in made
 
 
-def test_what_cannot_be_made_later_takes_nobodys_place():
+def test_a_resource_that_cannot_be_made_takes_no_place():
     made = []
 
     def make():
@@ -61,22 +64,22 @@ def test_what_cannot_be_made_later_takes_nobodys_place():
         made.append(1)
         return made
 
-    stock = Stock(make)
+    resources = ResourcePool(make)
     for _ in range(3 * workers()):
-        with stock.one() as first, pytest.raises(MemoryError), stock.one():
+        with resources.borrow() as first, pytest.raises(MemoryError), resources.borrow():
             pass
         assert first is made
 
 
-def test_it_comes_back_after_an_error():
-    stock = Stock(object)
-    with pytest.raises(ValueError, match="no"), stock.one() as lent:
+def test_a_resource_is_returned_after_an_error():
+    resources = ResourcePool(object)
+    with pytest.raises(ValueError, match="no"), resources.borrow() as lent:
         raise ValueError("no")
-    with stock.one() as again:
+    with resources.borrow() as again:
         assert again is lent
 
 
-def test_threads_are_given_back_when_the_last_is_done_in_whatever_order():
+def test_opencv_gets_its_threads_back_after_the_last_context_ends():
     before = cv2.getNumThreads()
     cv2.setNumThreads(2)
     try:
@@ -92,5 +95,5 @@ def test_threads_are_given_back_when_the_last_is_done_in_whatever_order():
         cv2.setNumThreads(before)
 
 
-def test_two_photos_at_once_at_least():
+def test_the_number_of_workers_is_bounded():
     assert 2 <= workers() <= 8

@@ -1,1 +1,1 @@
-"""Aligned faces by the thousand, for training and evaluation."""
+"""Sets of aligned faces for training and evaluation."""

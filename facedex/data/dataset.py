@@ -1,4 +1,4 @@
-"""Aligned faces for training and evaluation: decoded once into a cache, split by person."""
+"""Aligned faces for training and evaluation: a cache of crops, corrections of labels, and splits by person."""
 
 from __future__ import annotations
 
@@ -24,19 +24,23 @@ from facedex.faces.detector import FaceDetector
 from facedex.photos import images
 from facedex.photos.sources import NamedPhoto, open_people
 
-CANVAS = alignment.SIZE + 2 * alignment.MARGIN  # 128: the 112 crop and the margin that jitter moves in
+CANVAS = alignment.SIZE + 2 * alignment.MARGIN  # 128 pixels: the 112 crop and a margin for jitter
 _CACHE_VERSION = 1
-_ABANDONED = 86_400  # seconds
+_ABANDONED_AFTER = 86_400  # seconds
+_PHOTOS_AT_ONCE = 256
 
-Progress = Callable[[int], None]
+Progress = Callable[[int], None]  # called with the number of photos that were just read
 
 
 @dataclass
 class Faces:
-    """Aligned faces and whom they show.
+    """A set of m aligned faces and their people.
 
-    `crops` (n, 128, 128, 3) uint8 RGB, memory-mapped; `rows` (m,) int64, the crops in use; `people` (m,) int64,
-    an index into `names`, or -1 for nobody in particular; `keys` (m,), NAME/PHOTO of each.
+    `crops`: (n, 128, 128, 3) uint8 RGB, memory-mapped. Several sets may share them.
+    `rows`: (m,) int64, the row of each face in `crops`.
+    `people`: (m,) int64, the index of each face's person in `names`, or -1 for a face without a person.
+    `names`: the names of the people.
+    `keys`: NAME/PHOTO of each face.
     """
 
     crops: np.ndarray
@@ -49,7 +53,10 @@ class Faces:
         return len(self.rows)
 
     def select(self, chosen: np.ndarray) -> Faces:
-        """The faces at these positions, with names renumbered."""
+        """Return the faces at the positions `chosen` (k,) int64, with people renumbered.
+
+        Raises ValueError where a face has no person.
+        """
         kept, people = np.unique(self.people[chosen], return_inverse=True)
         if len(kept) and kept[0] < 0:
             raise ValueError("faces without a person cannot be selected by person")
@@ -57,18 +64,21 @@ class Faces:
             self.crops,
             self.rows[chosen],
             people.astype(np.int64),
-            [self.names[i] for i in kept],
-            [self.keys[i] for i in chosen],
+            [self.names[person] for person in kept],
+            [self.keys[face] for face in chosen],
         )
 
     def crops112(self, chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """The unjittered crops, (k, 112, 112, 3) uint8 RGB."""
+        """Return the crops at the positions `chosen` without their margin, (k, 112, 112, 3) uint8 RGB."""
         return alignment.centre_crop(self.crops[self.rows[chosen]])
 
     def digest(self) -> str:
-        """SHA-256 over the list of photos and whom each shows: the record of what was trained on."""
-        lines = "\n".join(f"{self.names[p]}\t{k}" if p >= 0 else k for p, k in zip(self.people, self.keys, strict=True))
-        return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
+        """Return the hex SHA-256 of the list of photos and their people, which a model records of its training data."""
+        lines = [
+            f"{self.names[person]}\t{key}" if person >= 0 else key
+            for person, key in zip(self.people, self.keys, strict=True)
+        ]
+        return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def load_faces(
@@ -79,11 +89,12 @@ def load_faces(
     progress: Progress | None = None,
     notice: Callable[[str], None] | None = None,
 ) -> Faces:
-    """Faces of a folder or pack of people; decoded, and unless `aligned` detected and aligned, once.
+    """Load the faces of a folder or pack of people. Their crops are made once and kept in the folder `cache`.
 
-    `aligned` photos are 128 x 128 (the template with its margin) or 112 x 112 (the template alone). A photo that
-    cannot be used is told to `notice` and left out. The cache is keyed by the photos' paths, sizes and times.
-    Raises DataError when nothing usable is found.
+    The subject of each photo is detected and aligned. With `aligned` the photos are crops already, of 128 x 128 pixels
+    (the template with its margin) or 112 x 112 (the template alone). A photo that cannot be used is left out, and
+    `notice` is called with the reason. A change of the photos' paths, sizes or times makes the crops anew.
+    Raises DataError for a missing or broken source, a source without a usable photo, and a damaged cache.
     """
     cache.mkdir(parents=True, exist_ok=True)
     stem = cache / f"crops-{_source_digest(Path(source), aligned)[:16]}"
@@ -91,9 +102,9 @@ def load_faces(
     if not (index.is_file() and stem.with_suffix(".npy").is_file()):
         _build_cache(source, stem, None if aligned else detector or FaceDetector(), progress, notice)
     try:
-        listed = json.loads(index.read_text("utf-8"))
+        contents = json.loads(index.read_text("utf-8"))
         crops = np.load(stem.with_suffix(".npy"), mmap_mode="r")
-        keys, photo_names = listed["keys"], listed["names"]
+        keys, photo_names = contents["keys"], contents["names"]
         if not len(crops) == len(keys) == len(photo_names):
             raise ValueError("lengths differ")
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
@@ -103,34 +114,36 @@ def load_faces(
 
 
 def read_corrections(corrections: str | os.PathLike[str]) -> dict[str, str]:
-    """A table of label faults: CSV with `key` (NAME, or NAME/PHOTO without the suffix) and `person` (empty: leave out).
+    """Read a CSV table of corrected labels: the person of each key.
 
-    Raises DataError.
+    The column `key` holds NAME, or NAME/PHOTO without the suffix. The column `person` holds the right name, or nothing
+    for faces to leave out. Raises DataError for a file that is no such table.
     """
     try:
-        with open(corrections, newline="", encoding="utf-8-sig") as file:  # Excel puts a mark before the first column
+        with open(corrections, newline="", encoding="utf-8-sig") as file:  # Excel writes a byte order mark
             return {row["key"]: row["person"] for row in csv.DictReader(file)}
     except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(
-            f"{corrections} is no table of corrections ({error}); it needs the columns key, person"
+            f"{corrections} is no table of corrections ({error}); it needs the columns key and person"
         ) from None
 
 
 def correct(faces: Faces, corrections: str | os.PathLike[str]) -> Faces:
-    """Apply a table of label faults. Rows of people who are not here have no effect: one table may serve several sets.
+    """Apply a table of corrected labels (`read_corrections`).
 
-    Raises DataError, also where a row would be of a photo here but for the suffix.
+    Keys that are not in the set have no effect, so that one table may serve several sets. Raises DataError for a file
+    that is no such table, and for a key that would match a photo without its suffix.
     """
     table = read_corrections(corrections)
     known = {*faces.names, *faces.keys}
     for key in table.keys() - known:
-        whole, suffix = os.path.splitext(key)
-        if suffix.lower() in images.SUFFIXES and whole in known:
-            raise DataError(f"{corrections} has the key {key}, with a suffix; write {whole}, and all others like it")
+        stem, suffix = os.path.splitext(key)
+        if suffix.lower() in images.SUFFIXES and stem in known:
+            raise DataError(f"{corrections} has the key {key}, with a suffix; write {stem}, and all others like it")
     names = []
     for person, key in zip(faces.people, faces.keys, strict=True):
         name = table.get(key, faces.names[person])
-        # A person who doubles another may be listed to double a third: follow, but never round a circle.
+        # A person corrected to another may be corrected to a third. The limit ends a circle of corrections.
         for _ in range(8):
             if not name or name not in table:
                 break
@@ -142,28 +155,28 @@ def correct(faces: Faces, corrections: str | os.PathLike[str]) -> Faces:
 
 
 def join(parts: Sequence[Faces]) -> Faces:
-    """Several sources as one; the same name in two of them is the same person."""
+    """Return several sets as one. The same name in two sets is the same person."""
     if len(parts) == 1:
         return parts[0]
     names = sorted({name for part in parts for name in part.names})
-    at = {name: i for i, name in enumerate(names)}
-    starts = np.cumsum([0] + [len(part.crops) for part in parts])
+    index_of = {name: index for index, name in enumerate(names)}
+    rows, people, start = [], [], 0
+    for part in parts:
+        rows.append(part.rows + start)
+        start += len(part.crops)
+        new_index = np.array([index_of[name] for name in part.names], np.int64)
+        people.append(new_index[part.people] if part.names else part.people)
     return Faces(
-        _Joined([part.crops for part in parts]),  # type: ignore[arg-type]
-        np.concatenate([part.rows + start for part, start in zip(parts, starts, strict=False)]),
-        np.concatenate(
-            [
-                np.array([at[n] for n in part.names], np.int64)[part.people] if part.names else part.people
-                for part in parts
-            ]
-        ),
+        _JoinedCrops([part.crops for part in parts]),  # type: ignore[arg-type]  # has what Faces uses of an array
+        np.concatenate(rows),
+        np.concatenate(people),
         names,
         [key for part in parts for key in part.keys],
     )
 
 
-class _Joined:
-    """Crops of several memory maps, indexed as one array along the first axis."""
+class _JoinedCrops:
+    """Crops of several memory maps, indexed as one array along the first axis without copying them into memory."""
 
     def __init__(self, parts: list[np.ndarray]) -> None:
         self._parts = parts
@@ -171,37 +184,37 @@ class _Joined:
         self.shape = (int(self._starts[-1]), *parts[0].shape[1:])
 
     def __len__(self) -> int:
-        return self.shape[0]
+        return int(self.shape[0])
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         rows = np.asarray(rows)
-        out = np.empty((len(rows), *self.shape[1:]), np.uint8)
-        owner = np.searchsorted(self._starts, rows, side="right") - 1
-        for i in np.unique(owner):
-            mine = owner == i
-            out[mine] = self._parts[i][rows[mine] - self._starts[i]]
-        return out
+        crops = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        part_of_row = np.searchsorted(self._starts, rows, side="right") - 1
+        for part in np.unique(part_of_row):
+            in_part = part_of_row == part
+            crops[in_part] = self._parts[part][rows[in_part] - self._starts[part]]
+        return crops
 
 
 def without_people(faces: Faces, names: Iterable[str]) -> Faces:
-    """The faces of everybody but these."""
-    gone = set(names)
-    return faces.select(np.flatnonzero([faces.names[p] not in gone for p in faces.people]))
+    """Return the faces of all people but these."""
+    left_out = set(names)
+    return faces.select(np.flatnonzero([faces.names[person] not in left_out for person in faces.people]))
 
 
 def split_people(faces: Faces, share: float, seed: int = 0, least: int = 2, most: int = 400) -> tuple[Faces, Faces]:
-    """Two sets without a person in common, by person and never by photo: (the rest, `share` of the people).
+    """Split by person, never by photo. Returns two sets: the rest of the people, and `share` of them held out.
 
-    The same people give the same sets. Training leaves `seed` as it is, whatever its own: who was kept apart from a
-    model is kept apart from what is trained on from it too.
-    Only people with two photos or more are put into the second set, `least` to `most` of them: others have no
-    genuine pair. Raises DataError when fewer than two such people would remain for the first.
+    Only people with at least two photos are held out, since others have no genuine pair: `least` to `most` people, of
+    whom the first set keeps at least two. The same people and `seed` give the same sets. Training does not pass its own
+    seed here. People held out from a model are then also held out when its training continues.
+    Raises DataError where fewer than `least` + 2 people have two photos.
     """
     counts = np.bincount(faces.people, minlength=len(faces.names))
     paired = np.flatnonzero(counts >= 2)
     if len(paired) < least + 2:
         raise DataError(
-            f"Only {len(paired)} people have two photos or more, at least {least + 2} are needed to keep some apart; "
+            f"Only {len(paired)} people have two photos or more, and at least {least + 2} are needed to hold some out; "
             "add people or photos"
         )
     wanted = min(most, max(least, round(share * len(paired))), len(paired) - 2)
@@ -211,16 +224,14 @@ def split_people(faces: Faces, share: float, seed: int = 0, least: int = 2, most
 
 
 def _source_digest(source: Path, aligned: bool) -> str:
-    """Changes when a photo is added, removed or written anew; reads no photo."""
-    if not source.exists():
-        raise DataError(f"{source} does not exist; give a folder of people or a .tar or .zip of one")
+    """A hex SHA-256 that changes when a photo is added, removed or rewritten. No photo is read for it."""
     text = f"{_CACHE_VERSION}\0{aligned or detector_module.VERSION}\0{CANVAS}\0{source.resolve()}"
     digest = hashlib.sha256(text.encode("utf-8", "surrogateescape"))
     for path in images.find_photos(source) if source.is_dir() else [source]:
         try:
             status = path.stat()
             state = f"{status.st_size}\0{status.st_mtime_ns}"
-        except OSError:  # a link to nowhere: one unusable photo, which reading reports
+        except OSError:  # a broken link, which is reported when the photo is read
             state = "gone"
         digest.update(f"\0{path}\0{state}".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
@@ -233,25 +244,26 @@ def _build_cache(
     progress: Progress | None,
     notice: Callable[[str], None] | None,
 ) -> None:
+    """Write the crops to `stem`.npy, and their keys and names to `stem`.json. Raises DataError, OSError."""
     keys: list[str] = []
     names: list[str] = []
-    written = stem.with_suffix(f".npy-{os.getpid()}")
-    _sweep(stem.parent)
+    partial_crops = stem.with_suffix(f".npy-{os.getpid()}")
+    _remove_abandoned(stem.parent)
 
     def crop(photo: NamedPhoto, data: bytes | PhotoError) -> np.ndarray | PhotoError:
         if isinstance(data, PhotoError):
             return data
         try:
             pixels = images.decode(data, photo.path)
-            return _subject(pixels, photo.path, detector) if detector else ready(pixels, photo.path)
+            return _aligned_subject(pixels, photo.path, detector) if detector else ready(pixels, photo.path)
         except PhotoError as error:
             return error
 
     try:
-        # How many crops there will be is known only at the end; the header is as long then as it is now.
-        with open(written, "wb") as file, open_people(source) as photos, ThreadPoolExecutor() as pool:
+        # The number of crops is known only at the end. The header has the same length then, and is written again.
+        with open(partial_crops, "wb") as file, open_people(source) as photos, ThreadPoolExecutor() as pool:
             _write_header(file, 0)
-            while chunk := list(islice(photos, 256)):
+            while chunk := list(islice(photos, _PHOTOS_AT_ONCE)):
                 data = [photo.content() for photo in chunk]
                 for photo, result in zip(chunk, pool.map(crop, chunk, data), strict=True):
                     if isinstance(result, PhotoError):
@@ -269,43 +281,49 @@ def _build_cache(
             raise DataError(
                 f"{source} holds no usable photo of a face; put each person's photos in a folder of their own"
             )
-        os.replace(written, stem.with_suffix(".npy"))
+        os.replace(partial_crops, stem.with_suffix(".npy"))
         stem.with_suffix(".json.new").write_text(json.dumps({"keys": keys, "names": names}), "utf-8")
         os.replace(stem.with_suffix(".json.new"), stem.with_suffix(".json"))
     finally:
-        written.unlink(missing_ok=True)
+        partial_crops.unlink(missing_ok=True)
 
 
 def _write_header(file: BinaryIO, count: int) -> None:
-    """The beginning of a .npy of so many crops, of one length whatever the count."""
-    facts = {"descr": "|u1", "fortran_order": False, "shape": (count, CANVAS, CANVAS, 3)}
-    np.lib.format.write_array_header_1_0(file, facts)
+    """Write the header of a .npy file of `count` crops. Its length does not depend on the count."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, CANVAS, CANVAS, 3)}
+    np.lib.format.write_array_header_1_0(file, header)
 
 
-def _sweep(cache: Path) -> None:
-    """Remove what killed processes have left half made, which may be as large as a whole cache: nobody has written to it
-    for a day. Another machine may be at work in the same folder.
+def _remove_abandoned(cache: Path) -> None:
+    """Remove the partial files of killed processes, which may be as large as a whole cache.
+
+    A file counts as abandoned when nobody has written to it for a day. A younger file may belong to another machine
+    that works in the same folder.
     """
-    for left in cache.glob("crops-*.*-*"):
-        with suppress(OSError):  # Windows removes no file that is open
-            if time.time() - left.stat().st_mtime > _ABANDONED:
-                left.unlink()
+    for path in cache.glob("crops-*.*-*"):
+        with suppress(OSError):  # Windows does not remove a file that is open
+            if time.time() - path.stat().st_mtime > _ABANDONED_AFTER:
+                path.unlink()
 
 
 def ready(pixels: np.ndarray, name: str) -> np.ndarray:
-    """The (128, 128, 3) canvas of a photo that is an aligned face already. Raises PhotoUnsupported for other sizes."""
+    """Return the (128, 128, 3) uint8 crop of a photo that is an aligned face of 128 or 112 pixels.
+
+    The edge pixels fill the margin of a face of 112. Raises PhotoUnsupported for other sizes.
+    """
     if pixels.shape[:2] == (CANVAS, CANVAS):
         return pixels
     if pixels.shape[:2] == (alignment.SIZE, alignment.SIZE):
-        edge = (alignment.MARGIN, alignment.MARGIN)
-        return np.pad(pixels, (edge, edge, (0, 0)), mode="edge")
+        margin = (alignment.MARGIN, alignment.MARGIN)
+        return np.pad(pixels, (margin, margin, (0, 0)), mode="edge")
     raise PhotoUnsupported(
         f"{name} is {pixels.shape[1]} x {pixels.shape[0]}, not an aligned face of {CANVAS} or {alignment.SIZE} pixels; "
         "leave out --aligned"
     )
 
 
-def _subject(pixels: np.ndarray, name: str, detector: FaceDetector) -> np.ndarray:
+def _aligned_subject(pixels: np.ndarray, name: str, detector: FaceDetector) -> np.ndarray:
+    """The (128, 128, 3) uint8 crop of a photo's subject. Raises NoFace."""
     faces = detector.detect(pixels)
     if not faces:
         raise NoFace(f"{name} shows no face that could be found; use a clearer photo")

@@ -64,8 +64,8 @@ def read_binding(store: Store) -> Binding:
     if not noted:
         return Binding()
     raise EngineError(
-        f"Where {store.path.parent} keeps its index can be read neither in {store.path.name} nor in {BINDING_FILE}; name "
-        "the engine anew by `facedex reindex --index URL`, or bring the index back by `--index files`"
+        f"Where {store.path.parent} keeps its index can be read neither in {store.path.name} nor in {BINDING_FILE}; "
+        "name the engine anew by `facedex reindex --index URL`, or bring the index back by `--index files`"
     )
 
 

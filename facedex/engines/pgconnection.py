@@ -45,7 +45,8 @@ class Connection:
         self._db = None
 
     def tried(self, kind: str, work: Callable[[psycopg.Connection], T], seconds: int | None = None) -> T:
-        """Do `work`, a "search" or a "write", again after a pause when the connection breaks, as long as patience lasts.
+        """Do `work`, a "search" or a "write", again after a pause when the connection breaks, as long as patience
+        lasts.
 
         `seconds` is its time-out, 0 none. Raises EngineAway, EngineError; UndefinedTable and InvalidSchemaName, which
         only the caller understands, as they are.
@@ -111,7 +112,7 @@ class Connection:
                 row = db.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
                 if row is None or tuple(int(part) for part in re.findall(r"\d+", row[0])[:2]) < (0, 7):
                     raise EngineError(
-                        f"{self._url} has no pgvector 0.7 or newer; have its owner install it and run CREATE EXTENSION vector"
+                        f"{self._url} has no pgvector 0.7 or newer; install it, then run CREATE EXTENSION vector"
                     )
                 register_vector(db)
                 db.execute("SELECT '[1]'::vector")  # loads the library, so that hnsw.ef_search is known

@@ -1,8 +1,8 @@
 """PostgreSQL with pgvector (0.7 or newer) as a gallery's search engine: HNSW (Malkov and Yashunin 2016) under L1.
 
 Under one name (`?table=NAME` in the URL, else "facedex") there is a table of projections, one row for each gallery and
-model, and for each of these a table of its own, NAME_7 for the seventh: an HNSW graph is searched whole, and a filter on
-a graph that several galleries share would throw away what it found and lose coverage.
+model, and for each of these a table of its own, NAME_7 for the seventh: an HNSW graph is searched whole, and a filter
+on a graph that several galleries share would throw away what it found and lose coverage.
 
 Everything else in the URL is libpq's (several hosts, sslmode, connect_timeout, options ...). Passwords come from
 PGPASSWORD or ~/.pgpass. Settings are the session's, so a pooler must pool sessions, not transactions.
@@ -176,7 +176,8 @@ class PostgresEngine:
                 # The column keeps its vectors in the row; an index of ids and marks alone serves comparisons.
                 db.execute(
                     sql.SQL(
-                        "CREATE TABLE {} (id bigint NOT NULL, mark bigint NOT NULL, z vector({}) STORAGE PLAIN NOT NULL, "
+                        "CREATE TABLE {} (id bigint NOT NULL, mark bigint NOT NULL, "
+                        "z vector({}) STORAGE PLAIN NOT NULL, "
                         "PRIMARY KEY (id) INCLUDE (mark))"
                     ).format(self._table(row[0]), sql.Literal(self._key.dim))
                 )
@@ -270,7 +271,8 @@ class PostgresEngine:
         db.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"facedex {self._name}",))
         db.execute(
             sql.SQL(
-                "CREATE TABLE IF NOT EXISTS {} (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, gallery uuid NOT NULL, "
+                "CREATE TABLE IF NOT EXISTS {} ("
+                "id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, gallery uuid NOT NULL, "
                 "model text NOT NULL, head text NOT NULL, dim integer NOT NULL, format integer NOT NULL, "
                 "published boolean NOT NULL DEFAULT false, faces bigint NOT NULL DEFAULT 0, "
                 "digest bigint NOT NULL DEFAULT 0, last_id bigint NOT NULL DEFAULT 0, "

@@ -1,1 +1,1 @@
-"""Pixels to faces, and faces to aligned crops."""
+"""Face detection in photos, and aligned crops of the faces."""

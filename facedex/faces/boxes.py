@@ -1,20 +1,20 @@
-"""Boxes of faces in one photo, and whether two of them hold the same face."""
+"""Boxes of faces in one photo, and whether two boxes hold the same face."""
 
 from __future__ import annotations
 
 Box = tuple[float, float, float, float]  # left, top, width, height, in pixels
 
-_SAME = 0.5  # of their union that two boxes of one face share
+_SAME_FACE_OVERLAP = 0.5  # intersection over union above which two boxes hold the same face
 
 
 def overlap(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes."""
-    wide = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    high = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    shared = max(wide, 0.0) * max(high, 0.0)
+    """Return the intersection over union of two boxes, 0..1."""
+    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    shared = max(width, 0.0) * max(height, 0.0)
     return shared / (a[2] * a[3] + b[2] * b[3] - shared)
 
 
 def same_place(a: Box, b: Box) -> bool:
     """Whether two boxes hold the same face."""
-    return overlap(a, b) > _SAME
+    return overlap(a, b) > _SAME_FACE_OVERLAP

@@ -1,4 +1,4 @@
-"""A face that was found in a photo: its box, its landmarks, the detector's score."""
+"""`Face`: a face that was found in a photo."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from facedex.faces.boxes import Box
 class Face:
     """One detected face, in pixels of the upright photo.
 
-    `box` is (left, top, width, height); `landmarks` (5, 2) float32 in the template's order; `score` in 0..1.
+    `box`: left, top, width, height.
+    `landmarks`: (5, 2) float32 x and y, in the order of `alignment.TEMPLATE`.
+    `score`: the detector's confidence, 0..1.
     """
 
     box: Box
@@ -22,25 +24,27 @@ class Face:
 
     @property
     def area(self) -> float:
+        """The box's area in pixels."""
         return self.box[2] * self.box[3]
 
     @property
-    def middle(self) -> np.ndarray:
-        """Of the box: x, y."""
-        left, top, wide, high = self.box
-        return np.array([left + wide / 2, top + high / 2])
+    def centre(self) -> np.ndarray:
+        """The box's centre: (2,) float64 x and y."""
+        left, top, width, height = self.box
+        return np.array([left + width / 2, top + height / 2])
 
-    def mirrored(self, width: int) -> Face:
-        """The same face in the mirror image of a picture so wide: its eyes change places, and its mouth's corners."""
-        left, top, wide, high = self.box
+    def mirrored(self, picture_width: int) -> Face:
+        """Return the face in the mirror image of a picture. The eyes change places, and so do the mouth's corners."""
+        left, top, width, height = self.box
         x, y = self.landmarks[[1, 0, 2, 4, 3]].T
-        return Face((width - 1 - left - wide, top, wide, high), np.stack([width - 1 - x, y], axis=1), self.score)
+        landmarks = np.stack([picture_width - 1 - x, y], axis=1)
+        return Face((picture_width - 1 - left - width, top, width, height), landmarks, self.score)
 
-    def enlarged(self, times: float) -> Face:
-        """The same face in a photo that is so many times as large."""
-        if times == 1:
+    def enlarged(self, factor: float) -> Face:
+        """Return the face in a photo that is `factor` times as large."""
+        if factor == 1:
             return self
-        left, top, wide, high = (times * length for length in self.box)
-        # Pixel centres lie at whole numbers.
-        marks = (self.landmarks + np.float32(0.5)) * np.float32(times) - np.float32(0.5)
-        return Face((left, top, wide, high), marks, self.score)
+        left, top, width, height = (factor * length for length in self.box)
+        # The centre of a pixel has whole coordinates, so its edge is half a pixel away.
+        landmarks = (self.landmarks + np.float32(0.5)) * np.float32(factor) - np.float32(0.5)
+        return Face((left, top, width, height), landmarks, self.score)

@@ -18,8 +18,8 @@ class HalfBytes(Bytes):
     2015) choose `candidates` rows by L2; their bytes, and then the head, decide. Approximate: `candidates` is grown
     until that many rows hold `coverage` of the five nearest, measured on faces that were taken out.
 
-    The pairs are of z turned onto its principal axes, three quarters of them: `turn` (dim, 2 m). Where z shows embeddings
-    in several bases, the bytes are of one that spans them all.
+    The pairs are of z turned onto its principal axes, three quarters of them: `turn` (dim, 2 m). Where z shows
+    embeddings in several bases, the bytes are of one that spans them all.
     """
 
     kind = "halfbytes"
@@ -164,15 +164,15 @@ def _principal(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _evened(axes: np.ndarray) -> np.ndarray:
-    """Another basis (dim, r) of the same space, in which all coordinates vary alike: one step of codes suits them all."""
+    """A basis (dim, r) of the same space in which all coordinates vary alike, so that one step of codes suits all."""
     turn = np.linalg.qr(np.random.default_rng(0).standard_normal((axes.shape[1], axes.shape[1])))[0]
     return np.ascontiguousarray(axes @ turn, np.float32)
 
 
 def _in_pairs(spread: np.ndarray, axes: np.ndarray) -> np.ndarray:
     """Three quarters of the principal axes, (dim, 2 m) float32, in pairs of like worth: wide axes with narrow ones, so
-    that the same four bits do for each (eigenvalue allocation, Ge et al. 2013, "Optimized Product Quantization"). Half as
-    many bits again are worth less than the time they take.
+    that the same four bits do for each (eigenvalue allocation, Ge et al. 2013, "Optimized Product Quantization"). Half
+    as many bits again are worth less than the time they take.
     """
     kept = max(2, 3 * len(spread) // 8 * 2)
     worth = np.log(np.maximum(spread[:kept], 1e-12))

@@ -4,9 +4,9 @@ The engine answers with ids and vectors; both are held against gallery.db. What 
 what is not the enrolled face's vector is an error, and the head scores the truth. So an engine that is behind, or
 was tampered with, can cost coverage until that is noticed, never a name or a score.
 
-Nothing keeps a list of what is still to be sent. The engine keeps a digest of its rows, as the gallery does of its faces:
-where the two differ, the newer faces are sent, and if that was not all, ranges of ids are compared by their digests.
-Whatever was missed, and for whatever reason, is put right by the next who writes or looks up.
+Nothing keeps a list of what is still to be sent. The engine keeps a digest of its rows, as the gallery does of its
+faces: where the two differ, the newer faces are sent, and if that was not all, ranges of ids are compared by their
+digests. Whatever was missed, and for whatever reason, is put right by the next who writes or looks up.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class Remote:
             missing = state.faces - (summary.faces if summary else 0)
             if missing > _BESIDE:
                 raise EngineError(
-                    f"{self.binding.url} lacks {missing:,} faces of {self.folder}; run `facedex reindex`, which sends them"
+                    f"{self.binding.url} lacks {missing:,} faces of {self.folder}; run `facedex reindex` to send them"
                 )
             try:
                 with writing(self.folder, 0 if summary else BUSY_SECONDS):
@@ -140,7 +140,7 @@ class Remote:
         return RemoteProjection(self._engine, summary, self._store, self._head, state), state
 
     def tuned(self) -> dict[str, Any]:
-        """How the search was tuned, and what was measured; {} where the engine holds nothing yet. Raises EngineError."""
+        """How the search was tuned, and the figures; {} where the engine holds nothing yet. Raises EngineError."""
         summary = self._engine.summary()
         return summary.tuned if summary else {}
 

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from facedex.threads import Stock, quiet, workers
+from facedex.threads import ResourcePool, quiet, workers
 
 Run = Callable[[np.ndarray], np.ndarray]
 Engine = Callable[[bytes, tuple[int, int, int]], Run]
@@ -35,13 +35,13 @@ def in_opencv(data: bytes, shape: tuple[int, int, int]) -> Run:
             return cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))
 
     try:
-        nets = Stock(made)
+        nets = ResourcePool(made)
     except cv2.error as error:
         raise ValueError(str(error)) from None
 
     def run(picture: np.ndarray) -> np.ndarray:
         try:
-            with nets.one() as net:
+            with nets.borrow() as net:
                 net.setInput(picture[None])
                 return np.array(net.forward(), np.float32).ravel()
         except cv2.error as error:
@@ -69,11 +69,11 @@ def in_openvino(data: bytes, shape: tuple[int, int, int]) -> Run:
         compiled = core.compile_model(model, "CPU", settings)
     except RuntimeError as error:
         raise ValueError(str(error)) from None
-    requests = Stock(compiled.create_infer_request)
+    requests = ResourcePool(compiled.create_infer_request)
 
     def run(picture: np.ndarray) -> np.ndarray:
         try:
-            with requests.one() as request:
+            with requests.borrow() as request:
                 request.infer([np.ascontiguousarray(picture[None])])
                 return np.array(request.get_output_tensor(0).data, np.float32).ravel()
         except RuntimeError as error:

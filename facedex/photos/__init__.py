@@ -1,1 +1,1 @@
-"""Bytes to pixels, and whose photo it is."""
+"""Photo files: decoding them, and reading people's names from their paths."""

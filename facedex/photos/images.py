@@ -1,8 +1,7 @@
-"""The only place where bytes become pixels.
+"""Finds photo files, reads them and decodes them. No other module decodes pictures.
 
-A format is known by its content, never by its suffix. Size caps are checked before anything is decoded,
-EXIF orientation is applied, and whatever colour mode a file is in, RGB comes out. A grey picture in false colour comes
-out grey (falsecolour.py).
+The content decides the format, never the suffix. Size caps are checked before anything is decoded. The EXIF orientation
+is applied, and every colour mode becomes RGB. A grey picture in false colour becomes grey (falsecolour.py).
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ from PIL import (
     MpoImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
+    UnidentifiedImageError,
     WebPImagePlugin,
     features,
 )
@@ -37,23 +37,31 @@ from facedex.photos.falsecolour import in_grey
 MAX_BYTES = 200 * 2**20
 MAX_PIXELS = 120_000_000
 
-# An allow-list: Pillow's rarer decoders are never reached by a file from outside. Importing these alone, and not
-# all that Pillow has, is what makes each known to it.
+# An allow-list, so that no file from outside reaches Pillow's rarer decoders. Pillow knows a format once its plugin is
+# imported. Importing these alone is faster than having Pillow import all of its plugins.
 _PLUGINS = (
-    AvifImagePlugin, BmpImagePlugin, GifImagePlugin, JpegImagePlugin,
-    MpoImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin,
-)  # fmt: skip
-_FORMATS = ["JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF"]
-SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif"),
-    *(".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif"),
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    JpegImagePlugin,
+    MpoImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
 )
+_FORMATS = ["JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF"]
+_JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
+SUFFIXES = (*_JPEG_SUFFIXES, ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif")
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A decoded photo: `pixels` is (height, width, 3) uint8 RGB, upright; `sha256` is of the file's bytes."""
+    """A decoded photo.
+
+    `name` is the path that it was read from. `sha256` is the hex digest of the file's bytes. `pixels` is
+    (height, width, 3) uint8 RGB, upright.
+    """
 
     name: str
     sha256: str
@@ -61,23 +69,27 @@ class Photo:
 
 
 def read_bytes(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> bytes:
-    """A photo file's bytes. Raises PhotoNotFound, PhotoUnreadable, PhotoTooLarge."""
+    """Return a photo file's bytes.
+
+    Raises PhotoNotFound for a missing file, PhotoTooLarge above `max_bytes`, and PhotoUnreadable for a folder or a
+    file that cannot be read.
+    """
     name = os.fspath(path)
     try:
         if os.path.isdir(name):
-            raise PhotoUnreadable(f"{name} is a folder; give a photo, or a command that takes folders")
+            raise PhotoUnreadable(f"{name} is a folder; name a photo, or use a command that takes folders")
         size = os.stat(name).st_size
         if size > max_bytes:
             raise PhotoTooLarge(
-                f"{name} has {size / 2**20:.0f} MiB, more than the {max_bytes / 2**20:.0f} MiB read here; "
-                "save a smaller copy"
+                f"{name} has {size / 2**20:.0f} MiB, more than the limit of "
+                f"{max_bytes / 2**20:.0f} MiB; save a smaller copy"
             )
         with open(name, "rb") as file:
-            # One byte more than allowed: a file that grew, or a pipe that has no size, is caught too.
+            # One byte more than the cap shows that a file grew, or that a pipe, which has no size, is too long.
             data = file.read(max_bytes + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise PhotoNotFound(f"{name} does not exist; check the path") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+    except (OSError, ValueError) as error:  # a NUL in the path raises ValueError
         reason = getattr(error, "strerror", None) or error
         raise PhotoUnreadable(f"{name} cannot be read ({reason}); check the path and its permissions") from None
     if len(data) > max_bytes:
@@ -86,75 +98,80 @@ def read_bytes(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> byte
 
 
 def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Pixels of an encoded picture: (height, width, 3) uint8 RGB, upright, its first frame.
+    """Decode a picture's first frame to upright pixels, (height, width, 3) uint8 RGB.
 
-    `name` is what errors call it. Raises PhotoUnreadable, PhotoUnsupported, PhotoTooLarge.
+    `name` stands for the picture in error messages. Raises PhotoUnreadable for a broken picture, PhotoUnsupported for
+    a format that is not read, and PhotoTooLarge above `max_pixels`.
     """
-    return _decoded(data, name, max_pixels)[0]
+    return _decode(data, name, max_pixels)[0]
 
 
-def decode_smaller(data: bytes, name: str, least: int) -> tuple[np.ndarray, float]:
-    """The same, a large JPEG at a half, a quarter or an eighth of its size, which takes a fraction of the time, but its
-    shorter side not below `least` pixels; and how many times larger the photo itself is.
+def decode_smaller(data: bytes, name: str, min_side: int) -> tuple[np.ndarray, float]:
+    """Decode like `decode`, but a large JPEG at a half, a quarter or an eighth of its size.
+
+    Returns the pixels, and how many times larger the photo itself is. The shorter side is never reduced below
+    `min_side` pixels. A reduced JPEG takes a fraction of the time. Other formats keep their size.
     """
-    return _decoded(data, name, MAX_PIXELS, least)
+    return _decode(data, name, MAX_PIXELS, min_side)
 
 
-def _decoded(data: bytes, name: str, max_pixels: int, least: int | None = None) -> tuple[np.ndarray, float]:
+def _decode(data: bytes, name: str, max_pixels: int, min_side: int | None = None) -> tuple[np.ndarray, float]:
     if not data:
         raise PhotoUnreadable(f"{name} is empty; replace the file")
     formats = list(_FORMATS)
-    container = _isobmff(data)
+    container = _mp4_picture_kind(data)
     if container == "heif":
         _enable_heif(name)
         formats = ["HEIF"]
     elif container == "avif" and not features.check("avif"):
-        raise PhotoUnsupported(f"{name} is an AVIF picture, which this Pillow cannot read; upgrade pillow")
+        raise PhotoUnsupported(f"{name} is an AVIF picture, which the installed Pillow cannot read; upgrade pillow")
     try:
-        # Our own cap below is the guard: Pillow's warning would only be a second, vaguer one.
+        # Pillow warns of large pictures. The cap below refuses them with a clearer message.
         with _without_warnings, Image.open(io.BytesIO(data), formats=formats) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise PhotoTooLarge(
                     f"{name} has {width} x {height} pixels, more than the "
-                    f"{max_pixels / 1e6:.0f} million read here; save a smaller copy"
+                    f"limit of {max_pixels / 1e6:.0f} million; save a smaller copy"
                 )
-            if least is not None:
-                image.draft(image.mode, (least, least))  # other formats than JPEG know nothing of it
+            if min_side is not None:
+                image.draft(image.mode, (min_side, min_side))  # only has an effect on JPEG
             image.load()
             return in_grey(_rgb(_upright(image))), max(width, height) / max(image.size)
     except PhotoError:
         raise
-    except Image.UnidentifiedImageError:
-        if _known_magic(data[:32]):
+    except UnidentifiedImageError:
+        if _has_known_magic(data[:32]):
             raise PhotoUnreadable(f"{name} is a broken picture; replace the file") from None
         raise PhotoUnsupported(
             f"{name} is not a picture in a known format (JPEG, PNG, WebP, AVIF, BMP, TIFF, GIF, HEIC)"
         ) from None
     except Image.DecompressionBombError:
-        raise PhotoTooLarge(f"{name} has too many pixels to be read here; save a smaller copy") from None
-    except Exception as error:  # decoders raise anything at all on broken input
+        raise PhotoTooLarge(f"{name} has too many pixels; save a smaller copy") from None
+    except Exception as error:  # decoders raise errors of every class for broken input
         raise PhotoUnreadable(
             f"{name} is broken ({str(error)[:80] or type(error).__name__}); replace the file"
         ) from None
 
 
 def open_photo(path: str | os.PathLike[str]) -> Photo:
-    """Read and decode one photo file. Raises PhotoError of some kind."""
+    """Read and decode one photo file. Raises PhotoError, as `read_bytes` and `decode` do."""
     data = read_bytes(path)
     name = os.fspath(path)
     return Photo(name, sha256(data), decode(data, name))
 
 
 def sha256(data: bytes) -> str:
-    """Hex digest by which a photo's content is known."""
+    """Hex SHA-256 of a photo file's bytes, which identifies the photo whatever its path."""
     return hashlib.sha256(data).hexdigest()
 
 
 def find_photos(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """Photos below a folder, in a stable order; links are followed, loops are not walked twice.
+    """Yield the photos below a folder, sorted by name within each folder.
 
-    A file counts when its suffix is a picture's or its first bytes are; hidden files do not.
+    A file is a photo when its suffix or its first bytes are a picture's. Hidden files and folders are left out. Links
+    are followed, and a folder that links lead to twice is walked once. Raises PhotoUnreadable for a folder that cannot
+    be listed.
     """
     seen: set[tuple[int, int]] = set()
 
@@ -174,38 +191,38 @@ def find_photos(folder: str | os.PathLike[str]) -> Iterator[Path]:
             try:
                 if entry.is_dir():
                     yield from walk(path)
-                elif path.suffix.lower() in SUFFIXES or (entry.is_file() and is_photo(path)):
+                elif path.suffix.lower() in SUFFIXES or (entry.is_file() and _starts_like_picture(path)):
                     yield path
             except OSError:
-                # A link to itself, or a path too long to stat: listed, so that reading it says why.
+                # A link to itself or a path too long to stat is yielded, so that reading it reports the reason.
                 if path.suffix.lower() in SUFFIXES:
                     yield path
 
     yield from walk(Path(folder))
 
 
-def is_photo(path: Path) -> bool:
-    """Whether a file's first bytes are those of a picture; False where it cannot be read."""
+def _starts_like_picture(path: Path) -> bool:
+    """Whether a file's first bytes are a picture's. A file that cannot be read counts as no picture."""
     try:
         with open(path, "rb") as file:
-            return _known_magic(file.read(32))
+            return _has_known_magic(file.read(32))
     except OSError:
         return False
 
 
-def _known_magic(head: bytes) -> bool:
+def _has_known_magic(head: bytes) -> bool:
     return (
         head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"BM"))
         or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
-        or _isobmff(head) is not None
+        or _mp4_picture_kind(head) is not None
     )
 
 
-def _isobmff(data: bytes) -> str | None:
-    """ "avif" or "heif" for the two picture kinds that share the MP4 container, else None."""
+def _mp4_picture_kind(data: bytes) -> str | None:
+    """The kind "avif" or "heif" of a picture in the MP4 container (ISO/IEC 14496-12), or None for other data."""
     if data[4:8] != b"ftyp":
         return None
-    brands = {data[at : at + 4] for at in (8, 16, 20, 24, 28)}
+    brands = {data[start : start + 4] for start in (8, 16, 20, 24, 28)}
     if brands & {b"avif", b"avis"}:
         return "avif"
     return "heif" if brands & _HEIF_BRANDS else None
@@ -215,32 +232,37 @@ def _enable_heif(name: str) -> None:
     try:
         import pillow_heif
     except ImportError:
-        # A photo's own fault and not MissingExtra, which would stop a whole batch.
-        raise PhotoUnsupported(f"{name} is a HEIC photo; to read these, run: pip install 'facedex[heic]'") from None
+        # Not MissingExtra, which would stop a whole batch for one photo.
+        raise PhotoUnsupported(
+            f"{name} is a HEIC photo; to read such photos, run: pip install 'facedex[heic]'"
+        ) from None
     pillow_heif.register_heif_opener()
 
 
 class _WithoutWarnings:
-    """Python keeps what becomes of warnings for the whole process: of several threads inside, the first switches them off
-    and the last one on again.
+    """A context without Python warnings that threads may share.
+
+    Python's warning filters belong to the whole process. The first thread inside replaces them, and the last one to
+    leave restores them.
     """
 
     def __init__(self) -> None:
-        self._switch, self._inside = threading.Lock(), 0
+        self._lock = threading.Lock()
+        self._threads_inside = 0
 
     def __enter__(self) -> None:
-        with self._switch:
-            if not self._inside:
-                self._before = warnings.catch_warnings()
-                self._before.__enter__()
+        with self._lock:
+            if not self._threads_inside:
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
                 warnings.simplefilter("ignore")
-            self._inside += 1
+            self._threads_inside += 1
 
     def __exit__(self, *exception: object) -> None:
-        with self._switch:
-            self._inside -= 1
-            if not self._inside:
-                self._before.__exit__(None, None, None)
+        with self._lock:
+            self._threads_inside -= 1
+            if not self._threads_inside:
+                self._filters.__exit__(None, None, None)
 
 
 _without_warnings = _WithoutWarnings()
@@ -249,17 +271,18 @@ _without_warnings = _WithoutWarnings()
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # damaged EXIF, for which the parser raises anything; the picture itself is whole
+    except Exception:  # the parser raises errors of every class for damaged EXIF, and the picture itself is whole
         return image
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
     if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
-        # Pillow clips these to 255 on conversion; scale by the depth the values really use.
+        # Pillow would clip deep values at 255. They are scaled by the number of bits in use instead.
         values = np.nan_to_num(np.asarray(image).astype(np.float32), nan=0, posinf=0, neginf=0)
-        top = float(values.max(initial=0))  # floats may lie a little above 1
-        full = 1.0 if top <= (2 if image.mode == "F" else 1) else 2.0 ** max(8, int(top).bit_length()) - 1
-        grey = np.clip(values * (255.0 / full), 0, 255).round().astype(np.uint8)
+        largest = float(values.max(initial=0))
+        unit_limit = 2 if image.mode == "F" else 1  # floats from 0 to 1 may lie a little above 1
+        white = 1.0 if largest <= unit_limit else 2.0 ** max(8, int(largest).bit_length()) - 1
+        grey = np.clip(values * (255.0 / white), 0, 255).round().astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         rgba = image.convert("RGBA")

@@ -1,8 +1,12 @@
-"""Who is in which photo, read from names of files: the one rule that train, enroll and evaluate share.
+"""Who is in which photo: names of people are read from the paths of photos.
 
-DIR/NAME/*.jpg            one person, several photos (deeper folders belong to the same NAME)
-DIR/NAME.jpg              one person; a trailing _0001 (four digits) numbers photos of the same one
+Training, enrolment and evaluation share one rule:
+
+DIR/NAME/*.jpg            one person with several photos. Deeper folders belong to the same NAME
+DIR/NAME.jpg              one person. A last _0001 (four digits) numbers photos of the same person
 PACK.tar, PACK.zip        such a tree in one file, read without unpacking
+
+A source is the absolute path of a photo as text: PATH for a file, or PACK:MEMBER for a photo in a pack.
 """
 
 from __future__ import annotations
@@ -16,26 +20,59 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote_to_bytes
 
 from facedex.errors import DataError, NameInvalid, PhotoError, PhotoNotFound, PhotoUnreadable
 from facedex.photos import images
 
-UNKNOWN = "unknown"
+UNKNOWN = "unknown"  # the answer for strangers
 
-_NUMBERED = re.compile(r"_\d{4}$")
+_PHOTO_NUMBER = re.compile(r"_\d{4}$")
+_URI = "file://"  # begins the source of a path that is not Unicode. No absolute path begins with it
+
+Notice = Callable[[str], None]
 
 
-_URI = "file://"  # begins a source that is no Unicode; a path from the root never begins so
+# Names of people
+
+
+def person_name(text: str) -> str:
+    """Return a name as galleries keep it: Unicode NFC, without surrounding space.
+
+    Raises NameInvalid for an empty name, a name with control characters, and the answer for strangers.
+    """
+    name = unicodedata.normalize("NFC", text).strip()
+    if not name or any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+        raise NameInvalid(f"{text!r} cannot be a person's name: it is empty or holds control characters; rename it")
+    if name.casefold() == UNKNOWN:
+        raise NameInvalid(f"{text!r} cannot be a person's name: it is the answer for strangers; choose another")
+    return name
+
+
+def name_from(parts: tuple[str, ...]) -> str:
+    """Return the name in a photo's path below its root: the first folder, or else the file's stem.
+
+    Raises NameInvalid.
+    """
+    if len(parts) > 1:
+        return person_name(parts[0])
+    return person_name(_PHOTO_NUMBER.sub("", PurePosixPath(parts[0]).stem))
+
+
+# Photos with names, and their sources
 
 
 @dataclass(frozen=True)
 class NamedPhoto:
-    """A photo and whom it shows. `key` is NAME/PHOTO without the suffix; `read` returns the file's bytes.
+    """A photo and the name of the person it shows.
 
-    `path` is the file, or PACK:MEMBER where `pack` says which. Where the name cannot be kept, `read` raises
-    PhotoUnreadable and says why.
+    `key`: NAME/PHOTO without the suffix.
+    `path`: the file, or PACK:MEMBER for a photo in a pack.
+    `read`: returns the file's bytes. It raises PhotoUnreadable where the path gives no valid name.
+    `pack`: the path of the pack, or None for a file.
+    `parts`: the path below the folder or in the pack. Empty for a photo whose name was given by hand.
     """
 
     name: str
@@ -43,10 +80,13 @@ class NamedPhoto:
     path: str
     read: Callable[[], bytes]
     pack: str | None = None
-    parts: tuple[str, ...] = ()  # of the path below the folder or in the pack
+    parts: tuple[str, ...] = ()
 
     def content(self) -> bytes | PhotoError:
-        """The file's bytes, or why there are none: a broken member of a pack is a broken photo."""
+        """Return the file's bytes, or the reason why they cannot be read.
+
+        A broken member of a pack is returned as a broken photo, so that a batch goes on.
+        """
         try:
             return self.read()
         except PhotoError as error:
@@ -56,41 +96,44 @@ class NamedPhoto:
 
     @property
     def source(self) -> str:
-        """Where the photo is, from the root and as text that a database can keep; `read_source` reads it again."""
+        """The photo's absolute path as text that a database can keep. `read_source` reads the photo from it."""
         if self.pack is None:
-            where = os.path.abspath(self.path)
+            path = os.path.abspath(self.path)
         else:
-            where = os.path.abspath(self.pack) + self.path[len(self.pack) :]
+            path = os.path.abspath(self.pack) + self.path[len(self.pack) :]
         try:
-            where.encode()
+            path.encode()
         except UnicodeEncodeError:
-            return _URI + quote(os.fsencode(where))
-        return where
+            return _URI + quote(os.fsencode(path))
+        return path
 
 
 def source_path(source: str) -> str:
-    """The path, or PACK:MEMBER, that a source stands for."""
+    """Return the path, or PACK:MEMBER, of a source."""
     return os.fsdecode(unquote_to_bytes(source[len(_URI) :])) if source.startswith(_URI) else source
 
 
 def under(root: str | os.PathLike[str]) -> Callable[[str], bool]:
-    """Tells of a source whether its photo is in this folder or pack, there or not."""
+    """Return a test whether a source is in this folder or pack. The photo itself need not exist."""
     top = os.path.abspath(root)
-    inside = top.rstrip(os.sep) + os.sep if os.path.isdir(top) else top + ":"
-    return lambda source: source_path(source).startswith(inside)
+    prefix = top.rstrip(os.sep) + os.sep if os.path.isdir(top) else top + ":"
+    return lambda source: source_path(source).startswith(prefix)
 
 
 def pack_of(source: str) -> str | None:
-    """The pack that holds a photo, for a source PACK:MEMBER whose pack is there; None for a file."""
+    """Return the pack of a source PACK:MEMBER if that pack exists, and None for a file."""
     path = source_path(source)
     if os.path.lexists(path):
         return None
-    ends = [i for i, character in enumerate(path) if character == ":" and is_pack(path[:i])]
-    return path[: ends[0]] if ends else None
+    colons = (position for position, character in enumerate(path) if character == ":")
+    return next((path[:colon] for colon in colons if is_pack(path[:colon])), None)
 
 
 def read_source(source: str) -> bytes:
-    """The bytes of a photo, from its file or from within its pack. Raises PhotoError, DataError."""
+    """Return a photo's bytes from its file or pack.
+
+    Raises PhotoError where the photo is missing or cannot be read, and DataError for a broken pack.
+    """
     pack = pack_of(source)
     if pack is None:
         return images.read_bytes(source_path(source))
@@ -98,170 +141,72 @@ def read_source(source: str) -> bytes:
         for photo in photos:
             if photo.source == source:
                 return photo.read()
-    raise PhotoNotFound(f"{source_path(source)} is not in its pack any more; enroll it from where it is")
+    raise PhotoNotFound(f"{source_path(source)} is no longer in its pack; enroll the photo from its present place")
 
 
-def person_name(text: str) -> str:
-    """A name as it is kept: Unicode NFC, without surrounding space. Raises NameInvalid."""
-    name = unicodedata.normalize("NFC", text).strip()
-    if not name or (not name.isprintable() and any(unicodedata.category(one) in ("Cc", "Cs") for one in name)):
-        raise NameInvalid(f"{text!r} cannot be a person's name: it is empty or holds control characters; rename it")
-    if name.casefold() == UNKNOWN:
-        raise NameInvalid(f"{text!r} cannot be a person's name: it is the answer for strangers; choose another")
-    return name
-
-
-def name_from(parts: tuple[str, ...]) -> str:
-    """The person that a photo's path below its root names: its first folder, else its own stem."""
-    if len(parts) > 1:
-        return person_name(parts[0])
-    return person_name(_NUMBERED.sub("", PurePosixPath(parts[0]).stem))
+# Folders and packs of people
 
 
 def is_pack(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is a .tar or .zip that holds a tree of people."""
+    """Whether a path is a .tar or .zip file, which may hold a tree of people."""
     return os.fspath(path).lower().endswith((".tar", ".tar.gz", ".tgz", ".zip")) and os.path.isfile(path)
 
 
 @contextmanager
-def open_people(source: str | os.PathLike[str]) -> Iterator[Iterator[NamedPhoto]]:
-    """The named photos of a folder or pack, in a stable order; readable until the context ends.
+def open_people(root: str | os.PathLike[str]) -> Iterator[Iterator[NamedPhoto]]:
+    """Open a folder or pack of people, and give its photos in a stable order.
 
-    Raises DataError when there is no such folder or pack or it is broken.
+    The photos can be read until the context ends. Raises DataError for a missing or broken folder or pack.
     """
-    path = Path(source)
+    path = Path(root)
     if path.is_dir():
-        yield _from_folder(path)
-    elif not path.exists():
+        yield _photos_in_folder(path)
+        return
+    if not path.exists():
         raise DataError(f"{path} does not exist; give a folder of people or a .tar or .zip of one")
-    elif str(path).lower().endswith(".zip"):
-        with ExitStack() as stack:
-            with _intact(path):
-                pack = stack.enter_context(zipfile.ZipFile(path))
-            yield _from_zip(path, pack)
-    elif is_pack(path):
-        with ExitStack() as stack:
-            with _intact(path):
-                tar = stack.enter_context(tarfile.open(path))
-            yield _from_tar(path, tar)
-    else:
+    if not is_pack(path):
         raise DataError(f"{path} is not a folder, a .tar or a .zip; put each person's photos in a folder of their own")
-
-
-@contextmanager
-def _intact(path: Path) -> Iterator[None]:
-    """Round what reads from a pack, and only that: the errors of a caller are not the pack's."""
-    try:
-        yield
-    except Exception as error:  # tarfile, zipfile, zlib and lzma each have their own, and a password is asked for
-        reason = str(error).partition("\n")[0].rstrip(":")  # tarfile tells of every compression it tried
-        raise DataError(f"{path} is not a readable pack ({reason}); make it again") from None
-
-
-def _photo(parts: tuple[str, ...], path: str, read: Callable[[], bytes], pack: str | None = None) -> NamedPhoto:
-    try:
-        name = name_from(parts)
-    except NameInvalid as error:
-        name, reason = parts[0], f"{path}: {error}"
-
-        def read() -> bytes:  # one folder that nobody can be called after does not stop the others
-            raise PhotoUnreadable(reason)
-
-    inner = PurePosixPath(*parts[1:]) if len(parts) > 1 else PurePosixPath(parts[0])
-    return NamedPhoto(name, f"{name}/{inner.with_suffix('')}", path, read, pack, parts)
-
-
-def _from_folder(root: Path) -> Iterator[NamedPhoto]:
-    for path in images.find_photos(root):
-
-        def read(path: Path = path) -> bytes:
-            return images.read_bytes(path)
-
-        yield _photo(path.relative_to(root).parts, str(path), read)
-
-
-def _pack_parts(member: str) -> tuple[str, ...] | None:
-    """The path inside a pack as parts, or None for what is no photo: folders, hidden and resource files."""
-    parts = tuple(part for part in member.replace("\\", "/").split("/") if part not in ("", "."))
-    if not parts or any(part.startswith((".", "__MACOSX")) for part in parts):
-        return None
-    return parts if parts[-1].lower().endswith(images.SUFFIXES) else None
-
-
-def _from_zip(path: Path, pack: zipfile.ZipFile) -> Iterator[NamedPhoto]:
-    for info in sorted(pack.infolist(), key=lambda info: info.filename):
-        parts = _pack_parts(info.filename)
-        if parts is None or info.file_size > images.MAX_BYTES:
-            continue
-
-        def read(info: zipfile.ZipInfo = info) -> bytes:
-            with _intact(path):
-                return pack.read(info)
-
-        yield _photo(parts, f"{path}:{info.filename}", read, str(path))
-
-
-def _ended(pack: tarfile.TarFile) -> None:
-    """Raise ReadError unless a tar ends here by its mark, a block of zeros: tarfile stops without a word at a header that
-    is damaged, and whoever stands behind it would count as gone.
-    """
-    assert pack.fileobj is not None
-    pack.fileobj.seek(pack.offset)
-    if pack.fileobj.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
-        raise tarfile.ReadError(f"damaged at byte {pack.offset:,}")
-
-
-def _from_tar(path: Path, pack: tarfile.TarFile) -> Iterator[NamedPhoto]:
-    # In the order of the file, which for a compressed tar is the only cheap one.
-    while True:
-        with _intact(path):
-            member = pack.next()
-            if member is None:
-                _ended(pack)
-                return
-        parts = _pack_parts(member.name)
-        if parts is None or not member.isfile() or member.size > images.MAX_BYTES:
-            continue
-
-        def read(member: tarfile.TarInfo = member) -> bytes:
-            with _intact(path):
-                file = pack.extractfile(member)
-                return file.read() if file else b""
-
-        yield _photo(parts, f"{path}:{member.name}", read, str(path))
+    with ExitStack() as stack:
+        if path.name.lower().endswith(".zip"):
+            with _pack_errors(path):
+                zip_pack = stack.enter_context(zipfile.ZipFile(path))
+            yield _photos_in_zip(path, zip_pack)
+        else:
+            with _pack_errors(path):
+                tar_pack = stack.enter_context(tarfile.open(path))
+            yield _photos_in_tar(path, tar_pack)
 
 
 @contextmanager
 def named_photos(
-    sources: Iterable[str | os.PathLike[str]], name: str | None = None, notice: Callable[[str], None] | None = None
+    sources: Iterable[str | os.PathLike[str]], name: str | None = None, notice: Notice | None = None
 ) -> Iterator[tuple[Iterator[NamedPhoto], int | None]]:
-    """Photos with the names they are to be enrolled under, and how many (None for packs, which are not counted).
+    """Give the photos to enroll with their names, and their number.
 
-    Without `name`, folders and packs of people (see people.py). With `name`, all photos, files and folders alike,
-    are that person's. A source without photos is told to `notice`.
+    Without `name`, the sources are folders and packs of people. With `name`, all photos in the files and folders are of
+    that person. The number is None where a source is a pack, because counting its photos would mean reading it.
+    `notice` is called with a message for a source without photos.
     Raises DataError, NameInvalid, PhotoNotFound.
     """
     paths = [Path(source) for source in sources]
     if name is not None:
         person = person_name(name)
         photos = list(expand(paths, notice))
-        yield (_of(person, Path(photo)) for photo in photos), len(photos)
+        yield (_photo_of(person, Path(photo)) for photo in photos), len(photos)
         return
     for path in paths:
         if path.is_file() and not is_pack(path):
-            raise DataError(f"{path} is a photo without a name; add --name NAME, or give the folder it is in")
+            raise DataError(f"{path} is a photo without a name; add --name NAME, or give its folder")
     total = None
     if not any(is_pack(path) for path in paths):
         total = sum(1 for path in paths if path.is_dir() for _ in images.find_photos(path))
     with ExitStack() as stack:
-        opened = [stack.enter_context(open_people(path)) for path in paths]
-        yield (
-            (photo for path, photos in zip(paths, opened, strict=True) for photo in _told(path, photos, notice)),
-            total,
-        )
+        opened = [(path, stack.enter_context(open_people(path))) for path in paths]
+        yield (photo for path, photos in opened for photo in _with_notice(path, photos, notice)), total
 
 
-def _told(path: Path, photos: Iterator[NamedPhoto], notice: Callable[[str], None] | None) -> Iterator[NamedPhoto]:
+def _with_notice(path: Path, photos: Iterator[NamedPhoto], notice: Notice | None) -> Iterator[NamedPhoto]:
+    """Pass photos on, and report a folder or pack that has none."""
     empty = True
     for photo in photos:
         empty = False
@@ -270,28 +215,114 @@ def _told(path: Path, photos: Iterator[NamedPhoto], notice: Callable[[str], None
         notice(f"{path} holds no photos; put each person's photos in a folder of their own")
 
 
-def _of(person: str, path: Path) -> NamedPhoto:
+def _photo_of(person: str, path: Path) -> NamedPhoto:
+    """A photo file whose person's name was given by hand."""
     return NamedPhoto(person, f"{person}/{path.stem}", str(path), lambda: images.read_bytes(path))
 
 
-def expand(inputs: Iterable[str | os.PathLike[str]], notice: Callable[[str], None] | None = None) -> Iterator[str]:
-    """Photos from files, folders and patterns, in a stable order. A missing file is passed on: reading says so.
+def _photo_at(parts: tuple[str, ...], path: str, read: Callable[[], bytes], pack: str | None = None) -> NamedPhoto:
+    """A photo that is named after its path below the folder or in the pack."""
+    try:
+        name = name_from(parts)
+    except NameInvalid as error:
+        name, reason = parts[0], f"{path}: {error}"
 
-    Patterns are expanded here too, because Windows' shells leave them as they are. A folder without photos is told
-    to `notice`; without one it raises PhotoNotFound.
+        def read() -> bytes:  # reading raises the error, so that one bad folder name does not stop the others
+            raise PhotoUnreadable(reason)
+
+    inner = PurePosixPath(*parts[1:]) if len(parts) > 1 else PurePosixPath(parts[0])
+    return NamedPhoto(name, f"{name}/{inner.with_suffix('')}", path, read, pack, parts)
+
+
+def _photos_in_folder(root: Path) -> Iterator[NamedPhoto]:
+    for path in images.find_photos(root):
+        yield _photo_at(path.relative_to(root).parts, str(path), partial(images.read_bytes, path))
+
+
+def _photos_in_zip(path: Path, pack: zipfile.ZipFile) -> Iterator[NamedPhoto]:
+    for member in sorted(pack.infolist(), key=lambda member: member.filename):
+        parts = _member_parts(member.filename)
+        if parts is None or member.file_size > images.MAX_BYTES:
+            continue
+
+        def read(member: zipfile.ZipInfo = member) -> bytes:
+            with _pack_errors(path):
+                return pack.read(member)
+
+        yield _photo_at(parts, f"{path}:{member.filename}", read, str(path))
+
+
+def _photos_in_tar(path: Path, pack: tarfile.TarFile) -> Iterator[NamedPhoto]:
+    """Photos in the order of the file, the only cheap order in a compressed tar."""
+    while True:
+        with _pack_errors(path):
+            member = pack.next()
+            if member is None:
+                _check_tar_end(pack)
+                return
+        parts = _member_parts(member.name)
+        if parts is None or not member.isfile() or member.size > images.MAX_BYTES:
+            continue
+
+        def read(member: tarfile.TarInfo = member) -> bytes:
+            with _pack_errors(path):
+                file = pack.extractfile(member)
+                return file.read() if file else b""
+
+        yield _photo_at(parts, f"{path}:{member.name}", read, str(path))
+
+
+def _member_parts(member: str) -> tuple[str, ...] | None:
+    """The path inside a pack as parts. None for folders, hidden files, resource files and other files than photos."""
+    parts = tuple(part for part in member.replace("\\", "/").split("/") if part not in ("", "."))
+    if not parts or any(part.startswith((".", "__MACOSX")) for part in parts):
+        return None
+    return parts if parts[-1].lower().endswith(images.SUFFIXES) else None
+
+
+@contextmanager
+def _pack_errors(path: Path) -> Iterator[None]:
+    """Turn every error while a pack is read into DataError. It must not enclose a caller's own code."""
+    try:
+        yield
+    except Exception as error:  # tarfile, zipfile, zlib and lzma have classes of their own, and zip may want a password
+        reason = str(error).partition("\n")[0].rstrip(":")  # tarfile adds a line for every compression that it tried
+        raise DataError(f"{path} is not a readable pack ({reason}); make it again") from None
+
+
+def _check_tar_end(pack: tarfile.TarFile) -> None:
+    """Raise ReadError unless the tar ends here with its mark, a block of zeros.
+
+    tarfile silently stops at a damaged header. The people behind such a header would count as deleted.
+    """
+    assert pack.fileobj is not None
+    pack.fileobj.seek(pack.offset)
+    if pack.fileobj.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+        raise tarfile.ReadError(f"damaged at byte {pack.offset:,}")
+
+
+# Photos without names
+
+
+def expand(inputs: Iterable[str | os.PathLike[str]], notice: Notice | None = None) -> Iterator[str]:
+    """Yield the photos that files, folders and patterns stand for, in a stable order.
+
+    Patterns are expanded here, because shells on Windows do not expand them. A missing file is yielded, so that reading
+    it reports the error. `notice` is called with a message for a folder without photos. Without `notice`, such a folder
+    raises PhotoNotFound. A pattern that matches nothing always raises PhotoNotFound.
     """
     for item in inputs:
         name = os.fspath(item)
         if os.path.isdir(name):
             found = False
-            for path in images.find_photos(Path(name)):
+            for path in images.find_photos(name):
                 found = True
                 yield str(path)
             if not found:
-                empty = f"{name} holds no photos; name another folder"
+                message = f"{name} holds no photos; name another folder"
                 if notice is None:
-                    raise PhotoNotFound(empty)
-                notice(empty)
+                    raise PhotoNotFound(message)
+                notice(message)
         elif not os.path.lexists(name) and glob.has_magic(name):
             matches = sorted(glob.glob(name, recursive=True))
             if not matches:
