@@ -1,6 +1,8 @@
 """Write facedex/cli/README.md, the reference of the command line, from the commands themselves.
 
-`python -m scripts.cli_reference` writes the file. A test fails when it is not what this script makes.
+    python -m scripts.cli_reference
+
+A test fails when the file differs from what this script writes.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The main job on real portraits: enroll one photo each, name the faces of photos never seen, leave a stranger unknown.
+"""Run the main job on real portraits: enroll one photo each, name faces in new photos, leave a stranger unknown.
 
     python -m scripts.demo [--model FILE]
 
-Writes into demo/: the database, the photos, the gallery, annotated pictures and index.html. scripts/demo.sh sets
-everything up and calls this.
+Writes the database, the photos, the gallery, annotated pictures and index.html into demo/. scripts/demo.sh installs
+what this needs and calls it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PROBES = ["obama2.jpg", "obama3.jpg", "obama_partial_face.jpg", "obama_partial_f
 
 
 def run(*arguments: str, quiet: bool = False) -> str:
-    """One facedex command, shown as a user would type it; exit codes 0 and 1 are both answers."""
+    """Run and print one facedex command. Exit codes 0 and 1 are both answers; another one ends the demonstration."""
     if not quiet:
         print(f"\n$ facedex {' '.join(arguments)}", flush=True)
     done = subprocess.run(
@@ -42,7 +42,7 @@ def run(*arguments: str, quiet: bool = False) -> str:
 def main() -> None:
     """Run the demonstration."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="a model of your own, else the shipped one")
+    parser.add_argument("--model", help="your own model instead of the shipped one")
     model = parser.parse_args().model
     demo = ROOT / "demo"
     portraits, database, photos, pictures = demo / "portraits", demo / "database", demo / "photos", demo / "pictures"
@@ -56,7 +56,7 @@ def main() -> None:
     for file in PROBES:
         shutil.copy(portraits / file, photos / file)
 
-    # As a user would: from the demo's folder, with the gallery at its default place.
+    # Like a user, run from the demo's folder, with the gallery at its default path.
     os.chdir(demo)
     run("enroll", "database", *(["--model", model] if model else []))
     run("list")

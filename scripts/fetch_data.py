@@ -1,17 +1,22 @@
-"""Fetch photos of people: LFW, PubFig, or any list of links; ready for `facedex train` and `facedex evaluate`.
+"""Fetch photos of people (LFW, PubFig or any list of links) for `facedex train` and `facedex evaluate`.
 
     python -m scripts.fetch_data lfw OUT [--kind deepfunneled]
     python -m scripts.fetch_data pubfig OUT [--part dev] [--crop face]
     python -m scripts.fetch_data list FILE OUT [--crop aligned]
 
 FILE has a line for each photo, tab-separated: person, number, url, rectangle of the face (left,top,right,bottom), MD5.
-Photos become OUT/PERSON/PERSON_0001.jpg, cut out round the rectangle (--crop rect; the detected face where a line has
-none), round the detected face nearest to it (face), warped to the 128 x 128 template (aligned; then `facedex train
---aligned`), or whole (none). Many links of such lists are dead: they are counted by reason and listed in
-OUT/failures.csv. Run the same command again and it goes on where it was cut off; links that failed for good are left
-alone unless --again is given. Exit codes: 0 everything is there, 1 some links failed, 2 nothing could be done.
+Photos become OUT/PERSON/PERSON_0001.jpg. --crop chooses what is kept of each:
 
-The photos are of real people and not ours to pass on. LFW and PubFig are offered for research that is not commercial.
+    rect     the list's rectangle, or the detected face where a line has none
+    face     the detected face nearest to the rectangle
+    aligned  that face on the 128 x 128 template, for `facedex train --aligned`
+    none     the whole photo
+
+Many links of such lists are dead. Failures are counted by reason and listed in OUT/failures.csv. The same command
+continues an interrupted run. It skips links that failed for good, unless --again is given. Exit codes: 0 everything is
+there, 1 some links failed, 2 nothing could be done. Needs the package requests: pip install ".[fetch]".
+
+The photos show real people, and we may not pass them on. LFW and PubFig are offered for non-commercial research.
 """
 
 from __future__ import annotations
@@ -47,10 +52,10 @@ from scripts.fetching.transfer import DiskError, Failure, Limits, forget, get
 
 PUBFIG = "https://www.cs.columbia.edu/CAVE/databases/pubfig/download/"
 PUBFIG_LISTS = {"dev": "dev_urls.txt", "eval": "eval_urls.txt"}  # no checksum of these is published
-WORK = ".fetch"  # in OUT; hidden, so that nothing takes it for a person
+WORK = ".fetch"  # a folder in OUT, hidden so that nothing takes it for a person
 CROPS = ("rect", "face", "aligned", "none")
 MAX_PIXELS = 50_000_000
-_OTHER, _BROKEN = "another file", "broken picture"  # which a connection that was cut off may also be
+_OTHER, _BROKEN = "another file", "broken picture"  # reasons that a lost connection can also cause
 
 
 class Cropper:
@@ -62,11 +67,11 @@ class Cropper:
 
     @property
     def key(self) -> str:
-        """What a picture made otherwise differs in."""
+        """The settings on which the picture depends, as text."""
         return self.mode if self.mode in ("aligned", "none") else f"{self.mode} {self.margin:g}"
 
     def __call__(self, pixels: np.ndarray, rect: Rect | None) -> np.ndarray:
-        """The face of a photo (height, width, 3) uint8 RGB. Raises Failure."""
+        """Cut the face out of a photo (height, width, 3) uint8 RGB. Raises Failure."""
         if self._detector is None:
             return pixels
         if self.mode != "rect" or rect is None:
@@ -79,7 +84,7 @@ class Cropper:
 
     @staticmethod
     def _face(faces: list[Face], rect: Rect | None) -> Face:
-        """The face that shares most with the list's rectangle; without one, the subject."""
+        """Return the face that overlaps the list's rectangle most, or the subject without a rectangle."""
         if rect is not None:
             faces = [face for face in faces if _overlap(face, rect) > 0]
             faces.sort(key=lambda face: -_overlap(face, rect))
@@ -89,7 +94,7 @@ class Cropper:
 
 
 def _overlap(face: Face, rect: Rect) -> float:
-    """Intersection over union of a face's box and a rectangle."""
+    """Return the intersection over union of a face's box and a rectangle."""
     left, top, width, height = face.box
     wide = min(left + width, rect[2]) - max(left, rect[0])
     high = min(top + height, rect[3]) - max(top, rect[1])
@@ -107,7 +112,7 @@ def _cut(pixels: np.ndarray, rect: Rect, margin: float) -> np.ndarray:
 
 
 class Journal:
-    """What became of each link, one JSON line each, so that a run goes on where another was cut off."""
+    """The outcome of each link in a file of JSON lines, so that a run can continue an interrupted one."""
 
     def __init__(self, path: Path) -> None:
         self._last: dict[tuple[str, str], dict] = {}
@@ -116,10 +121,10 @@ class Journal:
                 try:
                     entry = json.loads(line)
                     self._last[entry["file"], entry["url"]] = entry
-                except (ValueError, KeyError, TypeError):  # torn by a crash
+                except (ValueError, KeyError, TypeError):  # a crash left half a line
                     continue
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
-        self._file.write("\n")  # ends a torn line, which would swallow the next
+        self._file.write("\n")  # ends a half line, which would spoil the next
 
     def entry(self, link: Link) -> dict:
         return self._last.get((link.file, link.url), {})
@@ -137,9 +142,9 @@ class Journal:
 
 
 def fetch_links(links: list[Link], out: Path, crop: Cropper, limits: Limits, again: bool = False) -> Counter[str]:
-    """Fetch what is not there yet; count by outcome, "done" (now or before) and the reasons of failures.
+    """Fetch the missing photos. Count links by outcome: "done" (now or before), or the reason of the failure.
 
-    Raises DataError when another run works in the same folder, DiskError.
+    Raises DataError when another run works in the same folder, DiskError, MissingExtra.
     """
     work = out / WORK
     work.mkdir(parents=True, exist_ok=True)
@@ -151,7 +156,7 @@ def fetch_links(links: list[Link], out: Path, crop: Cropper, limits: Limits, aga
     journal = Journal(work / "journal.jsonl")
     try:
         wanted = [link for link in links if not _settled(link, out, journal.entry(link), crop, again)]
-        decoding = threading.Semaphore(os.cpu_count() or 1)  # not as many photos in memory as links are open
+        decoding = threading.Semaphore(os.cpu_count() or 1)  # limits how many decoded photos are in memory
 
         def fetch(link: Link) -> None:
             name = hashlib.sha256(f"{link.file}\0{link.url}".encode("utf-8", "replace")).hexdigest()[:24]
@@ -197,9 +202,9 @@ def _outcome(entry: dict) -> str:
 
 
 def _picture(data: bytes, link: Link, crop: Cropper) -> bytes:
-    """The JPEG to keep of a file that was fetched; what the file says beside its pixels is left out."""
+    """Return the JPEG to keep of a fetched file. Metadata such as the place is dropped. Raises Failure."""
     if link.digest and _digest(data, link.digest) != link.digest:
-        raise Failure("dead", _OTHER, "its checksum is not the list's")
+        raise Failure("dead", _OTHER, "its checksum differs from the list's")
     try:
         pixels = images.decode(data, "the file", MAX_PIXELS)
     except PhotoUnsupported as error:
@@ -224,13 +229,13 @@ def _write_failures(path: Path, links: list[Link], journal: Journal) -> None:
     for link in links:
         entry = journal.entry(link)
         if entry.get("kind") not in (None, "done"):
-            again = "no" if entry["kind"] == "dead" else "in the next run"
-            table.writerow([link.person, link.number, link.url, entry["reason"], entry["detail"], again])
+            next_try = "no" if entry["kind"] == "dead" else "in the next run"
+            table.writerow([link.person, link.number, link.url, entry["reason"], entry["detail"], next_try])
     replace_file(path, text.getvalue().encode("utf-8", "replace"))
 
 
 def pubfig_lists(out: Path, parts: list[str], base: str, limits: Limits) -> list[Path]:
-    """PubFig's own lists of links, fetched once. Raises DataError."""
+    """Fetch PubFig's own lists of links, unless they are there. Return their paths. Raises DataError, MissingExtra."""
     work = out / WORK
     work.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -251,7 +256,7 @@ def pubfig_lists(out: Path, parts: list[str], base: str, limits: Limits) -> list
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse, fetch, report."""
+    """Run from the command line. Return the exit code."""
     options = _parser().parse_args(arguments)
     limits = Limits(
         options.workers,
@@ -288,12 +293,12 @@ def main(arguments: list[str] | None = None) -> int:
         say(f"fetch_data.py: {options.out} cannot be written ({error.strerror}); name another folder")
         return 2
     except KeyboardInterrupt:
-        say("interrupted; the same command goes on from here")
+        say("interrupted; run the same command again to continue")
         return 130
 
 
 def report(outcomes: Counter[str], bad: int, out: Path) -> int:
-    """Print how many of the links became photos, and why the others did not; the exit code."""
+    """Print how many links became photos, and why the others failed. Return the exit code."""
     total = outcomes.total() + bad
     print(f"{outcomes['done']:,} of {total:,} photos are in {out}")
     for reason, count in outcomes.most_common():
@@ -335,8 +340,10 @@ def _parser() -> argparse.ArgumentParser:
         polite.add_argument(flag, type=kind, default=value, metavar="N", help=f"{text} (default {value:g})")
     cut = argparse.ArgumentParser(add_help=False)
     cut.add_argument("--crop", choices=CROPS, default="rect", help="what to keep of a photo (default rect)")
-    cut.add_argument("--margin", type=any_size, default=0.5, help="round it, in parts of its size (default .5)")
-    cut.add_argument("--again", action="store_true", help="try links anew that failed for good")
+    cut.add_argument(
+        "--margin", type=any_size, default=0.5, help="margin round the face, in parts of its size (default .5)"
+    )
+    cut.add_argument("--again", action="store_true", help="try links again that failed for good")
     lfw = commands.add_parser("lfw", parents=[polite], help="Labeled Faces in the Wild, whole photos and pairs")
     pubfig = commands.add_parser("pubfig", parents=[cut, polite], help="PubFig, by its lists of links")
     pubfig.add_argument(
@@ -351,7 +358,7 @@ def _parser() -> argparse.ArgumentParser:
         "--kind", choices=KINDS, default="deepfunneled", help="how the faces were aligned (default deepfunneled)"
     )
     for command in (lfw, pubfig):
-        command.add_argument("--mirror", help="an address to try first, that of the folder the files are in")
+        command.add_argument("--mirror", help="address of a folder with the files, tried first")
     for command in (lfw, pubfig, links):
         command.add_argument("out", type=Path, help="the folder to fill")
     return parser

@@ -1,10 +1,10 @@
-"""Fetch portraits that Python packages ship for demonstration, through pip: the photos of the demo and the tests.
+"""Fetch through pip the portraits that Python packages ship, for the demonstration and the tests.
 
     python -m scripts.fetch_portraits FOLDER
 
-They are photos of public persons in the public domain (works of the United States' government): from the source
-distribution of face_recognition 1.3.0, and from the wheels of matplotlib and scikit-image. Each is checked by SHA-256;
-none is part of this project.
+The photos show public persons and are in the public domain (works of the United States' government). They come from the
+source distribution of face_recognition 1.3.0 and from the wheels of matplotlib and scikit-image. Each is checked by
+SHA-256. None is part of this project.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from facedex.errors import DataError
 from scripts.runner import run_script
 
-# package -> pip's arguments, and name: (path's end inside the package, SHA-256)
+# package: (pip's arguments, {file name: (end of its path in the package, SHA-256)})
 PACKAGES: dict[str, tuple[list[str], dict[str, tuple[str, str]]]] = {
     "face_recognition==1.3.0": (
         ["--no-binary", ":all:"],
@@ -74,7 +74,7 @@ PACKAGES: dict[str, tuple[list[str], dict[str, tuple[str, str]]]] = {
 
 
 def fetch(folder: Path) -> None:
-    """Put all portraits into `folder`; what is there already and unaltered is not fetched again. Raises DataError."""
+    """Put all portraits into `folder`, but those already there with their checksum. Raises DataError."""
     folder.mkdir(parents=True, exist_ok=True)
     for package, (arguments, pictures) in PACKAGES.items():
         wanted = {name: entry for name, entry in pictures.items() if _digest(folder / name) != entry[1]}
@@ -94,7 +94,7 @@ def fetch(folder: Path) -> None:
                 data = _member(archive, end)
                 if hashlib.sha256(data).hexdigest() != digest:
                     raise DataError(
-                        f"{end} in {archive.name} is another picture than it was; put {name} of before into {folder}"
+                        f"{end} in {archive.name} has another checksum; put the former {name} into {folder}"
                     )
                 (folder / name).write_bytes(data)
 
@@ -104,7 +104,7 @@ def _digest(path: Path) -> str:
 
 
 def _member(archive: Path, end: str) -> bytes:
-    """The one member of an archive whose path ends so."""
+    """Read the member of an archive whose path ends with `end`."""
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as wheel:
             return wheel.read(next(name for name in wheel.namelist() if name.endswith(end)))

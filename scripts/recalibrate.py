@@ -1,19 +1,20 @@
-"""Fit a model's calibration again, on people it was not trained on; no tensor changes.
+"""Fit a model's calibration again, on people it was not trained on. No tensor changes.
 
-    python -m scripts.recalibrate MODEL DATA... [--training DATA] [--corrections CSV] [--aligned]
-        [--cache DIR] [--all] [--output MODEL]
+    python -m scripts.recalibrate MODEL DATA... [--training DATA] [--corrections CSV] [--aligned] [--cache DIR] [--all]
+        [--output MODEL]
 
 DATA are the folders or packs that `facedex train` was given as --validation. As there, people who are also in
---training are left out, half of the others chose the checkpoint, and the other half, always the same, are calibrated
-on; --all takes everybody. Prints the fit, what it says of the threshold at several sizes; and, on the half that chose
-the checkpoint, Platt scaling and isotonic regression side by side, and whether a name's probability is honest. Nothing
-is written but to --output, which may be MODEL: the model with the new calibration.
+--training are left out. Half of the others chose the checkpoint; the other half, always the same, are calibrated on.
+--all calibrates on everybody. Prints the fit and its thresholds at several sizes. On the half that chose the
+checkpoint, also prints Platt scaling beside isotonic regression, and whether the probabilities of names hold. Only
+--output writes a file, which may be MODEL: the model with the new calibration.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,21 +33,19 @@ from scripts.runner import run_script
 
 
 def main() -> None:
-    """Fit, print, and write where that is asked for."""
+    """Run from the command line. Raises FacedexError."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("data", type=Path, nargs="+")
-    parser.add_argument(
-        "--training", type=Path, nargs="*", default=[], help="what was trained on, whose people are left out"
-    )
+    parser.add_argument("--training", type=Path, nargs="*", default=[], help="training data, whose people are left out")
     parser.add_argument("--corrections", type=Path)
     parser.add_argument("--aligned", action="store_true")
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--all", action="store_true", help="calibrate on everybody")
-    parser.add_argument("--output", type=Path, help="where to write the model; else nothing is written")
+    parser.add_argument("--output", type=Path, help="file to write the model to; without it nothing is written")
     options = parser.parse_args()
     model = read_model(options.model)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows keeps what is mapped
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows cannot delete mapped files
         cache = options.cache or Path(folder)
         held = dataset.join([_load(path, cache, options) for path in options.data])
         known = {name for path in options.training for name in _names(path, options.corrections)}
@@ -58,7 +57,7 @@ def main() -> None:
 
         def matrix(faces: dataset.Faces) -> tuple[np.ndarray, np.ndarray | None]:
             crops, lengths = faces.crops112(), None
-            if not model.branches:  # koch: torch encodes it
+            if not model.branches:  # only torch can encode an architecture without graphs, such as koch
                 vectors = whole.encode(crops)
             else:
                 vectors, lengths = open_encoder(model).encode(crops)
@@ -85,7 +84,7 @@ def main() -> None:
 
 
 def show_thresholds(found: Calibration) -> None:
-    """The threshold for FPIR 1 % and its error, by size and photos a person."""
+    """Print the threshold for FPIR 1 % and its error, by size and photos a person."""
     table = Table("people", "photos each", "threshold for FPIR 1 %", "standard error", "FPIR it may stand for (90 %)")
     for size in (10, 100, 500, 10_000, 100_000):
         for photos in (1, 4):
@@ -105,7 +104,7 @@ def show_thresholds(found: Calibration) -> None:
 def show_similarity(
     found: Calibration, fitted: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]
 ) -> None:
-    """Expected calibration error and log loss before, with Platt scaling, with isotonic regression."""
+    """Print expected calibration error, log loss and Brier score of three ways to a probability."""
     scores, same, weight = pairs(*fitted)
     isotonic = isotonic_regression(scores, same, weight)
     scores, same, weight = pairs(*other)
@@ -120,12 +119,15 @@ def show_similarity(
         table.add_row(
             name, f"{calibration_error(p, same, weight):.4f}", f"{loss:.4f}", f"{(weight * (p - same) ** 2).sum():.4f}"
         )
-    print(f"on {other[1].max() + 1:,} people that were not calibrated on, as many same as different pairs:")
+    print(f"on {other[1].max() + 1:,} people not calibrated on, with genuine and impostor pairs weighing the same:")
     Console(width=100).print(table)
 
 
 def pairs(matrix: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores of all pairs, whether each is of one person, and weights: either kind half, every person the same."""
+    """Return scores of all pairs, whether each is genuine, and weights.
+
+    Genuine and impostor pairs weigh half each, and every person the same.
+    """
     i, j = np.triu_indices(len(people), 1)
     same, counts = people[i] == people[j], np.bincount(people)
     own = np.maximum(counts * (counts - 1) / 2, 1)
@@ -141,10 +143,11 @@ def calibration_error(p: np.ndarray, same: np.ndarray, weight: np.ndarray, bins:
     return float(np.abs(np.bincount(at, weight * (p - same), bins)).sum())
 
 
-# type: ignore[no-untyped-def]
-def isotonic_regression(scores: np.ndarray, same: np.ndarray, weight: np.ndarray, groups: int = 4000):
-    """P(same) as a function of scores, by pooling adjacent violators (Zadrozny and Elkan 2002) of grouped scores."""
-    pooled: list[list[float]] = []  # of each block: its mean, weight, first and last score
+def isotonic_regression(
+    scores: np.ndarray, same: np.ndarray, weight: np.ndarray, groups: int = 4000
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Fit P(same) to grouped scores by pooling adjacent violators (Zadrozny and Elkan 2002)."""
+    pooled: list[list[float]] = []  # mean, weight, first and last score of each block
     for part in np.array_split(np.argsort(scores), groups):
         if not len(part):
             continue
@@ -154,8 +157,8 @@ def isotonic_regression(scores: np.ndarray, same: np.ndarray, weight: np.ndarray
             last, before = pooled.pop(), pooled.pop()
             total = before[1] + last[1]
             pooled.append([(before[0] * before[1] + last[0] * last[1]) / total, total, before[2], last[3]])
-    at, p = [(one[2] + one[3]) / 2 for one in pooled], [one[0] for one in pooled]
-    return lambda values: np.interp(values, at, p)
+    middles, means = [(block[2] + block[3]) / 2 for block in pooled], [block[0] for block in pooled]
+    return lambda values: np.interp(values, middles, means)
 
 
 def _load(path: Path, cache: Path, options: argparse.Namespace) -> dataset.Faces:
@@ -164,7 +167,7 @@ def _load(path: Path, cache: Path, options: argparse.Namespace) -> dataset.Faces
 
 
 def _names(path: Path, corrections: Path | None) -> set[str]:
-    """Who is in a folder or pack, without decoding a photo."""
+    """Return the names of the people in a folder or pack, without decoding a photo."""
     with open_people(path) as photos:
         found = [(photo.name, photo.key) for photo in photos]
     names, people = np.unique([name for name, _ in found], return_inverse=True)

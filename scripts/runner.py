@@ -1,4 +1,4 @@
-"""How the scripts end where something cannot be used: one line on stderr, exit code 2; and lists of numbers."""
+"""End a script with one line on stderr and exit code 2 after an error; parse lists of numbers."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from facedex.errors import FacedexError
 
 
 def run_script(main: Callable[[], object]) -> None:
-    """Run a script's `main`; an error that facedex raises on purpose, or the system of a file, is its last word."""
+    """Run a script's `main`. A FacedexError or OSError ends it with one line on stderr and exit code 2."""
     try:
         main()
     except FacedexError as error:
-        last = str(error)
+        message = str(error)
     except OSError as error:
-        path = error.filename2 or error.filename  # of two names the one that was to be
-        last = f"{path} cannot be used ({error.strerror}); check the path" if path else str(error)
+        path = error.filename2 or error.filename  # of a renaming, the new name
+        message = f"{path} cannot be used ({error.strerror}); check the path" if path else str(error)
     else:
         return
-    print(f"{Path(sys.argv[0]).name}: {last}", file=sys.stderr)
+    print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
     sys.exit(2)
 
 
 def list_of(kind: type[int] | type[float], least: float, most: float = math.inf) -> Callable[[str], list[Any]]:
-    """What argparse makes a list of: numbers of `least` to `most`, with commas between them."""
+    """Return an argparse type: a list of numbers from `least` to `most`, separated by commas."""
 
     def parse(text: str) -> list[Any]:
         try:
-            found = [kind(part) for part in text.split(",")]
+            numbers = [kind(part) for part in text.split(",")]
         except ValueError:
-            found = []
-        if not found or not all(least <= one <= most for one in found):
+            numbers = []
+        if not numbers or not all(least <= number <= most for number in numbers):
             what = "whole numbers" if kind is int else "numbers"
             limits = f"of {least:g} to {most:g}" if most < math.inf else f"from {least:g} on"
             raise ArgumentTypeError(f"{text!r} will not do; give {what} {limits} with commas between, as in 2,3,2")
-        return found
+        return numbers
 
     return parse

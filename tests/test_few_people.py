@@ -9,7 +9,7 @@ from facedex.data.dataset import load_faces
 from facedex.errors import FacedexError
 from facedex.model.modelfile import read_model
 from facedex.training import frozen
-from scripts.benchmarks import few_people as fewpeople
+from scripts.benchmarks import few_people
 from tests.synthetic import write_pack
 
 
@@ -20,17 +20,17 @@ def faces(tmp_path_factory):
 
 
 def test_nobody_is_learnt_from_chosen_by_and_judged_on(faces):
-    held, others = fewpeople.apart(faces)
-    learnt, judged = fewpeople.draw(faces, others, 8, 0)
+    held, others = few_people.hold_back(faces)
+    learnt, judged = few_people.draw(faces, others, 8, 0)
     sets = [set(held.names), set(learnt.names), set(judged.names)]
     assert [len(one) for one in sets] == [24, 8, 12]
     assert len(set.union(*sets)) == 44
     assert set(np.bincount(learnt.people)) <= {3, 4}
     assert len(judged) == 48
-    again, other = fewpeople.draw(faces, others, 8, 0)[0], fewpeople.draw(faces, others, 8, 1)[0]
+    again, other = few_people.draw(faces, others, 8, 0)[0], few_people.draw(faces, others, 8, 1)[0]
     assert again.keys == learnt.keys != other.keys
     with pytest.raises(FacedexError, match="add people"):
-        fewpeople.draw(faces, others, 17, 0)
+        few_people.draw(faces, others, 17, 0)
 
 
 def test_what_is_measured_is_kept_and_not_measured_again(tmp_path, monkeypatch, capsys):
@@ -41,7 +41,7 @@ def test_what_is_measured_is_kept_and_not_measured_again(tmp_path, monkeypatch, 
         if len(calls) == 4:
             raise FacedexError("cut off")
         return {
-            **fewpeople.of(start, faces),
+            **few_people.shared_fields(start, faces),
             "people": people,
             "draw": number,
             "photos": 9,
@@ -54,31 +54,31 @@ def test_what_is_measured_is_kept_and_not_measured_again(tmp_path, monkeypatch, 
             "seconds": 1.0,
         }
 
-    monkeypatch.setattr(fewpeople, "measure", measured)
+    monkeypatch.setattr(few_people, "measure", measured)
     command = [str(pack), "--out", str(tmp_path / "out"), "--aligned", "--people", "5,10", "--draws", "2"]
     with pytest.raises(FacedexError, match="cut off"):
-        fewpeople.main(command)
+        few_people.main(command)
     assert calls == [(5, 0), (10, 0), (5, 1), (10, 1)]
     results = tmp_path / "out" / "results.jsonl"
     assert len(results.read_text().splitlines()) == 3
     with open(results, "a") as file:
         file.write('{"model": "another", "people": 10, "draw": 1, "before": 0.1}\n')
         file.write('{"people": 10, "dr\n')
-    fewpeople.main(command)
+    few_people.main(command)
     assert calls[4:] == [(10, 1)]
     assert [json.loads(line)["draw"] for line in results.read_text().splitlines()[5:]] == [1]
     printed = capsys.readouterr().out
     assert "| 5 | 2 | 9 | 50.00% | 50.00% | +1.00, -1.00 | 1 of 2 |" in printed
     other = [*command, "--model", "fast", "--people", "5", "--draws", "1"]
-    fewpeople.main(other)
+    few_people.main(other)
     assert calls[5:] == [(5, 0)], "rows of another model are others"
-    fewpeople.main(other)
+    few_people.main(other)
     assert len(calls) == 6
 
 
 def test_a_row_is_of_the_model_that_was_fitted_and_of_people_it_never_saw(faces, tmp_path, monkeypatch):
     monkeypatch.setattr(frozen, "STEPS", 10)
-    row = fewpeople.measure(read_model("fast"), faces, 6, 0, tmp_path)
+    row = few_people.measure(read_model("fast"), faces, 6, 0, tmp_path)
     assert row["people"] == 6
     assert row["judged_people"] == 14
     assert row["figure"].startswith("TAR@FAR")

@@ -1,4 +1,4 @@
-"""Crashes, tampering, concurrency: a seeded sample of the harnesses in tests/stress."""
+"""Seeded samples of the harnesses in tests/stress: crashes, damaged files and concurrent processes."""
 
 import os
 import re
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def stress(name, *arguments):
-    """Run a harness of tests/stress; its exit code and what it said."""
+    """Run a harness of tests/stress. Return its exit code and its output."""
     command = [sys.executable, "-m", f"tests.stress.{name}", *map(str, arguments)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
@@ -26,30 +26,30 @@ def stress(name, *arguments):
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 def test_a_writer_killed_at_any_step_loses_nothing_that_was_acknowledged():
-    code, said = stress("crash", "--runs", 27, "--seed", 5)
-    assert code == 0, said
-    at_steps = sum(int(row.split()[-5]) for row in said.splitlines() if re.search(r"(\d+ +){4}\d+$", row))
-    assert at_steps > 10, said  # they were killed, most of them
+    code, output = stress("crash", "--runs", 27, "--seed", 5)
+    assert code == 0, output
+    at_steps = sum(int(row.split()[-5]) for row in output.splitlines() if re.search(r"(\d+ +){4}\d+$", row))
+    assert at_steps > 10, output  # most runs were killed
 
 
 @pytest.mark.slow
-def test_what_was_changed_behind_our_back_is_noticed_or_without_effect():
-    code, said = stress("tamper", "--runs", 250, "--seed", 5)
-    assert code == 0, said
-    assert int(re.search(r"(\d+) noticed", said)[1]) > 30, said
-    assert int(re.search(r"(\d+) rebuilt", said)[1]) > 10, said
+def test_damaged_files_are_noticed_or_have_no_effect():
+    code, output = stress("tamper", "--runs", 250, "--seed", 5)
+    assert code == 0, output
+    assert int(re.search(r"(\d+) noticed", output)[1]) > 30, output
+    assert int(re.search(r"(\d+) rebuilt", output)[1]) > 10, output
 
 
 @pytest.mark.slow
-def test_writers_and_readers_at_once_lose_and_tear_nothing():
-    code, said = stress("concurrency", "--seconds", 5, "--writers", 2, "--readers", 2)
-    assert code == 0, said
-    assert int(re.search(r"(\d+) enroll", said)[1]) > 0, said
-    assert int(re.search(r"(\d+) queries", said)[1]) > 5, said
+def test_concurrent_writers_and_readers_lose_nothing_and_see_no_half_change():
+    code, output = stress("concurrency", "--seconds", 5, "--writers", 2, "--readers", 2)
+    assert code == 0, output
+    assert int(re.search(r"(\d+) enroll", output)[1]) > 0, output
+    assert int(re.search(r"(\d+) queries", output)[1]) > 5, output
 
 
 def test_the_harness_notices_a_gallery_that_forgets(monkeypatch):
-    """An acknowledgement before the commit, and an index that is not rewritten, would be found."""
+    """The crash harness finds an acknowledgement that comes before its commit."""
     if not hasattr(os, "fork"):
         pytest.skip("needs fork and SIGKILL")
     code = """
@@ -69,7 +69,7 @@ crash.main()
     assert process.returncode == 1, out + errors
 
 
-def test_who_waits_too_long_is_told_who_writes(tmp_path):
+def test_a_writer_that_waits_too_long_is_told_who_writes(tmp_path):
     gallery(tmp_path / "g", people(unit(2))).close()
     code = """
 import sys, time

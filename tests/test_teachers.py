@@ -34,7 +34,7 @@ def test_what_encoders_say_of_photos_is_what_a_network_learns_from(tmp_path, pac
     data = [*map(str, packs), "--aligned", "--output", str(output)]
     teachers.main([*data, "--onnx", f"one={first}"])
     teachers.main([*data, "--onnx", f"two={second}", "--bgr", "--mean", "100,110,120", "--scale", ".01"])
-    assert "76 photos as seen by one, two" in capsys.readouterr().out
+    assert "76 photos, embeddings by one, two" in capsys.readouterr().out
 
     faces = join([load_faces(path, tmp_path / "cache", aligned=True) for path in packs])
     seen = {"one": foreign_model(first), "two": foreign_model(second, mean=(100, 110, 120), scale=0.01, rgb=False)}

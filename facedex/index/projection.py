@@ -104,8 +104,9 @@ def build_projection(
 ) -> tuple[Projection, bytes]:
     """A projection of all faces, and the bytes of its file. Raises GalleryDamaged for a broken record.
 
-    An `old` projection of this model and head is extended where its kind stays and only new faces are missing. After a removal all codes are learned again, so that nothing is left of the removed faces. Only
-    the figures of the tuning stay, until the number of faces has doubled or halved.
+    An `old` projection of this model and head is extended where its kind stays and only new faces are missing. After a
+    removal all codes are learned again, so that nothing is left of the removed faces. Only the figures of the tuning
+    stay, until the number of faces has doubled or halved.
     """
     chosen = kind if kind != "auto" else "flat" if state.faces <= _EXACT else "quantised"
     if state.faces < FEWEST:

@@ -1,9 +1,9 @@
-"""How long the statistics of all pairs take, on generated embeddings, for a head (L1) and for cosine.
+"""Measure time and memory of the statistics over all pairs of generated embeddings, for a head (L1) and for cosine.
 
     python -m scripts.benchmarks.all_pairs_cost [--photos 10000] [--people 1000] [--dim 128]
 
-Prints, for each, seconds of wall and of processor time: scoring every pair, the figures of verification with a thousand
-replicates, and those of identification; and the most memory the process ever held.
+Prints seconds of wall and of processor time for three steps: scoring every pair, the figures of verification with a
+thousand replicates, and those of identification. Then prints the most memory that the process held.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from facedex.evaluation.matchers import Matcher
 from facedex.evaluation.open_set import measure_open_set
 from scripts.runner import run_script
 
-SEEN = 512  # numbers of a face, as the head of the model that ships sees it
+HEAD_DIM = 512  # numbers of a face in the head of the shipped model
 
 
 def main() -> None:
-    """Generate, measure, print."""
+    """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=int, default=10_000)
     parser.add_argument("--people", type=int, default=1000)
@@ -43,7 +43,7 @@ def main() -> None:
     weights = people_weights(int(people.max()) + 1, 0)
 
     table = Table("score", "impostor pairs", "every pair", "verification", "identification")
-    bases = max(1, SEEN // options.dim)
+    bases = max(1, HEAD_DIM // options.dim)
     turns = [np.linalg.qr(rng.standard_normal((options.dim, options.dim)))[0] for _ in range(bases)]
     weight = np.full(bases * options.dim, 0.7 / bases, np.float32)
     head = Matcher("L1", "", _none, weight, 8.0, frame=np.concatenate(turns))

@@ -1,13 +1,15 @@
-"""Enroll one photo of each person of a folder, identify all their others, with the index and exhaustively.
+"""Enroll one photo of each person of a folder and identify all the others, by the index and exhaustively.
 
     python -m scripts.benchmarks.closed_set FOLDER [--model FILE] [--fpir 0.01] [--enroll-as false-colour]
 
-FOLDER holds NAME/*.jpg; the first photo of each person is enrolled. --enroll-as makes it small (100 pixels) or
-false-coloured before. Prints rank-1 accuracy (the best candidate is the right person, whatever the threshold), how many
-are named at the threshold and how many of those wrongly, the time a photo, and whether the index and --exhaustive name
-everybody alike. Of several faces in a probe, the subject counts. Then the wall time of whole processes, `facedex
---help` and one `facedex identify`; and, with a random half of the people enrolled, how many photos of the other half
-are given a name: the realised FPIR.
+FOLDER holds NAME/*.jpg. The first photo of each person is enrolled; --enroll-as first makes it small (100 pixels) or
+false-coloured. Of several faces in a probe, the subject counts. Prints:
+
+- rank-1 accuracy: the best candidate is the right person, whatever the threshold;
+- the share of probes named at the threshold, the share named wrongly, and the time a photo;
+- whether the index and --exhaustive give the same names;
+- the wall time of the processes `facedex --help` and `facedex identify`;
+- the realised FPIR: with a random half of the people enrolled, the share of the others' photos that get a name.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ Change = Callable[[bytes], bytes]
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run from the command line. Raises DataError."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model")
@@ -107,12 +109,12 @@ def main() -> None:
 
 
 def named(name: str, path: Path, change: Change) -> NamedPhoto:
-    """A photo to enroll, changed."""
+    """Return a photo to enroll, which `change` alters when it is read."""
     return NamedPhoto(name, name, str(path), lambda: change(path.read_bytes()))
 
 
 def small(data: bytes) -> np.ndarray:
-    """A photo's pixels (h, w, 3) uint8 BGR, 100 on the longer side: what many card indexes hold."""
+    """Return a photo (h, w, 3) uint8 BGR with 100 pixels on the longer side, as many card indexes hold it."""
     pixels = cv2.cvtColor(images.decode(data, "the photo"), cv2.COLOR_RGB2BGR)
     factor = 100 / max(pixels.shape[:2])
     size = (round(pixels.shape[1] * factor), round(pixels.shape[0] * factor))
@@ -120,7 +122,7 @@ def small(data: bytes) -> np.ndarray:
 
 
 def false_colour(data: bytes) -> np.ndarray:
-    """The same, its brightness shown by a scale of colours (viridis)."""
+    """Return the small photo with its brightness shown by the viridis colour map."""
     return cv2.applyColorMap(cv2.cvtColor(small(data), cv2.COLOR_BGR2GRAY), cv2.COLORMAP_VIRIDIS)
 
 
@@ -132,7 +134,7 @@ ENROLLED: dict[str, Change] = {
 
 
 def strangers(photos: dict[str, list[Path]], model: str | None, fpir: float, change: Change) -> None:
-    """Enroll a random half of the people, identify all photos of the others, print the share that was named."""
+    """Enroll a random half of the people, identify all photos of the others, and print the share named."""
     names = sorted(photos)
     random.Random(0).shuffle(names)
     known, others = names[: len(names) // 2], names[len(names) // 2 :]
@@ -148,11 +150,11 @@ def strangers(photos: dict[str, list[Path]], model: str | None, fpir: float, cha
 
 
 def _main_face(photo: IdentifiedPhoto) -> tuple[str | None, str | None]:
-    """(best candidate, name) of the subject."""
+    """Return the best candidate and the name of the subject, None where there is none."""
     if not photo.faces:
         return None, None
-    one = photo.faces[0]
-    return one.candidates[0].name if one.candidates else None, one.name
+    subject = photo.faces[0]
+    return subject.candidates[0].name if subject.candidates else None, subject.name
 
 
 if __name__ == "__main__":

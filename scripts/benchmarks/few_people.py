@@ -1,14 +1,13 @@
-"""From how many people on fitting pays: what `facedex train ./people` gains on others, by the number of people.
+"""Measure from how many people on `facedex train ./people` makes a model better for others.
 
     python -m scripts.benchmarks.few_people PEOPLE --out DIR [--aligned] [--corrections FILE] [--people 5,10,20,40,80]
-                                [--draws 3] [--model FILE]
+        [--draws 3] [--model FILE]
 
-Of PEOPLE (a folder or pack) 24 are kept to choose, to calibrate and to decide by, as with `facedex train
+PEOPLE is a folder or pack. 24 of them are held back to choose, calibrate and decide by, as with `facedex train
 --validation`. For each number of people and each draw, so many others are drawn, with three to six photos each. The
 model's projection and head are fitted to them and judged on everybody else: TAR at FAR 1e-3 over all pairs, before and
-after, with the 95 % interval of the difference (bootstrap over people). The model written is the one judged, even where
-`facedex train` would refuse it. Finished rows are in DIR/results.jsonl and are not measured again. Prints a table in
-Markdown.
+after, with the 95 % interval of the difference (bootstrap over people). The fitted model is judged even where `facedex
+train` would refuse it. Finished rows are kept in DIR/results.jsonl and not measured again. Prints a table in Markdown.
 """
 
 from __future__ import annotations
@@ -32,18 +31,18 @@ from facedex.training.frozen import fit_frozen
 from scripts.runner import list_of, run_script
 
 HELD = 24  # people to choose the checkpoint and to calibrate by
-PHOTOS = (3, 6)  # of each person that is learnt from
-JUDGED = 1200  # photos at most that a model is judged on
+PHOTOS = (3, 6)  # least and most photos of each person to fit to
+JUDGED = 1200  # most photos to judge a model on
 
 
-def apart(faces: Faces, seed: int = 0) -> tuple[Faces, np.ndarray]:
-    """The people to choose and calibrate by, and the numbers of all others, in a random order."""
+def hold_back(faces: Faces, seed: int = 0) -> tuple[Faces, np.ndarray]:
+    """Return the faces of the people held back, and the numbers of all other people in random order."""
     order = np.random.default_rng([seed, 0xFE3]).permutation(len(faces.names))
     return faces.select(np.flatnonzero(np.isin(faces.people, order[:HELD]))), order[HELD:]
 
 
 def draw(faces: Faces, others: np.ndarray, people: int, number: int) -> tuple[Faces, Faces]:
-    """So many people with three to six photos each, and everybody else of `others`. Raises FacedexError."""
+    """Draw people to fit to, with three to six photos each, and everybody else of `others`. Raises FacedexError."""
     rng = np.random.default_rng([people, number])
     count = np.bincount(faces.people, minlength=len(faces.names))
     enough = others[count[others] >= PHOTOS[0]]
@@ -55,7 +54,7 @@ def draw(faces: Faces, others: np.ndarray, people: int, number: int) -> tuple[Fa
         for person in learnt
     ]
     rest, judged = np.setdiff1d(others, learnt), np.empty(0, np.int64)
-    for person in np.random.default_rng(0).permutation(rest):  # the same ones first, whatever was drawn
+    for person in np.random.default_rng(0).permutation(rest):  # in the same order for every draw
         judged = np.concatenate([judged, np.flatnonzero(faces.people == person)])
         if len(judged) >= JUDGED:
             break
@@ -63,8 +62,8 @@ def draw(faces: Faces, others: np.ndarray, people: int, number: int) -> tuple[Fa
 
 
 def measure(start: ModelFile, faces: Faces, people: int, number: int, work: Path) -> dict:
-    """One row: `start` fitted to one draw and judged on the others."""
-    held, others = apart(faces)
+    """Fit `start` to one draw and judge it on the others. Return a row."""
+    held, others = hold_back(faces)
     learnt, judged = draw(faces, others, people, number)
     began = time.perf_counter()
     tuned = fit_frozen(start, learnt, work / "tuned.safetensors", held=held, seed=number, force=True, least=0)
@@ -76,7 +75,7 @@ def measure(start: ModelFile, faces: Faces, people: int, number: int, work: Path
     )
     found = judging.judged(was, now, len(judged.names))
     return {
-        **of(start, faces),
+        **shared_fields(start, faces),
         "people": people,
         "draw": number,
         "photos": len(learnt),
@@ -90,13 +89,13 @@ def measure(start: ModelFile, faces: Faces, people: int, number: int, work: Path
     }
 
 
-def of(start: ModelFile, faces: Faces) -> dict:
-    """What the rows of one table have in common."""
+def shared_fields(start: ModelFile, faces: Faces) -> dict:
+    """Return the fields that all rows of one table share."""
     return {"model": start.identity, "data": faces.digest()}
 
 
-def done(path: Path, common: dict) -> dict[tuple[int, int], dict]:
-    """The rows there are with this in common, by people and draw; a line torn by a crash is none."""
+def finished_rows(path: Path, common: dict) -> dict[tuple[int, int], dict]:
+    """Return the finished rows with the fields `common`, by people and draw. A half line after a crash is skipped."""
 
     def rows() -> Iterator[dict]:
         for line in path.read_text("utf-8").splitlines() if path.exists() else ():
@@ -109,7 +108,7 @@ def done(path: Path, common: dict) -> dict[tuple[int, int], dict]:
 
 
 def table(rows: Sequence[dict]) -> str:
-    """In Markdown, the draws of each number of people together."""
+    """Return the rows as a table in Markdown, with one line for each number of people."""
     lines = ["| people | draws | photos | before | after | change, each draw | worse |", "|" + "---|" * 7]
     for people in sorted({row["people"] for row in rows}):
         some = [row for row in rows if row["people"] == people]
@@ -124,7 +123,7 @@ def table(rows: Sequence[dict]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure what is not measured yet, and print all."""
+    """Measure the missing rows and print all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, metavar="PEOPLE")
     parser.add_argument("--out", type=Path, required=True)
@@ -141,10 +140,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     faces = load_faces(options.source, options.cache or options.out / "cache", options.aligned)
     if options.corrections:
         faces = correct(faces, options.corrections)
-    common = of(start, faces)
-    for number in range(options.draws):  # every number of people once before any is drawn again
+    common = shared_fields(start, faces)
+    for number in range(options.draws):  # each number of people is drawn once before any is drawn again
         for people in options.people:
-            if (people, number) in done(path, common):
+            if (people, number) in finished_rows(path, common):
                 continue
             work = options.out / "work"
             shutil.rmtree(work, ignore_errors=True)
@@ -155,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 f"{people} people, draw {number}: {row['figure']} {row['before']:.4f} to {row['after']:.4f} in "
                 f"{row['seconds']:.0f} s"
             )
-    print(table(list(done(path, common).values())))
+    print(table(list(finished_rows(path, common).values())))
 
 
 if __name__ == "__main__":

@@ -1,19 +1,20 @@
-"""A gallery from a thousand faces to a million, beside what else one could do: one table and one figure.
+"""Measure a gallery of a thousand to a million faces, beside FAISS's own indexes and linear scans.
 
     python -m scripts.benchmarks.generate_embeddings fit PEOPLE -o FACES.npz
-    python -m scripts.benchmarks.gallery_sizes FACES.npz [--sizes 1000,10000,...] [--probes 500] [--figure FILE] [--json
-    FILE]
+    python -m scripts.benchmarks.gallery_sizes FACES.npz [--sizes 1000,10000,...] [--probes 500] [--figure FILE]
+        [--json FILE]
 
-The faces are made up (see generate_embeddings.py), one photo a person. Probes are another photo of people enrolled, and
-strangers. "Agreement" compares the answers with scoring everybody by the head: the same five names in the same order,
-the same best name for those enrolled, and for strangers the same best name, and the same decision, a name or unknown,
-at the threshold that one in a hundred of these very strangers passes (the model's own knows real faces, not these).
+The faces are made up (see generate_embeddings.py), one photo a person. Probes are another photo of enrolled people,
+and strangers. "Agreement" compares the answers with the head's scores of everybody:
 
-Look-ups run one at a time in a fresh process with one thread, after the imports; so do the others, each in its own, one
-after another at the same size. Times of a look-up are processor time, which other work on the machine disturbs less
-than the clock's; medians and 99th percentiles. Memory is resident and private (RssAnon), less what the process held
-after its imports; what is mapped (RssFile) is stated apart. Every size is printed when it is done, and --json is
-written each time.
+- the same five names in the same order, and the same best name, for enrolled people;
+- the same best name and the same decision (a name or unknown) for strangers. One in a hundred of these strangers
+  passes the threshold, because the model's own is calibrated on real faces.
+
+Look-ups run one at a time in a fresh process with one thread, after the imports. Each rival runs in its own process,
+one after another at the same size. Times of a look-up are processor time, which other load disturbs less than wall
+time: medians and 99th percentiles. Memory is resident and private (RssAnon), less what the process held after its
+imports. Mapped memory (RssFile) is listed apart. Each size is printed, and written to --json, when it is done.
 """
 
 from __future__ import annotations
@@ -44,11 +45,11 @@ from scripts.benchmarks.generate_embeddings import Faces, Generator
 from scripts.runner import list_of, run_script
 
 RIVALS = ("FAISS Flat L1", "FAISS Flat IP", "FAISS HNSW", "numpy linear scan", "exhaustive head, torch")
-SCANS = {"FAISS Flat L1": 20, "FAISS Flat IP": 20, "FAISS HNSW": 100}  # look-ups measured; 10 of the others
+SCANS = {"FAISS Flat L1": 20, "FAISS Flat IP": 20, "FAISS HNSW": 100}  # measured look-ups; the other rivals do 10
 
 
 def main() -> None:
-    """Measure and print; the child processes come in here too."""
+    """Run from the command line. Child processes start here too."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("faces", type=Path)
     parser.add_argument("--model")
@@ -68,8 +69,7 @@ def main() -> None:
     rows = []
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}, "
-        f"Python {platform.python_version()}, "
-        f"FAISS {faiss.__version__}"
+        f"Python {platform.python_version()}, FAISS {faiss.__version__}"
     )
     for size in options.sizes:
         with tempfile.TemporaryDirectory() as folder:
@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def measure(folder: Path, options: argparse.Namespace, size: int) -> dict[str, Any]:
-    """Everything at one size."""
+    """Measure everything at one size. Return a row of the tables."""
     generator = Generator(Faces.load(options.faces), 0)
     enrolled, spread = generator.people(min(options.probes, size))
     vectors = np.concatenate([generator.photos(enrolled, spread), *generator.gallery(size - len(enrolled))])
@@ -132,7 +132,7 @@ def _records(vectors: np.ndarray, first: int) -> Iterator[FaceRecord]:
 
 
 def _truth(vectors: np.ndarray, probes: tuple[np.ndarray, ...], head: Head) -> list[list[Any]]:
-    """For each kind of probe the five best (name, logit), by the head over everybody."""
+    """Return the five best (name, logit) of each probe by the head over everybody, for both kinds of probes."""
     index = faiss.IndexFlat(head.dim, faiss.METRIC_L1)
     for start in range(0, len(vectors), 50_000):
         index.add(head.project(vectors[start : start + 50_000]))
@@ -189,7 +189,7 @@ def _child(faces: Path, task: str) -> dict[str, Any]:
     cv2.setNumThreads(1)
     with np.load(folder / "probes.npz") as stored:
         probes = [stored["enrolled"], stored["strangers"]]
-    if what.endswith("torch") and not _has_torch():
+    if what.endswith("torch") and not _import_torch():
         return {"times": None, "answers": []}
     before, began, cpu = _memory(), time.perf_counter(), time.process_time()
     look_up = _gallery(folder / "gallery") if what == "gallery" else _rival(folder, what)
@@ -217,17 +217,17 @@ def _child(faces: Path, task: str) -> dict[str, Any]:
     if what == "gallery":
         with Gallery(folder / "gallery") as gallery:
             gallery.match(probes[1][0])
-            one, one_clock = [], []
+            enroll_cpu, enroll_clock = [], []
             for number in range(9):
                 record = list(_records(probes[1][number % len(probes[1])][None], 9_000_000 + number))
                 cpu, start = time.process_time(), time.perf_counter()
                 gallery.add_faces(record)
-                one.append(time.process_time() - cpu)
-                one_clock.append(time.perf_counter() - start)
+                enroll_cpu.append(time.process_time() - cpu)
+                enroll_clock.append(time.perf_counter() - start)
                 gallery.match(probes[1][0])
             report["remove one by the clock, s"] = _timed(partial(gallery.remove, "9000000"))
-        report["enroll one, ms"] = 1000 * float(np.median(one))
-        report["enroll one by the clock, ms"] = 1000 * float(np.median(one_clock))
+        report["enroll one, ms"] = 1000 * float(np.median(enroll_cpu))
+        report["enroll one by the clock, ms"] = 1000 * float(np.median(enroll_clock))
     return {"times": report, "answers": answers if what == "gallery" else []}
 
 
@@ -235,7 +235,7 @@ def _gallery(folder: Path) -> Callable[[np.ndarray], Any]:
     gallery = Gallery(folder)
 
     def look_up(probe: np.ndarray) -> Any:
-        return [(one.name, one.logit) for one in gallery.match(probe, top=5)]
+        return [(candidate.name, candidate.logit) for candidate in gallery.match(probe, top=5)]
 
     return look_up
 
@@ -267,15 +267,15 @@ def _rival(folder: Path, what: str) -> Callable[[np.ndarray], Any]:
         "FAISS Flat IP": lambda: faiss.IndexFlatIP(dim),
         "FAISS HNSW": lambda: faiss.IndexHNSWFlat(dim, 32),
     }[what]()
-    faiss.omp_set_num_threads(os.cpu_count() or 1)  # for building alone
+    faiss.omp_set_num_threads(os.cpu_count() or 1)  # only for building
     index.add(vectors)
     faiss.omp_set_num_threads(1)
     vectors = None
     return lambda probe: index.search(probe[None], 50)[1]
 
 
-def _has_torch() -> bool:
-    """Looked for before memory is measured: importing it takes some hundred MB, which are not the look-up's."""
+def _import_torch() -> bool:
+    """Import torch before memory is measured, because the import alone takes some hundred MB."""
     try:
         import torch  # noqa: F401
     except ModuleNotFoundError:
@@ -290,7 +290,7 @@ def _timed(call: Callable[[], Any]) -> float:
 
 
 def _memory() -> tuple[float, float]:
-    """(private, mapped) resident memory of this process in MB; zeros where the system does not tell."""
+    """Return the private and mapped resident memory of this process in MB, zeros where the system has no figures."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -299,11 +299,8 @@ def _memory() -> tuple[float, float]:
     return found.get("RssAnon", 0.0), found.get("RssFile", 0.0)
 
 
-# what comes out
-
-
 def show(rows: list[dict[str, Any]]) -> None:
-    """Two tables: ours, and the others beside it."""
+    """Print a table of facedex, and one of the rivals beside it."""
     ours = Table("", *(f"{row['faces']:,}" for row in rows), title="facedex")
 
     def line(label: str, value: Callable[[dict[str, Any]], str]) -> None:
@@ -357,7 +354,7 @@ def _cell(part: str, label: str, form: str, row: dict[str, Any]) -> str:
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Time and memory against size."""
+    """Draw time and memory against size."""
     import matplotlib
 
     matplotlib.use("Agg")

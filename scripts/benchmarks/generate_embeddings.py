@@ -1,19 +1,22 @@
-"""Made-up embeddings by the million that are distributed like a model's real ones: for measuring galleries at scale.
+"""Generate embeddings by the million, distributed like a model's real ones, to measure galleries at scale.
 
     python -m scripts.benchmarks.generate_embeddings fit PEOPLE [PEOPLE...] -o FACES.npz [--model FILE] [--aligned]
-    [--cache DIR] python -m scripts.benchmarks.generate_embeddings check FACES.npz OTHERS [--model FILE] [--aligned]
-    [--cache DIR] python -m scripts.benchmarks.generate_embeddings draw FACES.npz VECTORS.npy [--people 100000]
-    [--photos 1] [--seed 0]
+        [--cache DIR]
+    python -m scripts.benchmarks.generate_embeddings check FACES.npz OTHERS [--model FILE] [--aligned] [--cache DIR]
+    python -m scripts.benchmarks.generate_embeddings draw FACES.npz VECTORS.npy [--people 100000] [--photos 1]
+        [--seed 0]
 
-PEOPLE holds NAME/*.jpg or is a pack of such. `fit` encodes some of them and keeps statistics alone: means, two
-covariances and quantiles. `check` draws as many people and photos as OTHERS has and prints quantiles of both ones'
-genuine scores, impostor scores, and best impostor score of each probe, which is what a gallery's look-up meets.
+PEOPLE holds NAME/*.jpg or is a pack. `fit` encodes some photos and keeps only statistics: means, two covariances and
+quantiles. `check` generates as many people and photos as OTHERS has. It prints quantiles of real and generated
+scores: genuine, impostor, and the best impostor of each probe, which decides a look-up. `draw` writes generated
+embeddings.
 
-The model has two levels, as in PLDA (Prince & Elder 2007): x = mu + r_p y_p + s_p t_i e_i, brought to unit length, with
-y ~ N(0, B) between people and e ~ N(0, W) within one. Real embeddings have heavier tails than that, so a person has a
-spread s_p and a photo t_i of their own (as measured), a person is more or less distinct (r_p, log-normal), and y is a
-sum over groups of people who resemble each other, some large and some small, and a part that is the person's alone.
-Shots of one scene, which are nearly the same photo, are not imitated: they would be easy to find.
+The model has two levels, as in PLDA (Prince and Elder 2007): x = mu + r_p y_p + s_p t_i e_i, scaled to unit length,
+with y ~ N(0, B) between people and e ~ N(0, W) within one person. Real embeddings have heavier tails. Therefore a
+person has a spread s_p and a photo a spread t_i, drawn from the measured ones, and a person is more or less distinct
+(r_p, log-normal). y is the sum of a part of the person's own and of parts shared by groups of people, some large and
+some small, who resemble each other. Photos of one scene, which are nearly the same, are not imitated, because they
+are easy to find.
 """
 
 from __future__ import annotations
@@ -44,7 +47,7 @@ QUANTILES = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 
 @dataclass(frozen=True)
 class Faces:
-    """What is kept of real embeddings: `mean` (d,), `between` and `within` (d, d), quantiles of s^2 and t^2."""
+    """Statistics of real embeddings: `mean` (d,), `between` and `within` (d, d), quantiles of s^2 and t^2 (LEVELS,)."""
 
     mean: np.ndarray
     between: np.ndarray
@@ -54,7 +57,7 @@ class Faces:
 
     @classmethod
     def fit(cls, vectors: np.ndarray, people: np.ndarray) -> Faces:
-        """From unit embeddings (n, d) and whom each shows (n,); people with one photo count for the mean alone."""
+        """Fit to unit embeddings (n, d) and their people (n,). People with one photo count only for the mean."""
         x = vectors.astype(np.float64)
         _, who, photos = np.unique(people, return_inverse=True, return_counts=True)
         means = np.zeros((len(photos), x.shape[1]))
@@ -83,7 +86,7 @@ class Faces:
 
     @classmethod
     def load(cls, path: Path) -> Faces:
-        """What `save` wrote. Raises DataError."""
+        """Read the file that `save` wrote. Raises DataError."""
         try:
             with np.load(path) as stored:
                 return cls(*(stored[field.name].astype(np.float64) for field in fields(cls)))
@@ -94,7 +97,7 @@ class Faces:
 
 
 class Generator:
-    """An endless supply of people, always the same ones for a seed."""
+    """Generates people and photos without end, the same ones for the same seed."""
 
     def __init__(self, faces: Faces, seed: int = 0) -> None:
         self.faces, self.rng = faces, np.random.default_rng(seed)
@@ -103,7 +106,7 @@ class Generator:
         self._groups = [(np.sqrt(share), self.rng.standard_normal((size, dim))) for size, share in GROUPS]
 
     def people(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """The centres (count, d) of new people, and the spread (count,) of each."""
+        """Return the centres (count, d) and spreads (count,) of new people."""
         rng, dim = self.rng, len(self.faces.mean)
         own = np.sqrt(1 - sum(share for _, share in GROUPS))
         y = own * rng.standard_normal((count, dim))
@@ -114,14 +117,14 @@ class Generator:
         return self.faces.mean + distinct[:, None] * (y @ self._between), spread
 
     def photos(self, centres: np.ndarray, spread: np.ndarray) -> np.ndarray:
-        """One more embedding (n, d) float32 of each of these people, unit length."""
+        """Return one more unit embedding (n, d) float32 of each of these people."""
         rng = self.rng
         size = spread * np.sqrt(rng.choice(self.faces.photo_spread, len(centres)))
         x = centres + size[:, None] * (rng.standard_normal(centres.shape) @ self._within)
         return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
     def gallery(self, count: int, block: int = 50_000) -> Iterator[np.ndarray]:
-        """`count` people's embeddings, one photo each, in blocks (n, d)."""
+        """Yield the embeddings of `count` people, one photo each, in blocks (n, d)."""
         for start in range(0, count, block):
             yield self.photos(*self.people(min(block, count - start)))
 
@@ -132,7 +135,7 @@ def _root(matrix: np.ndarray) -> np.ndarray:
 
 
 def encode(model: ModelFile, source: Path, aligned: bool, cache: Path, limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings (n, d) of at most `limit` photos, at most five of a person, and whom each shows (n,)."""
+    """Encode about `limit` photos, at most five of a person. Return embeddings (n, d) and their people (n,)."""
     faces = dataset.load_faces(source, cache, aligned)
     rng = np.random.default_rng(0)
     chosen: list[int] = []
@@ -147,7 +150,9 @@ def encode(model: ModelFile, source: Path, aligned: bool, cache: Path, limit: in
 
 
 def scores(head: Head, vectors: np.ndarray, people: np.ndarray) -> dict[str, np.ndarray]:
-    """Logits of all genuine pairs, all impostor pairs, and each photo's best against one photo of everybody else."""
+    """Return logits of all genuine pairs, of all impostor pairs, and each photo's best against one photo of each other
+    person.
+    """
     matrix = head.pairwise(vectors, vectors)
     i, j = np.triu_indices(len(people), 1)
     same = people[i] == people[j]
@@ -158,7 +163,7 @@ def scores(head: Head, vectors: np.ndarray, people: np.ndarray) -> dict[str, np.
 
 
 def check(faces: Faces, head: Head, vectors: np.ndarray, people: np.ndarray) -> Table:
-    """Real beside generated scores, as many of each."""
+    """Return a table of real beside generated scores, as many of each."""
     generator = Generator(faces, 1)
     photos = np.unique(people, return_counts=True)[1]
     centres, spread = generator.people(len(photos))
@@ -176,22 +181,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     for name in ("fit", "check"):
-        one = commands.add_parser(name)
+        command = commands.add_parser(name)
         if name == "check":
-            one.add_argument("faces", type=Path)
-        one.add_argument("people", type=Path, nargs="+")
-        one.add_argument("--model", type=Path)
-        one.add_argument("--aligned", action="store_true")
-        one.add_argument("--cache", type=Path, default=Path(".data/cache"))
-        one.add_argument("--limit", type=int, default=6000)
+            command.add_argument("faces", type=Path)
+        command.add_argument("people", type=Path, nargs="+")
+        command.add_argument("--model", type=Path)
+        command.add_argument("--aligned", action="store_true")
+        command.add_argument("--cache", type=Path, default=Path(".data/cache"))
+        command.add_argument("--limit", type=int, default=6000)
         if name == "fit":
-            one.add_argument("-o", "--output", type=Path, required=True)
-    one = commands.add_parser("draw")
-    one.add_argument("faces", type=Path)
-    one.add_argument("output", type=Path)
-    one.add_argument("--people", type=int, default=100_000)
-    one.add_argument("--photos", type=int, default=1)
-    one.add_argument("--seed", type=int, default=0)
+            command.add_argument("-o", "--output", type=Path, required=True)
+    command = commands.add_parser("draw")
+    command.add_argument("faces", type=Path)
+    command.add_argument("output", type=Path)
+    command.add_argument("--people", type=int, default=100_000)
+    command.add_argument("--photos", type=int, default=1)
+    command.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if options.command == "draw":
         generator = Generator(Faces.load(options.faces), options.seed)

@@ -1,13 +1,14 @@
-"""What the head gains from seeing embeddings in several bases: TAR over all pairs, by how many bases it has.
+"""Measure what the head gains from seeing embeddings in several bases: TAR over all pairs by the number of bases.
 
     python -m scripts.benchmarks.head_bases PEOPLE [--aligned] [--corrections CSV] [--model FILE] [--bases 1,2,4,8]
-    [--draws 3]
-        [--embeddings teachers.npz]
+        [--draws 3] [--embeddings teachers.npz]
 
-PEOPLE (a folder or pack) are encoded once by the model's encoder and compared by heads of equal weights: by the L1
-distance in that many orthonormal bases, the further ones drawn anew each time; by the model's own head; and by the
-cosine. Prints a table in Markdown, the range over the draws in each cell. --embeddings names a file of teachers.py that
-holds what each network of the model says of these photos, uncompressed say: then that is compared.
+The model's encoder encodes PEOPLE (a folder or pack) once. Three kinds of scores are compared: heads of equal weights,
+which add L1 distances in several orthonormal bases; the model's own head; and the cosine. Bases but the first are drawn
+anew for each draw. Prints a table in Markdown, with the range over the draws in each cell.
+
+--embeddings names a file of scripts/teachers.py with the embeddings of each network of the model, for instance of
+uncompressed photos. These are then compared instead.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ FARS = (1e-2, 1e-3, 1e-4)
 
 
 def main() -> None:
-    """Encode, compare, print."""
+    """Run from the command line. Raises DataError."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("people", type=Path)
     parser.add_argument("--aligned", action="store_true")
@@ -59,31 +60,33 @@ def main() -> None:
 
 
 def stored(path: Path, model: ModelFile, keys: list[str]) -> np.ndarray:
-    """The model's embeddings (n, dim) of photos by what its networks said of them. Raises DataError."""
+    """Return the model's embeddings (n, dim) of photos from those of its networks in a file. Raises DataError."""
     with np.load(path) as file:
         place = {str(key): at for at, key in enumerate(file["key"])}
         missing = [key for key in keys if key not in place]
         if missing or any(branch.name not in file for branch in model.branches):
-            raise DataError(f"{path} lacks what the networks say of {(missing or ['these photos'])[0]}; name another")
+            raise DataError(
+                f"{path} lacks the networks' embeddings of {(missing or ['these photos'])[0]}; name another file"
+            )
         rows = [place[key] for key in keys]
         raw = [file[branch.name][rows].astype(np.float32) for branch in model.branches]
     return Joint.from_file(model, sum(part.shape[1] for part in raw))(raw)[0]
 
 
 def by_bases(vectors: np.ndarray, bases: int, draw: int) -> np.ndarray:
-    """Minus the L1 distances of everybody from everybody (n, n), of vectors (n, d) seen in so many bases."""
+    """Return minus the L1 distances (n, n) between vectors (n, d), added over several bases."""
     seen = np.ascontiguousarray(vectors @ frame(vectors.shape[1], bases, draw).T)
     return -faiss.pairwise_distances(seen, seen, metric=faiss.METRIC_L1)
 
 
 def rates(scores: np.ndarray, people: np.ndarray) -> list[float]:
-    """TAR at FARS of all pairs, by their scores (n, n)."""
+    """Return the TAR at each of FARS, over all pairs of a matrix of scores (n, n)."""
     genuine, impostor = metrics.pair_scores(scores, people)
     return [metrics.tar_at_far(genuine, impostor, far) for far in FARS]
 
 
 def show(name: str, found: np.ndarray) -> None:
-    """One row: the least and the most of several draws (draws, FARS)."""
+    """Print one row: the least and the most of several draws (draws, FARS)."""
     cells = [
         f"{low:.1%}" if low == high else f"{low:.1%} to {high:.1%}"
         for low, high in zip(found.min(0), found.max(0), strict=True)

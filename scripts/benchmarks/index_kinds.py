@@ -1,4 +1,4 @@
-"""The kinds of index in facedex/index beside FAISS's own, in one run: time, bytes a face, build time, coverage.
+"""Compare facedex's kinds of index with FAISS's own in one run: time, bytes a face, build time, coverage.
 
     python -m scripts.benchmarks.generate_embeddings fit PEOPLE -o FACES.npz
     python -m scripts.benchmarks.index_kinds FACES.npz [--sizes 20000,200000] [--probes 200]
@@ -150,8 +150,7 @@ def main() -> None:
         for name, kind in kinds.items():
             print(
                 f"  {name:45} {times[name]:7.3f} ms  {kind.face_bytes:5.0f} bytes  "
-                f"built in {kind.build_seconds:5.1f} s  "
-                f"coverage {trial.coverage(kind):.4f}",
+                f"built in {kind.build_seconds:5.1f} s  coverage {trial.coverage(kind):.4f}",
                 flush=True,
             )
 

@@ -1,10 +1,10 @@
-"""How long a look-up takes while other processes keep the cores busy, with numpy's BLAS threads and without.
+"""Time look-ups while other processes keep the cores busy, with numpy's BLAS threads and without.
 
     python -m scripts.benchmarks.lookup_load [--faces 1000] [--lookups 300] [--busy 2] [--json]
 
-A gallery of made-up people is asked for the same probes in turns: with the small products of a look-up as facedex makes
-them (vectors.product), and with numpy's own `@`, whose BLAS threads wait for cores. --busy processes multiply matrices
-all the while. Prints the median, the 99th percentile and the longest of each, in milliseconds.
+A gallery of made-up people answers the same probes in turns of two ways. One uses facedex's own small products
+(vectors.product), the other numpy's `@`, whose BLAS threads wait for cores. --busy processes multiply matrices
+meanwhile. Prints the median, the 99th percentile and the longest look-up of each way, in milliseconds.
 """
 
 from __future__ import annotations
@@ -27,19 +27,20 @@ from facedex.store.rows import FaceRecord
 from scripts.runner import run_script
 
 Product = Callable[[np.ndarray, np.ndarray], np.ndarray]
-_ROUND = 10  # look-ups of one way before the other's turn
+_ROUND = 10  # look-ups in one turn
 
 
 def busy(stop: multiprocessing.synchronize.Event) -> None:
-    """Multiply matrices until told to stop."""
+    """Multiply matrices until `stop` is set."""
     a = np.random.default_rng(0).standard_normal((400, 400))
     while not stop.is_set():
         a @ a
 
 
 def measured(gallery: Gallery, probes: np.ndarray, lookups: int) -> dict[str, list[float]]:
-    """Milliseconds of each look-up, by way."""
-    ways: dict[str, Product] = {"facedex": vectors.product, "with BLAS threads": np.matmul}
+    """Return the milliseconds of each look-up by the kind of product."""
+    own_product = vectors.product
+    ways: dict[str, Product] = {"facedex": own_product, "with BLAS threads": np.matmul}
     times: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(-(-lookups // _ROUND)):
         for name in list(ways)[:: 1 if turn % 2 else -1]:
@@ -48,16 +49,16 @@ def measured(gallery: Gallery, probes: np.ndarray, lookups: int) -> dict[str, li
                 began = time.perf_counter()
                 gallery.match(probes[(turn * _ROUND + at) % len(probes)])
                 times[name].append(1000 * (time.perf_counter() - began))
-    vectors.product = vectors.product
+    vectors.product = own_product
     return times
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faces", type=int, default=1000)
     parser.add_argument("--lookups", type=int, default=300)
-    parser.add_argument("--busy", type=int, default=2, help="processes beside")
+    parser.add_argument("--busy", type=int, default=2, help="busy processes")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     rows = {}

@@ -1,4 +1,4 @@
-"""What makes a photo of a face worse: each a stated change to its pixels, and where the face is then."""
+"""Make a photo of a face worse by a stated change to its pixels, and tell where the face is then."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import numpy as np
 
 from facedex.faces.face import Face
 
-# What is done to a photo: pixels and the face in them to (changed pixels, where the face's middle went).
+# From pixels (height, width, 3) uint8 RGB and the face in them to changed pixels and the new middle of the face (x, y).
 Change = Callable[[np.ndarray, Face], tuple[np.ndarray, np.ndarray]]
 
 
 def middle(face: Face) -> np.ndarray:
-    """The middle of a face's box, (x, y)."""
+    """Return the middle of a face's box, (x, y)."""
     left, top, width, height = face.box
     return np.array([left + width / 2, top + height / 2])
 
 
 def in_place(change: Callable[[np.ndarray, Face], np.ndarray]) -> Change:
-    """A change that leaves the face where it was."""
+    """Make a change that leaves the face in its place."""
     return lambda pixels, face: (change(pixels, face), middle(face))
 
 
 def smaller(width: float) -> Change:
-    """The photo reduced until the face is so many pixels wide; one that is smaller already is left alone."""
+    """Reduce the photo until the face is `width` pixels wide. A smaller face is left alone."""
 
     def change(pixels: np.ndarray, face: Face) -> tuple[np.ndarray, np.ndarray]:
         scale = min(1.0, width / face.box[2])
@@ -36,12 +36,12 @@ def smaller(width: float) -> Change:
 
 
 def blurred(sigma: float) -> Change:
-    """A Gaussian blur; sigma in pixels of a face 112 wide, whatever this one's width."""
+    """Blur by a Gaussian. Sigma is in pixels of a face scaled to a width of 112."""
     return in_place(lambda pixels, face: cv2.GaussianBlur(pixels, (0, 0), sigma * face.box[2] / 112))
 
 
 def lit(gain: float, contrast: float = 1.0) -> Change:
-    """All values times `gain`, and nearer their mean by `contrast`, clipped."""
+    """Multiply all values by `gain`, and their distance from the mean by `contrast`. Clip the result."""
 
     def change(pixels: np.ndarray, face: Face) -> np.ndarray:
         values: np.ndarray = pixels.astype(np.float32) * gain
@@ -52,7 +52,7 @@ def lit(gain: float, contrast: float = 1.0) -> Change:
 
 
 def recompressed(quality: int) -> Change:
-    """Through JPEG at this quality."""
+    """Compress as JPEG of this quality and decode again."""
 
     def change(pixels: np.ndarray, face: Face) -> np.ndarray:
         data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
@@ -66,7 +66,7 @@ def grey(pixels: np.ndarray, face: Face) -> np.ndarray:
 
 
 def false_colour(pixels: np.ndarray, face: Face, scale: int = cv2.COLORMAP_VIRIDIS) -> np.ndarray:
-    """Brightness shown by a scale of colours."""
+    """Show brightness by a colour map."""
     return cv2.cvtColor(cv2.applyColorMap(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), scale), cv2.COLOR_BGR2RGB)
 
 
@@ -75,7 +75,7 @@ def false_colour_jet(pixels: np.ndarray, face: Face) -> np.ndarray:
 
 
 def turned(degrees: float) -> Change:
-    """Turned in its plane about the face's middle; the canvas keeps its size, its edge is repeated."""
+    """Turn the photo in its plane about the face's middle. The canvas keeps its size and its edge is repeated."""
 
     def change(pixels: np.ndarray, face: Face) -> np.ndarray:
         matrix = cv2.getRotationMatrix2D(tuple(middle(face).tolist()), degrees, 1.0)
@@ -89,7 +89,7 @@ def _covered(pixels: np.ndarray, corners: np.ndarray, colour: tuple[int, int, in
 
 
 def sunglasses(pixels: np.ndarray, face: Face) -> np.ndarray:
-    """A dark bar over both eyes, half an eye distance beyond each."""
+    """Draw a dark bar over both eyes, half an eye distance beyond each."""
     left, right = face.landmarks[:2]
     along = right - left
     down = np.array([-along[1], along[0]])
@@ -103,7 +103,7 @@ def sunglasses(pixels: np.ndarray, face: Face) -> np.ndarray:
 
 
 def mask(pixels: np.ndarray, face: Face) -> np.ndarray:
-    """A light surgical mask: from the middle of the nose to below the chin."""
+    """Draw a light surgical mask from the middle of the nose to below the chin."""
     left, right, nose, *mouth = face.landmarks
     along = right - left
     down = np.mean(mouth, axis=0) - (left + right) / 2

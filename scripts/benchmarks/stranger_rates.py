@@ -1,22 +1,21 @@
-"""Is the stated rate of false alarms kept, and does the probability mean what it says?
+"""Measure whether the stated rate of false alarms and the stated probabilities hold.
 
     python -m scripts.benchmarks.stranger_rates DATA... [--model FILE] [--aligned] [--cache DIR] [--generated FILE]
-    [--fpir 0.01]
-        [--photos 1]
+        [--fpir 0.01] [--photos 1]
 
-DATA: folders or packs of people who neither trained the model, chose its checkpoint nor calibrated it. Again and again,
-N of them are enrolled and everybody else is a stranger, a random photo of each person counting the same:
+DATA are folders or packs of people who neither trained the model, chose its checkpoint nor calibrated it. Many times, N
+of them are enrolled and all others are strangers. Every person counts the same. Prints:
 
-- realised FPIR and FNIR at the threshold that the model's calibration gives for N and --fpir, with 95 % intervals by
-the
-  bootstrap over people, as enrolled and as strangers together (pigeonhole bootstrap, Owen 2007);
-- of the best candidates with a probability of about p, how many are the right person, for several N and priors;
+- realised FPIR and FNIR at the threshold that the model's calibration gives for N and --fpir, with 95 % intervals by a
+  bootstrap over people, both as enrolled and as strangers (pigeonhole bootstrap, Owen 2007);
+- the share of best candidates with a probability of about p that are the right person, for several N and priors;
 - FMR and FNMR at the threshold that `facedex verify` takes for a stated FMR.
 
-Then the same rates at 10,000 and 100,000 people on generated embeddings: people and photos drawn from normal
-distributions with DATA's covariances between and within people, or --generated: what `generate_embeddings.py draw
-FACES.npz VECTORS.npy --people 104000 --photos 2` writes, or an .npz with `vectors` (n, d) and `people` (n,). The
-calibration is fitted anew on a thousand of the generated people, so this checks how far its tail can be extrapolated.
+Then prints the same rates at 10,000 and 100,000 people on generated embeddings. They are drawn from normal
+distributions with DATA's covariances between and within people. --generated names embeddings instead: a file of
+`generate_embeddings.py draw FACES.npz VECTORS.npy --people 104000 --photos 2`, or an .npz with `vectors` (n, d) and
+`people` (n,). A new calibration is fitted on a thousand of the generated people, which checks how far its tail can be
+extrapolated.
 """
 
 from __future__ import annotations
@@ -44,13 +43,13 @@ from facedex.model.modelfile import read_model, shipped_model
 from scripts.runner import run_script
 
 BINS = np.array([0, 0.02, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.97, 1.0001])
-DRAWS = {10: 60, 100: 10, 500: 5}  # galleries by size: of ten people few have further photos
-STRANGERS = 400  # photos a gallery that probabilities are worked out for
+DRAWS = {10: 60, 100: 10, 500: 5}  # drawn galleries by size; of ten people few have further photos
+STRANGERS = 400  # strangers' photos a gallery for which probabilities are computed
 LEAST_GENERATED = 14_000  # people: a thousand calibrate, 3,000 are strangers, 10,000 are enrolled
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run from the command line. Raises DataError."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="+")
     parser.add_argument("--model", type=Path)
@@ -96,7 +95,7 @@ def main() -> None:
 
 
 def error(low: float, high: float) -> str:
-    """An interval in words; a calibration without replicates states none."""
+    """Return an interval as text. A calibration without replicates has none."""
     return f"{low:.2%} to {high:.2%}" if np.isfinite(low) else "not stated"
 
 
@@ -109,9 +108,9 @@ def realised(
     draws: int,
     rng: np.random.Generator,
 ) -> tuple[str, str]:
-    """FPIR and FNIR, each with its interval, in words."""
+    """Return the realised FPIR and FNIR of scores (n, n), each with its interval, as text."""
     total = int(people.max()) + 1
-    blame = np.zeros((total, total))  # false alarms of a stranger that are one enrolled person's, as shares of photos
+    blame = np.zeros((total, total))  # [stranger, enrolled person]: share of the stranger's photos named as that person
     strange, tried, failed = np.zeros(total), np.zeros(total), np.zeros(total)
     for _ in range(draws):
         known, gallery, probes, outside = draw(people, size, photos, rng)
@@ -127,7 +126,7 @@ def realised(
         tried[np.unique(people[probes])] += 1
     times = np.stack([np.bincount(rng.integers(0, total, total), minlength=total) for _ in range(1000)]).astype(float)
     alarms = np.einsum("bi,ij,bj->b", times, blame, times, optimize=True) / (times @ strange)
-    alarms = np.minimum(alarms, 1)  # two people's weights may come to more than all trials
+    alarms = np.minimum(alarms, 1)  # the product of two people's weights can exceed the trials
     misses = (times @ failed) / np.maximum(times @ tried, 1)
     return tuple(
         f"{value:.2%} ({low:.2%} to {high:.2%})"
@@ -141,7 +140,9 @@ def realised(
 def draw(
     people: np.ndarray, size: int, photos: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Who is enrolled (size,), from which photos (size, photos); their other photos, and the strangers' photos."""
+    """Draw a gallery. Return its people (size,), their enrolled photos (size, photos), their other photos and the
+    strangers' photos.
+    """
     counts = np.bincount(people)
     known = rng.permutation(np.flatnonzero(counts >= photos))[:size]
     shuffled = rng.permutation(len(people))
@@ -155,7 +156,7 @@ def draw(
 
 
 def shares(people: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """What each of these photos counts when everybody counts the same."""
+    """Return the weight of each of these photos when every person counts the same."""
     return 1 / np.bincount(people[chosen])[people[chosen]]
 
 
@@ -167,8 +168,9 @@ def reliability(
     calibration: Calibration,
     rng: np.random.Generator,
 ) -> None:
-    """Of the best candidates with probability about p, how many are right; intervals of 95 % over the probes' people.
-    `quality` (n,) is the faces', 0 where not known.
+    """Print the share of right best candidates by stated probability, with 95 % intervals over the probes' people.
+
+    `quality` (n,) holds the faces' embedding lengths, 0 where unknown.
     """
     table = Table(
         "people enrolled",
@@ -181,12 +183,12 @@ def reliability(
         if size > 0.7 * (people.max() + 1):
             continue
         for prior in (0.5, 0.1):
-            stated, right, weight, whose = [], [], [], []
+            stated, right, weight, probe_people = [], [], [], []
             draws = DRAWS[size]
             for _ in range(draws):
                 _, gallery, probes, outside = draw(people, size, 1, rng)
                 if not len(probes):
-                    continue  # nobody enrolled has a second photo: the prior could not be kept
+                    continue  # without second photos of enrolled people the prior cannot hold
                 outside = rng.permutation(outside)[:STRANGERS]
                 both = np.concatenate([probes, outside])
                 each = np.concatenate([shares(people, probes), shares(people, outside)])
@@ -200,8 +202,8 @@ def reliability(
                     stated.append(calibration.posterior(scores[row, at], ones, size, prior, shifts)[0])
                 right.append(people[gallery[order[:, 0], 0]] == people[both])
                 weight.append(each)
-                whose.append(people[both])
-            p, truth, counts, who = np.array(stated), *map(np.concatenate, (right, weight, whose))
+                probe_people.append(people[both])
+            p, truth, counts, who = np.array(stated), *map(np.concatenate, (right, weight, probe_people))
             cells = []
             for a, b in pairwise(BINS):
                 held = (p >= a) & (p < b)
@@ -220,7 +222,7 @@ def reliability(
 
 
 def verified(console: Console, matrix: np.ndarray, people: np.ndarray, calibration: Calibration) -> None:
-    """FMR and FNMR of one photo against one, everybody counting the same, with intervals as above."""
+    """Print FMR and FNMR of one photo against one. Every person counts the same; intervals are as in `realised`."""
     total, each = int(people.max()) + 1, 1 / np.bincount(people)[people]
     i, j = np.triu_indices(len(people), 1)
     same, weight, scores = people[i] == people[j], each[i] * each[j], matrix[i, j]
@@ -244,7 +246,7 @@ def verified(console: Console, matrix: np.ndarray, people: np.ndarray, calibrati
 
 
 def read_generated(path: Path, dim: int) -> tuple[np.ndarray, np.ndarray]:
-    """The vectors (n, dim) of made-up people in a file, and whose each is (n,). Raises DataError."""
+    """Read vectors (n, dim) of made-up people and the person of each (n,). Raises DataError."""
     try:
         stored = np.load(path)
         if isinstance(stored, np.ndarray):
@@ -268,7 +270,7 @@ def read_generated(path: Path, dim: int) -> tuple[np.ndarray, np.ndarray]:
 def generated(
     console: Console, head: Head, made: np.ndarray, owner: np.ndarray, fpir: float, rng: np.random.Generator
 ) -> None:
-    """The rates at sizes that no photos are there for, on vectors (n, d) of made-up people and whose each is (n,)."""
+    """Print the rates at sizes beyond the photos, on vectors (n, d) of made-up people and the person of each (n,)."""
     names = rng.permutation(owner.max() + 1)
     order = np.argsort(owner, kind="stable")
     first = np.searchsorted(owner[order], names)
@@ -280,7 +282,7 @@ def generated(
     probes = order[first[1000:4000]]
     z = head.project(made)
     best = np.full((len(probes), -(-len(gallery) // 10_000)), -np.inf)
-    again = order[first[4000:6000] + 1]  # second photos of the first of the enrolled, all in the first block
+    again = order[first[4000:6000] + 1]  # second photos of the first 2,000 enrolled, all in the first block
     mates = np.full(len(again), -np.inf)
     rival = np.full((len(again), best.shape[1]), -np.inf)
     for block in range(best.shape[1]):
@@ -288,8 +290,8 @@ def generated(
         index.add(z[gallery[block * 10_000 : (block + 1) * 10_000]])
         best[:, block] = head.beta - index.search(z[probes], 1)[0][:, 0]
         distance, at = index.search(z[again], 2)
-        mine = at[:, 0] == np.arange(len(again)) if block == 0 else np.zeros(len(again), bool)
-        rival[:, block] = head.beta - np.where(mine, distance[:, 1], distance[:, 0])
+        own_person = at[:, 0] == np.arange(len(again)) if block == 0 else np.zeros(len(again), bool)
+        rival[:, block] = head.beta - np.where(own_person, distance[:, 1], distance[:, 0])
     mates = head.logits(made[again], made[gallery[: len(again)]])
     table = Table(
         "generated people", "threshold", "target FPIR", "its own error (90 %)", "realised FPIR (95 %)", "FNIR (95 %)"
@@ -308,7 +310,7 @@ def generated(
 
 
 def spread(shares: np.ndarray, rng: np.random.Generator) -> str:
-    """The mean of one number a person (n,), with its interval from drawing people again."""
+    """Return the mean of one number a person (n,), with its interval by a bootstrap over people, as text."""
     again = shares[rng.integers(0, len(shares), (400, len(shares)))].mean(1)
     return f"{shares.mean():.2%} ({np.quantile(again, 0.025):.2%} to {np.quantile(again, 0.975):.2%})"
 
@@ -316,7 +318,7 @@ def spread(shares: np.ndarray, rng: np.random.Generator) -> str:
 def generate(
     vectors: np.ndarray, people: np.ndarray, count: int, photos: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors (count * photos, d) of made-up people, and whose each is, with the covariances of real ones."""
+    """Generate unit vectors (count * photos, d) with the covariances of real ones, and the person of each."""
     counts = np.bincount(people)
     means = np.stack([np.bincount(people, column) for column in vectors.T], 1) / counts[:, None]
     several = counts[people] > 1

@@ -1,14 +1,14 @@
-"""How many photos a second are enrolled, and what of the encoder's own speed that is.
+"""Measure how many photos a second are enrolled, and compare that with the encoder's own speed.
 
-    python -m scripts.benchmarks.throughput PHOTOS [--photos 200] [--rounds 3] [--model FILE] [--json]
+    python -m scripts.benchmarks.throughput PHOTOS [--photos 200] [--rounds 3] [--times 1] [--model FILE] [--json]
 
-PHOTOS is a folder of photos of people, one face each at least. Taking turns, so that whatever else the machine does
-slows all alike: each step alone on one thread (reading, decoding, detection of the subject, alignment, encoding), and a
-whole `Gallery.enroll` into a new gallery. On two cores nothing can be faster than two over the sum of the steps, nor,
-where one core only encodes while the other does the rest, than one over the slower half: `share` is what enrolling
-reaches of the first, `of the encoder` of what the encoder could do on a core of its own. `cores` is processor time over
-the clock's, which says how busy it kept the machine, where nothing else ran on it. --times 4 enlarges each photo so
-many times first.
+PHOTOS is a folder of photos with at least one face each. Two things are measured in turns, so that other load slows
+both alike: each step alone on one thread (reading, decoding, detection of the subject, alignment, encoding), and a
+whole `Gallery.enroll` into a new gallery.
+
+Two cores cannot be faster than two over the sum of the steps: `share` is the part of this that enrolling reaches. One
+core that only encodes cannot be faster than the encoder: `of the encoder` is the part of that. `cores` is processor
+time over wall time, the number of cores kept busy. --times 4 first enlarges each photo four times.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ STEPS = ("read", "decode", "detect", "align", "encode")
 
 
 def steps(reader: FaceReader, paths: list[Path]) -> dict[str, float]:
-    """Processor time of each step (s), on one thread, over all photos."""
+    """Return the processor time of each step over all photos, in seconds on one thread."""
     spent: dict[str, float] = defaultdict(float)
     crops: list[np.ndarray] = []
     cv2.setNumThreads(1)
@@ -70,7 +70,7 @@ def steps(reader: FaceReader, paths: list[Path]) -> dict[str, float]:
 
 
 def enlarged(paths: list[Path], times: int, folder: Path) -> list[Path]:
-    """Copies of photos, `times` as wide and as high."""
+    """Write copies of photos, `times` as wide and as high. Return their paths."""
     made = [folder / f"{i}.jpg" for i in range(len(paths))]
     for path, copy in zip(paths, made, strict=True):
         with Image.open(path) as image:
@@ -81,7 +81,7 @@ def enlarged(paths: list[Path], times: int, folder: Path) -> list[Path]:
 
 
 def enrolled(paths: list[Path], model: Path | None) -> tuple[float, float]:
-    """Seconds by the clock and of processor time that a new gallery takes to enroll them."""
+    """Enroll photos into a new gallery. Return seconds of wall and of processor time."""
     with tempfile.TemporaryDirectory() as folder, Gallery(Path(folder) / "g", model, create=True) as gallery:
         gallery.reader()
         with named_photos(paths, name="somebody") as (photos, _):
@@ -98,7 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos_in", metavar="PHOTOS", type=Path)
     parser.add_argument("--photos", type=int, default=200)
-    parser.add_argument("--times", type=int, default=1, help="as wide and high, saved as JPEG: as a phone's would be")
+    parser.add_argument("--times", type=int, default=1, help="enlarge photos so many times, as JPEG like a phone's")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--json", action="store_true")
@@ -112,17 +112,17 @@ def main() -> None:
 
 
 def measure(paths: list[Path], options: argparse.Namespace) -> None:
-    """Take turns, and print."""
+    """Measure in turns and print."""
     reader = FaceReader(read_model(options.model or shipped_model()))
     steps(reader, paths[:4])  # the first call prepares the networks
     alone, whole = [], []
     for _ in range(options.rounds):
         alone.append(steps(reader, paths))
         whole.append(enrolled(paths, options.model))
-    each = {step: float(np.median([one[step] for one in alone])) / len(paths) for step in STEPS}
-    clock, cpu = (float(np.median([one[i] for one in whole])) / len(paths) for i in (0, 1))
+    each = {step: float(np.median([times[step] for times in alone])) / len(paths) for step in STEPS}
+    clock, cpu = (float(np.median([times[i] for times in whole])) / len(paths) for i in (0, 1))
     best, encoder = 2 / sum(each.values()), 1 / each["encode"]
-    told = {
+    figures = {
         "photos": len(paths),
         "ms a photo, one thread": {step: 1000 * each[step] for step in STEPS},
         "enroll, photos/s": 1 / clock,
@@ -134,7 +134,7 @@ def measure(paths: list[Path], options: argparse.Namespace) -> None:
         "of the encoder": 1 / clock / encoder,
     }
     if options.json:
-        print(json.dumps(told))
+        print(json.dumps(figures))
         return
     table = Table("a photo", "ms of processor time", title=f"{len(paths)} photos, median of {options.rounds} rounds")
     for step in STEPS:

@@ -1,12 +1,12 @@
-"""The ladder from the network of 2015 to ours: what each step is worth, for the same minutes of training.
+"""Measure what each step from the network of 2015 to ours is worth, for the same minutes of training.
 
-    python -m scripts.benchmarks.training_ladder train.tar --validation val.tar --pairs pairsDevTest.txt --images images
-    \
-        --corrections corrections.csv --teachers teachers.npz --unlabelled unlabelled.tar --minutes 6 --out ladder
+    python -m scripts.benchmarks.training_ladder train.tar --validation val.tar --pairs pairsDevTest.txt \\
+        --images images --corrections corrections.csv --teachers teachers.npz --unlabelled unlabelled.tar \\
+        --minutes 6 --out ladder
 
-Every rung adds one thing to the one before it and is trained from scratch on the same people. Finished rungs stay in
-OUT and are not trained again, so that the ladder can be climbed in several goes. Measured on the pairs: ten-fold
-accuracy by the head and by the cosine of the same embeddings, side by side. Prints a table in Markdown.
+Every rung adds one thing to the one before and is trained from scratch on the same people. Finished rungs stay in OUT
+and are not trained again, so that an interrupted run continues. Ten-fold accuracy is measured on the pairs, by the head
+and by the cosine of the same embeddings. Prints a table in Markdown.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from facedex.training.siamese import Siamese, from_file
 from facedex.training.train import train
 from scripts.runner import list_of, run_script
 
-VALIDATIONS = 4  # a rung: runs are short
-UNALIGNED = 3.0  # factor on the jitter: turned by up to 24 degrees, scaled by up to a fifth, shifted by up to 12 px
+VALIDATIONS = 4  # of a rung, because its run is short
+UNALIGNED = 3.0  # factor on the jitter: up to 24 degrees, a fifth of the scale, 12 px of shift
 
 
 @dataclass(frozen=True)
 class Rung:
-    """One step of the ladder. `taught`: with teachers; `unlabelled`: and with photos without names."""
+    """One step of the ladder. `taught` adds teachers, `unlabelled` adds photos without names."""
 
     name: str
     recipe: Recipe
@@ -50,7 +50,7 @@ class Rung:
 
 
 def ladder() -> list[Rung]:
-    """From Koch et al. 2015, on faces cut out without landmarks, to the recipe of the model that ships."""
+    """Return the rungs from Koch et al. 2015, without alignment, to the full recipe."""
     koch, whole, full = RECIPES["koch"], recipe_for("compact", True, "cpu"), ((0.0, alignment.SIZE),)
     plain = replace(RECIPES["compact"], sizes=full, people=16)
     pairs = replace(plain, random_pairs=True)
@@ -73,7 +73,7 @@ def ladder() -> list[Rung]:
 
 
 def unaligned(crops: np.ndarray) -> np.ndarray:
-    """Crops (n, 112, 112, 3) uint8 turned, scaled and shifted as for the rung that is trained so; always the same."""
+    """Turn, scale and shift crops (n, 112, 112, 3) uint8 as for the unaligned rung, the same way for the same crop."""
     edge = (alignment.MARGIN, alignment.MARGIN)
     out = np.empty_like(crops)
     for i, crop in enumerate(crops):
@@ -85,11 +85,12 @@ def unaligned(crops: np.ndarray) -> np.ndarray:
 
 
 def unaligned_embeddings(network: Siamese, crops: np.ndarray) -> np.ndarray:
-    """Embeddings of crops that were never aligned."""
+    """Return the embeddings (n, dim) of crops made unaligned."""
     return network.embed_crops(unaligned(crops))
 
 
 def main() -> None:
+    """Run from the command line."""
     rungs = ladder()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="+", help="packs or folders of aligned faces")
@@ -128,7 +129,7 @@ def main() -> None:
         if model.exists():
             meta = read_model(model).meta
             if replace(Recipe.from_json(meta["recipe"]), steps=0) != recipe or meta["data"]["sha256"] != known.digest():
-                parser.error(f"{model} was trained by another recipe than this rung's, or on other data; delete it")
+                parser.error(f"{model} was trained by another recipe or on other data; delete it")
         else:
             print(f"{i + 1}. {rung.name} …", flush=True)
             train(
@@ -155,10 +156,8 @@ def main() -> None:
         matchers += [by_head, replace(by_head, weight=None, calibration=None)]
     reports = evaluate_pairs(matchers, pairs, read_listed(options.images, photos_of(pairs), matchers))
 
-    print(
-        f"\n{options.minutes:g} minutes a rung, {platform.machine()}, torch {torch.__version__}, "
-        f"{time.strftime('%F')}\n"
-    )
+    today = time.strftime("%F")
+    print(f"\n{options.minutes:g} minutes a rung, {platform.machine()}, torch {torch.__version__}, {today}\n")
     print("| | steps | minutes | ten-fold accuracy, head | cosine | TAR@FAR=.01, head | cosine |")
     print("|---|---|---|---|---|---|---|")
     for i, head, cosine in zip(wanted, reports[0::2], reports[1::2], strict=True):
@@ -171,7 +170,7 @@ def main() -> None:
 
 
 def corrected(faces: Faces, corrections: Path | None) -> Faces:
-    """The faces, less the faults that are known of their labels."""
+    """Return the faces with the corrections of their labels, if given."""
     return correct(faces, corrections) if corrections else faces
 
 

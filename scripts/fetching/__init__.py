@@ -1,1 +1,1 @@
-"""What fetch_data.py is made of."""
+"""The parts of scripts/fetch_data.py."""

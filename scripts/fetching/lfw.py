@@ -1,4 +1,4 @@
-"""Labeled Faces in the Wild (Huang et al. 2007): its archives, from whichever mirror answers, checked and unpacked."""
+"""Fetch Labeled Faces in the Wild (Huang et al. 2007) from the first mirror that has it; check and unpack it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ OFFICIAL = "http://vis-www.cs.umass.edu/lfw/"
 FIGSHARE = "https://ndownloader.figshare.com/files/"  # scikit-learn's copies
 ARCHIVED = "https://web.archive.org/web/2020id_/http://vis-www.cs.umass.edu/lfw/"
 _PHOTO = re.compile(r"[^/\\:]+_\d{4}\.jpg")
-_MOST_BYTES = 2**20  # of a photo; the largest has some 50 KB
+_MOST_BYTES = 2**20  # of a photo; LFW's largest has some 50 KB
 
 
 @dataclass(frozen=True)
 class Published:
-    """A file, its MD5 as torchvision's LFW class records it, and where it is to be had."""
+    """A published file, its MD5 as recorded by torchvision's LFW class, and the addresses that have it."""
 
     name: str
     md5: str
@@ -54,9 +54,10 @@ def fetch_lfw(
     archive: Published | None = None,
     pairs: tuple[Published, ...] = PAIRS,
 ) -> tuple[int, int]:
-    """Fetch one archive and the lists of pairs into `out`; (photos, people). `mirror` is tried before all others.
+    """Fetch one archive and the lists of pairs into `out`. Return the numbers of photos and people.
 
-    What is there already, by its checksum, is not fetched again. Raises DataError, DiskError.
+    The address `mirror` is tried first. A file that is already there, by its checksum, is not fetched again. Raises
+    DataError, DiskError.
     """
     archive = archive or KINDS[kind]
     work = out / ".fetch"
@@ -66,10 +67,10 @@ def fetch_lfw(
     unpacked = work / f"unpacked-{archive.md5}"
     if not unpacked.is_file():
         packed = work / archive.name
-        # An archive of 110 to 240 MB: as long as bytes come, it may take hours.
+        # An archive has 110 to 240 MB. It may take hours as long as bytes arrive.
         patient = replace(limits, total=max(limits.total, 4 * 3600), max_bytes=2**30)
         fetch_published(archive, packed, mirror, patient)
-        for mark in work.glob("unpacked-*"):  # of another kind, whose photos have the same names
+        for mark in work.glob("unpacked-*"):  # the photos of another kind have the same names and are replaced
             mark.unlink()
         unpack(packed, out)
         unpacked.touch()
@@ -79,7 +80,7 @@ def fetch_lfw(
 
 
 def fetch_published(file: Published, target: Path, mirror: str | None, limits: Limits) -> None:
-    """Fetch a file from the first address that has it unaltered. Raises DataError, DiskError."""
+    """Fetch a file from the first address that has it with the right checksum. Raises DataError, DiskError."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     if _md5(target) == file.md5:
@@ -98,23 +99,23 @@ def fetch_published(file: Published, target: Path, mirror: str | None, limits: L
         ) as bar:
             task = bar.add_task(file.name, total=None)
 
-            def tell(done: int, total: int | None, bar: Progress = bar, task: int = task) -> None:
+            def show_progress(done: int, total: int | None, bar: Progress = bar, task: int = task) -> None:
                 bar.update(task, completed=done, total=total)  # type: ignore[arg-type]
 
             try:
-                persist(lambda address=address, tell=tell: get(address, target, limits, tell), limits)  # type: ignore
+                persist(lambda address=address, show=show_progress: get(address, target, limits, show), limits)  # type: ignore
             except Failure as failure:
                 say(f"{address}: {failure}")
                 continue
         if _md5(target) == file.md5:
             return
-        say(f"{address}: another file than was published")
+        say(f"{address}: another file than the published one")
         target.unlink()
     raise DataError(f"{file.name} cannot be fetched from any of {len(addresses)} addresses; name another with --mirror")
 
 
 def unpack(archive: Path, out: Path) -> None:
-    """Write the photos of an archive as OUT/PERSON/PERSON_0001.jpg, and nothing else. Raises DataError, DiskError."""
+    """Write an archive's photos as OUT/PERSON/PERSON_0001.jpg; skip other members. Raises DataError, DiskError."""
     try:
         with tarfile.open(archive) as pack:
             for member in pack:

@@ -1,4 +1,4 @@
-"""Lists of links to photos of people, and the file each photo becomes."""
+"""Read lists of links to photos of people, and choose a file name for each photo."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ALIASES = {
 }
 _DIGEST = re.compile(r"[0-9a-f]{32}|[0-9a-f]{64}")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-_LONGEST = 150  # bytes of a name: with _0001.jpg and a temporary name's ending still within 255
+_LONGEST = 150  # bytes of a name; _0001.jpg and a temporary ending then still fit into 255
 
 
 Rect = tuple[float, float, float, float]
@@ -36,8 +36,11 @@ _Row = tuple[str, "int | None", str, "Rect | None", "str | None"]
 
 @dataclass(frozen=True)
 class Link:
-    """One photo of a list. `rect` is left, top, right, bottom in pixels; `digest` an MD5 or SHA-256 of the file in hex;
-    `file` is where it goes, PERSON/PERSON_0001.jpg.
+    """One photo of a list.
+
+    rect    the face: left, top, right, bottom in pixels
+    digest  MD5 or SHA-256 of the photo's file, in hexadecimal digits
+    file    the path to write, PERSON/PERSON_0001.jpg
     """
 
     person: str
@@ -49,10 +52,10 @@ class Link:
 
 
 def read_links(*paths: Path) -> tuple[list[Link], list[str]]:
-    """The links of tab-separated lists, and a sentence for each line that cannot be used.
+    """Read tab-separated lists. Return the links, and a sentence for each unusable line.
 
-    Lines that begin with # are comments; one that names the columns (person or name, url, and any of imagenum,
-    rect, md5sum, sha256) says in which order they come, PubFig's own order otherwise. Raises DataError.
+    Lines that begin with # are comments. A comment may name the columns: person or name, url, and any of imagenum,
+    rect, md5sum, sha256. Without one the columns have PubFig's order. Raises DataError.
     """
     rows: list[_Row] = []
     bad: list[str] = []
@@ -79,7 +82,7 @@ def read_links(*paths: Path) -> tuple[list[Link], list[str]]:
     wanted = {(person, number) for person, number, *_ in rows if number}
     for person, given, url, rect, digest in rows:
         number = given or 1
-        if given is None or given in used[person]:  # the next that no line asks for
+        if given is None or given in used[person]:  # take the next number that no line names
             number = 1
             while number in used[person] or (person, number) in wanted:
                 number += 1
@@ -103,7 +106,7 @@ def _text(path: Path) -> str:
 def _row(fields: dict[str, str]) -> _Row:
     person, url = person_name(fields.get("person", "")), fields.get("url", "")
     if not url:
-        raise ValueError("it has no address")
+        raise ValueError("it has no url")
     number = fields.get("number", "")
     given = int(number) if number.isascii() and number.isdigit() and 0 < int(number) < 10_000 else None
     digest = fields.get("digest", "").lower() or None
@@ -117,7 +120,7 @@ def _rect(text: str) -> Rect | None:
         return None
     try:
         left, top, right, bottom = (float(value) for value in text.split(","))
-        if not (left < right < 1e6 and top < bottom < 1e6 and min(left, top) > -1e6):  # false for NaN too
+        if not (left < right < 1e6 and top < bottom < 1e6 and min(left, top) > -1e6):  # not-a-number fails as well
             raise ValueError
     except ValueError:
         raise ValueError(f"{text[:80]!r} is no rectangle left,top,right,bottom") from None
@@ -125,22 +128,22 @@ def _rect(text: str) -> Rect | None:
 
 
 def _folders(people: list[str]) -> dict[str, str]:
-    """A folder for each name, another for each even where a file system does not tell upper from lower case."""
+    """Return a folder for each person. Folders differ even on a file system that ignores case."""
     folders: dict[str, str] = {}
     taken: set[str] = set()
     for person in people:
         if person in folders:
             continue
-        name, turn = file_name(person), 1
-        while (unique := name if turn == 1 else f"{name}-{turn}").casefold() in taken:
-            turn += 1
+        name, number = file_name(person), 1
+        while (unique := name if number == 1 else f"{name}-{number}").casefold() in taken:
+            number += 1
         taken.add(unique.casefold())
         folders[person] = unique
     return folders
 
 
 def file_name(person: str) -> str:
-    """A name as a file name that Linux, macOS and Windows all take: "a/b: c." becomes "a_b_ c"."""
+    """Turn a name into a file name valid on Linux, macOS and Windows: "a/b: c." becomes "a_b_ c"."""
     name = "".join("_" if c in '<>:"/\\|?*' or unicodedata.category(c) == "Cf" else c for c in person)
     name = name.encode()[:_LONGEST].decode("utf-8", "ignore").rstrip(" .")
     if name.startswith("."):  # hidden files are not read as photos

@@ -1,4 +1,4 @@
-"""Work on many links at a time, politely: few requests to one host, and none to one that asks for a pause."""
+"""Fetch many links at a time: few requests to one host at once, none while the host asks for a pause."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ R = TypeVar("R")
 
 @dataclass
 class _Host(Generic[L]):
-    waiting: deque[tuple[L, int]] = field(default_factory=deque)  # links, and which try each is at
-    opens: float = 0.0  # monotonic time before which it asked to be left alone
+    waiting: deque[tuple[L, int]] = field(default_factory=deque)  # links and the number of the next try
+    opens: float = 0.0  # monotonic time before which no request is sent
     failures: int = 0  # in a row
 
 
 class _Crew(Generic[L, R]):
-    """Threads that share lanes: each host has as many lanes as it may see requests at a time."""
+    """Threads that share lanes. A lane carries one request at a time to its host, and a host has `per_host` lanes."""
 
     def __init__(self, links: Sequence[L], url_of: Callable[[L], str], work: Callable[[L], R], limits: Limits) -> None:
         self._work, self._limits = work, limits
@@ -34,7 +34,7 @@ class _Crew(Generic[L, R]):
         hosts: dict[str, _Host[L]] = {}
         for link in links:
             hosts.setdefault(host_of(url_of(link)), _Host()).waiting.append((link, 1))
-        # (time at which it is free, number, host): the number keeps hosts from being compared and goes round them.
+        # (time when the lane is free, number, host). The number makes the order of hosts fair and unambiguous.
         lanes = [host for turn in range(limits.per_host) for host in hosts.values() if len(host.waiting) > turn]
         self._lanes = [(0.0, number, host) for number, host in enumerate(lanes)]
         self._number = len(lanes)
@@ -68,7 +68,7 @@ class _Crew(Generic[L, R]):
                     continue
                 _, number, host = heapq.heappop(self._lanes)
                 if not host.waiting:
-                    continue  # a lane without work is gone; a link tried again keeps the lane that it came by
+                    continue  # drop a lane without work; a link that is tried again keeps its lane
                 if host.opens > now:
                     heapq.heappush(self._lanes, (host.opens, number, host))
                     continue
@@ -86,7 +86,7 @@ class _Crew(Generic[L, R]):
                 if result.wait > self._limits.longest_wait:
                     again, host.failures = False, self._limits.host_failures
             if again:
-                # Exponential, from half to the whole of it at random, so that lanes do not come back in step.
+                # Exponential backoff with random jitter, so that lanes do not all try again at once.
                 free += self._limits.backoff * 2 ** (attempt - 1) * random.uniform(0.5, 1.0)
                 host.waiting.appendleft((link, attempt + 1))
             else:
@@ -105,16 +105,16 @@ class _Crew(Generic[L, R]):
 def in_parallel(
     links: Sequence[L], url_of: Callable[[L], str], work: Callable[[L], R], limits: Limits
 ) -> Iterator[tuple[L, R | Failure]]:
-    """`work` done on every link in threads: (link, result or Failure), each as soon as it is known, in any order.
+    """Call `work` on every link, in threads. Yield (link, result or Failure) as soon as each is known, in any order.
 
-    `work` raises Failure; one of kind "again" is tried again. Any other exception ends the whole and is raised here.
+    A Failure of kind "again" is tried again. Any other exception of `work` ends the iteration and is raised here.
     """
     crew = _Crew(links, url_of, work, limits)
     try:
         for _ in range(len(links)):
             while True:
                 try:
-                    link, result = crew.results.get(timeout=0.5)  # without a time-out Windows would not see Ctrl-C
+                    link, result = crew.results.get(timeout=0.5)  # without a time-out, Windows ignores Ctrl-C
                     break
                 except queue.Empty:
                     continue
@@ -126,7 +126,7 @@ def in_parallel(
 
 
 def persist(work: Callable[[], R], limits: Limits) -> R:
-    """One piece of work alone, tried again like those of `in_parallel`. Raises Failure, DiskError."""
+    """Call `work` alone, and again after a Failure as in `in_parallel`. Raises Failure, DiskError, MissingExtra."""
     ((_, result),) = in_parallel([None], lambda _: "", lambda _: work(), limits)
     if isinstance(result, Failure):
         raise result

@@ -1,12 +1,17 @@
-"""Writers and readers in processes of their own, on one gallery, at once.
+"""Change and search one gallery at once, from several writer and reader processes.
 
     python -m tests.stress.concurrency [--seconds 60] [--writers 4] [--readers 8] [--seed 0]
 
-Each writer enrolls, renames, merges and removes people of its own and writes down what it was told; each reader looks
-up people who are always there, and everybody. Checked: who stays is found by every query with the head's own score;
-names are those that some writer gave; no half of a merge is seen; in the end the gallery is what the writers were told,
-to the photo, answers as an index built anew does, and `doctor` finds it sound. A writer that has waited its time must
-be told who writes. Drawn faces, made-up people.
+Each writer enrolls, renames, merges and removes its own people, and records what it was told. Each reader looks up the
+people who stay, and everybody. These facts must hold:
+
+- Every query finds the people who stay, with the head's own score.
+- Every name is one that a writer gave. No query sees half of a merge.
+- In the end the gallery holds what the writers were told, to the photo. It answers as a rebuilt index does.
+- `doctor` finds the gallery sound.
+- A writer that waited in vain is told who writes.
+
+Faces are drawn and people are made up.
 """
 
 from __future__ import annotations
@@ -35,95 +40,141 @@ from facedex.photos.sources import NamedPhoto
 from facedex.store.store import Store
 from tests.helpers import drawn_face, people, unit
 
-STAYING = 30
+STAYING_PEOPLE = 30
 NAME = re.compile(r"(person\d{4}|w\d+[ab]\d+r?)")
 
 
-def photo(name: str, seed: int, salt: str) -> NamedPhoto:
-    """A drawn face as a PNG that no other photo equals byte by byte."""
+def drawn_photo(name: str, seed: int, salt: str) -> NamedPhoto:
+    """Draw a face as a PNG whose bytes no other photo has."""
     file = io.BytesIO()
     Image.fromarray(drawn_face(seed % 8, 120)).save(file, "PNG")
-    data = file.getvalue() + salt.encode()  # decoders stop at the picture's end
+    data = file.getvalue() + salt.encode()  # decoders ignore what follows the picture
     return NamedPhoto(name, f"{name}/{salt}", f"/{name}/{salt}.png", lambda: data)
 
 
+class Writer:
+    """Changes its own people of a gallery at random, and records how many photos each should have."""
+
+    def __init__(self, gallery: Gallery, number: int, seed: int) -> None:
+        self.gallery, self.number = gallery, number
+        self.rng = random.Random(f"{seed} {number}")
+        self.photos: dict[str, int] = {}  # by person
+        self.counts: Counter[str] = Counter()
+        self.pairs = 0
+
+    def change(self) -> None:
+        """Make one change. Raises GalleryBusy where another process writes too long."""
+        few = len(self.photos) <= 3
+        kind = "enroll" if few else self.rng.choice(["enroll", "enroll", "rename", "merge", "remove"])
+        if kind == "enroll":
+            self.enroll()
+        elif kind == "rename":
+            self.rename()
+        else:
+            self.merge_or_remove(kind)
+        self.counts[kind] += 1
+
+    def enroll(self) -> None:
+        self.pairs += 1
+        names = [f"w{self.number}{half}{self.pairs}" for half in "ab"]
+        photos = [drawn_photo(name, self.rng.randrange(8), f"{name}-{i}") for name in names for i in range(2)]
+        for result in self.gallery.enroll(photos):
+            assert result.status == "enrolled", result
+            self.photos[result.name] = self.photos.get(result.name, 0) + 1
+
+    def rename(self) -> None:
+        names = [name for name in self.photos if not name.endswith("r")]
+        if names:
+            old = self.rng.choice(names)
+            self.gallery.rename(old, old + "r")
+            self.photos[old + "r"] = self.photos.pop(old)
+
+    def merge_or_remove(self, kind: str) -> None:
+        gone, kept = self.rng.sample(sorted(self.photos), 2)
+        try:
+            if kind == "merge":
+                self.gallery.merge(gone, kept)
+            else:
+                self.gallery.remove(gone)
+        except GalleryBusy as error:
+            if not str(error).startswith("Done"):
+                raise
+            self.counts["cleared later"] += 1  # a reader was in the middle of a query
+        photos = self.photos.pop(gone)
+        if kind == "merge":
+            self.photos[kept] += photos
+
+
 def write(folder: Path, number: int, seed: int, until: float) -> dict[str, object]:
-    """Change this writer's people until the time is over; returns what should be there, and how often it was busy."""
-    rng = random.Random(f"{seed} {number}")
-    mine: dict[str, int] = {}
-    counts: Counter[str] = Counter()
-    waited = 0.0
-    serial = 0
-    with Gallery(folder) as opened:
+    """Change people until a time (Unix seconds). Return what should be there, the counts and the longest change."""
+    longest = 0.0
+    with Gallery(folder) as gallery:
+        writer = Writer(gallery, number, seed)
         while time.time() < until:
-            verb = rng.choice(["enroll", "enroll", "rename", "merge", "remove"]) if len(mine) > 3 else "enroll"
             began = time.time()
             try:
-                if verb == "enroll":
-                    serial += 1
-                    names = [f"w{number}{half}{serial}" for half in "ab"]
-                    photos = [photo(name, rng.randrange(8), f"{name}-{i}") for name in names for i in range(2)]
-                    for result in opened.enroll(photos):
-                        assert result.status == "enrolled", result
-                        mine[result.name] = mine.get(result.name, 0) + 1
-                elif verb == "rename":
-                    old = rng.choice([name for name in mine if not name.endswith("r")] or [""])
-                    if old:
-                        opened.rename(old, old + "r")
-                        mine[old + "r"] = mine.pop(old)
-                else:
-                    one, two = rng.sample(sorted(mine), 2)
-                    done = False
-                    try:
-                        if verb == "merge":
-                            opened.merge(one, two)
-                        else:
-                            opened.remove(one)
-                        done = True
-                    except GalleryBusy as error:
-                        done = str(error).startswith("Done")  # a reader was in the middle of a query
-                        if not done:
-                            raise
-                        counts["cleared later"] += 1
-                    finally:
-                        if done:
-                            photos_of = mine.pop(one)
-                            if verb == "merge":
-                                mine[two] += photos_of
-                counts[verb] += 1
-            except GalleryBusy as error:
-                assert "Process " in str(error), error  # noqa: PT017 (the harness counts what happens)
-                counts["told who writes"] += 1
-            waited = max(waited, time.time() - began)
-    return {"people": mine, "counts": counts, "longest": waited}
+                writer.change()
+            except GalleryBusy as busy:
+                if "Process " not in str(busy):
+                    raise
+                writer.counts["told who writes"] += 1
+            longest = max(longest, time.time() - began)
+    return {"people": writer.photos, "counts": writer.counts, "longest": longest}
 
 
 def read(folder: Path, number: int, until: float) -> dict[str, object]:
-    """Look people up until the time is over; returns how often. Raises AssertionError for a wrong answer."""
-    vectors = unit(STAYING)
+    """Look people up until a time (Unix seconds). Return the number of queries and the slowest one's seconds.
+
+    Raises AssertionError for a wrong answer.
+    """
+    vectors = unit(STAYING_PEOPLE)
+    staying = {f"person{i:04d}" for i in range(STAYING_PEOPLE)}
     rng = np.random.default_rng(number)
     queries, slowest = 0, 0.0
-    with Gallery(folder) as opened:
+    with Gallery(folder) as gallery:
         while time.time() < until:
-            who = int(rng.integers(STAYING))
+            person = int(rng.integers(STAYING_PEOPLE))
+            top = int(rng.choice([1, 5, 10_000]))
             began = time.perf_counter()
-            found = opened.match(vectors[who], top=int(rng.choice([1, 5, 10_000])), exhaustive=bool(rng.random() < 0.2))
+            found = gallery.match(vectors[person], top=top, exhaustive=bool(rng.random() < 0.2))
             slowest = max(slowest, time.perf_counter() - began)
-            assert found[0].name == f"person{who:04d}", f"{found[0]} for person {who}"
-            assert abs(found[0].logit - opened.head.beta) < 1e-3, found[0]
-            names = [one.name for one in found]
+            assert found[0].name == f"person{person:04d}", f"{found[0]} for person {person}"
+            assert abs(found[0].logit - gallery.head.beta) < 1e-3, found[0]
+            names = [candidate.name for candidate in found]
             assert len(set(names)) == len(names), names
             assert all(NAME.fullmatch(name) for name in names), names
             if len(found) > 5:
-                assert {f"person{i:04d}" for i in range(STAYING)} <= set(names), "somebody who stays is missing"
-                # A pair is enrolled in one commit; a rename or merge is one too: never both of its ends, nor neither.
+                assert staying <= set(names), "somebody who stays is missing"
+                # A rename is one commit, so that a query never sees both names.
                 assert not any(name + "r" in names for name in names), "the old and the new name at once"
             queries += 1
     return {"queries": queries, "slowest": slowest}
 
 
+def start(kind: str, folder: Path, number: int, seed: int, until: float) -> subprocess.Popen[str]:
+    """Start a writer or a reader as a process of its own."""
+    command = [sys.executable, "-m", "tests.stress.concurrency", "--seed", str(seed)]
+    command += ["--child", kind, str(folder), str(number), str(until)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def final_faults(folder: Path, expected: dict[str, int]) -> list[str]:
+    """Compare the gallery in the end with what the writers were told (photos by person)."""
+    faults = []
+    with Gallery(folder) as gallery:
+        stored = {person.name: person.photos for person in gallery.people()}
+        if stored != expected:
+            faults.append(f"told and stored differ: {sorted(set(expected.items()) ^ set(stored.items()))[:10]}")
+        probes = unit(5, seed=1)
+        before = [gallery.match(probe, top=10_000) for probe in probes]
+        gallery.reindex()
+        if before != [gallery.match(probe, top=10_000) for probe in probes]:
+            faults.append("the rebuilt index gives other answers")
+    return faults + [f"doctor: {finding}" for finding in examine(folder) if finding.state != "sound"]
+
+
 def main() -> None:
-    """Run, check, print; exit 1 when anything was wrong."""
+    """Run, check and print. The exit code is 1 when anything was wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--writers", type=int, default=4)
@@ -134,73 +185,43 @@ def main() -> None:
     cv2.setNumThreads(1)
     faiss.omp_set_num_threads(1)
     if options.child:
-        kind, folder, number, until = options.child
+        kind, folder_name, number, until_text = options.child
+        folder, until = Path(folder_name), float(until_text)
         if kind == "write":
-            print(json.dumps(write(Path(folder), int(number), options.seed, float(until))))
+            print(json.dumps(write(folder, int(number), options.seed, until)))
         else:
-            print(json.dumps(read(Path(folder), int(number), float(until))))
+            print(json.dumps(read(folder, int(number), until)))
         return
     faults: list[str] = []
     with tempfile.TemporaryDirectory() as top:
         folder = Path(top) / "g"
         Gallery(folder, create=True).close()
         with Store(folder) as store:
-            store.add(people(unit(STAYING)))
-        until = time.time() + 2 + options.seconds
-        started = [
-            (
-                kind,
-                subprocess.Popen(
-                    [
-                        sys.executable,
-                        "-m",
-                        "tests.stress.concurrency",
-                        "--seed",
-                        str(options.seed),
-                        "--child",
-                        kind,
-                        str(folder),
-                        str(i),
-                        str(until),
-                    ],
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    text=True,
-                ),
-            )
-            for kind, how_many in (("write", options.writers), ("read", options.readers))
-            for i in range(how_many)
-        ]
-        expected = {f"person{i:04d}": 1 for i in range(STAYING)}
+            store.add(people(unit(STAYING_PEOPLE)))
+        until = time.time() + 2 + options.seconds  # the processes need about two seconds to start
+        kinds = ["write"] * options.writers + ["read"] * options.readers
+        started = [(kind, start(kind, folder, i, options.seed, until)) for i, kind in enumerate(kinds)]
+        expected = {f"person{i:04d}": 1 for i in range(STAYING_PEOPLE)}
         counts: Counter[str] = Counter()
         longest = slowest = 0.0
         for kind, process in started:
             out, errors = process.communicate()
             if process.returncode:
-                faults.append(f"a process that should {kind} ended: {errors[-500:]}")
+                faults.append(f"a process that should {kind} failed: {errors[-500:]}")
                 continue
-            told = json.loads(out)
+            result = json.loads(out)
             if kind == "write":
-                expected.update(told["people"])
-                counts.update(told["counts"])
-                longest = max(longest, told["longest"])
+                expected.update(result["people"])
+                counts.update(result["counts"])
+                longest = max(longest, result["longest"])
             else:
-                counts["queries"] += told["queries"]
-                slowest = max(slowest, told["slowest"])
-        with Gallery(folder) as opened:
-            there = {person.name: person.photos for person in opened.people()}
-            if there != expected:
-                faults.append(f"told and stored differ: {sorted(set(expected.items()) ^ set(there.items()))[:10]}")
-            probes = unit(5, seed=1)
-            before = [opened.match(probe, top=10_000) for probe in probes]
-            opened.reindex()
-            if before != [opened.match(probe, top=10_000) for probe in probes]:
-                faults.append("an index built anew answers otherwise")
-        faults += [f"doctor: {one}" for one in examine(folder) if one.state != "sound"]
+                counts["queries"] += result["queries"]
+                slowest = max(slowest, result["slowest"])
+        faults += final_faults(folder, expected)
+    counted = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     print(
-        f"{options.writers} writers and {options.readers} readers for {options.seconds:g} s: "
-        + ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-        + f"; the longest write with its wait {longest:.1f} s, the slowest query {slowest:.2f} s; {len(faults)} faults"
+        f"{options.writers} writers and {options.readers} readers for {options.seconds:g} s: {counted}; "
+        f"the longest write with its wait {longest:.1f} s, the slowest query {slowest:.2f} s; {len(faults)} faults"
     )
     for fault in faults:
         print(fault)

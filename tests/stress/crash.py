@@ -1,14 +1,20 @@
-"""Kill a gallery's writer with SIGKILL, a thousand times, and look at what is left.
+"""Kill the process that writes a gallery with SIGKILL, a thousand times, and check what it leaves.
 
     python -m tests.stress.crash [--runs 1000] [--seed 0] [--only enroll,remove]
 
-A first, undisturbed run of each verb notes its steps (each SQL statement, copied page, fsync, rename, unlink, half and
-whole write), the states of the gallery after each commit, and after which one every acknowledgement came. Then each
-step is the last one once, and other runs end at random moments. After each: the gallery opens; it is in one of the
-noted states, and not before what was acknowledged; the index's answers are the exhaustive ones and, to the bit, those
-of an index built anew; the file of a backup is the old one or the new one, whole; the verb can be run again; then no
-file of a killed writer is left and no trace of deleted vectors. POSIX only. Made-up people and drawn faces; the steps
-are noted and killed from outside the package.
+First each command runs once undisturbed. That run records its steps: each SQL statement, copied page, fsync, rename,
+unlink, half write and whole write. It also records the gallery's state after each commit, and after which state each
+acknowledgement came. Then each step is the last one of one run. Further runs end at random moments.
+
+After each run these facts must hold:
+
+- The gallery opens. Its state is one of the recorded ones, and none from before the last acknowledgement.
+- Answers through the index equal the exhaustive ones and, to the bit, those of a rebuilt index.
+- The file of a backup is wholly the old one or wholly the new one.
+- The command can run again. Then no file of the killed process is left, and no trace of deleted vectors.
+
+The steps are recorded and killed from outside the package. The people and faces are made up. POSIX only. Needs the
+package onnx (extra `train` or `dev`), because `tests.helpers.grid_graph` makes the model's network with it.
 """
 
 from __future__ import annotations
@@ -28,14 +34,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import faiss
 import numpy as np
-import numpy.ma
-from onnx import TensorProto, helper, numpy_helper
+import numpy.ma  # loaded once here, so that no forked child pays for it
 
 from facedex.errors import PersonNotFound
 from facedex.gallery import gallery as gallery_module
@@ -44,34 +50,37 @@ from facedex.gallery.gallery import Gallery
 from facedex.model.modelfile import Branch, ModelFile, read_model, with_graphs
 from facedex.photos.sources import named_photos
 from facedex.store.store import Store
-from tests.helpers import make_model, save_face, unit
+from tests.helpers import grid_graph, make_model, save_face, unit
 
-SECONDS = 60  # that a child may take
-RUIN = b"no database " * 1000
+CHILD_SECONDS = 60  # after which a child is killed
+NOT_A_DATABASE = b"no database " * 1000
 PROBES = unit(2, seed=77)
 
 
-# the verbs, each on a copy of the same gallery; `ack` is called as a user would be told
+# Each command gets the folder that it works in and `acknowledge`, which it calls when a user would see a result.
+
+Acknowledge = Callable[[str], None]
+Command = Callable[[Path, Acknowledge], None]
 
 
-def enroll(work: Path, ack: Callable[[str], None], photos: str = "new", update: bool = False) -> None:
+def enroll(work: Path, acknowledge: Acknowledge, photos: str = "new", update: bool = False) -> None:
     with (
         named_photos([work / photos]) as (found, _),
-        Gallery(work / "g", work / "a.safetensors", create=True) as opened,
+        Gallery(work / "g", work / "a.safetensors", create=True) as gallery,
     ):
-        for result in opened.enroll(found, update=update):
-            ack(f"{result.status} {result.name}")
+        for result in gallery.enroll(found, update=update):
+            acknowledge(f"{result.status} {result.name}")
         if update:
-            opened.remove_photos(opened.vanished([work / photos]))
+            gallery.remove_photos(gallery.vanished([work / photos]))
 
 
-def update(work: Path, ack: Callable[[str], None]) -> None:
-    """The folder that was enrolled first, as `rearranged` left it."""
-    enroll(work, ack, "old", update=True)
+def update(work: Path, acknowledge: Acknowledge) -> None:
+    """Enroll the first folder again, after `rearrange` changed it."""
+    enroll(work, acknowledge, "old", update=True)
 
 
-def rearranged(folder: Path) -> None:
-    """Photos gone, moved, renamed to another person, and new; the user's doing, so nobody is killed in it."""
+def rearrange(folder: Path) -> None:
+    """Delete, move, rename and add photos, as a user would between two runs."""
     (folder / "p0.png").unlink()
     (folder / "p1.png").rename(folder / "q1.png")
     (folder / "two").mkdir()
@@ -79,41 +88,46 @@ def rearranged(folder: Path) -> None:
     shutil.copy(folder.parent / "new" / "n0.png", folder / "n0.png")
 
 
-def on_gallery(act: Callable[[Gallery, Path], object]) -> Callable[[Path, Callable[[str], None]], None]:
-    def run(work: Path, ack: Callable[[str], None]) -> None:
-        with Gallery(work / "g") as opened:
-            act(opened, work)
-        ack("done")
+def on_gallery(change: Callable[[Gallery, Path], object]) -> Command:
+    """Make a command of a change to the opened gallery."""
+
+    def run(work: Path, acknowledge: Acknowledge) -> None:
+        with Gallery(work / "g") as gallery:
+            change(gallery, work)
+        acknowledge("done")
 
     return run
 
 
-def on_file(act: Callable[[Path], object]) -> Callable[[Path, Callable[[str], None]], None]:
-    def run(work: Path, ack: Callable[[str], None]) -> None:
-        act(work)
-        ack("done")
+def on_file(change: Callable[[Path], object]) -> Command:
+    """Make a command of a change that opens the gallery itself."""
+
+    def run(work: Path, acknowledge: Acknowledge) -> None:
+        change(work)
+        acknowledge("done")
 
     return run
 
 
-VERBS: dict[str, Callable[[Path, Callable[[str], None]], None]] = {
+SAVED = "saved.backup"  # a backup of another gallery with another model
+RESTORE = on_file(lambda work: restore(work / SAVED, work / "g", force=True))
+COMMANDS: dict[str, Command] = {
     "create": enroll,
     "enroll": enroll,
     "update": update,
-    "remove": on_gallery(lambda opened, work: opened.remove("p1", "p3")),
-    "rename": on_gallery(lambda opened, work: opened.rename("p1", "renamed")),
-    "merge": on_gallery(lambda opened, work: opened.merge("p1", "p3")),
-    "reindex": on_gallery(lambda opened, work: opened.reindex()),
-    "reindex, another head": on_gallery(lambda opened, work: opened.reindex(work / "b.safetensors")),
-    "reindex, another encoder": on_gallery(lambda opened, work: opened.reindex(work / "c.safetensors")),
+    "remove": on_gallery(lambda gallery, work: gallery.remove("p1", "p3")),
+    "rename": on_gallery(lambda gallery, work: gallery.rename("p1", "renamed")),
+    "merge": on_gallery(lambda gallery, work: gallery.merge("p1", "p3")),
+    "reindex": on_gallery(lambda gallery, work: gallery.reindex()),
+    "reindex, another head": on_gallery(lambda gallery, work: gallery.reindex(work / "b.safetensors")),
+    "reindex, another encoder": on_gallery(lambda gallery, work: gallery.reindex(work / "c.safetensors")),
     "backup": on_file(lambda work: backup(work / "g", work / SAVED, force=True)),
-    "restore": on_file(lambda work: restore(work / SAVED, work / "g", force=True)),
-    "restore, nothing there": on_file(lambda work: restore(work / SAVED, work / "g", force=True)),
-    "restore, over a ruin": on_file(lambda work: restore(work / SAVED, work / "g", force=True)),
+    "restore": RESTORE,
+    "restore, nothing there": RESTORE,
+    "restore, over a ruin": RESTORE,
 }
-SAVED = "saved.backup"  # of another gallery, with another model
-EMPTY = ("create", "restore, nothing there", "restore, over a ruin")  # begin without a gallery that can be used
-DELETED = {  # whose vectors are to be nowhere in the end
+WITHOUT_GALLERY = ("create", "restore, nothing there", "restore, over a ruin")
+DELETED_PEOPLE = {  # whose vectors must be in no file in the end
     "remove": ("p1", "p3"),
     "update": ("p0",),
     "restore": tuple(f"p{i}" for i in range(6)),
@@ -121,162 +135,171 @@ DELETED = {  # whose vectors are to be nowhere in the end
 
 
 def tiny_model(path: Path, beta: float = 12.0, encoder: float = 0.0) -> None:
-    """A model that is read in a moment: its encoder averages over an 8 x 8 grid and multiplies by a matrix."""
-    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 112, 112])
-    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 128])
-    nodes = [
-        helper.make_node("AveragePool", ["x"], ["p"], kernel_shape=[14, 14], strides=[14, 14]),
-        helper.make_node("Flatten", ["p"], ["f"], axis=1),
-        helper.make_node("Gemm", ["f", "w"], ["y"], transB=1),
-    ]
-    weight = numpy_helper.from_array(unit(128, 192, seed=5), "w")
-    graph = helper.make_model(
-        helper.make_graph(nodes, "g", [x], [y], [weight]), opset_imports=[helper.make_opsetid("", 13)]
-    )
-    graph.ir_version = 8
-    made = read_model(make_model(path, beta=beta))
-    heads = {name: tensor for name, tensor in made.tensors.items() if name.startswith("head.")}
-    facts = {**made.meta, "arch": "compact"}
-    whole = ModelFile({**heads, "encoder.weight": np.full(4, encoder, np.float32)}, facts)
-    with_graphs(whole, [(Branch("own", 128), graph.SerializeToString())]).save(path)
+    """Write a model that loads in a moment. Its encoder averages over an 8 x 8 grid and multiplies by a matrix."""
+    base = read_model(make_model(path, beta=beta))
+    tensors = {name: tensor for name, tensor in base.tensors.items() if name.startswith("head.")}
+    tensors["encoder.weight"] = np.full(4, encoder, np.float32)
+    graph = grid_graph(weight=unit(128, 192, seed=5))
+    with_graphs(ModelFile(tensors, {**base.meta, "arch": "compact"}), [(Branch("own", 128), graph)]).save(path)
 
 
 def prepare(work: Path) -> None:
-    """The photos, three models and the gallery that each run starts from."""
+    """Make the photos, three models, a backup and the gallery from which each run starts."""
     for i in range(6):
         save_face(work / "old" / f"p{i}.png", i, side=120)
         save_face(work / "new" / f"n{i}.png", 100 + i, side=120)
     tiny_model(work / "a.safetensors")
     tiny_model(work / "b.safetensors", beta=10.0)
-    tiny_model(work / "c.safetensors", encoder=1.0)  # another fingerprint; the graph, and so every vector, stays
-    with named_photos([work / "new"]) as (found, _), Gallery(work / "h", work / "b.safetensors", create=True) as opened:
-        list(opened.enroll(found))
+    tiny_model(work / "c.safetensors", encoder=1.0)  # another fingerprint, but the same graph and so the same vectors
+    with (
+        named_photos([work / "new"]) as (found, _),
+        Gallery(work / "h", work / "b.safetensors", create=True) as gallery,
+    ):
+        list(gallery.enroll(found))
     backup(work / "h", work / SAVED)
-    (work / "saved.json").write_text(json.dumps(state(work / "h")))
+    (work / "saved.json").write_text(json.dumps(read_state(work / "h")))
     shutil.rmtree(work / "h")
     enroll(work, lambda text: None, "old")
-    with Gallery(work / "g") as opened:
-        opened.reindex()
+    with Gallery(work / "g") as gallery:
+        gallery.reindex()
 
 
-def state(folder: Path) -> list[Any]:
-    """What the gallery is: its people, and its model; nothing while there is none."""
-    if not (folder / "gallery.db").exists():
+def read_state(folder: Path) -> list[Any]:
+    """Return the gallery's people, model and model file, or [] while there is no gallery."""
+    database = folder / "gallery.db"
+    if not database.exists():
         return []
     try:
         with Store(folder) as store:
-            return [[[p.name, p.photos] for p in store.people()], store.state.model, store.state.model_file]
+            people = [[person.name, person.photos] for person in store.people()]
+            return [people, store.state.model, store.state.model_file]
     except Exception:
-        if (folder / "gallery.db").stat().st_size <= 4096 or (folder / "gallery.db").read_bytes() == RUIN:
-            return []  # its making was cut short
+        if database.stat().st_size <= 4096 or database.read_bytes() == NOT_A_DATABASE:
+            return []  # the process was killed while it created the database
         raise
 
 
-# steps, from outside
+Tell = Callable[[str, Any], None]
 
 
 class Steps:
-    """Wraps what writes. Notes each step, or ends the process at one of them."""
+    """Counts the steps that write. It records each one, or kills the process at the step named `last`."""
 
-    def __init__(self, folder: Path, target: str | None, note: Callable[[str, Any], None] | None) -> None:
-        self.folder, self.target, self.note = str(folder), target, note
+    def __init__(self, folder: Path, last: str | None, tell: Tell | None) -> None:
+        self.folder, self.last, self.tell = str(folder), last, tell
         self.counts: Counter[str] = Counter()
-        self.noting = False
+        self._telling = False
 
     def step(self, name: str) -> None:
-        if self.noting:
+        if self._telling:  # reading the state takes steps of its own
             return
         self.counts[name] += 1
         key = f"{name} #{self.counts[name]}"
-        if key == self.target:
+        if key == self.last:
             os.kill(os.getpid(), signal.SIGKILL)
-        if self.note is not None:
-            self.noting = True
-            self.note("step", key)
+        if self.tell is not None:
+            self._telling = True
+            self.tell("step", key)
             if name in ("after COMMIT", "after copying", "after replace db"):
-                self.note("state", state(Path(self.folder)))
-            self.noting = False
+                self.tell("state", read_state(Path(self.folder)))
+            self._telling = False
 
-    def install(self) -> None:  # noqa: C901 (a wrapper for each call that writes)
-        steps = self
+    def around(self, name: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Call a function between two steps."""
+        self.step(f"before {name}")
+        result = call(*arguments, **options)
+        self.step(f"after {name}")
+        return result
 
-        def wrapped(call: Callable[..., Any], name: str) -> Callable[..., Any]:
-            def run(*arguments: Any, **options: Any) -> Any:
-                about = next((Path(a).name.split(".")[-1] for a in arguments[-1:] if isinstance(a, (str, Path))), "")
-                steps.step(f"before {name} {about}".rstrip())
-                result = call(*arguments, **options)
-                steps.step(f"after {name} {about}".rstrip())
-                return result
-
-            return run
-
+    def install(self) -> None:
+        """Replace the functions that write by ones that count steps."""
         for name in ("replace", "rename", "fsync", "unlink", "ftruncate", "link"):
-            setattr(os, name, wrapped(getattr(os, name), name))
-
-        class Connection(sqlite3.Connection):
-            def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:  # type: ignore[override]
-                words = sql.split()
-                name = words[0] if words[0] in ("COMMIT", "ROLLBACK", "VACUUM") else " ".join(words[:3])
-                if words[0] != "SELECT":
-                    steps.step(f"before {name}")
-                result = super().execute(sql, *values)
-                if words[0] != "SELECT":
-                    steps.step(f"after {name}")
-                return result
-
-            def executemany(self, sql: str, *values: Any) -> sqlite3.Cursor:  # type: ignore[override]
-                name = " ".join(sql.split()[:3])
-                steps.step(f"before {name}")
-                result = super().executemany(sql, *values)
-                steps.step(f"after {name}")
-                return result
-
-            def backup(self, target: sqlite3.Connection, **options: Any) -> None:
-                steps.step("before copying")
-                super().backup(target, pages=2, progress=lambda *left: steps.step("while copying"))
-                steps.step("after copying")
-
+            setattr(os, name, self._counted(getattr(os, name), name))
         connect, opened = sqlite3.connect, builtins.open
-        sqlite3.connect = lambda *a, **k: connect(*a, **{"factory": Connection, **k})  # type: ignore[assignment]
-
-        class Halved:
-            """A file that is written in two halves."""
-
-            def __init__(self, file: Any, name: str) -> None:
-                self._file, self._name = file, name
-
-            def write(self, data: Any) -> int:
-                half = len(data) // 2
-                self._file.write(data[:half])
-                self._file.flush()
-                steps.step(f"half write {self._name}")
-                return half + int(self._file.write(data[half:]))
-
-            def __getattr__(self, name: str) -> Any:
-                return getattr(self._file, name)
-
-            def __enter__(self) -> Halved:
-                return self
-
-            def __exit__(self, *exception: object) -> None:
-                self._file.close()
+        connection = counted_connection(self)
+        sqlite3.connect = lambda *a, **k: connect(*a, **{"factory": connection, **k})
 
         def open_halved(file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
             found = opened(file, mode, *arguments, **options)
-            if "w" in mode and isinstance(file, (str, Path)) and str(file).startswith(steps.folder):
-                return Halved(found, ".".join(str(file).split(".")[-3:-2]) or "file")
+            if "w" in mode and isinstance(file, (str, Path)) and str(file).startswith(self.folder):
+                return HalvedFile(found, ".".join(str(file).split(".")[-3:-2]) or "file", self)
             return found
 
-        builtins.open = open_halved  # type: ignore[assignment]
+        builtins.open = open_halved
+
+    def _counted(self, call: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def run(*arguments: Any, **options: Any) -> Any:
+            paths = [Path(a) for a in arguments[-1:] if isinstance(a, (str, Path))]
+            ending = paths[0].name.split(".")[-1] if paths else ""
+            return self.around(f"{name} {ending}".rstrip(), call, *arguments, **options)
+
+        return run
 
 
-# processes: forked from this one, which never uses FAISS itself, so that none pays for the imports
+def counted_connection(steps: Steps) -> type[sqlite3.Connection]:
+    """Return a connection class whose statements that write, and copied pages, are steps."""
+
+    class Connection(sqlite3.Connection):
+        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+            words = sql.split()
+            if words[0] == "SELECT":
+                return super().execute(sql, *values)
+            name = words[0] if words[0] in ("COMMIT", "ROLLBACK", "VACUUM") else " ".join(words[:3])
+            return steps.around(name, super().execute, sql, *values)
+
+        def executemany(self, sql: str, *values: Any) -> sqlite3.Cursor:
+            return steps.around(" ".join(sql.split()[:3]), super().executemany, sql, *values)
+
+        def backup(self, target: sqlite3.Connection, **options: Any) -> None:
+            def progress(*left: int) -> None:
+                steps.step("while copying")
+
+            steps.around("copying", super().backup, target, pages=2, progress=progress)
+
+    return Connection
 
 
-def fork(
-    work: Callable[[Callable[[str], None]], None], kill_after: float | None = None
-) -> tuple[int, list[str], float]:
-    """Run in a child that may say lines: its wait status, the lines, the seconds. Killed after some time, if asked."""
+class HalvedFile:
+    """A file that is written in two halves, with a step between them."""
+
+    def __init__(self, file: Any, name: str, steps: Steps) -> None:
+        self._file, self._name, self._steps = file, name, steps
+
+    def write(self, data: Any) -> int:
+        half = len(data) // 2
+        self._file.write(data[:half])
+        self._file.flush()
+        self._steps.step(f"half write {self._name}")
+        return half + int(self._file.write(data[half:]))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def __enter__(self) -> HalvedFile:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+
+
+# Children are forked from this process, so that none pays for the imports. It never uses FAISS itself.
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a child ended: its wait status, the lines it printed, and its seconds."""
+
+    status: int
+    lines: list[str]
+    seconds: float
+
+    @property
+    def killed(self) -> bool:
+        return os.WIFSIGNALED(self.status) and os.WTERMSIG(self.status) == signal.SIGKILL
+
+
+def fork(work: Callable[[Callable[[str], None]], None], kill_after: float | None = None) -> Ended:
+    """Call `work` in a child with a function that prints a line. Kill it after `kill_after` seconds, if given."""
     reading, writing = os.pipe()
     began = time.perf_counter()
     child = os.fork()
@@ -285,10 +308,10 @@ def fork(
         try:
             os.close(reading)
 
-            def say(text: str) -> None:
+            def print_line(text: str) -> None:
                 os.write(writing, text.encode() + b"\n")
 
-            work(say)
+            work(print_line)
             code = 0
         except BaseException as error:
             os.write(writing, f"! {type(error).__name__}: {error}\n".encode())
@@ -296,13 +319,13 @@ def fork(
             os._exit(code)
     os.close(writing)
     data = b""
-    deadline = began + (SECONDS if kill_after is None else kill_after)
+    deadline = began + (CHILD_SECONDS if kill_after is None else kill_after)
     while True:
         left = deadline - time.perf_counter()
         if left <= 0:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
-            left = SECONDS
+            left = CHILD_SECONDS
         if select.select([reading], [], [], left)[0]:
             part = os.read(reading, 65536)
             if not part:
@@ -310,163 +333,229 @@ def fork(
             data += part
     os.close(reading)
     _, status = os.waitpid(child, 0)
-    return status, data.decode().splitlines(), time.perf_counter() - began
+    return Ended(status, data.decode().splitlines(), time.perf_counter() - began)
 
 
-def copied(source: Path, target: Path) -> Path:
-    """A copy of a folder; models, which nobody changes in place, are linked."""
+def copy_folder(source: Path, target: Path) -> Path:
+    """Copy a folder. Models are linked, because nothing changes them in place."""
 
-    def copy(one: str, other: str) -> None:
-        (os.link if one.endswith((".safetensors", ".onnx")) else shutil.copy2)(one, other)
+    def copy(old: str, new: str) -> None:
+        (os.link if old.endswith((".safetensors", ".onnx")) else shutil.copy2)(old, new)
 
     return Path(shutil.copytree(source, target, copy_function=copy))
 
 
-def setting(verb: str, template: Path, work: Path) -> None:
-    """What a verb begins with."""
-    copied(template, work)
-    if verb in EMPTY:
+def set_up(command: str, template: Path, work: Path) -> None:
+    """Make the folder with which a command starts."""
+    copy_folder(template, work)
+    if command in WITHOUT_GALLERY:
         shutil.rmtree(work / "g")
-    if verb == "update":
-        rearranged(work / "old")
-    if verb == "restore, over a ruin":
+    if command == "update":
+        rearrange(work / "old")
+    if command == "restore, over a ruin":
         (work / "g").mkdir()
-        (work / "g" / "gallery.db").write_bytes(RUIN)
+        (work / "g" / "gallery.db").write_bytes(NOT_A_DATABASE)
 
 
-def act(verb: str, work: Path, target: str | None, say: Callable[[str], None], note: bool) -> None:
+def run_command(command: str, work: Path, last: str | None, print_line: Callable[[str], None], record: bool) -> None:
+    """Run a command in this process, which is killed at the step `last`. Print its acknowledgements as JSON lines."""
     gallery_module._BATCH = 2  # more commits in less time
-    Steps(work / "g", target, (lambda kind, what: say(json.dumps([kind, what]))) if note else None).install()
-    VERBS[verb](work, lambda text: say(json.dumps(["ack", text])))
+
+    def tell(kind: str, what: Any) -> None:
+        print_line(json.dumps([kind, what]))
+
+    Steps(work / "g", last, tell if record else None).install()
+    COMMANDS[command](work, lambda text: tell("ack", text))
 
 
-def answers(opened: Gallery) -> list[Any]:
-    """What the gallery says to a few probes: through the index, which must be the truth."""
-    found = [opened.match(probe, top=99) for probe in PROBES]
-    assert found == [opened.match(probe, top=99, exhaustive=True) for probe in PROBES], "index and truth differ"
-    assert all(len(one) == len(opened) for one in found), "people are missing in the answers"
+@dataclass(frozen=True)
+class Trace:
+    """What an undisturbed run of a command recorded."""
+
+    steps: list[str]
+    states: list[Any]  # before the command, then after each commit
+    acknowledged: dict[str, int]  # the position in `states` of the state at each acknowledgement
+    seconds: float  # of a run that records nothing
+
+
+def trace(command: str, template: Path, work: Path) -> Trace:
+    """Run a command twice undisturbed: once to record its steps, once to time it."""
+    steps: list[str] = []
+    states = [[] if command in WITHOUT_GALLERY else read_state(template / "g")]
+    acknowledged: dict[str, int] = {}
+    set_up(command, template, work)
+    recorded = fork(lambda print_line: run_command(command, work, None, print_line, True))
+    assert recorded.status == 0, (command, recorded.lines)
+    for kind, what in map(json.loads, recorded.lines):
+        if kind == "step":
+            steps.append(what)
+        elif kind == "ack":
+            acknowledged[what] = len(states) - 1
+        elif what != states[-1]:
+            states.append(what)
+    shutil.rmtree(work)
+    set_up(command, template, work)
+    timed = fork(lambda print_line: run_command(command, work, None, print_line, False))
+    shutil.rmtree(work)
+    return Trace(steps, states, acknowledged, timed.seconds)
+
+
+def answers(gallery: Gallery) -> list[Any]:
+    """Return the candidates of a few probes, which must be the same through the index and exhaustively."""
+    found = [gallery.match(probe, top=99) for probe in PROBES]
+    assert found == [gallery.match(probe, top=99, exhaustive=True) for probe in PROBES], "index and truth differ"
+    assert all(len(candidates) == len(gallery) for candidates in found), "people are missing in the answers"
     return found
 
 
-def check(verb: str, work: Path, legal: list[Any], acked: list[str], vectors: dict[str, np.ndarray]) -> None:
-    """Raises AssertionError where something was lost, made up, or left."""
+def check(
+    command: str, work: Path, legal: list[Any], acknowledged: list[str], vectors: dict[str, np.ndarray[Any, Any]]
+) -> None:
+    """Check a gallery after a kill. `legal` are the states that it may have.
+
+    Raises AssertionError where something is lost, invented or left over.
+    """
     folder = work / "g"
-    now = state(folder)
-    assert now in legal, f"a state that never was committed, or from before what was acknowledged: {now}"
-    for status, _, name in (text.partition(" ") for text in acked):
-        if status == "done":
-            assert now == legal[-1], "the verb was acknowledged and is not done"
-        elif status != "skipped":
-            assert now, "the gallery is lost"
-            assert name in dict(now[0]), f"{name} was acknowledged and is lost"
+    now = read_state(folder)
+    assert now in legal, f"a state that never was committed, or from before an acknowledgement: {now}"
+    check_acknowledged(now, legal[-1], acknowledged)
     if now:
-        anew = copied(folder, work / "anew")
-        with Gallery(folder) as opened:
-            incremental = answers(opened)
-        with Gallery(anew) as opened:
-            opened.reindex()
-            rebuilt = [opened.match(probe, top=99) for probe in PROBES]
-        assert rebuilt == incremental, "built anew, the index answers otherwise"
-    if verb == "backup":
-        restore(work / SAVED, work / "back")
-        older = json.loads((work / "saved.json").read_text())
-        assert state(work / "back") in (now, older), "the backup is neither the old one nor the new one"
-        assert state(work / "back") == now or not acked, "the backup was acknowledged and is the old one"
-    with contextlib.suppress(PersonNotFound):  # those who are gone, or called otherwise, already
-        VERBS[verb](work, lambda text: None)
-    assert state(folder) == legal[-1], "run again, the verb does not end where it would have"
-    left = [path.name for path in (*folder.iterdir(), *work.iterdir()) if path.name.startswith(".")]
-    assert not left, f"left behind: {left}"
-    for path in (one for one in folder.iterdir() if not one.name.startswith("model-")):
+        check_rebuilt(folder, work / "anew")
+    if command == "backup":
+        check_backup(work, now, bool(acknowledged))
+    with contextlib.suppress(PersonNotFound):  # the killed run may already have removed or renamed the person
+        COMMANDS[command](work, lambda text: None)
+    assert read_state(folder) == legal[-1], "the command, run again, does not end in the same state"
+    leftovers = [path.name for path in (*folder.iterdir(), *work.iterdir()) if path.name.startswith(".")]
+    assert not leftovers, f"left over: {leftovers}"
+    check_deleted(folder, {name: vectors[name] for name in DELETED_PEOPLE.get(command, ())})
+    with Gallery(folder) as gallery:
+        answers(gallery)
+        gallery.reindex()
+    assert len(list(folder.glob("model-*"))) == 1, "models left over"
+
+
+def check_acknowledged(now: list[Any], final: list[Any], acknowledged: list[str]) -> None:
+    """Check that every acknowledged change is there."""
+    for status, _, name in (text.partition(" ") for text in acknowledged):
+        if status == "done":
+            assert now == final, "the command was acknowledged and is not done"
+        elif status != "skipped":
+            assert now, f"{name} was acknowledged and is lost"
+            assert name in dict(now[0]), f"{name} was acknowledged and is lost"
+
+
+def check_rebuilt(folder: Path, copy: Path) -> None:
+    """Check that a rebuilt index gives the same answers."""
+    copy_folder(folder, copy)
+    with Gallery(folder) as gallery:
+        before = answers(gallery)
+    with Gallery(copy) as gallery:
+        gallery.reindex()
+        rebuilt = [gallery.match(probe, top=99) for probe in PROBES]
+    assert rebuilt == before, "the rebuilt index gives other answers"
+
+
+def check_backup(work: Path, now: list[Any], acknowledged: bool) -> None:
+    """Check that the backup's file is wholly the old or the new one, and the new one once acknowledged."""
+    restore(work / SAVED, work / "back")
+    restored = read_state(work / "back")
+    old = json.loads((work / "saved.json").read_text())
+    assert restored in (now, old), "the backup is neither the old one nor the new one"
+    assert restored == now or not acknowledged, "the backup was acknowledged and is the old one"
+
+
+def check_deleted(folder: Path, deleted: dict[str, np.ndarray[Any, Any]]) -> None:
+    """Check that no file holds 16 bytes in a row of a deleted vector."""
+    for path in folder.iterdir():
+        if path.name.startswith("model-"):
+            continue
         data = path.read_bytes()
-        for name in DELETED.get(verb, ()):
-            blob = vectors[name].tobytes()
+        for name, vector in deleted.items():
+            blob = vector.tobytes()
             assert not any(blob[at : at + 16] in data for at in range(0, len(blob), 16)), f"{name} is in {path.name}"
-    with Gallery(folder) as opened:
-        answers(opened)
-        opened.reindex()
-    assert len(list(folder.glob("model-*"))) == 1, "models left behind"
+
+
+class Harness:
+    """The template of the gallery, the undisturbed traces, and the counts of the runs."""
+
+    def __init__(self, top: Path, commands: list[str]) -> None:
+        # Every run uses the same path, because a gallery stores where its photos were.
+        self.template, self.work, self.commands = top / "template", top / "run", commands
+        prepared = fork(lambda print_line: prepare(self.work))
+        assert prepared.status == 0, prepared.lines
+        self.work.rename(self.template)
+        with Store(self.template / "g") as store:
+            self.vectors = {f"p{i}": vector for i, vector in enumerate(store.vectors()[1])}
+        self.traces = {command: trace(command, self.template, self.work) for command in commands}
+        self.counts: dict[str, Counter[str]] = {command: Counter() for command in commands}
+
+    @property
+    def failed(self) -> int:
+        return sum(count["FAILED"] for count in self.counts.values())
+
+    def plan(self, runs: int, rng: random.Random) -> list[tuple[str, str | None]]:
+        """Return a command and its last step for each run; None is a random moment (a quarter of the runs)."""
+        every = [(command, step) for command in self.commands for step in self.traces[command].steps]
+        rng.shuffle(every)
+        planned: list[tuple[str, str | None]] = list(every[: runs * 3 // 4])
+        return planned + [(rng.choice(self.commands), None) for _ in range(runs - len(planned))]
+
+    def run(self, number: int, command: str, last: str | None, rng: random.Random) -> None:
+        """Kill a command once, check the gallery, count and print what was found."""
+        undisturbed = self.traces[command]
+        set_up(command, self.template, self.work)
+        moment = None if last else rng.uniform(0, 0.8 * undisturbed.seconds)
+        ended = fork(lambda print_line: run_command(command, self.work, last, print_line, False), moment)
+        acknowledged = [json.loads(line)[1] for line in ended.lines if not line.startswith("!")]
+        if not ended.killed and ended.status != 0:
+            faults = [f"the command itself failed: {ended.lines[-1:]}"]
+        else:
+            earliest = max((undisturbed.acknowledged[text] for text in acknowledged), default=0)
+            legal = undisturbed.states[earliest:]
+            checked = fork(lambda print_line: check(command, self.work, legal, acknowledged, self.vectors))
+            faults = checked.lines if checked.status else []
+        count = self.counts[command]
+        count[("at a step" if last else "at random") if ended.killed else "finished before"] += 1
+        if faults:
+            count["FAILED"] += 1
+            print(f"run {number}, {command}, {last or f'after {moment:.4f} s'}: {faults}", flush=True)
+        shutil.rmtree(self.work)
+
+    def print_summary(self) -> None:
+        columns = ("at a step", "at random", "finished before", "FAILED")
+        print(f"{'killed':26}" + "".join(f"{name:>17}" for name in columns) + f"{'steps':>8}")
+        for command, count in self.counts.items():
+            cells = "".join(f"{count[name]:17}" for name in columns)
+            print(f"{command:26}{cells}{len(self.traces[command].steps):8}")
 
 
 def main() -> None:
-    """Run, print the summary; exit 1 when anything was lost."""
+    """Run and print the summary. The exit code is 1 when anything was lost."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default=",".join(VERBS), help="verbs, with commas")
+    parser.add_argument("--only", default=",".join(COMMANDS), help="commands, separated by commas")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     faiss.omp_set_num_threads(1)
     rng = random.Random(options.seed)
-    chosen = [verb for verb in VERBS if verb.split(",")[0] in options.only.split(",")]
     with tempfile.TemporaryDirectory() as top:
-        # Every run is at one path, because a gallery notes where its photos were.
-        template, work = Path(top) / "template", Path(top) / "run"
-        status, said, _ = fork(lambda say: prepare(work))
-        assert status == 0, said
-        work.rename(template)
-        with Store(template / "g") as store:
-            vectors = {f"p{i}": vector for i, vector in enumerate(store.vectors()[1])}
-        plans: dict[str, tuple[list[str], list[Any], dict[str, int], float]] = {}
-        for verb in chosen:
-            first = [] if verb in EMPTY else state(template / "g")
-            setting(verb, template, work)
-            status, said, _ = fork(lambda say, verb=verb: act(verb, work, None, say, True))  # type: ignore[misc]
-            assert status == 0, (verb, said)
-            steps, states, acks = [], [first], {}
-            for kind, what in map(json.loads, said):
-                if kind == "step":
-                    steps.append(what)
-                elif kind == "ack":
-                    acks[what] = len(states) - 1
-                elif what != states[-1]:
-                    states.append(what)
-            shutil.rmtree(work)
-            setting(verb, template, work)
-            *_, seconds = fork(lambda say, verb=verb: act(verb, work, None, say, False))  # type: ignore[misc]
-            shutil.rmtree(work)
-            plans[verb] = (steps, states, acks, seconds)
-        every = [(verb, step) for verb in chosen for step in plans[verb][0]]
-        rng.shuffle(every)
-        # Every step once, where the runs suffice; the others, a quarter at least, at random moments.
-        plan: list[tuple[str, str | None]] = list(every[: options.runs * 3 // 4])
-        plan += [(rng.choice(chosen), None) for _ in range(options.runs - len(plan))]
-        counts: dict[str, Counter[str]] = {verb: Counter() for verb in chosen}
+        harness = Harness(Path(top), [name for name in COMMANDS if name.split(",")[0] in options.only.split(",")])
+        plan = harness.plan(options.runs, rng)
         began = time.perf_counter()
-        for number, (verb, target) in enumerate(plan):
-            steps, states, acks, seconds = plans[verb]
-            setting(verb, template, work)
-            moment = None if target else rng.uniform(0, 0.8 * seconds)
-            # type: ignore[misc]
-            status, said, _ = fork(lambda say, v=verb, t=target: act(v, work, t, say, False), moment)
-            acked = [json.loads(line)[1] for line in said if not line.startswith("!")]
-            at_least = max((acks[text] for text in acked), default=0)
-            killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-            if not killed and status != 0:
-                found = [f"the verb itself failed: {said[-1:]}"]
-            else:
-                legal = states[at_least:]
-                # type: ignore[misc]
-                status, said, _ = fork(lambda say, v=verb, s=legal, a=acked: check(v, work, s, a, vectors))
-                found = said if status else []
-            counts[verb]["at a step" if killed and target else "at random" if killed else "finished before"] += 1
-            if found:
-                counts[verb]["FAILED"] += 1
-                print(f"run {number}, {verb}, {target or f'after {moment:.4f} s'}: {found}", flush=True)
-            shutil.rmtree(work)
+        for number, (command, last) in enumerate(plan):
+            harness.run(number, command, last, rng)
             if (number + 1) % 50 == 0:
-                failed = sum(count["FAILED"] for count in counts.values())
-                print(f"{number + 1} of {len(plan)} runs, {failed} failed", file=sys.stderr, flush=True)
-        columns = ("at a step", "at random", "finished before", "FAILED")
-        print(f"{'killed':26}" + "".join(f"{name:>17}" for name in columns) + f"{'steps':>8}")
-        for verb in chosen:
-            print(f"{verb:26}" + "".join(f"{counts[verb][name]:17}" for name in columns) + f"{len(plans[verb][0]):8}")
-        failed = sum(count["FAILED"] for count in counts.values())
+                print(f"{number + 1} of {len(plan)} runs, {harness.failed} failed", file=sys.stderr, flush=True)
+        harness.print_summary()
+        steps = sum(len(trace.steps) for trace in harness.traces.values())
+        seconds = time.perf_counter() - began
         print(
-            f"{len(plan)} runs of {len(every)} steps and random moments in {time.perf_counter() - began:.0f} s, seed "
-            f"{options.seed}: {failed} with something lost, unreadable or left"
+            f"{len(plan)} runs of {steps} steps and random moments in {seconds:.0f} s, seed {options.seed}: "
+            f"{harness.failed} with something lost, unreadable or left over"
         )
-    sys.exit(1 if failed else 0)
+    sys.exit(1 if harness.failed else 0)
 
 
 if __name__ == "__main__":
