@@ -257,9 +257,9 @@ def test_from_one_engine_to_another_nothing_is_left_behind(small, server):
 def test_an_address_is_libpqs_but_for_the_table(url, facts, name):
     psycopg = pytest.importorskip("psycopg", reason="needs the extra pgvector")
     pytest.importorskip("pgvector", reason="needs the extra pgvector")
-    from facedex.engines.pgconnection import _parsed
+    from facedex.engines.pgconnection import _split_url
 
-    given, found = _parsed(url)
+    given, found = _split_url(url)
     assert psycopg.conninfo.conninfo_to_dict(given).items() >= facts.items()
     assert found == name
 
@@ -812,7 +812,7 @@ def test_a_gallery_that_doubled_is_tuned_anew(tmp_path, server):
 
 
 def test_a_gallery_without_a_graph_gets_one_however_many_came_at_once(tmp_path, server, monkeypatch):
-    monkeypatch.setattr(remote_module, "_GROWING", 1100)
+    monkeypatch.setattr(remote_module, "_RETUNED_UP_TO", 1100)
     with Gallery(tmp_path / "g", "fast", create=True) as opened:
         opened.reindex(index=server.url())
         opened.add_faces(people(FACES[:, 0]))

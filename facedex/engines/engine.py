@@ -15,12 +15,12 @@ RANGE = 4096  # ids per digest: the sum of so many 48-bit marks stays below 2^63
 
 
 class Outdated(Exception):
-    """Another process has replaced these rows in the engine; the caller looks again. Never leaves the library."""
+    """Another process has replaced these rows in the engine. The caller reads again; no user ever sees this error."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """Identifies the rows of one gallery and model: several may share an engine."""
+    """Identifies the rows of one gallery and model, because several may share an engine."""
 
     gallery: str  # a UUID
     model: str  # fingerprint
@@ -30,18 +30,18 @@ class Key:
 
 @dataclass(frozen=True)
 class Summary:
-    """The rows an engine holds for a key, counted as Store counts faces, and how their search was tuned."""
+    """The rows that an engine holds for a key, counted as Store counts faces, and how their search was tuned."""
 
     faces: int
     digest: int
     last_id: int
-    revision: int  # of the gallery, when it was last brought up to date
+    revision: int  # of the gallery, when the rows were last updated
     tuned: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Hits:
-    """The rows found nearest: `ids` (m,) int64, `z` (m, dim) float32, and the digest of all rows at that moment."""
+    """The nearest rows: `ids` (m,) int64 and `z` (m, dim) float32, with the digest of all rows at that moment."""
 
     ids: np.ndarray
     z: np.ndarray
@@ -51,7 +51,7 @@ class Hits:
 class Engine(Protocol):
     """The rows (id, mark, z) of one Key in a search engine.
 
-    Every call may be repeated without harm. An engine repeats it, with growing pauses, when the connection breaks.
+    Every call may be repeated without harm. An engine repeats a call, with growing pauses, when the connection breaks.
     All calls raise EngineAway when the engine does not answer in time, EngineError when it refuses, and Outdated when
     another process has replaced these rows.
     """
@@ -60,34 +60,34 @@ class Engine(Protocol):
     graphs: int  # how many kinds of graph `finish` can build, the quickest first
 
     def summary(self) -> Summary | None:
-        """The published rows; None where nothing was published for this key."""
+        """The published rows summed up; None where nothing was published for this key."""
 
     def add(self, ids: np.ndarray, marks: np.ndarray, z: np.ndarray, revision: int) -> None:
         """Insert rows; rows with the same ids are replaced."""
 
     def remove(self, ids: np.ndarray, revision: int) -> None:
-        """Delete rows, and their traces in the engine's files as far as the engine can."""
+        """Delete rows, and their traces in the engine's files as far as the engine is able to."""
 
     def search(self, z: np.ndarray, k: int, effort: int) -> Hits:
         """The `k` rows nearest to z (dim,) by L1, in the engine's order; `effort` 0 looks at every row."""
 
     def digests(self) -> dict[int, tuple[int, int]]:
-        """Count and sum of the marks of each RANGE of ids, by id // RANGE: from the rows themselves."""
+        """Count and sum of the marks in each RANGE of ids, by id // RANGE, computed from the rows themselves."""
 
     def marks(self, part: int) -> tuple[np.ndarray, np.ndarray]:
-        """Ids and marks in one RANGE of ids, two (n,) int64 arrays."""
+        """Ids and marks of the rows whose id // RANGE is `part`: two (n,) int64 arrays."""
 
     def renewed(self) -> Engine:
         """A new, empty set of rows for this key, which readers do not see before `publish`."""
 
     def finish(self, graph: int) -> None:
-        """Build the search graph number `graph` (below `graphs`); it replaces an earlier one."""
+        """Build the search graph number `graph` (below `graphs`), which replaces an earlier graph."""
 
     def publish(self, revision: int, tuned: dict[str, Any]) -> None:
-        """Make these the rows that readers find, and delete all other rows of this gallery."""
+        """Let readers find these rows, and delete all other rows of this gallery."""
 
     def drop(self) -> None:
-        """Delete all rows of this gallery, of every model."""
+        """Delete all rows of this gallery, for every model."""
 
     def close(self) -> None:
         """Close the connection; safe to call twice."""

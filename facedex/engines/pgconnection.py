@@ -1,5 +1,6 @@
-"""A connection to PostgreSQL with pgvector: made when it is first needed and anew when it breaks, with a time-out for
-everything, and its errors as ours.
+"""A connection to PostgreSQL with pgvector. It opens at first use and again after a break.
+
+Every statement has a time-out, and psycopg's errors become facedex's.
 """
 
 from __future__ import annotations
@@ -18,85 +19,86 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from facedex.errors import DataError, EngineAway, EngineError
 
-TABLE = "facedex"  # where the URL names none
+TABLE = "facedex"  # the table's name where the URL gives none
 
 _CONNECT_SECONDS = 5
 _SEARCH_SECONDS = 15
 _WRITE_SECONDS = 120
-_PATIENCE = {"search": 3.0, "write": 20.0}  # seconds after which no further attempt is made
-_PAUSE = 0.1  # before the second attempt, and twice as long before each further one
+_PATIENCE = {"search": 3.0, "write": 20.0}  # seconds after which no new attempt begins
+_PAUSE = 0.1  # seconds before the second attempt; the pause doubles before each further attempt
 
 T = TypeVar("T")
 
 
 class Connection:
-    """To the database of a URL; `table` is the name that the URL gives to ours. Not for several threads at once."""
+    """A connection to the database of a URL, for one thread at a time. `table`: the table's name in the URL."""
 
     def __init__(self, url: str) -> None:
-        """Connects at first use. Raises DataError for a URL that libpq does not take."""
+        """Connects at first use. Raises DataError for a URL that libpq does not accept."""
         self._url = url
-        self._parameters, self.table = _parsed(url)
+        self._parameters, self.table = _split_url(url)
         self._db: psycopg.Connection | None = None
 
     def close(self) -> None:
-        """Safe to call twice; whoever needs it again connects anew."""
+        """Close; safe to call twice, and the next `run` connects again."""
         if self._db is not None:
             self._db.close()
         self._db = None
 
-    def tried(self, kind: str, work: Callable[[psycopg.Connection], T], seconds: int | None = None) -> T:
-        """Do `work`, a "search" or a "write", again after a pause when the connection breaks, as long as patience
-        lasts.
+    def run(self, kind: str, work: Callable[[psycopg.Connection], T], seconds: int | None = None) -> T:
+        """Do `work`, and again after a pause each time the connection breaks, until the patience for its kind ends.
 
-        `seconds` is its time-out, 0 none. Raises EngineAway, EngineError; UndefinedTable and InvalidSchemaName, which
-        only the caller understands, as they are.
+        `kind`: "search" or "write". `seconds`: the time-out of a statement; 0 for none. Raises EngineAway, EngineError.
+        UndefinedTable and InvalidSchemaName pass through, because the caller knows what they mean.
         """
         if seconds is None:
             seconds = _SEARCH_SECONDS if kind == "search" else _WRITE_SECONDS
-        until, pause = time.monotonic() + _PATIENCE[kind], _PAUSE
+        deadline, pause = time.monotonic() + _PATIENCE[kind], _PAUSE
         while True:
             try:
-                return self._timed(work, seconds)
+                return self._run_once(work, seconds)
             except (errors.UndefinedTable, errors.InvalidSchemaName):
                 raise
             except errors.QueryCanceled:
                 raise EngineAway(
-                    f"{self._url} did not answer within {seconds} seconds; try again when it has less to do"
+                    f"{self._url} did not answer within {seconds} seconds; try again when the server is less busy"
                 ) from None
             except (errors.DiskFull, errors.ReadOnlySqlTransaction, errors.OutOfMemory) as error:
                 raise EngineError(
-                    f"{self._url} cannot take this ({_said(error)}); what is in the gallery is safe, "
-                    "try again when that is mended"
+                    f"{self._url} cannot store the rows ({_one_line(error)}); the gallery itself is safe, so try again "
+                    "when the server has space and accepts changes"
                 ) from None
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 self.close()
-                if time.monotonic() + pause > until:
+                if time.monotonic() + pause > deadline:
                     raise EngineAway(
-                        f"{self._url} does not answer ({_said(error)}); start it, or bring the index back into the "
-                        "gallery's folder by `facedex reindex --index files`"
+                        f"{self._url} does not answer ({_one_line(error)}); start the server, or bring the index back "
+                        "into the gallery's folder with `facedex reindex --index files`"
                     ) from None
                 time.sleep(pause)
                 pause *= 2
             except psycopg.Error as error:
-                self.close()  # what it had learnt of the database may no longer be so
+                self.close()  # the connection may have cached facts, such as the type's id, that no longer hold
                 raise EngineError(
-                    f"{self._url} refuses ({_said(error)}); see to that, or bring the index back by "
-                    "`facedex reindex --index files`"
+                    f"{self._url} refuses a statement ({_one_line(error)}); correct that on the server, or bring the "
+                    "index back with `facedex reindex --index files`"
                 ) from None
 
-    def _timed(self, work: Callable[[psycopg.Connection], T], seconds: int) -> T:
-        db = self._connected()
-        outer = db.info.transaction_status == psycopg.pq.TransactionStatus.IDLE and seconds != _SEARCH_SECONDS
-        if outer:
+    def _run_once(self, work: Callable[[psycopg.Connection], T], seconds: int) -> T:
+        db = self._open()
+        # Within a transaction the time-out of the outer call holds.
+        idle = db.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        another_timeout = idle and seconds != _SEARCH_SECONDS
+        if another_timeout:
             db.execute(f"SET statement_timeout = {1000 * seconds}")
         try:
             return work(db)
         finally:
-            if outer:
+            if another_timeout:
                 with suppress(psycopg.Error):
                     db.execute(f"SET statement_timeout = {1000 * _SEARCH_SECONDS}")
 
-    def _connected(self) -> psycopg.Connection:
+    def _open(self) -> psycopg.Connection:
         if self._db is None or self._db.closed:
             db = psycopg.connect(self._parameters, autocommit=True)
             try:
@@ -115,7 +117,7 @@ class Connection:
                         f"{self._url} has no pgvector 0.7 or newer; install it, then run CREATE EXTENSION vector"
                     )
                 register_vector(db)
-                db.execute("SELECT '[1]'::vector")  # loads the library, so that hnsw.ef_search is known
+                db.execute("SELECT '[1]'::vector")  # loads pgvector's library, which defines hnsw.ef_search
             except BaseException:
                 db.close()
                 raise
@@ -123,20 +125,21 @@ class Connection:
         return self._db
 
 
-def _parsed(url: str) -> tuple[str, str]:
-    """What libpq is given, and the table's name. Raises DataError."""
+def _split_url(url: str) -> tuple[str, str]:
+    """The connection string for libpq, and the table's name. Raises DataError."""
     before, _, query = url.partition("?")
     name = dict(parse_qsl(query)).get("table", TABLE)
     if not re.fullmatch(r"[a-z_][a-z0-9_]{0,39}", name):
-        raise DataError(f"{name!r} cannot be a table's name; take small letters, digits and _, forty at most")
-    theirs = [part for part in query.split("&") if part and part.partition("=")[0] != "table"]
-    rest = before + ("?" if theirs else "") + "&".join(theirs)  # as it is written: libpq reads it in its own way
+        raise DataError(f"{name!r} cannot be a table's name; use at most 40 small letters, digits and _")
+    # The other parameters stay as they are written, because libpq decodes them by rules of its own.
+    others = [part for part in query.split("&") if part and part.partition("=")[0] != "table"]
+    libpq_url = before + ("?" if others else "") + "&".join(others)
     try:
-        given = conninfo_to_dict(rest)
+        given = conninfo_to_dict(libpq_url)
     except (psycopg.Error, UnicodeError) as error:
-        raise DataError(f"{url} cannot be used ({_said(error)}); check the URL") from None
-    # A host that vanished is noticed within seconds, not when TCP gives up.
-    ours: dict[str, Any] = {
+        raise DataError(f"{url} cannot be used ({_one_line(error)}); check the URL") from None
+    # With these a host that has vanished is noticed within seconds, not when TCP gives up.
+    defaults: dict[str, Any] = {
         "connect_timeout": _CONNECT_SECONDS,
         "application_name": "facedex",
         "client_encoding": "UTF8",
@@ -145,9 +148,9 @@ def _parsed(url: str) -> tuple[str, str]:
         "keepalives_interval": 5,
         "keepalives_count": 3,
     }
-    return make_conninfo("", **{**ours, **given}), name
+    return make_conninfo("", **{**defaults, **given}), name
 
 
-def _said(error: Exception) -> str:
-    """An engine's message on one line."""
+def _one_line(error: Exception) -> str:
+    """The server's message on one line."""
     return re.sub(r"\s+", " ", str(error)).strip().rstrip(".;") or type(error).__name__

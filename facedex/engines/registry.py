@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 from facedex.engines.engine import Engine, Key
 from facedex.errors import DataError, EngineError, MissingExtra
 
-# URL scheme: (module:class, feature, extra that it needs). A class is called with (url, key), see engine.Engine.
+# URL scheme: (module:class, feature, the extra that it needs). The class is called with (url, key): see engine.Engine.
 ENGINES = {
     "postgresql": ("facedex.engines.postgresql:PostgresEngine", "An index in PostgreSQL", "pgvector"),
     "postgres": ("facedex.engines.postgresql:PostgresEngine", "An index in PostgreSQL", "pgvector"),
@@ -18,35 +18,32 @@ ENGINES = {
 
 
 def new_place(url: str) -> tuple[str, str]:
-    """The URL and a new UUID, under which a gallery that was never in this engine keeps its rows there.
-
-    Raises DataError as `check_url` does.
-    """
+    """The URL, and a new UUID as the name of a gallery that is new to this engine. Raises DataError as `check_url`."""
     check_url(url)
     return url, str(uuid.uuid4())
 
 
 def check_url(url: str) -> None:
-    """Raises DataError for a URL without a known scheme, or with a password, which the gallery would store in clear."""
+    """Raise DataError for a URL without a known scheme, or with a password, which the gallery would store in clear."""
     try:
         parts = urlsplit(url)
         has_password = parts.password is not None or any("password" in name for name in parse_qs(parts.query))
     except ValueError as error:
-        raise DataError(f"The engine's address is no URL ({error}); postgresql://USER@HOST/DATABASE is one") from None
+        raise DataError(f"The engine's address is no URL ({error}); give postgresql://USER@HOST/DATABASE") from None
     if parts.scheme not in ENGINES:
         raise DataError(
-            f"There is no engine for {url!r}; known schemes are {', '.join(ENGINES)}: give "
+            f"No engine has the scheme of {url!r}; known are {', '.join(ENGINES)}, so give "
             "postgresql://USER@HOST/DATABASE?table=NAME, or `files`"
         )
     if has_password:
         raise DataError(
-            "The engine's URL holds a password, which the gallery would keep in clear; leave it out and put it in "
-            "PGPASSWORD or ~/.pgpass"
+            "The engine's URL holds a password, which the gallery would store in clear; put the password in PGPASSWORD "
+            "or ~/.pgpass"
         )
 
 
 def open_engine(url: str, key: Key) -> Engine:
-    """The engine of a URL, which connects at its first use. Raises MissingExtra, and DataError as `check_url` does."""
+    """The engine of a URL; it connects at first use. Raises MissingExtra, and DataError as `check_url` does."""
     check_url(url)
     target, feature, extra = ENGINES[urlsplit(url).scheme]
     module, _, name = target.partition(":")
@@ -60,9 +57,9 @@ def open_engine(url: str, key: Key) -> Engine:
 def bound_engine(url: str, key: Key) -> Engine:
     """The engine that a gallery already uses.
 
-    Raises EngineError where the URL or a Python package is at fault: for the gallery the engine is then out of reach.
+    Raises EngineError where the URL cannot be used or a Python package is missing: the gallery cannot reach its engine.
     """
     try:
         return open_engine(url, key)
     except (MissingExtra, DataError) as error:
-        raise EngineError(f"{error}; or bring the index back by `facedex reindex --index files`") from None
+        raise EngineError(f"{error}; or bring the index back with `facedex reindex --index files`") from None

@@ -1,18 +1,18 @@
-"""A gallery's index in a search engine: brought up to date, tuned, searched, and never believed.
+"""A gallery's index in a search engine: updating, tuning, searching and checking it.
 
-The engine answers with ids and vectors; both are held against gallery.db. What is not enrolled (any more) is left out,
-what is not the enrolled face's vector is an error, and the head scores the truth. So an engine that is behind, or
-was tampered with, can cost coverage until that is noticed, never a name or a score.
+The engine answers with ids and vectors. Both are compared with gallery.db. Ids that are not enrolled are left out. A
+vector that is not the enrolled face's is an error. The head scores the vectors of gallery.db. So an engine that is
+behind, or was tampered with, can cost coverage until that is noticed, but never give a wrong name or score.
 
-Nothing keeps a list of what is still to be sent. The engine keeps a digest of its rows, as the gallery does of its
-faces: where the two differ, the newer faces are sent, and if that was not all, ranges of ids are compared by their
-digests. Whatever was missed, and for whatever reason, is put right by the next who writes or looks up.
+No list of unsent faces is kept. The engine keeps a digest of its rows, as the gallery does of its faces. Where the two
+differ, the newer faces are sent. If that was not all, the digests of ranges of ids are compared. So the next writer or
+reader repairs whatever the engine lacks, for whatever reason.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,83 +23,87 @@ from facedex.engines.engine import RANGE, Engine, Key, Outdated, Summary
 from facedex.engines.registry import bound_engine
 from facedex.errors import EngineError, GalleryBusy, GalleryError
 from facedex.index.flat import Flat, Found, below
+from facedex.index.manifest import COVERAGE
 from facedex.model.head import Head
 from facedex.store.lock import writing
 from facedex.store.rows import State
 from facedex.store.store import BUSY_SECONDS, Store
 
-COVERAGE = 0.999  # of the nearest five
-PROBES = 400  # faces that are kept out of the graph while its coverage is measured
-
-_EXACT = 1000  # faces up to which every row is looked at, which is as quick as a graph
-_GROWING = 1_000_000  # faces up to which a graph is built and tuned anew when they doubled; beyond, `reindex` does it
-_NEAR = 56  # rows that a look-up asks for at least: another round trip costs more than they do
-_RETRY = 1.0  # seconds after which an engine that was behind is looked at again
-_BESIDE = 50_000  # faces that a reader searches beside the engine, or sends to it, without being asked
+_PROBES = 400  # faces that stay out of the graph while its coverage is measured
+_SCANNED_UP_TO = 1000  # up to so many faces every row is looked at, which is as quick as a graph
+_RETUNED_UP_TO = 1_000_000  # up to so many faces a doubling builds the graph anew; beyond, `reindex` does it
+_LEAST_ROWS = 56  # that a look-up asks for: a second round trip would cost more than these rows do
+_RECHECK_SECONDS = 1.0  # after which an engine that was behind is looked at again
+_MOST_MISSING = 50_000  # faces that a reader searches beside the engine, or sends to it, without being asked
 
 
 class RemoteProjection:
-    """An engine's rows at one state of the gallery, and beside them the faces that it does not have yet.
+    """An engine's rows at one state of the gallery, and the faces that the engine lacks.
 
-    It has what Lookup needs of search.Projection.
+    It offers Lookup the same calls as projection.Projection.
     """
 
     def __init__(self, engine: Engine, summary: Summary, store: Store, head: Head, state: State) -> None:
+        """Raises EngineError where the engine lacks more faces than a reader searches by itself."""
         self._engine, self.summary, self._store, self._head = engine, summary, store, head
-        self._ids = np.empty(0, np.int64)
-        self._tail = Flat(np.empty((0, head.dim), np.float32))
-        self.behind = (summary.faces, summary.digest) != (state.faces, state.digest)
-        self._made = time.monotonic()
+        self._missing_ids = np.empty(0, np.int64)
+        self._missing = Flat(np.empty((0, head.dim), np.float32))
+        self.behind = not _is_current(summary, state)
+        self._created = time.monotonic()
         if self.behind:
             for block in store.blocks(after=summary.last_id):
-                self._ids = np.concatenate([self._ids, block.ids])
-                self._tail = self._tail.extended(head.project(block.vectors))
-                if len(self._ids) > _BESIDE:
-                    raise EngineError("The engine lacks too many faces; run `facedex reindex`, which sends them")
+                self._missing_ids = np.concatenate([self._missing_ids, block.ids])
+                self._missing = self._missing.extended(head.project(block.vectors))
+                if len(self._missing_ids) > _MOST_MISSING:
+                    raise EngineError(
+                        f"The engine lacks more than {_MOST_MISSING:,} faces; run `facedex reindex` to send them"
+                    )
 
     def __len__(self) -> int:
-        return self.summary.faces + len(self._ids)
+        return self.summary.faces + len(self._missing_ids)
 
     @property
     def expired(self) -> bool:
-        """Whether the engine should be looked at again, because it was behind: not at every query."""
-        return self.behind and time.monotonic() - self._made > _RETRY
+        """Whether to look at the engine again, because it was behind; never at each query."""
+        return self.behind and time.monotonic() - self._created > _RECHECK_SECONDS
 
     def search(self, z: np.ndarray, k: int) -> Found:
-        """As search.Projection.search, within a snapshot of the store. Raises EngineError for rows that are not the
-        gallery's, Outdated when they changed since.
+        """As Projection.search: faces near to a projected probe `z` (dim,) float32, within a snapshot of the store.
+
+        Raises EngineError for rows that are not the gallery's faces, Outdated when the rows changed meanwhile.
         """
         tuned = self.summary.tuned
-        grown = max(1.0, self.summary.faces / max(1, tuned.get("faces", 1)))  # as Quantised.search does
-        k = max(2 * k, _NEAR)  # a graph misses more of the farther ones than of the five that it is tuned by
-        hits = self._engine.search(z, k, int(tuned.get("effort", 0) * grown))
+        growth = max(1.0, self.summary.faces / max(1, tuned.get("faces", 1)))  # since the tuning
+        k = max(2 * k, _LEAST_ROWS)  # the graph is tuned for the five nearest and misses more of the farther rows
+        hits = self._engine.search(z, k, int(tuned.get("effort", 0) * growth))
         if hits.digest != self.summary.digest:
             raise Outdated
-        truth = self._store.faces(hits.ids.tolist())
-        order = np.argsort(hits.ids)
-        kept = order[np.isin(hits.ids[order], truth.ids)]
-        once = len(np.unique(hits.ids)) == len(hits.ids)
-        true = self._head.project(truth.vectors[np.argsort(truth.ids)])
-        same = once and np.allclose(hits.z[kept], true, rtol=1e-5, atol=1e-6)  # sent by another machine, perhaps
-        if not same or (len(kept) < len(order) and not self.behind):
+        enrolled = self._store.faces(hits.ids.tolist())
+        by_id = np.argsort(hits.ids)
+        kept = by_id[np.isin(hits.ids[by_id], enrolled.ids)]
+        distinct = len(np.unique(hits.ids)) == len(hits.ids)
+        enrolled_z = self._head.project(enrolled.vectors[np.argsort(enrolled.ids)])
+        # The tolerance is for rounding: another machine may have sent the rows.
+        genuine = distinct and np.allclose(hits.z[kept], enrolled_z, rtol=1e-5, atol=1e-6)
+        if not genuine or (len(kept) < len(hits.ids) and not self.behind):
             raise EngineError(
-                "The engine holds rows that are not this gallery's faces; run `facedex reindex`, which writes them anew"
+                "The engine holds rows that are not this gallery's faces; run `facedex reindex` to write them anew"
             )
         distances = np.abs(hits.z.astype(np.float64) - z).sum(1)
-        # Fewer than were asked for: every row that can be reached was considered.
+        # Fewer rows than asked for means that the engine considered every row it can reach.
         horizon = float(below(distances).max()) if 0 < k <= len(hits.ids) else float("inf")
-        beside = self._tail.search(np.ascontiguousarray(z, np.float32), k)
-        bounds = np.concatenate([below(np.abs(true.astype(np.float64) - z).sum(1)), beside.bounds])
-        ids = np.concatenate([hits.ids[kept], self._ids[beside.rows]])
+        missing = self._missing.search(np.ascontiguousarray(z, np.float32), k)
+        bounds = np.concatenate([below(np.abs(enrolled_z.astype(np.float64) - z).sum(1)), missing.bounds])
+        ids = np.concatenate([hits.ids[kept], self._missing_ids[missing.rows]])
         order = np.lexsort((ids, bounds))
-        return Found(bounds[order], ids[order], min(horizon, beside.horizon))
+        return Found(bounds[order], ids[order], min(horizon, missing.horizon))
 
 
 class Remote:
     """The index of one gallery and model in the engine that the gallery is bound to."""
 
     def __init__(self, folder: Path, binding: Binding, store: Store, head: Head, head_fingerprint: str) -> None:
-        """Connects at first use. Raises MissingExtra, DataError."""
+        """Connects at first use. Raises EngineError where the URL or a Python package is at fault."""
         state = store.state
         self.folder, self.binding, self._store, self._head = folder, binding, store, head
         self._engine = bound_engine(binding.url, Key(binding.gallery, state.model, head_fingerprint, head.dim))
@@ -109,32 +113,30 @@ class Remote:
         self._engine.close()
 
     def projection(self) -> tuple[RemoteProjection, State]:
-        """For a reader, and the state of the gallery that it is of.
+        """The index for a reader, and the state of the gallery that it shows.
 
-        An engine that is behind is brought up to date by whoever may write; for others what it lacks is searched beside
-        it and what it has too many of is left out. Raises EngineError, EngineAway, Outdated.
+        A reader that may write brings an engine that is behind up to date. Any other reader searches the missing faces
+        beside the engine and leaves out the removed ones. Raises EngineError, EngineAway, Outdated.
         """
-        summary, state = self._looked()
-        if summary is None or (summary.faces, summary.digest) != (state.faces, state.digest):
+        summary, state = self._read_states()
+        if not _is_current(summary, state):
             missing = state.faces - (summary.faces if summary else 0)
-            if missing > _BESIDE:
+            if missing > _MOST_MISSING:
                 raise EngineError(
                     f"{self.binding.url} lacks {missing:,} faces of {self.folder}; run `facedex reindex` to send them"
                 )
             try:
                 with writing(self.folder, 0 if summary else BUSY_SECONDS):
                     self.update()
-            except GalleryBusy:  # whoever writes will do it
-                if summary is None:
-                    raise
             except GalleryError as error:
-                if type(error) is not GalleryError and not isinstance(error, EngineError):
+                # Rows that are merely behind can be searched: the process that is writing will update them, and a
+                # reader may lack the permission. Other kinds, such as damage, are errors of the gallery itself.
+                harmless = isinstance(error, (GalleryBusy, EngineError)) or type(error) is GalleryError
+                if summary is None or not harmless:
                     raise
-                if summary is None:
-                    raise
-            summary, state = self._looked()
-            if summary is None:
-                raise Outdated
+            summary, state = self._read_states()
+        if summary is None:
+            raise Outdated
         return RemoteProjection(self._engine, summary, self._store, self._head, state), state
 
     def tuned(self) -> dict[str, Any]:
@@ -143,66 +145,67 @@ class Remote:
         return summary.tuned if summary else {}
 
     def update(self, grow: bool = False) -> None:
-        """Make the engine hold the gallery's present faces; whoever calls holds the writer's place.
+        """Make the engine hold the gallery's present faces; the caller holds the writer's lock.
 
-        With `grow` all is built and tuned anew where the faces have doubled since, as the index in files is. Raises
-        EngineError, EngineAway; what was done until then stays, and the next call goes on from there.
+        With `grow` all rows are built and tuned anew where the faces have doubled since, as for the index in files.
+        Raises EngineError, EngineAway. What was sent before an error stays, and the next call continues from there.
         """
-        for _ in range(3):  # rows may be replaced meanwhile by somebody who has a copy of the gallery
+        for _ in range(3):  # the owner of a copy of the gallery may replace the rows meanwhile
             try:
-                summary, state = self._looked()
-                if summary is None or (grow and _outgrown(summary, state)):
+                summary, state = self._read_states()
+                if summary is None or (grow and _needs_tuning(summary, state)):
                     self.rebuild(None)
                     return
-                if (summary.faces, summary.digest) == (state.faces, state.digest):
+                if _is_current(summary, state):
                     return
                 self._send(summary.last_id, state)
-                if self._differs(state):
-                    self._compare(state)
-                if not self._differs(state):
+                if not _is_current(self._engine.summary(), state):
+                    self._repair(state)
+                if _is_current(self._engine.summary(), state):
                     return
             except Outdated:
                 continue
         raise EngineError(
-            f"{self.binding.url} does not keep what it is given for {self.folder}; run `facedex reindex`, which writes "
-            "it anew"
+            f"{self.binding.url} does not keep the faces of {self.folder} that it is sent; run `facedex reindex` to "
+            "write its rows anew"
         )
 
     def rebuild(self, coverage: float | None) -> dict[str, Any]:
-        """Send all faces anew, build the graph, tune it to a coverage, and only then put it in the place of the
-        former one; whoever calls holds the writer's place. Returns what was measured. Raises as `update`.
+        """Send all faces anew, build the graph and tune it to a coverage; the caller holds the writer's lock.
+
+        The new rows replace the former ones only when they are complete. Returns the figures of the tuning. Raises as
+        `update` does.
         """
         try:
-            return self._rebuilt(coverage)
+            return self._rebuild(coverage)
         except Outdated:
             raise EngineError(
-                f"Another process, of a copy of {self.folder} perhaps, writes the same rows in {self.binding.url}; run "
-                "`facedex reindex --index URL` to give this one rows of its own"
+                f"Another process, perhaps with a copy of {self.folder}, writes the same rows in {self.binding.url}; "
+                "run `facedex reindex --index URL` to give this gallery rows of its own"
             ) from None
 
-    def _rebuilt(self, coverage: float | None) -> dict[str, Any]:
-        before, state = self._looked()
+    def _rebuild(self, coverage: float | None) -> dict[str, Any]:
+        former, state = self._read_states()
         if coverage is None:
-            coverage = before.tuned.get("coverage", COVERAGE) if before else COVERAGE
+            coverage = former.tuned.get("coverage", COVERAGE) if former else COVERAGE
         fresh = self._engine.renewed()
         try:
             ids = self._store.ids()
-            kept_out = ids[np.linspace(0, len(ids) - 1, min(PROBES, len(ids) // 10)).astype(np.int64)]
-            for block in self._store.blocks():
-                rows = ~np.isin(block.ids, kept_out)
-                fresh.add(block.ids[rows], block.marks[rows], self._head.project(block.vectors[rows]), state.revision)
-            tuned = self._tuned(fresh, ids, kept_out, coverage)
-            out = self._store.faces(kept_out.tolist())
-            fresh.add(out.ids, out.marks, self._head.project(out.vectors), state.revision)
+            probe_ids = ids[np.linspace(0, len(ids) - 1, min(_PROBES, len(ids) // 10)).astype(np.int64)]
+            for block_ids, marks, z in self._rows(without=probe_ids):
+                fresh.add(block_ids, marks, z, state.revision)
+            tuned = self._tune(fresh, len(ids), probe_ids, coverage)
+            kept_out = self._store.faces(probe_ids.tolist())
+            fresh.add(kept_out.ids, kept_out.marks, self._head.project(kept_out.vectors), state.revision)
             tuned = {**tuned, "faces": state.faces, "coverage": coverage}
             fresh.publish(state.revision, tuned)
         finally:
             fresh.close()
-        self._engine.summary()  # from now on these
+        self._engine.summary()  # makes the engine find the published rows
         return tuned
 
     def audit(self) -> bool:
-        """Whether the engine's rows, not only its own account of them, are the gallery's faces."""
+        """Whether the engine's rows are the gallery's faces, by digests of the rows and not by the engine's summary."""
         try:
             with self._store.snapshot():
                 return self._engine.digests() == self._store.digests(RANGE)
@@ -210,109 +213,116 @@ class Remote:
             return False
 
     def mend(self) -> None:
-        """Put right what `audit` finds; whoever calls holds the writer's place. Raises as `update`."""
+        """Repair what `audit` finds; the caller holds the writer's lock. Raises as `update` does."""
         try:
-            self._compare(self._store.state)
-            if self.audit() and not self._differs(self._store.state):
+            self._repair(self._store.state)
+            if self.audit() and _is_current(self._engine.summary(), self._store.state):
                 return
         except Outdated:
             pass
         self.rebuild(None)
 
     def is_ahead(self) -> bool:
-        """Whether the engine holds a later state than the gallery: then another copy of it goes on there."""
+        """Whether the engine holds a later state than the gallery: then another copy of the gallery is in use."""
         try:
             summary = self._engine.summary()
-        except Outdated:  # its tables went this moment
+        except Outdated:  # another process has just dropped the tables
             return False
         return summary is not None and summary.revision > self._store.state.revision
 
-    def _looked(self) -> tuple[Summary | None, State]:
-        """What the engine holds, and then the gallery's state, which is never older."""
+    def _read_states(self) -> tuple[Summary | None, State]:
+        """The engine's rows summed up, and the gallery's state, read second so that it is never the older one."""
         summary = self._engine.summary()
         state = self._store.state
         if summary is not None and summary.revision > state.revision:
             raise EngineError(
-                f"{self.binding.url} holds a later state of {self.folder} than the gallery itself, which was copied or "
-                "put back; run `facedex reindex --index URL` to give this one rows of its own"
+                f"{self.binding.url} holds a later state than {self.folder}, which was copied or restored; run "
+                "`facedex reindex --index URL` to give this gallery rows of its own"
             )
         return summary, state
-
-    def _differs(self, state: State) -> bool:
-        summary = self._engine.summary()
-        return summary is None or (summary.faces, summary.digest) != (state.faces, state.digest)
 
     def _send(self, after: int, state: State) -> None:
         for block in self._store.blocks(after):
             self._engine.add(block.ids, block.marks, self._head.project(block.vectors), state.revision)
 
-    def _compare(self, state: State) -> None:
-        """Delete and send again what differs, found by the digests of ranges of ids."""
-        theirs, ours = self._engine.digests(), self._store.digests(RANGE)
-        gone: list[np.ndarray] = []
-        for part in sorted(theirs.keys() | ours.keys()):
-            if theirs.get(part) == ours.get(part):
+    def _rows(self, without: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Ids (n,), marks (n,) and z (n, dim) of all faces but those with the ids `without`, block by block."""
+        for block in self._store.blocks():
+            rows = ~np.isin(block.ids, without)
+            yield block.ids[rows], block.marks[rows], self._head.project(block.vectors[rows])
+
+    def _repair(self, state: State) -> None:
+        """Send faces that the engine lacks or holds altered, and delete rows of faces that are not enrolled.
+
+        Only ranges of ids whose digests differ are compared row by row.
+        """
+        engine_digests, store_digests = self._engine.digests(), self._store.digests(RANGE)
+        surplus: list[int] = []
+        for part in sorted(engine_digests.keys() | store_digests.keys()):
+            if engine_digests.get(part) == store_digests.get(part):
                 continue
             ids, marks = self._engine.marks(part)
-            block = next(self._store.blocks(part * RANGE - 1, RANGE), None) if part in ours else None
-            rows = np.zeros(0, bool) if block is None else block.ids < (part + 1) * RANGE
-            have = {} if block is None else dict(zip(block.ids[rows].tolist(), block.marks[rows].tolist(), strict=True))
             held = dict(zip(ids.tolist(), marks.tolist(), strict=True))
-            gone.append(np.array([i for i, mark in held.items() if have.get(i) != mark], np.int64))
-            lacking = [i for i, mark in have.items() if held.get(i) != mark]
-            if block is not None and lacking:
-                rows = np.isin(block.ids, lacking)
-                self._engine.add(
-                    block.ids[rows], block.marks[rows], self._head.project(block.vectors[rows]), state.revision
-                )
-                gone[-1] = np.setdiff1d(gone[-1], lacking)
-        stale = np.concatenate([np.empty(0, np.int64), *gone])
-        if len(stale):
-            self._engine.remove(stale, state.revision)
+            block = next(self._store.blocks(part * RANGE - 1, RANGE), None) if part in store_digests else None
+            enrolled: dict[int, int] = {}
+            if block is not None:
+                rows = block.ids < (part + 1) * RANGE
+                enrolled = dict(zip(block.ids[rows].tolist(), block.marks[rows].tolist(), strict=True))
+                rows = np.isin(block.ids, [face for face, mark in enrolled.items() if held.get(face) != mark])
+                if rows.any():
+                    self._engine.add(
+                        block.ids[rows], block.marks[rows], self._head.project(block.vectors[rows]), state.revision
+                    )
+            surplus += held.keys() - enrolled.keys()
+        if surplus:
+            self._engine.remove(np.array(sorted(surplus), np.int64), state.revision)
 
-    def _tuned(self, engine: Engine, ids: np.ndarray, kept_out: np.ndarray, coverage: float) -> dict[str, Any]:
-        """Build a graph, and look as little far as finds a share `coverage` of the five nearest to faces that are not
-        in it, as real probes are not: with the first kind of graph that can; else every row is looked at.
+    def _tune(self, engine: Engine, faces: int, probe_ids: np.ndarray, coverage: float) -> dict[str, Any]:
+        """Build a graph and find the least effort that finds a share `coverage` of the five faces nearest to a probe.
+
+        The graph holds no probe, as it holds none of the faces that are looked up later. The first kind of graph that
+        reaches the coverage is kept. Where none does, and for few faces, every row is looked at: effort 0.
         """
-        probes = self._head.project(self._store.faces(kept_out.tolist()).vectors)
-        nearest = _nearest(
-            probes,
-            (
-                (block.ids[rows], self._head.project(block.vectors[rows]))
-                for block in self._store.blocks()
-                for rows in [~np.isin(block.ids, kept_out)]
-            ),
-        )
-        for graph in range(engine.graphs if len(ids) > _EXACT else 0):
-            engine.finish(graph)
-            for effort in engine.efforts:
-                found = [
-                    np.isin(near, engine.search(z, _NEAR, effort).ids) for z, near in zip(probes, nearest, strict=True)
-                ]
-                measured = float(np.mean(found)) if found else 1.0
-                if measured >= coverage:
-                    return {"effort": effort, "graph": graph, "measured": measured, "probes": len(probes)}
-        return {"effort": 0, "measured": 1.0, "probes": len(probes)}
+        if faces > _SCANNED_UP_TO:
+            probes = self._head.project(self._store.faces(probe_ids.tolist()).vectors)
+            nearest = _five_nearest(probes, ((ids, z) for ids, _, z in self._rows(without=probe_ids)))
+            for graph in range(engine.graphs):
+                engine.finish(graph)
+                for effort in engine.efforts:
+                    found = [
+                        np.isin(five, engine.search(z, _LEAST_ROWS, effort).ids)
+                        for z, five in zip(probes, nearest, strict=True)
+                    ]
+                    measured = float(np.mean(found))
+                    if measured >= coverage:
+                        return {"effort": effort, "graph": graph, "measured": measured, "probes": len(probe_ids)}
+        return {"effort": 0, "measured": 1.0, "probes": len(probe_ids)}
 
 
-def _outgrown(summary: Summary, state: State) -> bool:
-    """Whether the search should be tuned anew: the faces have doubled, or have become many for looking at every row."""
+def _is_current(summary: Summary | None, state: State) -> bool:
+    """Whether the engine's rows are the faces of the gallery in this state, by their number and digest."""
+    return summary is not None and (summary.faces, summary.digest) == (state.faces, state.digest)
+
+
+def _needs_tuning(summary: Summary, state: State) -> bool:
+    """Whether the faces have doubled since the tuning, and are either few enough for that or still without a graph."""
     doubled = 2 * summary.tuned.get("faces", 0) <= state.faces
-    return doubled and state.faces > _EXACT and (state.faces <= _GROWING or not summary.tuned.get("effort"))
+    has_graph = bool(summary.tuned.get("effort"))
+    return doubled and state.faces > _SCANNED_UP_TO and (state.faces <= _RETUNED_UP_TO or not has_graph)
 
 
-def _nearest(probes: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+def _five_nearest(probes: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """Ids (p, 5) of the rows nearest to each probe (p, dim) by L1, over all blocks of ids (n,) and rows (n, dim)."""
-    import faiss  # not where a gallery is only asked
+    import faiss  # here, because looking a face up does not need it
 
-    best, ids = np.full((len(probes), 5), np.inf, np.float32), np.full((len(probes), 5), -1, np.int64)
-    for number, z in blocks:
-        if not len(z) or not len(probes):
+    best, nearest = np.full((len(probes), 5), np.inf, np.float32), np.full((len(probes), 5), -1, np.int64)
+    for ids, z in blocks:
+        if not len(z):
             continue
         index = faiss.IndexFlat(z.shape[1], faiss.METRIC_L1)
         index.add(z)
         distances, rows = index.search(probes, min(5, len(z)))
-        all_distances, all_ids = np.hstack([best, distances]), np.hstack([ids, number[rows]])
-        order = np.argsort(all_distances, axis=1, kind="stable")[:, :5]
-        best, ids = np.take_along_axis(all_distances, order, 1), np.take_along_axis(all_ids, order, 1)
-    return ids
+        best, nearest = np.hstack([best, distances]), np.hstack([nearest, ids[rows]])
+        order = np.argsort(best, axis=1, kind="stable")[:, :5]
+        best, nearest = np.take_along_axis(best, order, 1), np.take_along_axis(nearest, order, 1)
+    return nearest
