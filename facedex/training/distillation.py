@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from facedex.data.dataset import Faces
 from facedex.errors import DataError
+from facedex.model.vectors import unit
 
 Floats = NDArray[np.floating[Any]]
 
@@ -81,7 +82,7 @@ class Teachers:
         # The solver chooses an eigenvector's sign: fix it, so that machines agree.
         basis *= np.sign(basis[np.abs(basis).argmax(0), np.arange(basis.shape[1])])
         targets = np.full((len(keys), dim), np.nan, np.float32)
-        targets[known] = _unit((joined - mean) @ basis @ evenly(dim))
+        targets[known] = unit((joined - mean) @ basis @ evenly(dim))[0]
         return targets
 
 
@@ -95,12 +96,7 @@ def evenly(dim: int) -> Floats:
     return np.asarray((np.cos(angle) + np.sin(angle)) / np.sqrt(dim))
 
 
-def _unit(x: Floats) -> Floats:
-    """Rows (n, d) brought to unit length."""
-    return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9))
-
-
 def _centred(x: Floats) -> Floats:
     """Rows (n, d) brought to unit length, centred, and brought to unit length again; float64."""
-    x = _unit(x.astype(np.float64))
-    return _unit(x - x.mean(0))
+    x = unit(x.astype(np.float64))[0]
+    return unit(x - x.mean(0))[0]
