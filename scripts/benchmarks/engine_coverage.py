@@ -43,7 +43,7 @@ def records(vectors: np.ndarray) -> Iterator[FaceRecord]:
 
 def sizes(engine: PostgresEngine, faces: int) -> dict[str, float]:
     """Return the bytes a face of the table of rows and of the search graph."""
-    names = {"rows": engine._rows.as_string(), "graph": f'"{engine._name}_{engine._projection}_z"'}
+    names = {"rows": engine._rows_table.as_string(), "graph": f'"{engine._name}_{engine._projection}_z"'}
 
     def query(db: psycopg.Connection) -> dict[str, float]:
         rows = (
@@ -52,7 +52,7 @@ def sizes(engine: PostgresEngine, faces: int) -> dict[str, float]:
         )
         return {label: row[0] / faces for label, row in rows if row is not None}
 
-    return engine._tried("search", query)
+    return engine._run("search", query)
 
 
 def main() -> None:
