@@ -64,7 +64,7 @@ def test_every_pair_once(kind, vectors):
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (7, 5), (5, 7), (44, 3), (1000, 1000)])
-def test_the_blocks_do_not_show(monkeypatch, vectors, rows, columns):
+def test_the_block_size_changes_no_result(monkeypatch, vectors, rows, columns):
     monkeypatch.setattr(allpairs, "_ROWS", rows)
     monkeypatch.setattr(allpairs, "_COLUMNS", columns)
     one = matcher("head")
@@ -74,7 +74,7 @@ def test_the_blocks_do_not_show(monkeypatch, vectors, rows, columns):
     assert np.allclose(found.tail.scores, [score for score, _, _ in impostor], atol=1e-5)
 
 
-def test_below_the_tail_each_score_is_known_to_a_bin(monkeypatch):
+def test_scores_below_the_tail_are_binned(monkeypatch):
     monkeypatch.setattr(allpairs, "_SHARE", 0.02)
     people = np.repeat(np.arange(100), 3)
     one, vectors = matcher("head"), unit(300, DIM, seed=2)
@@ -94,7 +94,7 @@ def test_below_the_tail_each_score_is_known_to_a_bin(monkeypatch):
     assert np.quantile(found.body.scores, 0.5) == pytest.approx(np.quantile(exact[1000:], 0.5), abs=0.02)
 
 
-def test_of_very_many_genuine_pairs_a_sample_is_kept(monkeypatch):
+def test_a_sample_of_very_many_genuine_pairs_is_kept(monkeypatch):
     monkeypatch.setattr(allpairs, "_MOST_GENUINE", 500)
     people = np.repeat([0, 1, 2], [2, 40, 20])
     one, vectors = matcher("cosine"), unit(62, DIM)
