@@ -39,7 +39,7 @@ def test_a_star_import_brings_them_all():
     assert set(NAMES) <= set(space)
 
 
-def test_other_names_are_not_there():
+def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="nonsense"):
         facedex.nonsense  # noqa: B018
 
@@ -119,7 +119,7 @@ def test_enrolling_identifying_and_verifying_never_import_torch(tmp_path):
     assert not found & (TRAINING | {"faiss"})
 
 
-def test_the_library_too_works_without_torch(tmp_path):
+def test_the_library_works_without_torch(tmp_path):
     photo = save_face(tmp_path / "Ada.png", 0)
     code = """
 import sys
