@@ -82,7 +82,7 @@ def picture() -> str:
     return "\n".join(lines)
 
 
-def test_every_module_has_a_floor():
+def test_every_folder_has_a_layer():
     assert {room(module) for module in MODULES} == set(FLOOR)
 
 
@@ -96,17 +96,17 @@ def test_imports_go_down():
     assert not wrong
 
 
-def test_answers_never_need_what_trains_and_measures():
+def test_answering_and_training_do_not_import_each_other():
     found = arrows()
     assert all(not found[place] & MEASURING for place in {*ANSWERING, "model", "faces", "photos", "decision"})
     assert all(not found[place] & ANSWERING for place in MEASURING)
 
 
-def test_a_decision_is_numbers_in_and_numbers_out():
+def test_the_decision_folder_imports_only_errors():
     assert arrows()["decision"] <= {"errors"}
 
 
-def test_no_module_imports_itself_by_a_detour():
+def test_modules_do_not_import_each_other_in_a_circle():
     reached: dict[Path, set[Path]] = {}
 
     def everything(module: Path, path: tuple[Path, ...] = ()) -> set[Path]:
