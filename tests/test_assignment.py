@@ -18,7 +18,7 @@ def best_of_all(gains):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_no_other_naming_gains_more(seed):
+def test_the_assignment_has_the_greatest_total_gain(seed):
     rng = np.random.default_rng(seed)
     for _ in range(100):
         people = "abcde"[: rng.integers(1, 6)]
@@ -33,13 +33,13 @@ def test_no_other_naming_gains_more(seed):
         assert reached == pytest.approx(best_of_all(gains))
 
 
-def test_whoever_loses_a_name_takes_the_next_or_none():
+def test_a_face_that_loses_a_name_gets_its_next_name_or_none():
     assert assign([{"Ada": 2.0}, {"Ada": 1.0, "Bob": 0.5}]) == ["Ada", "Bob"]
     assert assign([{"Ada": 1.0}, {"Ada": 2.0}]) == [None, "Ada"]
     assert assign([{"Ada": 2.0, "Bob": 1.9}, {"Ada": 1.8}]) == ["Bob", "Ada"]  # together 3.7, not 2.0
 
 
-def test_nothing_to_choose():
+def test_faces_without_candidates_get_no_name():
     assert assign([]) == []
     assert assign([{}, {}]) == [None, None]
     assert assign([{"Ada": 0.0}, {}]) == ["Ada", None]
