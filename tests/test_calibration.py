@@ -240,7 +240,7 @@ def test_realised_rate_of_an_l1_distance_is_near_the_target(size):
 
 
 @pytest.mark.parametrize("people", [30, 150])
-def test_few_people_promise_no_fewer_false_alarms_than_there_will_be(people):
+def test_a_fit_to_few_people_does_not_understate_false_alarms(people):
     """A high score widens its own divisor, and chance makes probes look different: neither may count."""
     ratios = []
     for seed in range(10):
@@ -264,7 +264,7 @@ def test_probes_that_differ_need_a_higher_threshold_than_their_pooled_scores_do(
     assert apart.threshold(100, 0.01) > pooled.threshold(100, 0.01) + 1
 
 
-def test_the_stated_error_covers_what_other_people_would_have_given():
+def test_the_stated_error_covers_fits_to_other_people():
     fits = []
     for seed in range(12):
         rng = np.random.default_rng([77, seed])
@@ -305,7 +305,7 @@ def test_fit_knows_people_with_several_photos():
 
 
 def test_few_people_with_photos_to_spare_do_not_ruin_the_stated_error():
-    """Five of forty have photos to spare: draws that leave too few of them out are none."""
+    """Five people of forty have more than two photos. Draws that leave too few of those photos out do not count."""
     rng = np.random.default_rng(19)
     who = np.concatenate([np.repeat(np.arange(5), 6), np.repeat(np.arange(5, 40), 2)])
     matrix = rng.normal(0, 0.3, (len(who), 1)) + gaussian(rng, (len(who), len(who)))
@@ -320,8 +320,8 @@ def test_few_people_with_photos_to_spare_do_not_ruin_the_stated_error():
             assert 0.02 < tail.share < 0.1
 
 
-def test_who_meets_no_stranger_does_not_count():
-    """The last probe's own face is all that is enrolled of weight beside it: nothing is learnt from that."""
+def test_a_probe_that_meets_no_stranger_does_not_count():
+    """The only enrolled stranger of the last probe has weight 0, so the fit learns nothing from this probe."""
     rng = np.random.default_rng(20)
     scores, strangers, owner = gaussian(rng, (6, 5)) + 10, np.ones((6, 5), bool), np.arange(5)
     strangers[5, :4], gallery = False, np.array([1.0, 1, 1, 1, 0])
@@ -354,7 +354,7 @@ def test_everybody_counts_the_same_whatever_the_number_of_photos():
 
 
 def test_the_similarity_too_counts_everybody_the_same():
-    """One person whose photos are hardly alike moves it no more with fifty of them than with two."""
+    """One person with unlike photos moves the similarity no more with fifty photos than with two."""
     who = np.repeat(np.arange(60), 2)
     many = np.concatenate([who, np.zeros(48, int)])
     matrix = gaussian(np.random.default_rng(21), (len(many), len(many)))
@@ -366,7 +366,7 @@ def test_the_similarity_too_counts_everybody_the_same():
     assert fit_calibration(matrix, many).similarity(2.0) == pytest.approx(few.similarity(2.0), abs=0.1)
 
 
-def test_a_fit_to_more_people_than_it_takes_counts_those_it_took(monkeypatch):
+def test_a_fit_to_a_sample_states_the_number_of_people_in_it(monkeypatch):
     monkeypatch.setattr(calibration_module, "sample", partial(sample, faces=100))
     who = np.repeat(np.arange(80), 2)
     matrix = gaussian(np.random.default_rng(3), (len(who), len(who)))
@@ -417,8 +417,8 @@ def test_posterior_is_bayes_rule():
     assert posterior(scores, size, prior) == pytest.approx(np.array(each) / (nobody + sum(each) + missed), rel=1e-2)
 
 
-def test_other_candidates_tell_what_a_score_is_worth():
-    """Whose other candidates score low resembles nobody much, so that the best is the more surprising."""
+def test_the_posterior_depends_on_the_other_candidates_scores():
+    """A face whose other candidates score low resembles few people, so its best score is stronger evidence."""
     spread = replace(BENT, scores=(Scores(1, (Normal(1.0, 5.0, 1.5),), replace(TAIL, location_sd=0.8, bend=0.4)),))
     clear = posterior([4.5, *np.linspace(1.5, 1, 9)], 100, 0.5, spread)[0]
     blurred = posterior([4.5, *np.linspace(3.5, 3, 9)], 100, 0.5, spread)[0]
@@ -529,7 +529,7 @@ def told_by(quality):
     return np.array(stated)
 
 
-def test_where_own_scores_follow_quality_so_does_the_probability():
+def test_the_probability_follows_quality_where_genuine_scores_do():
     """Calibrated in bins, for blurred probes and for clear ones apart, which no share of all probes could be."""
     calibration, _, probe, _, right = stated_and_right()
     assert calibration.by_quality == pytest.approx(4, rel=0.05)
@@ -561,7 +561,7 @@ def test_unknown_quality_counts_as_usual():
 
 
 @pytest.mark.parametrize("quality", [None, "all the same", "nothing to do with it"])
-def test_a_length_that_says_nothing_changes_nothing(quality):
+def test_an_uninformative_length_changes_nothing(quality):
     matrix, who, lengths = followed(27, people=60)
     lengths = {
         "all the same": np.ones(len(who)),
@@ -572,7 +572,7 @@ def test_a_length_that_says_nothing_changes_nothing(quality):
     assert found.scores[0].impostor == fit_calibration(matrix, who).scores[0].impostor
 
 
-def test_the_threshold_does_not_hang_on_quality():
+def test_the_threshold_does_not_depend_on_quality():
     matrix, who, quality = followed(28, people=60)
     assert fit_calibration(matrix, who, quality).threshold(100, 0.01) == fit_calibration(matrix, who).threshold(
         100, 0.01
@@ -597,7 +597,7 @@ def test_the_best_of_a_hundred_thousand_strangers_is_not_probable():
     assert posterior([best], 100_000, 0.01, PLAIN)[0] < 0.02
 
 
-def test_posterior_does_not_hang_on_how_many_are_listed():
+def test_posterior_does_not_depend_on_how_many_candidates_are_listed():
     scores = np.sort(np.random.default_rng(21).normal(1, 1, 60))[::-1]
     whole = posterior(scores, 500)
     for listed in (CONTENDERS, CONTENDERS + 1, 30):
@@ -650,7 +650,7 @@ def test_pair_posterior_is_bayes_on_the_similarity():
 # in a model file
 
 
-def test_a_tail_taken_over_counts_in_the_new_heads_logits():
+def test_a_tail_of_another_head_is_rescaled_to_the_new_heads_logits():
     other = replace(PLAIN, replicates=((TAIL,), (replace(TAIL, rate=1.8),)))
     other = replace(other, by_quality=2.0, usual=1.0)
     fitted = replace(PLAIN, slope=0.3, offset=-4.0, unclear=5.5, by_quality=9.0, usual=3.0)
