@@ -48,7 +48,7 @@ def encoder(request):
 
 @pytest.mark.parametrize("name", ["fast", "default", "made up", "made up, mirrored", "ours"])
 @pytest.mark.parametrize("way", ["openvino", "torch"])
-def test_every_engine_says_the_same(name, way):
+def test_every_engine_gives_the_same_embeddings(name, way):
     makers = {
         "made up": two_networks,
         "made up, mirrored": lambda: two_networks(mirrored=True),
@@ -113,7 +113,7 @@ def test_each_network_is_shown_the_face_as_it_wants_it():
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_a_network_in_torch_gives_what_it_gives_beside_it_before_any_projection(mirrored):
+def test_torch_gives_the_same_network_outputs_as_opencv(mirrored):
     torch = pytest.importorskip("torch", reason="needs the extra train")
     from facedex.model.torchgraph import TorchNetworks
 
@@ -125,7 +125,7 @@ def test_a_network_in_torch_gives_what_it_gives_beside_it_before_any_projection(
     assert [part.shape for part in found(crops(0))] == [(0, 6), (0, 5)]
 
 
-def test_without_the_extra_it_is_opencv(monkeypatch):
+def test_opencv_runs_graphs_without_openvino(monkeypatch):
     graph, shape = grid_graph(), (3, 112, 112)
     picture = np.random.default_rng(0).normal(0, 50, shape).astype(np.float32)
     opened = []
@@ -137,7 +137,7 @@ def test_without_the_extra_it_is_opencv(monkeypatch):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_ctrl_c_is_an_exception_after_encoders_have_gone_in_the_order_they_came():
+def test_ctrl_c_is_an_exception_after_encoders_are_deleted_in_order_of_creation():
     """OpenVINO left a stack for signal handlers that no longer existed, and Ctrl-C crashed. Runs in another process."""
     source = """if True:
         import signal
@@ -157,7 +157,7 @@ def test_ctrl_c_is_an_exception_after_encoders_have_gone_in_the_order_they_came(
 
 
 @pytest.mark.parametrize("name", ["opencv", "openvino"])
-def test_what_is_no_graph_is_a_value_error_by_either_engine(name):
+def test_bytes_that_are_no_graph_are_a_value_error_in_either_engine(name):
     engine, shape = engine_of(name), (3, 112, 112)
     for data in (b"", b"not a network" * 50, grid_graph()[:-700], grid_graph(side=96)):
         with pytest.raises(ValueError, match=r"."):
@@ -174,7 +174,7 @@ def test_a_graph_runs_one_picture_at_a_time_whatever_batch_it_was_written_for(na
     np.testing.assert_allclose(free, fixed, rtol=1e-5)
 
 
-def test_embeddings_have_unit_length_and_the_length_before_is_told(encoder):
+def test_embeddings_have_unit_length_and_the_former_length_is_returned(encoder):
     vectors, lengths = encoder.encode(crops(3))
     assert vectors.shape == (3, encoder.dim)
     assert vectors.dtype == lengths.dtype == np.float32
@@ -212,13 +212,13 @@ def test_the_order_of_the_colours_matters(encoder):
     [crops(1)[0], crops(1).astype(np.float32), crops(1)[:, :100], crops(1)[..., :1], crops(2).transpose(0, 3, 1, 2)],
 )
 @pytest.mark.parametrize("way", [GraphEncoder, lambda model: TorchEncoder(model, "cpu")])
-def test_what_are_no_crops_is_refused(wrong, way):
+def test_arrays_that_are_no_crops_are_refused(wrong, way):
     pytest.importorskip("torch", reason="needs the extra train")
     with pytest.raises(ValueError, match="112"):
         way(two_networks()).encode(wrong)
 
 
-def test_threads_may_share_one(encoder):
+def test_threads_may_share_an_encoder(encoder):
     expected = [encoder.encode(crops(3, seed))[0] for seed in range(4)]
     found = {}
 
@@ -235,7 +235,7 @@ def test_threads_may_share_one(encoder):
     assert all(np.array_equal(found[seed], expected[seed]) for seed in range(4))
 
 
-def test_however_many_threads_share_one_there_are_no_more_networks_than_workers(monkeypatch):
+def test_threads_that_share_an_encoder_open_no_more_networks_than_workers(monkeypatch):
     """Each of OpenCV's networks has the weights again, and a server may have hundreds of threads."""
     opened = []
     real = cv2.dnn.readNetFromONNX
@@ -258,7 +258,7 @@ def test_however_many_threads_share_one_there_are_no_more_networks_than_workers(
         assert all(np.array_equal(part, right) for part, right in zip(answer, expected, strict=True))
 
 
-def test_many_crops_are_worked_at_side_by_side_and_few_by_the_caller_alone():
+def test_many_crops_are_encoded_in_parallel_and_few_by_the_calling_thread():
     seen = []
 
     def engine(data, shape):
@@ -278,7 +278,7 @@ def test_many_crops_are_worked_at_side_by_side_and_few_by_the_caller_alone():
         assert len(set(seen)) <= workers()
 
 
-def test_an_encoder_may_be_asked_by_those_who_work_side_by_side_themselves(encoder):
+def test_worker_threads_may_call_an_encoder(encoder):
     expected = encoder.encode(crops(6))[0]
     with side_by_side() as pool:
         for found in pool.map(lambda _: encoder.encode(crops(6))[0], range(4)):
@@ -329,7 +329,7 @@ def test_a_path_outside_ascii_is_no_obstacle(tmp_path):
     assert read_model(path).fingerprint == read_model("fast").fingerprint
 
 
-def test_what_torch_does_not_know_is_said_and_not_computed_otherwise():
+def test_graphs_that_torch_cannot_run_exactly_are_refused():
     pytest.importorskip("torch", reason="needs the extra train")
     onnx = pytest.importorskip("onnx", reason="needs the extra train")
 
@@ -377,7 +377,7 @@ def test_numbers_that_are_not_finite_are_an_error_in_torch_too():
         TorchEncoder(model, "cpu").encode(np.full((1, 112, 112, 3), 255, np.uint8))
 
 
-def test_a_network_of_ours_that_puts_a_margin_first_runs_in_torch_too():
+def test_torch_runs_a_network_with_padding():
     """The maps of 10 pixels that a network of 80 pixels has (training/export.py)."""
     pytest.importorskip("torch", reason="needs the extra train")
     from tests.helpers import own_network
