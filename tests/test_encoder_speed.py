@@ -34,7 +34,7 @@ def engines():
     return found + ["torch"] * (find_spec("torch") is not None and find_spec("onnx") is not None)
 
 
-def test_what_is_timed_is_what_facedex_runs_by_every_engine():
+def test_the_timed_runs_give_facedexs_own_embeddings_in_every_engine():
     from facedex.model.encoder import GraphEncoder
 
     model = read_model("fast")
@@ -102,7 +102,7 @@ def test_whole_processes_are_timed_and_a_photo_without_a_face_is_refused(tmp_pat
         encoder_speed.identify_processes(save_blank(tmp_path / "blank.png"), 5, 1, ways[:1])
 
 
-def test_it_runs_and_tells_every_encoder_by_every_engine(tmp_path, capsys, monkeypatch):
+def test_the_report_lists_every_encoder_in_every_engine(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(encoder_speed, "take_turns", lambda runs, seconds: {name: [1.0] for name in runs})
     graph = tmp_path / "other.onnx"
     graph.write_bytes(grid_graph(side=96))
