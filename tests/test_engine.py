@@ -1,4 +1,4 @@
-"""One contract for the index in files and in a real PostgreSQL, and what only an engine does."""
+"""One contract for the index in files and in a real PostgreSQL, and the tests that only an engine needs."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def server():
 
 @pytest.fixture(params=["flat", "quantised", "postgresql"])
 def where(request):
-    """Moves a gallery's index to one place or another."""
+    """A function that moves a gallery's index to the place under test."""
     if request.param != "postgresql":
         return lambda opened, **more: opened.reindex(kind=request.param, **more)
     server = request.getfixturevalue("server")
@@ -49,12 +49,12 @@ def where(request):
 
 @pytest.fixture
 def approximate(request):
-    """Whether an index may miss one of the nearest, now and then."""
+    """Whether the index may sometimes miss one of the nearest."""
     return request.node.callspec.params["where"] != "flat"
 
 
 def agree(found, truth, approximate):
-    """The same best person for every probe, and the same list: for nine in ten where the index is approximate."""
+    """Whether all best people are the same, and the lists too; an approximate index may change one list in ten."""
     same = np.mean([a == b for a, b in zip(found, truth, strict=True)])
     return [a[0] for a in found] == [b[0] for b in truth] and same >= (0.9 if approximate else 1)
 
@@ -64,7 +64,7 @@ def answers(opened, probes, **options):
 
 
 def rows(server, opened):
-    """Of a gallery's table in the engine: ids, as they are there."""
+    """Ids of the rows in a gallery's table in the engine."""
     remote = opened._lookup.remote()
     remote._engine.summary()
     return [i for (i,) in server.sql(f"SELECT id FROM {table(opened)} ORDER BY id")]
@@ -88,7 +88,7 @@ def small(tmp_path, server):
 # the contract
 
 
-def test_every_index_answers_as_the_head_does_with_everybody(tmp_path, where):
+def test_every_index_agrees_with_an_exhaustive_search(tmp_path, where):
     with Gallery(tmp_path / "g", "fast", create=True) as opened:
         opened.add_faces(people(FACES[:1200, 0]))
         where(opened)
@@ -99,7 +99,7 @@ def test_every_index_answers_as_the_head_does_with_everybody(tmp_path, where):
         assert np.mean([a == b for a, b in zip(found, truth, strict=True)]) >= 0.95
 
 
-def test_what_an_index_finds_is_bounded_from_below_and_ascending(tmp_path, where, request):
+def test_bounds_are_ascending_and_at_most_the_true_distances(tmp_path, where, request):
     kind = request.node.callspec.params["where"]
     with Gallery(tmp_path / "g", "fast", create=True) as opened:
         opened.add_faces(people(FACES[:1200, 0]))
@@ -121,7 +121,7 @@ def test_what_an_index_finds_is_bounded_from_below_and_ascending(tmp_path, where
 
 
 def test_candidates_are_people_not_photos(tmp_path, where, approximate):
-    """Somebody with ninety photos does not push the others out."""
+    """A person with ninety photos takes one place among the candidates."""
     crowd = [record("many", near(FACES[0, 0], i, 0.1)) for i in range(90)]
     with Gallery(tmp_path / "g", "fast", create=True) as opened:
         opened.add_faces([*people(FACES[:1200, 0]), *crowd])
@@ -144,7 +144,7 @@ def test_incremental_enrolment_equals_bulk(tmp_path, where, approximate):
                     where(opened)
             kept.append(answers(opened, probes))
     assert [found[0] for found in kept[0]] == [found[0] for found in kept[1]]
-    # An approximate index may miss one of the five nearest, now and then, by what it was built of.
+    # Which of the five nearest an approximate index misses depends on the faces that it was built from.
     assert np.mean([a == b for a, b in zip(*kept, strict=True)]) >= (0.95 if approximate else 1)
 
 
@@ -197,7 +197,7 @@ def test_an_empty_gallery_names_nobody(tmp_path, where):
 # moving
 
 
-def test_without_its_package_a_gallery_can_still_forget_and_come_back(tmp_path, server, monkeypatch):
+def test_a_gallery_without_the_engines_package_can_remove_people_and_return_to_files(tmp_path, server, monkeypatch):
     with Gallery(tmp_path / "g", "fast", create=True) as opened:
         opened.add_faces(people(FACES[:30, 0]))
         opened.reindex(index=server.url())
@@ -254,7 +254,7 @@ def test_from_one_engine_to_another_nothing_is_left_behind(small, server):
         ("postgresql://me@a:1,b:2/db", {"user": "me", "host": "a,b", "port": "1,2"}, "facedex"),
     ],
 )
-def test_an_address_is_libpqs_but_for_the_table(url, facts, name):
+def test_all_of_an_address_but_the_table_goes_to_libpq(url, facts, name):
     psycopg = pytest.importorskip("psycopg", reason="needs the extra pgvector")
     pytest.importorskip("pgvector", reason="needs the extra pgvector")
     from facedex.engines.pgconnection import _split_url
@@ -275,7 +275,7 @@ def test_an_address_is_libpqs_but_for_the_table(url, facts, name):
         ("postgresql://host/db?nonsense=1", "check the URL"),
     ],
 )
-def test_an_address_that_cannot_be_used_is_refused_and_nothing_is_kept(tmp_path, url, says):
+def test_an_unusable_address_is_refused_and_not_stored(tmp_path, url, says):
     pytest.importorskip("psycopg", reason="needs the extra pgvector")
     with Gallery(tmp_path / "g", "fast", create=True) as opened:
         opened.add_faces(people(FACES[:5, 0]))
@@ -285,7 +285,7 @@ def test_an_address_that_cannot_be_used_is_refused_and_nothing_is_kept(tmp_path,
         assert opened.match(FACES[3, 0])[0].name == "person0003"
 
 
-def test_without_the_extra_it_is_named(tmp_path, monkeypatch):
+def test_the_error_without_the_extra_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
     monkeypatch.delitem(sys.modules, "facedex.engines.postgresql", raising=False)
     with (
@@ -319,13 +319,13 @@ def test_rows_of_an_engine_that_is_away_are_not_forgotten(small, server):
 
 
 def alter(folder):
-    """Change the copy of the note of where the index is."""
+    """Change the copy of the note that says where the index is."""
     path = folder / BINDING_FILE
     path.write_text(json.dumps({**json.loads(path.read_text()), "gallery": "0" * 8}))
 
 
 @pytest.mark.parametrize("damage", [alter, lambda folder: (folder / BINDING_FILE).unlink()])
-def test_a_copy_of_the_note_that_is_lost_or_altered_loses_nothing(small, server, damage):
+def test_a_lost_or_altered_copy_of_the_note_is_repaired(small, server, damage):
     former = table(small)
     damage(small.folder)
     with Gallery(small.folder) as fresh:
@@ -351,7 +351,7 @@ def test_a_note_altered_in_the_database_is_read_from_its_copy(small, server):
         assert {f.state for f in doctor.examine(small.folder)} == {"sound"}
 
 
-def test_where_neither_note_can_be_read_it_is_said_and_a_move_helps(small):
+def test_two_unreadable_notes_are_an_error_that_a_move_to_files_repairs(small):
     small._store.note_engine("nonsense")
     alter(small.folder)
     with Gallery(small.folder) as fresh:
@@ -362,8 +362,8 @@ def test_where_neither_note_can_be_read_it_is_said_and_a_move_helps(small):
         assert fresh.match(FACES[3, 0])[0].name == "person0003"
 
 
-def test_a_note_is_written_and_read_with_patience_where_files_in_use_are_locked(small, monkeypatch):
-    """As Windows does it."""
+def test_writing_and_reading_a_note_is_retried_while_the_file_is_locked(small, monkeypatch):
+    """Windows locks files in use."""
     from facedex import files
 
     class Windows:
@@ -439,7 +439,7 @@ def test_a_backup_put_back_in_its_place_keeps_the_engine(small, server, tmp_path
     assert {f.state for f in doctor.examine(small.folder)} == {"sound"}
 
 
-def test_a_backup_in_the_place_of_a_ruin_clears_the_ruins_rows(small, server, tmp_path):
+def test_a_backup_restored_over_a_destroyed_database_clears_the_old_rows(small, server, tmp_path):
     former = table(small)
     backup(small.folder, tmp_path / "b.tar")
     small.add_faces(people(FACES[300:310, 0], "late"))
@@ -461,7 +461,7 @@ def test_a_backup_in_the_place_of_a_ruin_clears_the_ruins_rows(small, server, tm
 # an engine that is away
 
 
-def test_away_at_opening(small, server):
+def test_a_gallery_opens_while_its_engine_is_away(small, server):
     with server.away(), Gallery(small.folder) as opened:
         assert len(opened.people()) == 300
         with pytest.raises(EngineAway, match="does not answer"):
@@ -469,7 +469,7 @@ def test_away_at_opening(small, server):
         assert opened.match(FACES[3, 0], exhaustive=True)[0].name == "person0003"
 
 
-def test_what_was_enrolled_while_it_was_away_is_found_when_it_is_back(small, server):
+def test_faces_enrolled_while_the_engine_was_away_are_found_after_its_return(small, server):
     with server.away(), pytest.raises(EngineAway, match="safe"):
         small.add_faces(people(FACES[300:320, 0], "late"))
     assert small.faces == 320
@@ -478,23 +478,23 @@ def test_what_was_enrolled_while_it_was_away_is_found_when_it_is_back(small, ser
     assert rows(server, small) == list(range(1, 321))
 
 
-def test_who_was_removed_while_it_was_away_is_never_named_and_goes_when_it_is_back(small, server):
+def test_people_removed_while_the_engine_was_away_are_never_named(small, server):
     with Gallery(small.folder) as reader:
         assert reader.match(FACES[7, 0])[0].name == "person0007"
         with server.away(), pytest.raises(EngineAway, match="Nobody is named"):
             small.remove("person0007", "person0100")
-        with small._writing():  # so that the reader cannot put it right, and has to leave it out itself
+        with small._writing():  # the lock keeps the reader from repairing the rows: it must leave people out
             assert 8 in rows(server, small)
             found = [one.name for one in reader.match(FACES[7, 0], top=299)]
             assert not {"person0007", "person0100"} & set(found)
             assert len(found) == 298
             assert 8 in rows(server, small)
-        time.sleep(1.1)  # a reader does not look at every query whether the engine can be put right
+        time.sleep(1.1)  # a reader does not try at every query to update the engine
         assert "person0007" not in [one.name for one in reader.match(FACES[7, 0], top=10)]
         assert not {8, 101} & set(rows(server, small))
 
 
-def test_a_reader_that_cannot_write_searches_what_is_missing_beside_the_engine(small, server):
+def test_a_reader_that_cannot_write_searches_missing_faces_beside_the_engine(small, server):
     with server.away(), pytest.raises(EngineAway):
         small.add_faces(people(FACES[300:320, 0], "late"))
     with Gallery(small.folder) as reader, small._writing():
@@ -514,8 +514,8 @@ def test_a_restart_between_two_queries_is_not_noticed(small, server):
     assert rows(server, small) == list(range(1, 311))
 
 
-def test_searching_while_the_server_goes_and_comes(small, server):
-    """Every answer is right or an error that says so."""
+def test_answers_while_the_server_restarts_are_right_or_an_error(small, server):
+    """A test thread keeps asking; no answer is wrong."""
     seen, stop = [], threading.Event()
 
     def ask():
@@ -547,7 +547,7 @@ def test_searching_while_the_server_goes_and_comes(small, server):
     assert len(seen) > 5
 
 
-def test_connections_that_break_while_rows_are_sent_lose_and_double_nothing(small, server, monkeypatch):
+def test_broken_connections_neither_lose_nor_duplicate_rows(small, server, monkeypatch):
     from facedex.engines import postgresql
 
     monkeypatch.setattr(postgresql, "BATCH", 100)
@@ -561,7 +561,7 @@ def test_connections_that_break_while_rows_are_sent_lose_and_double_nothing(smal
     thread.start()
     try:
         small.add_faces(people(FACES[300:, 0], "late"), block=500)
-    except EngineAway:  # it may be that none of its attempts got through
+    except EngineAway:  # perhaps every attempt was broken off
         pass
     finally:
         stop.set()
@@ -596,18 +596,18 @@ def test_a_search_that_takes_too_long_is_given_up(small, server, monkeypatch):
     assert small.match(FACES[3, 0])[0].name == "person0003"
 
 
-# an engine that holds something else
+# an engine with altered rows
 
 
 @pytest.mark.parametrize(
     "change", ["(SELECT z FROM {rows} WHERE id = 9)", "z + array_fill(0.0001::real, ARRAY[{dim}])::vector"]
 )
-def test_a_vector_that_was_changed_there_is_noticed_and_mended(small, server, change):
+def test_a_vector_changed_in_the_engine_is_noticed_and_repaired(small, server, change):
     change = change.format(rows=table(small), dim=small.head.dim)
     server.sql(f"UPDATE {table(small)} SET z = {change} WHERE id = 4")
 
     def look_up():
-        small.match(FACES[8, 0])  # near to 9's vector, wherever it is
+        small.match(FACES[8, 0])  # finds the row with 9's vector
         small.match(FACES[3, 0])
 
     with pytest.raises(EngineError, match="reindex"):
@@ -627,7 +627,7 @@ def test_a_vector_that_was_changed_there_is_noticed_and_mended(small, server, ch
         "TRUNCATE {rows}",
     ],
 )
-def test_the_doctor_finds_rows_that_do_not_belong_and_puts_them_right(small, server, damage):
+def test_doctor_repairs_damaged_rows(small, server, damage):
     server.sql(damage.format(rows=table(small)))
     found = {finding.part: finding.state for finding in doctor.examine(small.folder)}
     assert found["index"] == "repaired"
@@ -678,7 +678,7 @@ def test_rows_of_another_model_are_not_found(small, server):
         engine.close()
 
 
-def test_of_a_gallery_that_moved_to_another_model_one_index_is_left(small, server, tmp_path):
+def test_a_move_to_another_model_leaves_one_index(small, server, tmp_path):
     former = table(small)
     small.reindex(model=make_model(tmp_path / "other.safetensors", v=np.linspace(-1, 1, 128)))
     assert table(small) != former
@@ -698,7 +698,7 @@ def test_a_copy_of_a_gallery_does_not_take_the_rows_of_the_first(small, server, 
         assert len(rows(server, first)) == 310
 
 
-def test_rows_that_are_there_twice_are_noticed_and_mended(small, server):
+def test_duplicated_rows_are_noticed_and_repaired(small, server):
     name = table(small)
     server.sql(f"ALTER TABLE {name} DROP CONSTRAINT {name}_pkey")
     server.sql(f"INSERT INTO {name} SELECT * FROM {name} WHERE id = 4")
@@ -717,7 +717,7 @@ def test_rows_that_are_there_twice_are_noticed_and_mended(small, server):
         "ALTER TABLE {registry} ADD COLUMN other int, DROP COLUMN tuned",
     ],
 )
-def test_tables_that_were_changed_are_an_error_that_says_so_and_can_be_written_anew(small, server, damage):
+def test_altered_tables_are_a_clear_error_and_can_be_rebuilt(small, server, damage):
     name = table(small)
     for statement in damage.format(rows=name, registry=name.rsplit("_", 1)[0]).split(";"):
         server.sql(statement)
@@ -730,7 +730,7 @@ def test_tables_that_were_changed_are_an_error_that_says_so_and_can_be_written_a
 
 
 @pytest.mark.parametrize("tuned", ["[]", '{"effort": "far"}', "null", '"x"'])
-def test_where_it_is_no_longer_known_how_far_to_look_every_row_is_looked_at(small, server, tuned):
+def test_an_altered_tuning_makes_the_search_exhaustive(small, server, tuned):
     server.sql(f"UPDATE {table(small).rsplit('_', 1)[0]} SET tuned = %s::jsonb", tuned)
     with Gallery(small.folder) as reader:
         assert answers(reader, FACES[:5, 1]) == answers(reader, FACES[:5, 1], exhaustive=True)
@@ -738,9 +738,9 @@ def test_where_it_is_no_longer_known_how_far_to_look_every_row_is_looked_at(smal
         assert reader._lookup.remote()._engine.summary().tuned["faces"] == 300
 
 
-def test_rows_that_somebody_took_for_a_dead_moves_are_not_published(small):
+def test_rows_that_another_move_deleted_are_not_published(small):
     engine, tuned = small._lookup.remote()._engine, small._lookup.remote()._engine.summary()
-    first, second = engine.renewed(), engine.renewed()  # which takes the first away
+    first, second = engine.renewed(), engine.renewed()  # the second move deletes the first one's rows
     with pytest.raises(Outdated):
         first.publish(99, {})
     assert engine.summary() == tuned
@@ -748,7 +748,7 @@ def test_rows_that_somebody_took_for_a_dead_moves_are_not_published(small):
     second.close()
 
 
-def test_a_rebuild_that_is_disturbed_is_an_error_that_says_so(small, monkeypatch):
+def test_a_rebuild_disturbed_by_another_process_is_a_clear_error(small, monkeypatch):
     from facedex.engines.postgresql import PostgresEngine
 
     def publish(self, revision, tuned):
@@ -763,7 +763,7 @@ def test_a_rebuild_that_is_disturbed_is_an_error_that_says_so(small, monkeypatch
 
 
 @pytest.mark.parametrize("error", [GalleryBusy, GalleryDamaged, EngineAway])
-def test_whatever_keeps_an_engine_behind_every_face_is_enrolled_and_the_end_says_it(small, monkeypatch, error):
+def test_every_face_is_enrolled_when_the_engine_cannot_be_updated(small, monkeypatch, error):
     def fail(self, grow=False):
         raise error("It is so")
 
@@ -789,7 +789,7 @@ def test_the_search_is_tuned_until_it_reaches_the_coverage_it_was_asked_for(tmp_
             assert tuned[-1]["probes"] == 250
             assert tuned[-1]["faces"] == 2500
         assert 0 < tuned[0]["effort"] < tuned[1]["effort"]
-        # On other photos of people enrolled, which had no part in the tuning.
+        # Probes are other photos of enrolled people: the tuning did not use them.
         z, engine = opened.head.project(faces[:, 0]), opened._lookup.remote()._engine
         found = []
         for probe in opened.head.project(faces[:200, 1]):
@@ -804,14 +804,14 @@ def test_a_gallery_that_doubled_is_tuned_anew(tmp_path, server):
     with Gallery(tmp_path / "g", "fast", create=True) as opened:
         opened.add_faces(people(FACES[:600, 0]))
         opened.reindex(index=server.url())
-        assert opened._lookup.remote()._engine.summary().tuned["effort"] == 0  # so few are all looked at
+        assert opened._lookup.remote()._engine.summary().tuned["effort"] == 0  # every row of so few is looked at
         opened.add_faces(people(FACES[600:, 0], "late"))
         tuned = opened._lookup.remote()._engine.summary().tuned
         assert tuned["faces"] == 1300
         assert tuned["effort"] > 0
 
 
-def test_a_gallery_without_a_graph_gets_one_however_many_came_at_once(tmp_path, server, monkeypatch):
+def test_many_faces_added_at_once_to_a_gallery_without_a_graph_get_a_graph(tmp_path, server, monkeypatch):
     monkeypatch.setattr(remote_module, "_RETUNED_UP_TO", 1100)
     with Gallery(tmp_path / "g", "fast", create=True) as opened:
         opened.reindex(index=server.url())
@@ -837,7 +837,7 @@ def test_a_deleted_face_is_out_of_the_table_and_out_of_the_graph(tmp_path, serve
 # the command line
 
 
-def test_the_command_line_moves_the_index_and_says_in_a_line_what_is_wrong(tmp_path, server, capsys, monkeypatch):
+def test_the_command_line_moves_the_index_and_gives_errors_of_one_line(tmp_path, server, capsys, monkeypatch):
     def run(*arguments):
         capsys.readouterr()
         monkeypatch.setattr(sys, "argv", ["facedex", *map(str, arguments)])
