@@ -93,7 +93,7 @@ def test_the_figures_are_of_every_pair():
     assert set(found.figures) == {("tar", "0.01"), ("tar", "0.001"), ("eer", ""), ("auc", ""), ("p50", ""), ("ece", "")}
 
 
-def test_a_rate_that_too_few_pairs_could_show_is_not_claimed():
+def test_a_rate_that_needs_more_pairs_is_not_stated():
     vectors, people = people_set(2, 10, 3)  # 405 impostor pairs
     found = error_rates.measure_error_rates(all_pairs(COSINE, vectors, people), people_weights(10, 0, 50))
     assert np.isnan(found.figures["tar", "0.01"].value)  # 4 pairs would lie above it
@@ -103,7 +103,7 @@ def test_a_rate_that_too_few_pairs_could_show_is_not_claimed():
     assert ("ece", "") not in found.figures
 
 
-def test_a_replicate_of_some_pairs_is_that_of_all(monkeypatch):
+def test_replicates_of_a_sample_of_pairs_agree_with_all_pairs(monkeypatch):
     vectors, people = people_set(4, 60, 6)
     pairs, weights = all_pairs(COSINE, vectors, people), people_weights(60, 0, 200)
     whole = error_rates.measure_error_rates(pairs, weights, (0.01, 0.001), CALIBRATION)
