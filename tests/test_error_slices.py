@@ -210,7 +210,7 @@ def test_pairs_add_ten_fold_accuracy(tmp_path, capsys):
     assert f"{rows[1]['tar']:.1%}" in shown
 
 
-def test_what_cannot_be_used_is_said(tmp_path, capsys):
+def test_bad_arguments_are_clear_errors(tmp_path, capsys):
     save_face(tmp_path / "a" / "1.png")
     with pytest.raises(FacedexError, match="at least two"):
         error_slices.main([str(tmp_path)])
