@@ -93,7 +93,7 @@ def test_a_bad_line_is_named(tmp_path):
         read_pairs(pairs_file(tmp_path / "pairs.txt", *rows))
 
 
-def test_pairs_that_leave_nothing_to_choose_a_threshold_by_are_refused(tmp_path):
+def test_pairs_that_allow_no_choice_of_a_threshold_are_refused(tmp_path):
     with pytest.raises(DataError, match="add pairs"):
         read_pairs(pairs_file(tmp_path / "few.txt", "1", "a\t1\t2", "a\t1\tb\t1"))
     with pytest.raises(DataError, match="add pairs"):
@@ -253,8 +253,8 @@ def test_where_nobody_has_a_face_nothing_is_claimed(tmp_path):
         evaluated(read_model(shipped_model()), pairs, tmp_path)
 
 
-def test_in_a_photo_of_several_the_subject_counts(tmp_path):
-    """As in LFW: whoever else is in the picture, even somewhat larger."""
+def test_the_subject_of_a_photo_of_several_people_counts(tmp_path):
+    """As in LFW, another person may be in the picture, even with a somewhat larger face."""
     for seed in range(4):
         wide = np.full((400, 1000, 3), 128, np.uint8)
         wide[80:320, 380:620], wide[:280, 720:] = drawn_face(seed), drawn_face(50 + seed, 280)
