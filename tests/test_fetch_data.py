@@ -235,7 +235,7 @@ def test_the_endless_body_of_a_redirect_is_not_read(server, tmp_path):
     assert (tmp_path / "file").read_bytes() == PHOTO
 
 
-def test_what_is_larger_than_allowed_is_not_taken_announced_or_not(server, tmp_path):
+def test_a_file_above_the_size_limit_is_refused_with_or_without_a_stated_length(server, tmp_path):
     def unannounced(handler):
         handler.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
         for _ in range(100):
@@ -571,7 +571,7 @@ def test_a_list_becomes_people_and_every_failure_is_counted_by_reason(server, tm
         assert {photo.name for photo in photos} == {"Ann Bo", "Cy"}
 
 
-def test_what_is_there_and_what_is_dead_is_not_asked_for_again(server, tmp_path):
+def test_photos_already_fetched_and_dead_links_are_not_requested_again(server, tmp_path):
     names = ["photo.jpg", "gone", "broken"]
     rows = [("Ann", i, server.address(name), "60,40,180,200") for i, name in enumerate(names, 1)]
     path, out = write(tmp_path / "l.txt", *rows), tmp_path / "out"
@@ -810,7 +810,7 @@ def test_another_kind_of_lfw_takes_the_place_of_the_first_and_the_first_its_own_
     assert (server.count("deepfunneled"), server.count("original")) == (2, 1)
 
 
-def test_lfw_that_nobody_has_is_said(server, tmp_path):
+def test_lfw_that_no_mirror_has_is_a_data_error(server, tmp_path):
     nothing = lfw.Published("lfw.tgz", "0" * 32, (server.address("gone"), server.address("photo.jpg")))
     with pytest.raises(DataError, match=r"lfw.tgz cannot be fetched from any of 3 addresses; .*--mirror"):
         lfw.fetch_lfw(tmp_path, "original", server.address("gone"), QUICK, nothing, ())
