@@ -19,7 +19,7 @@ def faces(tmp_path_factory):
     return load_faces(write_pack(folder / "people.tar", 44, 4), folder / "cache", aligned=True)
 
 
-def test_nobody_is_learnt_from_chosen_by_and_judged_on(faces):
+def test_training_and_judging_use_different_people(faces):
     held, others = few_people.hold_back(faces)
     learnt, judged = few_people.draw(faces, others, 8, 0)
     sets = [set(held.names), set(learnt.names), set(judged.names)]
@@ -33,7 +33,7 @@ def test_nobody_is_learnt_from_chosen_by_and_judged_on(faces):
         few_people.draw(faces, others, 17, 0)
 
 
-def test_what_is_measured_is_kept_and_not_measured_again(tmp_path, monkeypatch, capsys):
+def test_finished_measurements_are_kept_and_not_repeated(tmp_path, monkeypatch, capsys):
     pack, calls = write_pack(tmp_path / "people.tar", 6, 3), []
 
     def measured(start, faces, people, number, work):
@@ -76,7 +76,7 @@ def test_what_is_measured_is_kept_and_not_measured_again(tmp_path, monkeypatch, 
     assert len(calls) == 6
 
 
-def test_a_row_is_of_the_model_that_was_fitted_and_of_people_it_never_saw(faces, tmp_path, monkeypatch):
+def test_a_row_measures_the_fitted_model_on_unseen_people(faces, tmp_path, monkeypatch):
     monkeypatch.setattr(frozen, "STEPS", 10)
     row = few_people.measure(read_model("fast"), faces, 6, 0, tmp_path)
     assert row["people"] == 6
