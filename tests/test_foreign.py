@@ -55,7 +55,7 @@ def test_preprocessing_is_what_was_asked_for(tmp_path, crops, rgb, mean, scale):
     assert np.abs(found - expected).max() < 1e-4
 
 
-def test_a_network_that_wants_the_landmarks_elsewhere_is_shown_them_there(tmp_path, crops):
+def test_faces_are_aligned_to_the_landmarks_that_a_network_states(tmp_path, crops):
     path = graph(tmp_path / "e.onnx", side=96)
     matrix = alignment.similarity(alignment.TEMPLATE, np.array(POINTS))
     seen = np.stack([cv2.warpAffine(crop, matrix, (96, 96)) for crop in crops])
@@ -119,7 +119,7 @@ def test_the_fingerprint_is_of_the_graph_and_the_preprocessing_and_not_of_the_na
     assert len({first, *(one.fingerprint for one in others)}) == len(others) + 1
 
 
-def test_it_is_a_model_without_a_head_that_is_stored_like_any_other(tmp_path, crops):
+def test_a_foreign_model_has_no_head_and_is_stored_like_any_other(tmp_path, crops):
     model = foreign_model(graph(tmp_path / "e.onnx", side=96), 96, (1, 2, 3), 0.5, False, True, POINTS)
     assert model.frozen
     assert model.mirrored
@@ -145,7 +145,7 @@ def two_inputs(path):
     return path
 
 
-def test_what_cannot_be_used_is_one_sentence(tmp_path):
+def test_unusable_graphs_are_a_one_sentence_error(tmp_path):
     path = graph(tmp_path / "e.onnx")
     (tmp_path / "junk.onnx").write_bytes(b"not a network" * 50)
     (tmp_path / "empty.onnx").write_bytes(b"")
