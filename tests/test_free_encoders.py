@@ -73,7 +73,7 @@ def test_the_encoder_that_ships_is_what_the_script_makes(made, name):
     assert not any(tensor.startswith(("head.", "projection.")) for tensor in made[name].tensors)
 
 
-def test_the_network_of_intel_says_what_openvino_says_of_its_own_file(made, reid):
+def test_intels_network_agrees_with_openvino_on_the_original_file(made, reid):
     pytest.importorskip("openvino", reason="needs the extra fast")
     core = openvino_core()
     own = core.compile_model(core.read_model(reid), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
@@ -88,7 +88,7 @@ def test_the_network_of_intel_says_what_openvino_says_of_its_own_file(made, reid
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
-def test_sface_says_nearly_what_its_own_file_says(made, sface):
+def test_sface_nearly_agrees_with_the_original_file(made, sface):
     """Constants in half precision, the last matrix in 8 bits."""
     net = cv2.dnn.readNetFromONNX(str(sface))
     expected = []
