@@ -58,7 +58,7 @@ def rates(model, faces):
     return metrics.auc(*scores), metrics.tar_at_far(*scores, 1e-2)
 
 
-def test_two_networks_get_what_brings_them_together_a_head_and_a_calibration(faces, others, tmp_path):
+def test_two_networks_get_a_projection_a_head_and_a_calibration(faces, others, tmp_path):
     start, told = grid_networks(LEFT, RIGHT), []
     output = tmp_path / "m.safetensors"
     tuned = fit_frozen(start, faces, output, steps=20, progress=lambda *said: told.append(said))
@@ -83,7 +83,7 @@ def test_two_networks_get_what_brings_them_together_a_head_and_a_calibration(fac
     assert accepted > 0.9
 
 
-def test_the_projection_is_the_principal_components_of_what_the_networks_say_together(faces):
+def test_the_projection_is_the_principal_components_of_the_joined_embeddings(faces):
     raw = Networks(grid_networks(LEFT, RIGHT))(faces.crops112())
     found = principal(raw, 30)
     joined = np.concatenate([part / np.linalg.norm(part, axis=1, keepdims=True) for part in raw], 1).astype(np.float64)
@@ -199,7 +199,7 @@ def test_few_people_fit_the_calibration_alone(faces, fitted, tmp_path):
     }
 
 
-def test_few_people_are_judged_on_those_kept_apart_where_such_are_named(faces, others, fitted, tmp_path):
+def test_a_fit_to_few_people_is_judged_on_the_held_out_set_where_there_is_one(faces, others, fitted, tmp_path):
     few = few_of(faces, range(8))
     by_turns = fit_frozen(fitted, few, tmp_path / "a.safetensors", force=True)
     apart = fit_frozen(fitted, few, tmp_path / "b.safetensors", held=others, force=True)
@@ -209,7 +209,7 @@ def test_few_people_are_judged_on_those_kept_apart_where_such_are_named(faces, o
 
 
 def test_a_calibration_that_got_worse_for_people_kept_out_is_not_written(faces, others, fitted, tmp_path):
-    """Photos that show others than they say."""
+    """Photos with the wrong people's names."""
     few = few_of(faces, range(8))
     wrong = Faces(few.crops, few.rows, np.roll(few.people, 1), few.names, few.keys)
     for force in (False, True):
