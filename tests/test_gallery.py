@@ -317,7 +317,7 @@ def test_a_photo_known_under_another_name_is_a_conflict(tmp_path, database):
         assert names(opened) == ["Ada", "Bob", "Cy"]
 
 
-def test_twins_within_one_call_are_told_too(tmp_path, database):
+def test_copies_of_a_photo_within_one_call_are_reported(tmp_path, database):
     shutil.copy(database / "Ada.png", database / "Ada_0002.png")
     shutil.copy(database / "Bob.png", database / "Eve.png")
     with Gallery(tmp_path / "g", "fast", create=True) as opened:
@@ -331,7 +331,7 @@ def test_twins_within_one_call_are_told_too(tmp_path, database):
     }
 
 
-def test_twins_of_a_photo_that_was_skipped_are_not_called_known(tmp_path):
+def test_copies_of_a_skipped_photo_are_not_called_known(tmp_path):
     save_blank(tmp_path / "db" / "Ada.png")
     shutil.copy(tmp_path / "db" / "Ada.png", tmp_path / "db" / "Ada_0002.png")
     shutil.copy(tmp_path / "db" / "Ada.png", tmp_path / "db" / "Bob.png")
@@ -342,7 +342,7 @@ def test_twins_of_a_photo_that_was_skipped_are_not_called_known(tmp_path):
         assert names(opened) == []
 
 
-def test_what_is_on_its_way_in_the_batch_before_is_not_enrolled_twice(tmp_path, monkeypatch):
+def test_a_photo_still_in_the_previous_batch_is_not_enrolled_twice(tmp_path, monkeypatch):
     monkeypatch.setattr(gallery_module, "_BATCH", 2)
     save_face(tmp_path / "db" / "Ada.png", 0)
     save_blank(tmp_path / "db" / "Bob.png")
@@ -357,7 +357,7 @@ def test_what_is_on_its_way_in_the_batch_before_is_not_enrolled_twice(tmp_path, 
         assert opened.faces == 1
 
 
-def test_what_came_before_a_source_that_breaks_is_enrolled(tmp_path, database, monkeypatch):
+def test_photos_before_the_break_of_a_source_are_enrolled(tmp_path, database, monkeypatch):
     monkeypatch.setattr(gallery_module, "_BATCH", 2)
 
     def breaking():
@@ -373,7 +373,7 @@ def test_what_came_before_a_source_that_breaks_is_enrolled(tmp_path, database, m
         assert done == ["enrolled"] * opened.faces == ["enrolled"] * 3
 
 
-def test_who_stops_listening_gets_no_more_enrolled_and_leaves_nothing_running(tmp_path, database, monkeypatch):
+def test_a_caller_who_stops_reading_results_stops_the_enrolment(tmp_path, database, monkeypatch):
     monkeypatch.setattr(gallery_module, "_BATCH", 1)
     threads, before = threading.active_count(), cv2.getNumThreads()
     with Gallery(tmp_path / "g", "fast", create=True) as opened, named_photos([database]) as (photos, _):
@@ -440,7 +440,7 @@ def test_photos_before_the_broken_place_of_a_pack_are_enrolled(tmp_path, databas
         assert names(opened) == ["Ada", "Bob"]
 
 
-def test_of_several_faces_the_subject_counts_unless_strict(tmp_path):
+def test_the_subject_of_several_faces_is_enrolled_unless_strict(tmp_path):
     wide = np.zeros((400, 700, 3), np.uint8)
     wide[:240, :240], wide[:400, 300:] = drawn_face(1), drawn_face(2, 400)
     Image.fromarray(wide).save(tmp_path / "two.png")
@@ -767,7 +767,7 @@ def test_a_removed_face_is_in_no_file_neither_vector_nor_projection(tmp_path, ki
         assert "person0008" not in [one.name for one in other.match(gone, top=400)]
 
 
-def test_what_killed_writers_left_goes_with_the_next_change(tmp_path):
+def test_the_next_change_deletes_leftovers_of_killed_writers(tmp_path):
     with gallery(tmp_path / "g", people(unit(20))) as opened:
         opened.match(unit(1)[0])
         left = tmp_path / "g" / ".faces.faiss.4711.new"
@@ -957,7 +957,7 @@ with Gallery(sys.argv[1], create=True) as opened, named_photos([sys.argv[2]]) as
 """
 
 
-def test_what_was_said_to_be_enrolled_survives_kill_9(tmp_path):
+def test_acknowledged_photos_survive_kill_9(tmp_path):
     for seed in range(40):
         save_face(tmp_path / "db" / f"p{seed:02d}.png", seed, side=120)
     process = python(ENROLL, tmp_path / "g", tmp_path / "db")
