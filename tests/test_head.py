@@ -62,7 +62,7 @@ def test_logits_broadcast(head):
 
 
 @pytest.mark.parametrize("block", [1, 3, 256])
-def test_everybody_against_everybody_in_blocks_of_any_size(head, block):
+def test_pairwise_logits_do_not_depend_on_the_block_size(head, block):
     a, b = unit(7), unit(5, seed=1)
     np.testing.assert_allclose(head.pairwise(a, b, block), head.logits(a[:, None], b[None]), atol=1e-4)
 
@@ -87,7 +87,7 @@ def test_a_head_of_either_sign_is_refused_with_the_remedy():
         Head.from_file(file)
 
 
-def test_what_a_face_is_to_the_head_does_not_depend_on_the_faces_beside_it(framed):
+def test_a_projection_does_not_depend_on_the_other_faces_in_the_batch(framed):
     vectors = unit(300)
     whole = framed.project(vectors)
     for rows in (slice(0, 1), slice(7, 9), slice(100, 163)):
@@ -187,7 +187,7 @@ def test_the_split_network_agrees_with_the_unsplit_one_on_every_pair(tmp_path, m
     assert unsplit.std() > 0.5  # not one number everywhere
 
 
-def test_and_through_an_approximate_index_on_every_pair_that_it_returns(tmp_path, model, crops, unsplit):
+def test_an_approximate_index_agrees_with_the_unsplit_network_on_every_pair_found(tmp_path, model, crops, unsplit):
     found = split(tmp_path / "g", model, crops, "quantised")
     there = ~np.isnan(found)
     assert there.diagonal().all()
