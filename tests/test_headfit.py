@@ -53,7 +53,7 @@ def test_pairs_of_one_kind_alone_and_logits_far_from_0_give_a_finite_gradient():
             assert np.isfinite(gradient_of(np.array([5.0, 5.0, 1.0]), gaps, same)).all()
 
 
-def test_what_tells_people_apart_gets_weight_and_noise_loses_it():
+def test_informative_numbers_gain_weight_and_noise_loses_weight():
     spread = np.array([0.2] * 8 + [6.0] * 8)
     known, choosing, others = (crowd(60, 4, spread, seed) for seed in (1, 2, 3))
     first = FittedHead(np.full(16, 4.0, np.float32), 12.0, None)
@@ -85,8 +85,8 @@ def test_equal_weights_stay_where_no_others_are_clearly_better():
     assert fitted.beta == equal.beta
 
 
-def test_a_head_that_was_given_stays_where_what_is_learnt_is_worse_on_those_who_choose():
-    """Those learnt from are told apart by the numbers that are noise in those who choose."""
+def test_a_given_head_stays_where_the_learnt_one_is_worse_on_the_selection_set():
+    """Numbers that tell the learning people apart are noise in the selection set."""
     known, choosing = crowd(40, 4, np.array([0.2] * 8 + [6.0] * 8)), crowd(40, 4, np.array([6.0] * 8 + [0.2] * 8))
     first = FittedHead(np.linspace(3, 5, 16).astype(np.float32), 11.0, None)
     assert fit_head(*known, *choosing, first, steps=100) is first
@@ -122,7 +122,7 @@ def test_what_is_stored_is_read_as_the_same_head(weight):
     np.testing.assert_allclose(read.pairwise(vectors, vectors), head.matrix(vectors), rtol=1e-4, atol=1e-4)
 
 
-def test_embeddings_that_are_all_one_give_a_head_all_the_same():
+def test_identical_embeddings_still_give_a_finite_head():
     same = np.repeat(unit(1, 8), 20, axis=0)
     head = equal_head(same)
     assert np.isfinite(head.weight).all()
