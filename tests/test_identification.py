@@ -95,7 +95,7 @@ def test_the_decision_follows_the_gallerys_size(drawn, tmp_path):
     assert face.candidates[0].name == "Bob"
 
 
-def test_the_name_does_not_hang_on_the_probability(drawn, tmp_path):
+def test_the_name_does_not_depend_on_the_probability(drawn, tmp_path):
     photo = second_photo(tmp_path / "p.jpg", 1)
     sure, doubtful = (one(drawn, photo, prior=prior) for prior in (0.999, 1e-9))
     assert sure.name == doubtful.name
@@ -172,7 +172,7 @@ def test_a_given_threshold_is_kept_and_its_fpir_reported(drawn, tmp_path):
     assert one(drawn, photo, threshold=logit + 0.01).name is None
 
 
-def test_the_probability_does_not_hang_on_how_many_are_shown(drawn, tmp_path):
+def test_the_probability_does_not_depend_on_how_many_candidates_are_shown(drawn, tmp_path):
     with Store(drawn.folder) as store:
         store.add(people(unit(100), "stranger"))
     photo = second_photo(tmp_path / "p.jpg", 1)
@@ -198,7 +198,7 @@ def test_two_faces_of_one_photo_are_never_one_person(drawn, tmp_path):
 
 
 def test_who_is_named_is_the_first_of_the_candidates(drawn, tmp_path):
-    """The second best becomes the name of a face whose best is taken; it is then listed first."""
+    """A face gets its second candidate when another face takes its best. That candidate is then listed first."""
     both = np.full((240, 560, 3), 128, np.uint8)
     both[:, :240] = drawn_face(1)
     both[:, 320:] = (drawn_face(1) * 0.8).astype(np.uint8)
@@ -229,7 +229,7 @@ def test_an_unknown_says_what_is_wrong_with_the_face(drawn, tmp_path):
     face = one(drawn, small, threshold=1e6)
     assert face.name is None
     assert f"small ({face.quality.width:.0f} px wide)" in face.reason
-    assert one(drawn, small, threshold=-1e6).reason is None  # who has a name needs no excuse
+    assert one(drawn, small, threshold=-1e6).reason is None  # a named face needs no reason
 
 
 def test_an_unknown_is_explained_where_its_embedding_is_short(drawn, tmp_path):
