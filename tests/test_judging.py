@@ -31,7 +31,7 @@ def vectors(faces, start):
     return GraphEncoder(start).encode(faces.crops112())[0]
 
 
-def test_nobody_is_in_two_of_the_sets_and_everybody_is_in_one(faces):
+def test_each_person_is_in_exactly_one_set(faces):
     for judged in (True, False):
         sets = judging.split(faces, None, judged)
         names = [set(part.names) for part in sets]
@@ -43,7 +43,7 @@ def test_nobody_is_in_two_of_the_sets_and_everybody_is_in_one(faces):
             assert (np.bincount(part.people) >= 2).all(), "whoever is kept out has a pair"
 
 
-def test_those_named_are_kept_out_and_all_others_are_learnt_from(faces, tmp_path):
+def test_a_named_held_out_set_leaves_all_other_people_for_learning(faces, tmp_path):
     held = load_faces(write_pack(tmp_path / "held.tar", 30, 2, first=60), tmp_path / "cache", aligned=True)
     known, *apart = judging.split(faces, held)
     assert known is faces
@@ -86,7 +86,7 @@ def test_people_who_cannot_tell_two_models_apart_are_an_error(faces, start, vect
         judging.tars(head_matcher(start), vectors[few], faces.people[few], 0)
 
 
-def test_people_enough_bring_a_tail_of_their_own_and_few_keep_the_one_that_came(faces, start, vectors):
+def test_enough_people_get_a_tail_of_their_own_and_few_keep_the_old_tail(faces, start, vectors):
     from facedex.decision.calibration import fit_calibration
 
     matrix = judging.logits(head_matcher(start), vectors)
