@@ -49,7 +49,7 @@ def test_an_exact_index_answers_as_the_head_does(exact, top):
             assert [(one.name, one.logit) for one in found] == [(one.name, one.logit) for one in truth]
 
 
-def test_a_query_whose_numbers_are_one_at_a_time_or_many_in_a_row_is_the_same(exact):
+def test_a_fresh_and_a_used_gallery_give_the_same_answer(exact):
     opened, vectors = exact
     probes = [near(vectors[i], i) for i in range(64)]
     alone = []
