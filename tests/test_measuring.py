@@ -93,7 +93,7 @@ def test_isotonic_regression_rises_and_keeps_the_mean():
     assert rising.mean() == pytest.approx(truth.mean(), abs=0.02)
 
 
-def test_the_calibration_error_is_what_is_said_less_what_is():
+def test_the_calibration_error_is_stated_less_observed_probability():
     same, weight = np.arange(1000) % 4 == 0, np.full(1000, 1e-3)
     assert recalibrate.calibration_error(np.full(1000, 0.25), same, weight) == pytest.approx(0, abs=1e-9)
     assert recalibrate.calibration_error(np.full(1000, 0.9), same, weight) == pytest.approx(0.65)
@@ -129,7 +129,7 @@ def drawn(folder, monkeypatch, people=14_000, photos=2, dim=8):
     return files
 
 
-def test_what_is_drawn_by_one_script_is_measured_by_the_other(tmp_path, monkeypatch):
+def test_generated_people_can_be_measured(tmp_path, monkeypatch):
     _, vectors = drawn(tmp_path, monkeypatch)
     made, owner = fpir.read_generated(vectors, 8)
     assert made.shape == (28_000, 8)
