@@ -60,7 +60,7 @@ def test_the_models_that_ship_see_each_face_once():
     assert np.abs(encoder.encode(faces)[0] - encoder.encode(faces[:, :, ::-1])[0]).max() > 1e-3
 
 
-def test_a_gallery_cannot_mix_the_two_ways(models):
+def test_mirroring_changes_a_models_identity(models):
     mirrored, once = models
     assert mirrored.fingerprint != once.fingerprint
     assert mirrored.identity != once.identity
