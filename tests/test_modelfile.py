@@ -191,7 +191,7 @@ NONSENSE = {
 
 
 @pytest.mark.parametrize("kind", NONSENSE)
-def test_what_no_network_is_shown_is_refused(kind):
+def test_impossible_facts_about_a_network_are_refused(kind):
     stored = {**LEFT.to_meta(), **NONSENSE[kind]}
     with pytest.raises((ValueError, TypeError)):
         Branch.from_meta(stored)
@@ -200,7 +200,7 @@ def test_what_no_network_is_shown_is_refused(kind):
 
 
 @pytest.mark.parametrize("fact", ["name", "dim", "size", "rgb", "mean", "scale"])
-def test_all_but_the_points_must_be_said(fact):
+def test_every_fact_but_the_points_is_required(fact):
     stored = LEFT.to_meta()
     del stored[fact]
     with pytest.raises(KeyError):
