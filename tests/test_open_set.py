@@ -204,7 +204,7 @@ def test_a_seed_is_the_same_trials(vectors, found):
     assert other.figures["n_way", "5"].value != found.figures["n_way", "5"].value
 
 
-def test_a_band_leaves_out_replicates_in_which_nobody_tells():
+def test_a_band_leaves_out_undefined_replicates():
     draws = np.array([[0.2, 0.4], [np.nan, np.nan], [0.3, 0.6]])
     band = Curve.of(np.arange(2), np.array([0.25, 0.5]), draws)
     assert np.isfinite(band.low).all()
