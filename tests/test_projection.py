@@ -389,7 +389,7 @@ def test_only_what_changes_vectors_makes_the_projection_doubtful(store):
 
 
 def test_a_vector_changed_together_with_its_checksums_is_noticed(store):
-    """As somebody who means it would: the projection is still of the old vector."""
+    """A deliberate change: vector and checksums fit together, but the projection is of the old vector."""
     head = uneven_head()
     (face, *_) = store.add(people(unit(50)))
     built(store, head)
@@ -400,7 +400,7 @@ def test_a_vector_changed_together_with_its_checksums_is_noticed(store):
 
 
 def test_a_sealed_manifest_that_promises_what_is_not_there_is_refused(store):
-    """A hash keeps out accidents, not a liar; who lies must not crash the process."""
+    """A checksum detects accidents but no forgery. A forged manifest must not crash the process."""
     head = uneven_head()
     store.add(people(unit(50)))
     projection = built(store, head)
@@ -421,7 +421,7 @@ def test_a_sealed_manifest_that_promises_what_is_not_there_is_refused(store):
         assert found is None or found.ids.tolist() == projection.ids.tolist(), lie
 
 
-def test_vectors_that_faiss_would_swallow_are_refused(store):
+def test_vectors_that_are_not_finite_are_refused(store):
     store.add(people(unit(3)))
     with pytest.raises(ValueError, match="finite"):
         build_projection(store, store.state, Head(np.full(128, np.inf), 1.0), "head")
@@ -455,7 +455,7 @@ def test_an_index_exchanged_while_it_is_read_is_read_again(two_galleries, tmp_pa
         assert read_projection(folder, store.state, opened.head, head_id).manifest == new.manifest
 
 
-def test_who_looks_while_the_two_files_are_exchanged_waits_and_builds_nothing(store, monkeypatch):
+def test_a_reader_waits_while_a_writer_replaces_the_two_files(store, monkeypatch):
     folder, head = store.path.parent, uneven_head()
     store.add(people(unit(30)))
     built(store, head)
