@@ -50,7 +50,7 @@ def test_our_own_errors_and_those_of_files_are_one_line(tmp_path, monkeypatch, c
     assert last_word(io.BytesIO().fileno, monkeypatch, capsys) == "script.py: fileno\n"  # an OSError of no file
 
 
-def test_what_works_and_what_is_a_fault_of_ours_are_left_alone(capsys):
+def test_success_and_programming_errors_pass_through(capsys):
     run_script(lambda: print("done"))
     assert capsys.readouterr() == ("done\n", "")
     with pytest.raises(ZeroDivisionError):
@@ -88,12 +88,12 @@ def test_a_folder_where_nobody_has_a_second_photo_is_not_measured_on(tmp_path, m
     save_face(tmp_path / "person0" / "2.png", 0)
     for name in ("person1", "person2"):
         (tmp_path / name / "1.png").unlink()
-    closed_set.main()  # of the one who is left nobody is a stranger to anybody
+    closed_set.main()  # the only person left meets no stranger
     assert "1 of 1" not in (printed := capsys.readouterr().out)
     assert "with 0 people enrolled" in printed
 
 
-def test_what_holds_no_statistics_of_faces_is_said(tmp_path, monkeypatch):
+def test_a_file_without_statistics_of_faces_is_a_data_error(tmp_path, monkeypatch):
     np.save(tmp_path / "vectors.npy", np.zeros((3, 2, 4), np.float32))
     np.savez(tmp_path / "other.npz", vectors=np.zeros((3, 4)))
     (tmp_path / "torn.npz").write_bytes(b"PK\3\4 and no more")
