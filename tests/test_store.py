@@ -119,7 +119,7 @@ def test_damage_is_not_sealed_over_by_a_later_change(store, what):
         store.vectors()
 
 
-def test_until_it_is_scrubbed_a_deletion_is_remembered(store):
+def test_a_deletion_is_remembered_until_it_is_scrubbed(store):
     store.add([*people(unit(6)), record("person0000", unit(1, seed=9)[0], sha("both"))])
     store.add([record("person0001", unit(1, seed=8)[0], sha("both"))])
     assert not store.unscrubbed
