@@ -28,7 +28,7 @@ def packs(tmp_path):
     return [write_pack(tmp_path / "a.tar", 12, 3), write_pack(tmp_path / "b.tar", 40, 1, first=50)]
 
 
-def test_what_encoders_say_of_photos_is_what_a_network_learns_from(tmp_path, packs, capsys):
+def test_the_written_embeddings_are_a_networks_targets(tmp_path, packs, capsys):
     output, sums = tmp_path / "made" / "teachers.npz", np.random.default_rng(5).normal(size=(5, 192)).astype(np.float32)
     first, second = graph(tmp_path / "e.onnx"), graph(tmp_path / "f.onnx", weight=sums)
     data = [*map(str, packs), "--aligned", "--output", str(output)]
