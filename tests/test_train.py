@@ -353,7 +353,7 @@ def test_what_was_best_on_smaller_crops_is_not_kept(data, tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("scores", "kept"), [((0.9, 0.897, 0.894), 8), ((0.9, 0.892, 0.898), 12), ((0.5, 0.6, 0.7), 12)]
 )
-def test_of_checkpoints_that_are_nearly_as_good_the_later_one_is_kept(data, tmp_path, monkeypatch, scores, kept):
+def test_the_later_of_two_nearly_equal_checkpoints_is_kept(data, tmp_path, monkeypatch, scores, kept):
     left = iter(scores)
     judged_by(monkeypatch, lambda model, side: next(left))
     assert run(data, tmp_path, replace(TINY, sizes=((0.0, 80),))).best["step"] == kept
