@@ -36,7 +36,7 @@ def facedex(*arguments, **options):
     )
 
 
-def test_without_the_extra_it_says_what_to_install(tmp_path):
+def test_the_error_without_the_extra_says_what_to_install(tmp_path):
     code = """
 import sys
 sys.modules["torch"] = None
