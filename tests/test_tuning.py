@@ -88,7 +88,7 @@ def test_a_worse_network_is_not_written_unless_forced(faces, start, tmp_path, mo
         assert tuned.judgement.worse
 
 
-def test_what_fails_after_the_last_step_is_done_again_by_resume_without_a_step(faces, start, tmp_path):
+def test_resume_repeats_a_failed_ending_without_another_step(faces, start, tmp_path):
     output, events = tmp_path / "m.safetensors", []
     state = tmp_path / "work" / "checkpoint.safetensors"
 
@@ -137,7 +137,7 @@ def tuning_result(start):
     return TrainingResult(start, 1, {}, 0.0)
 
 
-def test_few_people_are_judged_on_those_kept_apart_where_such_are_named(faces, start, tmp_path):
+def test_a_fit_to_few_people_is_judged_on_the_held_out_set_where_there_is_one(faces, start, tmp_path):
     few, held = (faces.select(np.flatnonzero(np.isin(faces.people, chosen))) for chosen in (range(8), range(20, 36)))
     by_turns = tune(start, few, tmp_path / "a.safetensors", work=tmp_path / "work", force=True)
     apart = tune(start, few, tmp_path / "b.safetensors", work=tmp_path / "work", held=held, force=True)
