@@ -730,7 +730,7 @@ def test_an_empty_folder_becomes_private_by_a_restore_however_it_is_named(crowd,
     assert stat.S_IMODE((tmp_path / "index").stat().st_mode) == 0o700
 
 
-def test_what_a_restore_killed_before_the_folder_was_there_has_left_goes_with_the_next(crowd, tmp_path):
+def test_the_next_restore_deletes_leftovers_of_a_killed_one(crowd, tmp_path):
     folder, _ = crowd
     backup(folder, tmp_path / "b")
     left = tmp_path / "x" / ".facedex-backup-killed__"
@@ -741,7 +741,7 @@ def test_what_a_restore_killed_before_the_folder_was_there_has_left_goes_with_th
     assert os.listdir(tmp_path / "x") == ["g"]
 
 
-def test_what_a_killed_restore_left_in_the_gallery_goes_with_doctor(crowd):
+def test_doctor_deletes_leftovers_of_a_killed_restore(crowd):
     folder, _ = crowd
     left = folder / ".facedex-backup-killed__"
     (left / "files").mkdir(parents=True)
@@ -774,7 +774,7 @@ def test_a_backup_never_takes_the_place_of_a_part_of_its_gallery(crowd, tmp_path
         assert answers(opened) == truth
 
 
-def test_what_a_killed_backup_left_goes_with_the_next_and_a_living_ones_stays(crowd, tmp_path):
+def test_the_next_backup_deletes_leftovers_of_killed_ones_only(crowd, tmp_path):
     folder, _ = crowd
     (tmp_path / "out").mkdir()
     killed, early, living = (tmp_path / "out" / f".facedex-backup-{name:_<8}" for name in ("killed", "early", "living"))
@@ -791,7 +791,7 @@ def test_what_a_killed_backup_left_goes_with_the_next_and_a_living_ones_stays(cr
     assert sorted(os.listdir(tmp_path / "out")) == ["b", "g"]
 
 
-def test_what_is_not_a_killed_backups_stays(crowd, tmp_path):
+def test_folders_that_no_killed_backup_left_stay(crowd, tmp_path):
     folder, _ = crowd
     out = tmp_path / "out"
     for name in (".facedex-cache", ".facedex-backup-notes", ".facedex-backup-of-2026", ".facedex-backup-unlocked"):
