@@ -91,8 +91,8 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
                 "faces[].candidates[].probability": "The candidate's probability.",
                 "faces[].candidates[].logit": "The candidate's logit.",
                 **_QUALITY,
-                "faces[].quality.length": "The length of the embedding before normalisation; unclear faces have "
-                "short embeddings.",
+                "faces[].quality.length": "The length of the network's vector before normalisation, for several "
+                "networks the geometric mean; unclear faces have short vectors.",
                 "faces[].reason": "Why the face has no name, where that is known, else null.",
                 "error": _ERROR,
                 "decision": "The threshold for the photo's faces, or null when the photo could not be used.",

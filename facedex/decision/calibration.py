@@ -32,8 +32,8 @@ class Calibration:
     `scores`: the distributions of genuine and impostor scores, one for each number of photos in PHOTOS.
     `replicates`: the impostor tails of fits on resampled people (bootstrap), which give the error of a threshold.
     `people`, `faces`: how many the calibration was fitted on.
-    `unclear`: the quality below which one embedding in twenty lies, 0 where unknown. Quality is the length of an
-    embedding before it is scaled to 1.
+    `unclear`: the quality below which one face in twenty lies, 0 where unknown. Quality is the length of a network's
+    vector before it is scaled to 1, or the geometric mean of these lengths with several networks.
     `by_quality`, `usual`: how genuine scores follow quality, see `shifts`.
     """
 
@@ -92,17 +92,19 @@ class Calibration:
         return _sigmoid(self.slope * np.asarray(logit, np.float64) + self.offset)
 
     def false_alarm_rate(self, threshold: float, people: int | np.ndarray) -> float:
-        """FPIR: the probability that the best of the enrolled people passes the threshold when the probe is a stranger.
+        """The false positive identification rate (FPIR): the share of strangers whose best score passes the threshold.
 
-        `people`: how many are enrolled from one photo each, or the number of photos of each person (n,) int. With S the
-        survival function of a probe's impostor scores, the FPIR is the mean over probes of 1 - (1 - S)^N.
+        `people`: how many are enrolled from one photo each, or the number of photos of each person (n,) int. Each level
+        k of `scores` has a survival function S_k of a probe's impostor scores, and N_k people. The FPIR is the mean
+        over probes of 1 - prod_k (1 - S_k)^N_k.
         """
         return _rate([one.impostor for one in self.scores], self._counts(people), threshold)
 
     def threshold(self, people: int | np.ndarray, fpir: float) -> float:
-        """The logit above which a stranger is named with probability `fpir`. `people` as in `false_alarm_rate`.
+        """The logit that a share `fpir` of strangers passes, 0..1. `people` as in `false_alarm_rate`.
 
-        Raises ValueError for an `fpir` outside 0..1.
+        A score at the threshold passes. The result is infinite where nobody is enrolled. Raises ValueError for an
+        `fpir` outside 0..1.
         """
         return _threshold([one.impostor for one in self.scores], self._counts(people), fpir)
 
@@ -175,8 +177,8 @@ class Calibration:
 def fit_calibration(matrix: np.ndarray, people: np.ndarray, lengths: np.ndarray | None = None) -> Calibration:
     """Fit on a matrix of logits (n, n) of n faces and the person of each (n,).
 
-    Every person counts the same, whatever the number of photos. `lengths` (n,) are the lengths of the embeddings before
-    they were scaled to 1. Raises DataError with fewer than four people, or without two faces of one person.
+    Every person counts the same, whatever the number of photos. `lengths` (n,) are the qualities of the faces
+    (EncodedFace.quality). Raises DataError with fewer than four people, or without two faces of one person.
     """
     people = np.unique(people, return_inverse=True)[1]
     if people.size == 0 or people.max() + 1 < LEAST_PEOPLE or np.bincount(people).max() < 2:
@@ -235,6 +237,11 @@ def _check(prior: float) -> None:
 
 
 def _rate(tails: list[Tail], counts: np.ndarray, threshold: float) -> float:
+    """The FPIR at a threshold, a logit, for `counts` (levels,) people with the impostor tail of each level.
+
+    One person of a level stays below the threshold with probability 1 - S. The logs of all people's probabilities add
+    up for each kind of probe. The mean over the kinds comes last, because the scores of one probe depend on each other.
+    """
     logs = sum(
         count * np.log1p(-np.minimum(tail.survival(threshold), 1 - 1e-12))
         for tail, count in zip(tails, counts, strict=True)
@@ -244,6 +251,10 @@ def _rate(tails: list[Tail], counts: np.ndarray, threshold: float) -> float:
 
 
 def _threshold(tails: list[Tail], counts: np.ndarray, fpir: float) -> float:
+    """The logit at which `_rate` is `fpir`, by bisection between two logits whose rates lie on either side.
+
+    The result is infinite where nobody is enrolled. Raises ValueError for an `fpir` outside 0..1.
+    """
     if not 0 < fpir < 1:
         raise ValueError(f"fpir must lie between 0 and 1, not {fpir}")
     fpir = min(fpir, 1 - 1e-9)  # no threshold is low enough for more

@@ -19,7 +19,7 @@ from facedex.errors import ModelError
 from facedex.faces.alignment import checked, fitted
 from facedex.model.mirror import both_ways
 from facedex.model.modelfile import Branch, ModelFile
-from facedex.model.runtime import Engine, open_graph
+from facedex.model.runtime import Runtime, open_graph
 from facedex.model.torchcode import torch_code
 from facedex.model.vectors import product, unit
 from facedex.threads import side_by_side
@@ -40,10 +40,10 @@ class Encoder(Protocol):
 class Networks:
     """The networks of a model, open. Threads may share them."""
 
-    def __init__(self, model: ModelFile, engine: Engine = open_graph) -> None:
-        """`engine` runs the graphs. Raises ModelError for a model without inference graphs, or with what is none."""
+    def __init__(self, model: ModelFile, runtime: Runtime = open_graph) -> None:
+        """`runtime` runs the graphs. Raises ModelError for a model without inference graphs, or with what is none."""
         model.need_graphs()
-        self._branches = [_OpenBranch(model, branch, engine) for branch in model.branches]
+        self._branches = [_OpenBranch(model, branch, runtime) for branch in model.branches]
         self._mirrored = model.mirrored
         self.width = sum(branch.dim for branch in self._branches)  # length of all branches' vectors together
 
@@ -63,9 +63,9 @@ class Networks:
 class GraphEncoder:
     """The encoder of a model, run by its inference graphs. Threads may share it."""
 
-    def __init__(self, model: ModelFile, engine: Engine = open_graph) -> None:
-        """`engine` runs the graphs. Raises ModelError for a model without inference graphs, or with what is none."""
-        self._networks = Networks(model, engine)
+    def __init__(self, model: ModelFile, runtime: Runtime = open_graph) -> None:
+        """`runtime` runs the graphs. Raises ModelError for a model without inference graphs, or with what is none."""
+        self._networks = Networks(model, runtime)
         self._joint = Joint.from_file(model, self._networks.width)
         self.dim = self._joint.dim
 
@@ -153,10 +153,10 @@ def finite(answers: np.ndarray, network: str) -> np.ndarray:
 class _OpenBranch:
     """A branch with an open graph."""
 
-    def __init__(self, model: ModelFile, branch: Branch, engine: Engine) -> None:
+    def __init__(self, model: ModelFile, branch: Branch, runtime: Runtime) -> None:
         self._name, self._branch, self.dim = f"{model.path}, network {branch.name}", branch, branch.dim
         try:
-            self._run, self._last = engine(model.graph(branch), (3, branch.size, branch.size)), model.last(branch)
+            self._run, self._last = runtime(model.graph(branch), (3, branch.size, branch.size)), model.last(branch)
         except ValueError:
             raise self._unusable() from None
         self._mean, self._scale = (np.array(three, np.float32) for three in (branch.mean, branch.scale))

@@ -37,7 +37,7 @@ class LastMatrix:
 
 
 def assembled(skeleton: bytes, constants: dict[str, np.ndarray]) -> bytes:
-    """An ONNX file as engines read it: `skeleton`, and `constants` by name as its float32 initializers.
+    """An ONNX file as runtimes read it: `skeleton`, with `constants` by name as its float32 initializers.
 
     Constants are float32 or float16 (exactly widened). Raises ValueError for others.
     """

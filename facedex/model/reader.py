@@ -16,7 +16,11 @@ from facedex.model.modelfile import ModelFile
 
 @dataclass(frozen=True)
 class EncodedFace:
-    """A face with its unit embedding (dim,) float32. `quality` is the length before scaling to 1."""
+    """A face with its unit embedding (dim,) float32.
+
+    `quality` is the length of the network's vector before it is scaled to 1. With several networks it is the geometric
+    mean of the lengths of their vectors.
+    """
 
     face: Face
     vector: np.ndarray

@@ -11,15 +11,17 @@ import numpy as np
 
 from facedex.threads import ResourcePool, quiet, workers
 
-Run = Callable[[np.ndarray], np.ndarray]
-Engine = Callable[[bytes, tuple[int, int, int]], Run]
+Run = Callable[[np.ndarray], np.ndarray]  # picture (3, height, width) float32 to vector (dim,) float32
+Runtime = Callable[[bytes, tuple[int, int, int]], Run]  # an ONNX file and a picture's shape to a Run, see open_graph
 
 
 def open_graph(data: bytes, shape: tuple[int, int, int]) -> Run:
-    """An ONNX file with one input as a function of a picture (3, height, width) float32, which gives (dim,) float32.
+    """A function that runs an ONNX file: a picture (3, height, width) float32 to a vector (dim,) float32.
 
-    `shape` is the picture's shape. Threads may share the function, and each call uses one thread. Raises ValueError for
-    another kind of file. The function raises ValueError where the graph does not take such pictures.
+    The graph has one input and takes a batch of one picture. `shape` is the picture's shape. Threads may share the
+    function, and each call uses one thread. Every runtime gives the same embeddings to 1e-4.
+    Raises ValueError for another kind of file. The function raises ValueError where the graph does not take such
+    pictures. OpenCV does not replace OpenVINO where OpenVINO refuses a graph.
     """
     try:
         return in_openvino(data, shape)
@@ -28,7 +30,7 @@ def open_graph(data: bytes, shape: tuple[int, int, int]) -> Run:
 
 
 def in_opencv(data: bytes, shape: tuple[int, int, int]) -> Run:
-    """As open_graph, by OpenCV. Each thread has a network of its own."""
+    """Like open_graph, by OpenCV. Each thread has a network of its own."""
 
     def made() -> Any:
         with quiet():

@@ -38,8 +38,8 @@ _LENGTH = struct.Struct("<q")
 class FaceRecord:
     """One face to enroll.
 
-    `vector`: (dim,) float32 of unit length. `box`: (left, top, width, height) in pixels. `quality`: the vector's
-    length before it was normalised (EncodedFace.quality), 0 where not known.
+    `vector`: (dim,) float32 of unit length. `box`: (left, top, width, height) in pixels. `quality`: that of
+    EncodedFace, 0 where not known.
     """
 
     name: str
@@ -131,8 +131,8 @@ def checksum(values: Row) -> bytes:
 def mark(face: int, vector: bytes) -> int:
     """48 bits of SHA-256 over a face's id and vector.
 
-    The sum of all marks tells one set of faces from another, in whatever order, and follows each change of one face
-    (Bellare & Micciancio 1997). It guards against accidents, not against attacks.
+    The sum of all marks identifies a set of faces, whatever their order. A change of one face changes the sum by the
+    difference of two marks (Bellare & Micciancio 1997). The sum guards against accidents, not against attacks.
     """
     return int.from_bytes(hashlib.sha256(face.to_bytes(8, "little") + vector).digest()[:6], "little")
 

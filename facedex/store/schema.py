@@ -38,7 +38,7 @@ _FIRST_TABLES = (
         vector BLOB NOT NULL,              -- dim little-endian float32, unit length
         box_left REAL NOT NULL, box_top REAL NOT NULL, box_width REAL NOT NULL, box_height REAL NOT NULL,  -- pixels
         score REAL NOT NULL,               -- the detector's
-        quality REAL NOT NULL,             -- the embedding's length before normalisation
+        quality REAL NOT NULL,             -- EncodedFace.quality: the length before scaling to 1
         source TEXT NOT NULL,              -- path of the photo when it was enrolled
         photo BLOB NOT NULL,               -- SHA-256 of the photo's bytes
         enrolled TEXT NOT NULL,            -- ISO 8601, UTC
