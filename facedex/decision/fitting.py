@@ -46,8 +46,9 @@ class EnrolledSets:
     """Scores of n faces against people enrolled from `photos` photos each.
 
     `people` (n,) is the person of each face, `owner` (sets,) the person of each set of photos. `against` (n, sets) are
-    the fused scores, NaN where the set holds the face itself. `clearer` (n, sets) is the log quality of the face above
-    the usual, plus the mean log quality of the set's faces above the usual.
+    the fused scores, NaN where the set holds the face itself. `clearer` (n, sets) says how much clearer than usual the
+    two sides of a score are. It is the sum of two differences of log quality from the usual one: the face's difference,
+    and the mean difference of the set's faces.
     """
 
     photos: int

@@ -72,17 +72,17 @@ class Scores:
         return sum(part.below(score - shift) for part in self.genuine)
 
     def density(self, scores: np.ndarray) -> np.ndarray:
-        """Log density of impostor scores at scores (n,), for each kind of probe: (n, probes)."""
+        """Log density of impostor scores at scores (n,), for each kind of probe: (n, kinds)."""
         table, (low, part) = self._table[2], self._place(scores)
         return np.asarray((1 - part)[:, None] * table[low] + part[:, None] * table[low + 1])
 
     def below(self, score: float) -> np.ndarray:
-        """Log of the share of impostor scores below a score, for each kind of probe: (probes,)."""
+        """Log of the share of impostor scores below a score, for each kind of probe: (kinds,)."""
         table, (low, part) = self._table[3], self._place(score)
         return np.asarray((1 - part) * table[low] + part * table[low + 1])
 
     def ratios(self, scores: np.ndarray, probes: np.ndarray, shifts: np.ndarray) -> np.ndarray:
-        """Density of genuine over density of impostor scores at scores (n,), for mixtures of probes (n, probes).
+        """Density of genuine over density of impostor scores at scores (n,), for weights of kinds of probe (n, kinds).
 
         The ratio is held monotone, because a higher score never means less alike. `shifts` (n,) tell how far genuine
         scores lie above the usual.
@@ -107,7 +107,7 @@ class Scores:
     def _table(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The grid of scores (points,), the density of impostor scores, its log, and the log of the share below.
 
-        All but the grid are (points, probes), by kind of probe.
+        All but the grid are (points, kinds of probe).
         """
         tail = self.impostor
         high = max(part.mean + 5 * part.sd for part in self.genuine)
@@ -127,9 +127,9 @@ def posterior(
 ) -> np.ndarray:
     """Probability (n,) that the name of each of the n best candidates is right, given the gallery.
 
-    `scores` (n,) are the candidates' scores, best first. `level` (n,) is the index into `levels` of each. `people` are
-    enrolled, each equally likely, together with probability `prior`. Bayes' rule over "the probe is candidate i" for
-    all i and "the probe is nobody", with K the number of contenders (CONTENDERS at most):
+    `scores` (n,) are the candidates' scores, best first. `level` (n,) is the index into `levels` of each. N = `people`
+    are enrolled, each equally likely. The probe shows one of them with probability `prior`. This is Bayes' rule over
+    "the probe is candidate i" for all i and "the probe is nobody". K is the number of contenders (CONTENDERS at most):
 
         P_i = (prior / N) r_i / (1 - prior + prior F(s_K) + (prior / N) sum_{j <= K} r_j),    r_i = g(s_i) / f_i(s_i)
 
@@ -137,14 +137,18 @@ def posterior(
     unless given, tell how far the genuine scores of each candidate lie above the usual (Calibration.shifts). Then
     g(s_i) becomes g(s_i - h_i).
 
-    A blurred face resembles everybody a little more, so the other candidates tell what f_i is. Each kind of probe p
-    (tail.py) has the weight W_p prod_{j <= K, j != i} f_p(s_j) F_p(s_K)^(N - K) in f_i: its prior weight times the
-    likelihood that these are the K best. Without the weights f_i would be the mean over all probes. The few probes that
-    resemble everybody make most of that mean's tail, so the probabilities of all others would be too low. People who
-    are not listed are taken to be enrolled from as many photos as the people who are listed.
+    Probes are of several kinds (tail.py): a blurred face resembles everybody a little more than a sharp one does. The
+    scores of the other candidates tell which kinds are likely. So f_i is a mean over the kinds p, with the weights
 
-    The probe may also be somebody outside the K. The genuine score then lies below s_K, which has probability F(s_K).
-    The number of candidates listed beyond K does not matter.
+        W_p prod_{j <= K, j != i} f_p(s_j) F_p(s_K)^(N - K)
+
+    W_p is the share of kind p among all probes. The rest is the likelihood of the other contenders' scores, and that
+    everybody else scores below s_K. With the weights W_p alone, the few probes that resemble everybody would make most
+    of the tail of f_i. The probabilities of all other probes would then be too low. People who are not listed are taken
+    to be enrolled from as many photos as the people who are listed.
+
+    The probe may also show somebody enrolled outside the K. The genuine score then lies below s_K, which has the
+    probability F(s_K). Candidates listed beyond K do not change the probabilities of the K.
     """
     if not len(scores):
         return np.empty(0)

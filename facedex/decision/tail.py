@@ -32,14 +32,16 @@ PROBE_WEIGHT /= PROBE_WEIGHT.sum()
 class Tail:
     """The distribution of impostor scores, probe by probe.
 
-    A probe's score y against a random stranger is m + s e. Over probes, m is normal (`location`, `location_sd`) and
-    log s too (log of `scale`, `scale_sd`), with `correlation` between the two. The standard score e, the same for all
-    probes, exceeds `start` with probability `share`; further out
+    A probe's score against a random stranger is y = m + s e. The location m and the scale s belong to the probe. Over
+    probes, m is normal (mean `location`, standard deviation `location_sd`), and log s is normal (mean log `scale`,
+    standard deviation `scale_sd`). The two have the `correlation`. The standard score e has one distribution for all
+    probes. It exceeds `start` with probability `share`. Beyond the start its survival function is
 
-        S(e) = share * exp(-rate x - bend x^2),    x = e - start >= 0,
+        S(e) = share * exp(-rate x - bend x^2),    x = e - start >= 0.
 
-    The hazard may rise, as that of a sum of many small differences does. Below the start S is the logistic curve that
-    continues with the same slope. This form was the best of several on people kept apart (2026-11-25).
+    With bend > 0 the tail falls faster the further out it is, as the tail of a sum of many small differences does.
+    Below the start, S is the logistic curve that continues with the same slope. This form was the best of several on
+    people kept apart (2026-11-25).
     """
 
     location: float
@@ -57,7 +59,7 @@ class Tail:
         return self._curve(np.float64(score), *self._probes)[0]
 
     def by_probe(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Density and S of scores (n,), both (n, probes), for the kinds of probe that PROBE_WEIGHT weighs."""
+        """Density and S of scores (n,), both (n, kinds), for the kinds of probe of which PROBE_WEIGHT is the share."""
         location, scale = self._kinds(_FEW_U, _FEW_V)
         survival, density = self._curve(scores[:, None], location, scale)
         return density / scale, survival
@@ -108,13 +110,15 @@ class Impostors:
         self._high: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
     def fit(self, probes: np.ndarray, gallery: np.ndarray, start: float | None = None) -> Tail:
-        """The tail when `probes` (p,) and `gallery` (people,) are the weights of probes and of enrolled people.
+        """Fit a tail. `probes` (p,) are the weights of the probes, `gallery` (people,) those of the enrolled people.
 
-        The tail begins at `start`, else at the standard score that a share SHARE exceeds. Two things would make the
-        tail of few people too light. First, the mean and standard deviation of a probe over few people are partly
-        chance. Both are drawn towards those of all probes by the share of chance in their variance (empirical Bayes,
-        Morris 1983). Second, a high score would widen the standard deviation that divides it. The scores of its person
-        are left out there (external studentisation, Cook and Weisberg 1982).
+        The tail begins at `start`, else at the standard score that a share SHARE exceeds. Two effects would make the
+        tail too light when there are few people. Both are corrected:
+
+        - A probe's mean and standard deviation over few people are partly chance. Each is moved towards the value of
+          all probes, by the share of chance in its variance over probes (empirical Bayes, Morris 1983).
+        - A high score widens the standard deviation by which it is divided. So the mean and standard deviation for a
+          score leave out the person of that score (external studentisation, Cook and Weisberg 1982).
         """
         total = self._strangers @ gallery
         probes = np.where(total > 0, probes, 0.0)  # a probe without impostor scores tells nothing
@@ -153,12 +157,15 @@ class Impostors:
         sd: np.ndarray,
         parts: tuple[np.ndarray, np.ndarray],
     ) -> tuple[float, float, float, float, float]:
-        """How probes vary beyond chance.
+        """How much the probes' means and log standard deviations vary over the probes, beyond chance.
 
-        Returns the standard deviations over probes of their mean and of their log standard deviation, the correlation
-        of the two, and for each the share of its observed variance that is not chance. `parts` are the deviations (p,)
-        of both from the values of all probes. The part of chance follows from the differences between the people, who
-        have `weight` (p, people).
+        Returns (location_sd, scale_sd, together, keep_mean, keep_sd): the standard deviation of the means, that of the
+        log standard deviations, the correlation of the two, and for each the share of its variance that is not chance.
+
+        `probes` (p,) are the weights of the probes, `mean` and `sd` (p,) those of each probe's scores. `weight` (p,
+        people) is the share of each person in a probe's scores. `parts` are two arrays (p,): how far the mean and the
+        log standard deviation of each probe lie from the values of all probes. The variance due to chance is computed
+        from the differences between the people of each probe.
         """
         square = (self._strangers * weight) ** 2
         off = self._means - mean[:, None]
@@ -174,7 +181,10 @@ class Impostors:
         return location_sd, scale_sd, together, keep[0], keep[1]
 
     def _above(self, mean: np.ndarray, sd: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Indices of probes and sets, and the scores, of all that can lie in the tail. The first fit finds them."""
+        """The scores that can lie in the tail: indices of their probes and of their sets, and the scores themselves.
+
+        The first fit finds these scores, and later fits use them again.
+        """
         if self._high is None:
             e = (self._scores - mean[:, None]) / sd[:, None]
             e[self._strangers[:, self._owner] == 0] = -np.inf
@@ -184,7 +194,7 @@ class Impostors:
 
 
 def over_probes(values: np.ndarray) -> float:
-    """The mean over probes of values as `Tail.survival` gives them, or of a function of these."""
+    """The mean over probes. `values` (probes,) come from `Tail.survival`, or are a function of such values."""
     return float((_WEIGHT * values).sum())
 
 

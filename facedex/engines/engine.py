@@ -54,6 +54,9 @@ class Engine(Protocol):
     Every call may be repeated without harm. An engine repeats a call, with growing pauses, when the connection breaks.
     All calls raise EngineAway when the engine does not answer in time, EngineError when it refuses, and Outdated when
     another process has replaced these rows.
+
+    A class in registry.ENGINES is called with (url, key): the URL that the user gave, str, and the Key of the rows. The
+    call does not connect; the first use does. The call raises DataError for a URL that the engine cannot use.
     """
 
     efforts: tuple[int, ...]  # search depths, ascending: a deeper search finds more and takes longer

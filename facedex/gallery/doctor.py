@@ -281,9 +281,11 @@ def _index(folder: Path, options: _Options) -> Finding:
 
 
 def _index_finding(mended: bool, agrees: bool, noted: bool, left: str, sound: str) -> Finding:
-    """The finding for an index: whether it was built anew, answers as the database does, or was noted anew.
+    """The finding for an index.
 
-    `left`: URLs of engines that still hold rows. `sound`: the detail when nothing is wrong.
+    `mended`: the index was built anew or repaired. `agrees`: the index answers as the database does. `noted`: the note
+    of where the index is was written anew. `left`: URLs of former engines that still hold rows of this gallery, or "".
+    `sound`: the detail when nothing is wrong.
     """
     if mended:
         return Finding("index", "repaired", "missing, stale or altered; built anew")
@@ -298,7 +300,7 @@ def _index_finding(mended: bool, agrees: bool, noted: bool, left: str, sound: st
 
 
 def _mend_note(folder: Path) -> bool:
-    """Whether the two notes of where the index is (engines/binding.py) disagreed, and had to be written again."""
+    """Make the two notes of where the index is (engines/binding.py) agree; returns whether they had disagreed."""
     with writing(folder, BUSY_SECONDS), Store(folder) as store:
         return mend_binding(store)
 

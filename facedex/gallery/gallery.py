@@ -163,8 +163,9 @@ class Gallery:
 
         Yields one result for each photo, in order, once it is on disk. One bad photo never stops the rest.
         `strict` skips photos with several faces. Several people of one photo can be enrolled, each by another face.
-        With `update`, a photo that is enrolled from a path where it no longer is becomes "moved": the gallery stores
-        its new path, and its new name where its folder has another name. `vanished` finds photos that were deleted.
+        With `update`, a photo whose enrolled path no longer holds it becomes "moved". The gallery stores the photo's
+        new path. Where the photo's folder has another name now, the photo becomes one of that person. `vanished` finds
+        photos that were deleted.
         Raises GalleryBusy when another process is writing, ValueError for a `face` below 1.
         """
         if face is not None and face < 1:
@@ -180,9 +181,9 @@ class Gallery:
     def vanished(self, sources: Iterable[str | os.PathLike[str]]) -> list[StoredPhoto]:
         """Enrolled photos that are no longer in these folders or packs; `remove_photos` deletes them.
 
-        Call it after `enroll(..., update=True)`, which stores the new paths of photos that only moved. Of several
-        photos enrolled from one path, only the one that is there now counts as there. Raises DataError for a source
-        without photos: its disk may merely not be mounted.
+        Call it after `enroll(..., update=True)`, which stores the new paths of photos that only moved. Several photos
+        may have been enrolled from one path, one after another. All of them have vanished but the one that the path
+        holds now. Raises DataError for a source without photos, because its disk may not be mounted.
         """
         return vanished(self._store.photos(), sources)
 
@@ -225,8 +226,8 @@ class Gallery:
     def remove(self, *names: str) -> int:
         """Delete people, and every trace of their faces in the gallery's files; returns how many faces.
 
-        Raises PersonNotFound; nothing is deleted then. Raises GalleryBusy while a reader in the middle of a query
-        keeps old pages. The people are deleted then, and the next writer clears the pages.
+        Raises PersonNotFound, and deletes nothing then. Raises GalleryBusy when a reader's query still holds the old
+        state of the database. The people are deleted then, and the next change clears their traces.
         """
         with self._changing():
             removed = self._store.remove(names)
@@ -250,9 +251,10 @@ class Gallery:
         back. Rows that an interrupted move left in an engine are deleted.
 
         Returns the photos that could not be encoded, because they are gone or changed. Their faces are deleted.
-        `losing` is called with them before that; an error that it raises leaves the gallery as it was.
-        Raises GalleryError, also when no photo could be encoded; GalleryBusy as `remove` does; ModelError.
-        For an engine raises DataError (it knows no kinds), MissingExtra and EngineError.
+        `losing` is called with these photos before their faces are deleted. An error that `losing` raises leaves the
+        gallery as it was.
+        Raises GalleryError, also when no photo could be encoded; GalleryBusy as `remove` does; ModelError. An index in
+        an engine raises DataError for any `kind` but "auto", MissingExtra and EngineError.
         """
         lost: list[str] = []
         if index not in (None, FILES):
@@ -312,9 +314,9 @@ class Gallery:
         return self._lookup.match(vector, quality, self.calibration, top, prior, exhaustive, shortlist)
 
     def threshold(self, fpir: float) -> float:
-        """The logit that a stranger's best candidate exceeds with probability `fpir`, at the gallery's present size.
+        """The logit that the best candidates of a share `fpir` of strangers reach, at the gallery's present size.
 
-        The size is the number of people, by their numbers of photos. Raises ValueError for a rate outside 0..1.
+        Both the number of people and each person's number of photos count. Raises ValueError for a rate outside 0..1.
         """
         return self._lookup.threshold(self.calibration, fpir)
 
@@ -334,9 +336,10 @@ class Gallery:
         return self._lookup.remote()
 
     def coverage(self) -> tuple[float, float] | None:
-        """(asked, measured): the shares of the nearest five that an approximate index must find, and finds.
+        """(asked, measured): two shares of the nearest five faces, for an approximate index.
 
-        None for an exact index. Raises EngineError.
+        The index was tuned to find the first share, and found the second when it was measured. None for an exact index.
+        Raises EngineError.
         """
         remote = self.remote()
         parameters = stored_parameters(self.folder) if remote is None else remote.tuned()

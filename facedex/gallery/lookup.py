@@ -93,7 +93,7 @@ class Lookup:
                 break
         names = dict(zip(faces.people.tolist(), faces.names, strict=True))
         if not names.keys() >= set(persons[shown].tolist()):
-            raise self._store.misled()
+            raise self._store.index_disagrees()
         shifts = calibration.shifts(quality, faces.quality, faces.people, persons[shown])
         probabilities = calibration.posterior(scores[shown], photos[shown], state.people, prior, shifts)
         similarities = calibration.similarity(scores[shown])
@@ -155,10 +155,12 @@ class Lookup:
     def _nearest(
         self, projection: Projection | RemoteProjection, state: State, probe: np.ndarray, near: int, wanted: int
     ) -> tuple[StoredFaces, Ranking]:
-        """All faces of at least the nearest `near` people, and the people ranked by these faces.
+        """The faces of the nearest people, at least `near` of them, and these people ranked by the head.
 
-        The best `wanted` people are those that the head would choose of all photos that the index considered. A fused
-        score is never above that of the person's best photo. No photo that was left out is nearer than its lower bound.
+        The search stops when no photo that was not read could change the best `wanted` people. The index gives a lower
+        bound of each photo's distance, so the head's logit of an unread photo is at most beta less that bound. A
+        person's fused score is at most the logit of the person's best photo. An approximate index gives estimates of
+        these bounds.
         """
         z = self.head.project(probe[None])[0]
         k = near + near // 8
@@ -179,7 +181,7 @@ class Lookup:
         if state.faces != state.people:
             near, faces = faces.ids, self._store.faces_of(np.unique(faces.people).tolist())
             if not np.isin(near, faces.ids).all():
-                raise self._store.misled()
+                raise self._store.index_disagrees()
         order = np.argsort(faces.ids)
         return faces, fuse_people(self.head.logits(probe[None], faces.vectors[order]), faces.people[order])
 

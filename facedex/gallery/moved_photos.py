@@ -95,7 +95,12 @@ def _is_there(photo: StoredPhoto) -> bool:
 
 
 def _folder_name(source: str, photo: NamedPhoto) -> str | None:
-    """The person's name by a photo's former path, read at the same depth as the present path. None for no name."""
+    """The name that a photo's former path gave the person. None where that path gives no valid name.
+
+    `source` is the former path, `photo` the photo at its present path. The present path has a top folder, which the
+    user named, and parts below it. The parts of the former path begin below the same top folder. A former path
+    elsewhere gives as many last parts as the present path has.
+    """
     path, depth = source_path(source).replace(os.sep, "/"), len(photo.parts)
     top = source_path(photo.source).replace(os.sep, "/")[: -len("/".join(photo.parts))]
     parts = tuple(path[len(top) :].split("/")) if path.startswith(top) else tuple(path.split("/"))[-depth:]
@@ -112,9 +117,9 @@ def _sources(root: str | os.PathLike[str]) -> set[str]:
 
 
 def _present_digest(source: str, digests: list[str]) -> str:
-    """SHA-256 of the enrolled photo that is at a path now.
+    """SHA-256 of the photo at a path, one of `digests`: those of the photos enrolled from this path, in that order.
 
-    A file that is none of the photos enrolled from there, or cannot be read, counts as the last of them.
+    A file that is none of these photos, or cannot be read, counts as the last of them.
     """
     if len(set(digests)) > 1:
         with suppress(PhotoError, DataError):

@@ -74,7 +74,10 @@ def sweep(store: Store) -> None:
 
 
 def _choose_place(lookup: Lookup, former: Binding, index: str) -> Place:
-    """The place to move to: one that the gallery has there already, unless a copy of the gallery uses that one now."""
+    """The place to move to. A place that the gallery already has in this engine is used again.
+
+    A copy of the gallery may use that place now. The gallery then gets a new place.
+    """
     if index == FILES:
         return Binding().place
     for place in (former.place, *former.left):
@@ -86,7 +89,10 @@ def _choose_place(lookup: Lookup, former: Binding, index: str) -> Place:
 
 
 def _belongs_to_copy(lookup: Lookup, place: Place) -> bool:
-    """Whether a copy of this gallery was changed since and uses the rows in this place. False where none can tell."""
+    """Whether a copy of this gallery uses the rows in this place: they are newer than the gallery's own state.
+
+    False where the engine does not answer.
+    """
     try:
         with closing(lookup.remote_at(Binding(*place))) as remote:
             return remote.is_ahead()

@@ -394,8 +394,8 @@ class Store:
             self._db.execute("DELETE FROM person WHERE id NOT IN (SELECT person FROM face)")
             self._db.execute("UPDATE gallery SET model = ?, model_file = ?, dim = ?", (model, model_file, dim))
 
-    def misled(self) -> GalleryDamaged:
-        """The error for an index inside SQLite, which has no checksum, that disagrees with its table."""
+    def index_disagrees(self) -> GalleryDamaged:
+        """The error for SQLite's own index, which has no checksum, where the index disagrees with its table."""
         return GalleryDamaged(
             f"{self.path} is damaged, its own index at least; run `facedex doctor`, which repairs that"
         )
@@ -461,7 +461,7 @@ class Store:
             rows += self._db.rows(f"{SELECT_FACE} WHERE {column} IN ({marks})", part)
         position, wanted = ("face.id", "face.person").index(column), set(values)
         if any(row[position] not in wanted for row in rows):
-            raise self.misled()
+            raise self.index_disagrees()
         return stored_faces(rows, self.state.dim, self.path)
 
     def _check_types(self, face: int, source: object, photo: object, box: Sequence[object]) -> None:
