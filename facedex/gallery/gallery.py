@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -50,7 +50,8 @@ def _named(record: FaceRecord) -> FaceRecord:
 class Gallery:
     """People enrolled in a folder. One process may write while any number of processes read.
 
-    Use as a context manager, or call `close`. Threads that look up at the same time need a Gallery each.
+    Use as a context manager, or call `close`. Threads may share a Gallery. A forked process may use the Gallery of its
+    parent, if no thread of the parent was using it at the fork.
     """
 
     def __init__(
@@ -67,7 +68,9 @@ class Gallery:
         Raises GalleryNotFound, GalleryDamaged, ModelError.
         """
         self.folder = Path(folder)
-        self._reader: FaceReader | None = None
+        self._detector: FaceDetector | None = None
+        self._readers: dict[str, FaceReader] = {}  # by device
+        self._loading = threading.RLock()  # held while networks are loaded, so that threads load them once
         fresh = not is_there(self.folder)
         if fresh and not create:
             raise GalleryNotFound(f"There is no gallery in {self.folder}; make one with `facedex enroll`")
@@ -129,16 +132,20 @@ class Gallery:
         """How many faces are enrolled."""
         return self._store.count()[1]
 
-    @cached_property
+    @property
     def detector(self) -> FaceDetector:
         """The detector that finds faces in this gallery's photos, made on first use. Raises ModelError."""
-        return FaceDetector()
+        with self._loading:
+            if self._detector is None:
+                self._detector = FaceDetector()
+            return self._detector
 
     def reader(self, device: str = "cpu") -> FaceReader:
-        """The reader that finds faces by `detector` and encodes them, made on first use."""
-        if self._reader is None:
-            self._reader = FaceReader(self.model, device, self.detector)
-        return self._reader
+        """The reader that finds faces by `detector` and encodes them on a device, made on first use."""
+        with self._loading:
+            if device not in self._readers:
+                self._readers[device] = FaceReader(self.model, device, self.detector)
+            return self._readers[device]
 
     # people
 
@@ -283,7 +290,7 @@ class Gallery:
                 if lost:
                     losing(lost)
                 self._store.replace_vectors(copy.fingerprint, copy.path.name, int(copy.meta["dim"]), vectors)
-                self._reader = reader
+                self._readers = {device: reader}
             elif copy.path.name != before.model_file:
                 self._store.bind_model(copy.fingerprint, copy.path.name)
         except BaseException:  # also Ctrl-C; the copy stays when the database has changed to it already

@@ -35,8 +35,9 @@ class IndexWriter:
         False where that failed. The faces are on disk, and `update` raises the error at the end.
         """
         try:
-            if (remote := self._lookup.remote()) is not None:
-                remote.update()
+            with self._lookup.lock:
+                if (remote := self._lookup.remote()) is not None:
+                    remote.update()
         except GalleryError:
             return False
         return True
@@ -107,9 +108,10 @@ class IndexWriter:
         nothing.
         """
         try:
-            remote = self._lookup.remote()
-            if remote is not None:
-                remote.rebuild(coverage) if kind else remote.update(grow=True)
+            with self._lookup.lock:
+                remote = self._lookup.remote()
+                if remote is not None:
+                    remote.rebuild(coverage) if kind else remote.update(grow=True)
         except GalleryError as error:
             self._lookup.forget()
             raise type(error)(f"What was done is safe in {self.folder}, but its index is behind: {error}") from None

@@ -5,6 +5,9 @@ The index gives a shortlist of people. The head scores the exact vectors of all 
 
 from __future__ import annotations
 
+import threading
+from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,10 +47,14 @@ class Candidate:
 
 
 class Lookup:
-    """One reader of a gallery, which answers at the gallery's newest revision."""
+    """A reader of a gallery, which answers at the gallery's newest revision. Threads may share it.
+
+    `lock`: held while the index is replaced, and while the connection to an engine is used.
+    """
 
     def __init__(self, folder: Path, store: Store, model: ModelFile, head: Head) -> None:
         self.folder, self._store, self.model, self.head = folder, store, model, head
+        self.lock = threading.RLock()
         self._projection: Projection | RemoteProjection | None = None
         self._remote: Remote | None = None
         self._state: State | None = None
@@ -74,7 +81,7 @@ class Lookup:
         outdated = 0
         while True:
             projection, state = (None, self._own_state()) if exhaustive else self._refreshed()
-            with self._store.snapshot():
+            with self._alone_with(projection), self._store.snapshot():
                 if self._store.state != state:  # somebody wrote this moment
                     continue
                 if not state.faces:
@@ -105,32 +112,36 @@ class Lookup:
     @property
     def photos(self) -> np.ndarray:
         """How many photos each person has (people,) int64, counted once for each state of the gallery."""
-        state = self._store.state
-        if self._photos is None or self._photos[0] != state:
+        state, known = self._store.state, self._photos
+        if known is None or known[0] != state:
             single = state.people == state.faces  # nobody is enrolled without a photo
-            self._photos = state, np.ones(state.people, np.int64) if single else self._store.photos_each()
-        return self._photos[1]
+            known = state, np.ones(state.people, np.int64) if single else self._store.photos_each()
+            self._photos = known
+        return known[1]
 
     def threshold(self, calibration: Calibration, fpir: float) -> float:
         """See Gallery.threshold; computed once for each state of the gallery."""
-        state = self._store.state
-        if self._threshold is None or self._threshold[:3] != (state, calibration, fpir):
-            self._threshold = state, calibration, fpir, calibration.threshold(self.photos, fpir)
-        return self._threshold[3]
+        state, known = self._store.state, self._threshold
+        if known is None or known[:3] != (state, calibration, fpir):
+            known = state, calibration, fpir, calibration.threshold(self.photos, fpir)
+            self._threshold = known
+        return known[3]
 
     def forget(self) -> None:
         """Read the index again at the next look-up."""
-        self._projection, self._state = None, None
+        with self.lock:
+            self._projection, self._state = None, None
 
     def remote(self) -> Remote | None:
         """The engine that holds the index; None for an index in the gallery's folder. Raises EngineError."""
         binding = read_binding(self._store)
-        if binding.url == FILES:
-            self.close()
-        elif self._remote is None or self._remote.binding != binding:
-            self.close()
-            self._remote = self.remote_at(binding)
-        return self._remote
+        with self.lock:
+            if binding.url == FILES:
+                self.close()
+            elif self._remote is None or self._remote.binding != binding:
+                self.close()
+                self._remote = self.remote_at(binding)
+            return self._remote
 
     def remote_at(self, binding: Binding) -> Remote:
         """The gallery's index in the engine of any binding."""
@@ -138,9 +149,14 @@ class Lookup:
 
     def close(self) -> None:
         """Close the connection to the engine; safe to call twice."""
-        if self._remote is not None:
-            self._remote.close()
-        self._remote = None
+        with self.lock:
+            if self._remote is not None:
+                self._remote.close()
+            self._remote = None
+
+    def _alone_with(self, projection: Projection | RemoteProjection | None) -> AbstractContextManager[object]:
+        """The lock for a search in an engine, whose connection serves one thread at a time."""
+        return self.lock if isinstance(projection, RemoteProjection) else nullcontext()
 
     def _again(self, times: int) -> int:
         """Forget an engine's rows, which another process replaced; returns how often that has happened now.
@@ -209,6 +225,10 @@ class Lookup:
 
     def _refreshed(self) -> tuple[Projection | RemoteProjection, State]:
         """An index of the gallery's present state, and that state. Only one row is read when nothing changed."""
+        with self.lock:
+            return self._newest()
+
+    def _newest(self) -> tuple[Projection | RemoteProjection, State]:
         state = self._store.state
         known = self._projection
         if known is not None and state == self._state and not (isinstance(known, RemoteProjection) and known.expired):
@@ -224,7 +244,8 @@ class Lookup:
         with self._store.snapshot():
             state = self._own_state()
             head_id, data = self.model.head_fingerprint, None
-            projection = self._projection if isinstance(self._projection, Projection) else None
+            # A copy follows, because other threads may be searching the former state.
+            projection = copy(self._projection) if isinstance(self._projection, Projection) else None
             if projection is None or not projection.follow(self._store, state, self.head):
                 stale = read_projection(self.folder, state, self.head, head_id)
                 if stale is not None and stale.follow(self._store, state, self.head):

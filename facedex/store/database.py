@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from facedex.errors import GalleryBusy, GalleryDamaged, GalleryError
@@ -16,73 +19,97 @@ Stamp = tuple[int, int, int]  # a database's size in bytes and time of change in
 _CACHE = 16_384  # kB of pages that SQLite keeps
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """A thread's connection. `stamp`: see `connect`. `lock` is held while the thread uses the connection."""
+
+    connection: sqlite3.Connection
+    stamp: Stamp | None
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+
 class Database:
     """An open SQLite database in WAL mode. Every method raises GalleryError or one of its kinds.
 
-    Foreign keys are enforced, deleted rows are overwritten, and a commit is on disk before it returns.
+    Foreign keys are enforced, deleted rows are overwritten, and a commit is on disk before it returns. Threads may
+    share a Database: each has a connection of its own, because a connection has one transaction at a time.
     """
 
     def __init__(self, path: Path, busy_seconds: float) -> None:
         """Open a file, or make it readable by its owner alone. A change waits `busy_seconds` for another writer."""
-        self.path = path
+        self.path, self._busy_seconds = path, busy_seconds
+        self._opened: dict[threading.Thread, _Opened] = {}
+        self._guard = threading.Lock()  # held while `_opened` changes
+        self._closed = False
         with translated(path):
             if not path.exists():
                 os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-            self.connection, self._stamp = connect(path, busy_seconds)
-            self.connection.execute(f"PRAGMA cache_size = -{_CACHE}")
+            self._own()
+        _databases.add(self)
 
     def close(self) -> None:
-        """Close the file; safe to call twice."""
-        self.connection.close()
+        """Close the connections of all threads; safe to call twice. Waits for queries that threads are running."""
+        self._closed = True
+        with self._guard:
+            for opened in self._opened.values():
+                with opened.lock:
+                    opened.connection.close()
+            self._opened.clear()
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """This thread's connection. Raises sqlite3.Error, OSError, GalleryError when the database is closed."""
+        return self._own().connection
 
     def rows(self, query: str, values: Sequence[object] = ()) -> list[Row]:
         """All rows of a query."""
-        with translated(self.path):
-            return self.connection.execute(query, values).fetchall()
+        with self._using() as opened:
+            return opened.connection.execute(query, values).fetchall()
 
     def execute(self, statement: str, values: Sequence[object] = ()) -> int:
         """Run one statement; returns how many rows it changed."""
-        with translated(self.path):
-            return self.connection.execute(statement, values).rowcount
+        with self._using() as opened:
+            return opened.connection.execute(statement, values).rowcount
 
     def execute_many(self, statement: str, rows: Iterable[Row]) -> None:
         """Run one statement for each row of values."""
-        with translated(self.path):
-            self.connection.executemany(statement, rows)
+        with self._using() as opened:
+            opened.connection.executemany(statement, rows)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All changes inside are made, or none. They are on disk afterwards."""
-        with translated(self.path):
-            self.connection.execute("BEGIN IMMEDIATE")
+        with self._using() as opened:
+            opened.connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
-                self.connection.execute("COMMIT")
+                opened.connection.execute("COMMIT")
             except BaseException:
-                if self.connection.in_transaction:
-                    self.connection.execute("ROLLBACK")
+                if opened.connection.in_transaction:
+                    opened.connection.execute("ROLLBACK")
                 raise
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """All reads inside see one state of the database."""
-        with translated(self.path):
-            self.connection.execute("BEGIN")
+        with self._using() as opened:
+            opened.connection.execute("BEGIN")
             try:
                 yield
                 self.check_unchanged()
             finally:
-                self.connection.execute("COMMIT")
+                opened.connection.execute("COMMIT")
 
     def check_unchanged(self) -> None:
         """Raise GalleryBusy when a database that was opened as immutable has changed."""
-        if self._stamp is not None and stamp(self.path) != self._stamp:
-            raise GalleryBusy(f"{self.path} was changed by another user meanwhile; open the gallery again")
+        with self._using() as opened:
+            if opened.stamp is not None and stamp(self.path) != opened.stamp:
+                raise GalleryBusy(f"{self.path} was changed by another user meanwhile; open the gallery again")
 
     def copy_to(self, target: sqlite3.Connection) -> None:
         """Copy the present state of the database, while others read and write (SQLite's backup API)."""
-        with translated(self.path):
-            self.connection.backup(target)
+        with self._using() as opened:
+            opened.connection.backup(target)
 
     @property
     def scrubbed(self) -> int:
@@ -94,19 +121,86 @@ class Database:
 
         Returns False while a reader holds a snapshot. The note comes last, so that a scrub that was cut short is seen.
         """
-        with translated(self.path):
-            if not self._empty_log():
+        with self._using() as opened:
+            if not _empty_log(opened.connection):
                 return False
-            self.connection.execute("VACUUM")
-            if not self._empty_log():
+            opened.connection.execute("VACUUM")
+            if not _empty_log(opened.connection):
                 return False
-            self.connection.execute(f"PRAGMA user_version = {revision}")
-            self._empty_log()
+            opened.connection.execute(f"PRAGMA user_version = {revision}")
+            _empty_log(opened.connection)
             return True
 
-    def _empty_log(self) -> bool:
-        busy, *_ = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        return not busy
+    def close_idle(self) -> None:
+        """Close the connections that no thread is using. A thread that comes back gets a new one."""
+        with self._guard:
+            for thread, opened in list(self._opened.items()):
+                if opened.lock.acquire(blocking=False):
+                    try:
+                        if not opened.connection.in_transaction:
+                            opened.connection.close()
+                            del self._opened[thread]
+                    finally:
+                        opened.lock.release()
+
+    def forget_inherited(self) -> None:
+        """In a forked process: never use, and never close, a connection of the parent process."""
+        self._guard = threading.Lock()  # a thread of the parent may hold the inherited one for ever
+        _inherited.extend(self._opened.values())
+        self._opened = {}
+
+    @contextmanager
+    def _using(self) -> Iterator[_Opened]:
+        """This thread's connection, which `close` and `close_idle` leave open meanwhile."""
+        with translated(self.path):
+            while True:
+                opened = self._own()
+                with opened.lock:
+                    if self._opened.get(threading.current_thread()) is opened:  # else it was closed this moment
+                        yield opened
+                        return
+
+    def _own(self) -> _Opened:
+        """This thread's connection, opened at the thread's first use of the database."""
+        thread = threading.current_thread()
+        opened = self._opened.get(thread)
+        if opened is None:
+            with self._guard:
+                if self._closed:
+                    raise GalleryError(f"The gallery {self.path.parent} is closed; open it again")
+                for other in [other for other in self._opened if not other.is_alive()]:
+                    self._opened.pop(other).connection.close()
+                opened = _Opened(*connect(self.path, self._busy_seconds))
+                self._opened[thread] = opened
+            opened.connection.execute(f"PRAGMA cache_size = -{_CACHE}")
+        return opened
+
+
+# SQLite forbids a forked process to use or to close a connection of its parent, and its locks do not survive a fork
+# (https://www.sqlite.org/howtocorrupt.html, 2.6). So idle connections are closed before a fork. Those that other
+# threads are using at that moment stay open, unused, in the new process.
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+_inherited: list[_Opened] = []
+
+
+def _before_fork() -> None:
+    for database in list(_databases):
+        database.close_idle()
+
+
+def _after_fork() -> None:
+    for database in list(_databases):
+        database.forget_inherited()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
+
+
+def _empty_log(connection: sqlite3.Connection) -> bool:
+    """Write the log into the database and empty it; False while a reader needs it."""
+    busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return not busy
 
 
 def connect(path: Path, busy_seconds: float) -> tuple[sqlite3.Connection, Stamp | None]:

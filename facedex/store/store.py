@@ -7,6 +7,7 @@ acknowledged.
 from __future__ import annotations
 
 import sqlite3
+import threading
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -68,7 +69,10 @@ class _Change:
 
 
 class Store:
-    """An open gallery.db. Every method raises GalleryError or one of its kinds. Use as a context manager."""
+    """An open gallery.db, which threads may share. Use as a context manager.
+
+    Every method raises GalleryError or one of its kinds.
+    """
 
     def __init__(self, folder: Path, create_for: tuple[str, str, int] | None = None) -> None:
         """Open the database in `folder`. Where there is none, `create_for` makes it.
@@ -76,7 +80,7 @@ class Store:
         `create_for`: the model's fingerprint, the name of the gallery's copy of it, and the embedding's dimension.
         """
         self.path = folder / FILE
-        self._snapshot_state: State | None = None
+        self._snapshots = threading.local()  # `state` of the snapshot that a thread is reading
         if create_for is None and not is_there(folder):
             raise GalleryError(f"{self.path} does not exist; enroll somebody first")
         self._db = Database(self.path, BUSY_SECONDS)
@@ -104,10 +108,9 @@ class Store:
     @property
     def state(self) -> State:
         """The gallery's row now, or in the snapshot that is being read."""
-        if self._snapshot_state is not None:
-            return self._snapshot_state
-        with translated(self.path):
-            self._db.check_unchanged()
+        if (state := self._snapshot_state) is not None:
+            return state
+        self._db.check_unchanged()
         rows = self._db.rows("SELECT model, model_file, dim, revision, rewritten, people, faces, digest FROM gallery")
         if not rows:
             raise GalleryDamaged(f"{self.path} has lost its description; restore a copy or enroll again")
@@ -117,11 +120,11 @@ class Store:
     def snapshot(self) -> Iterator[None]:
         """All reads inside see one state of the gallery."""
         with self._db.snapshot():
-            self._snapshot_state = self.state
+            self._snapshots.state = self.state
             try:
                 yield
             finally:
-                self._snapshot_state = None
+                self._snapshots.state = None
 
     @property
     def engine_note(self) -> str | None:
@@ -401,6 +404,12 @@ class Store:
         )
 
     # Private
+
+    @property
+    def _snapshot_state(self) -> State | None:
+        """The state of the snapshot that this thread is reading; None outside of one."""
+        state: State | None = getattr(self._snapshots, "state", None)
+        return state
 
     @contextmanager
     def _change(self, rewrites: bool) -> Iterator[_Change]:
