@@ -69,7 +69,7 @@ class Gallery:
         """
         self.folder = Path(folder)
         self._detector: FaceDetector | None = None
-        self._readers: dict[str, FaceReader] = {}  # by device
+        self._readers: dict[tuple[str, int], FaceReader] = {}  # by device and process: networks do not survive a fork
         self._loading = threading.RLock()  # held while networks are loaded, so that threads load them once
         fresh = not is_there(self.folder)
         if fresh and not create:
@@ -143,9 +143,10 @@ class Gallery:
     def reader(self, device: str = "cpu") -> FaceReader:
         """The reader that finds faces by `detector` and encodes them on a device, made on first use."""
         with self._loading:
-            if device not in self._readers:
-                self._readers[device] = FaceReader(self.model, device, self.detector)
-            return self._readers[device]
+            key = device, os.getpid()
+            if key not in self._readers:
+                self._readers[key] = FaceReader(self.model, device, self.detector)
+            return self._readers[key]
 
     # people
 
@@ -290,7 +291,7 @@ class Gallery:
                 if lost:
                     losing(lost)
                 self._store.replace_vectors(copy.fingerprint, copy.path.name, int(copy.meta["dim"]), vectors)
-                self._readers = {device: reader}
+                self._readers = {(device, os.getpid()): reader}
             elif copy.path.name != before.model_file:
                 self._store.bind_model(copy.fingerprint, copy.path.name)
         except BaseException:  # also Ctrl-C; the copy stays when the database has changed to it already

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -53,10 +54,7 @@ def in_opencv(data: bytes, shape: tuple[int, int, int]) -> Run:
 
 
 def in_openvino(data: bytes, shape: tuple[int, int, int]) -> Run:
-    """Like open_graph, by OpenVINO. Each thread has a request of its own.
-
-    Raises ImportError where OpenVINO is not installed.
-    """
+    """Like open_graph, by OpenVINO. Each thread has a request of its own. Raises ImportError as openvino_core does."""
     core = openvino_core()
     try:
         model = core.read_model(data)
@@ -88,17 +86,24 @@ def in_openvino(data: bytes, shape: tuple[int, int, int]) -> Run:
 
 
 _core: Any = None
+_core_process = 0  # id of the process that made the core
 _starting = threading.Lock()
 
 
 def openvino_core() -> Any:
-    """The one openvino.Core of this process. Raises ImportError where OpenVINO is not installed."""
+    """The one openvino.Core of this process.
+
+    Raises ImportError where OpenVINO is not installed, and in a process that was forked from one that used OpenVINO:
+    OpenVINO's threads do not survive a fork, and an inference would wait for them for ever.
+    """
     # On Linux each Core installs a stack for signal handlers and restores the previous stack when it goes. Where the
     # older of two cores goes first, the restored stack no longer exists: the next Ctrl-C is a segmentation fault.
     import openvino
 
-    global _core
+    global _core, _core_process
     with _starting:
         if _core is None:
-            _core = openvino.Core()
+            _core, _core_process = openvino.Core(), os.getpid()
+        elif _core_process != os.getpid():
+            raise ImportError("OpenVINO cannot be used after a fork")
         return _core
