@@ -3,56 +3,67 @@
     import facedex
 
     with facedex.Gallery("index", create=True) as gallery:
-        with facedex.named_photos(["database"]) as (photos, _):
-            for result in gallery.enroll(photos):
-                print(result.photo, result.status)
-        for photo in facedex.identify(gallery, ["party.jpg"]):
-            for face in photo.faces:
-                print(face.name, face.probability)
+        for result in gallery.enroll_all("database"):
+            print(result.photo, result.status)
+        for face in gallery.identify("party.jpg").faces:
+            print(face.name, face.probability)
 
-Each name is imported on first use, so that `import facedex` loads neither numpy nor OpenCV.
+A photo is a path, the bytes of a file, an open binary file, a Pillow image or an array (PhotoInput). Each name is
+imported on first use, so that `import facedex` loads neither numpy nor OpenCV.
 """
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from facedex._version import __version__
 
 if TYPE_CHECKING:
+    from facedex.decision.candidate import Candidate
     from facedex.errors import FacedexError
     from facedex.gallery.enrolment import Enrolled
     from facedex.gallery.gallery import Gallery
-    from facedex.gallery.lookup import Candidate
+    from facedex.photos.inputs import PhotoInput
     from facedex.photos.sources import named_photos
+    from facedex.recognition.detection import DetectedFace
+    from facedex.recognition.embedding import find_faces
     from facedex.recognition.identification import IdentifiedPhoto, identify
     from facedex.recognition.verification import Verification, Verifier
 
 _MODULES = {
-    "Candidate": "gallery.lookup",
+    "Candidate": "decision.candidate",
+    "DetectedFace": "recognition.detection",
     "Enrolled": "gallery.enrolment",
     "FacedexError": "errors",
     "Gallery": "gallery.gallery",
     "IdentifiedPhoto": "recognition.identification",
+    "PhotoInput": "photos.inputs",
     "Verification": "recognition.verification",
     "Verifier": "recognition.verification",
+    "find_faces": "recognition.embedding",
     "identify": "recognition.identification",
     "named_photos": "photos.sources",
 }
 
 __all__ = [
     "Candidate",
+    "DetectedFace",
     "Enrolled",
     "FacedexError",
     "Gallery",
     "IdentifiedPhoto",
+    "PhotoInput",
     "Verification",
     "Verifier",
     "__version__",
+    "find_faces",
     "identify",
     "named_photos",
 ]
+
+logging.getLogger("facedex").addHandler(logging.NullHandler())  # silent, until a program configures the log
 
 
 def __getattr__(name: str) -> Any:

@@ -26,9 +26,16 @@ A message is one sentence that names the thing and the remedy. The command line 
 
 from __future__ import annotations
 
+_MOST = 1_000  # characters of a message. Only one that quotes an absurdly long text is longer
+
 
 class FacedexError(Exception):
     """Base of all errors that facedex raises on purpose."""
+
+    def __init__(self, message: str) -> None:
+        """The middle of a message of more than 1,000 characters is left out: its ends name the thing and the remedy."""
+        half = _MOST // 2
+        super().__init__(message if len(message) <= _MOST else f"{message[:half]}…{message[-half:]}")
 
 
 class PhotoError(FacedexError):

@@ -10,13 +10,16 @@ from tests.helpers import python, save_face
 
 NAMES = [
     "Candidate",
+    "DetectedFace",
     "Enrolled",
     "FacedexError",
     "Gallery",
     "IdentifiedPhoto",
+    "PhotoInput",
     "Verification",
     "Verifier",
     "__version__",
+    "find_faces",
     "identify",
     "named_photos",
 ]
@@ -128,7 +131,7 @@ for name in ("torch", "torchvision", "onnx", "matplotlib"):
 import facedex
 with facedex.Gallery(sys.argv[1], create=True) as gallery:
     with facedex.named_photos([sys.argv[2]], "Ada") as (photos, _):
-        assert [result.status for result in gallery.enroll(photos)] == ["enrolled"]
+        assert [result.status for result in gallery.iter_enroll(photos)] == ["enrolled"]
     (found,) = facedex.identify(gallery, [sys.argv[2]])
     assert found.faces[0].name == "Ada"
 assert facedex.Verifier().verify(sys.argv[2], sys.argv[2]).same

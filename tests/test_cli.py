@@ -108,7 +108,7 @@ def prepared(tmp_path_factory, models):
         Gallery(folder / "g", models["sure"], create=True) as opened,
         named_photos([folder / "database"]) as (photos, _),
     ):
-        assert [result.status for result in opened.enroll(photos)] == ["enrolled"] * 3
+        assert [result.status for result in opened.iter_enroll(photos)] == ["enrolled"] * 3
     return folder
 
 
@@ -582,7 +582,7 @@ def test_names_of_every_kind_survive_every_output(run, tmp_path, models):
     with Gallery(tmp_path / "g", models["sure"], create=True) as opened:
         for name, photo in list(photos.items())[2:]:
             with named_photos([photo], name) as (found, _):
-                assert [result.status for result in opened.enroll(found)] == ["enrolled"]
+                assert [result.status for result in opened.iter_enroll(found)] == ["enrolled"]
     for name in ODD_NAMES[:2]:
         done = run("enroll", photos[name], f"--name={name}", *where, "--json")
         assert done.code == 0

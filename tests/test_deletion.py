@@ -146,7 +146,7 @@ def test_nothing_is_left_of_the_numbers_of_an_older_model(tmp_path):
     first = make_model(tmp_path / "a.safetensors")
     with Gallery(tmp_path / "g", first, create=True) as opened:
         with named_photos([save_face(tmp_path / "p.png", 1, side=120)], "Ada") as (photos, _):
-            assert [one.status for one in opened.enroll(photos)] == ["enrolled"]
+            assert [one.status for one in opened.iter_enroll(photos)] == ["enrolled"]
         vector = unit(1, seed=3)[0]
         with Store(tmp_path / "g") as store:
             store.add([record("no photo", vector)])

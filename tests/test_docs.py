@@ -76,7 +76,7 @@ def example_folder(tmp_path_factory):
     save_face(folder / "b.jpg", 0, side=200)
     cy = save_face(folder / "cy.jpg", 2)
     with Gallery(folder / "index", create=True) as gallery, named_photos([cy], "Cy") as (photos, _):
-        assert [result.status for result in gallery.enroll(photos)] == ["enrolled"]
+        assert [result.status for result in gallery.iter_enroll(photos)] == ["enrolled"]
     return folder
 
 

@@ -66,7 +66,7 @@ from tests.helpers import (
 
 def enroll(opened, *sources, name=None, strict=False, face=None):
     with named_photos(sources, name) as (photos, _):
-        return list(opened.enroll(photos, strict, face=face))
+        return opened.enroll_all(photos, strict, face=face)
 
 
 def statuses(results):
@@ -367,7 +367,7 @@ def test_photos_before_the_break_of_a_source_are_enrolled(tmp_path, database, mo
 
     done = []
     with Gallery(tmp_path / "g", "fast", create=True) as opened:
-        results = opened.enroll(breaking())
+        results = opened.iter_enroll(breaking())
         with pytest.raises(DataError, match="ends here"):
             done.extend(result.status for result in results)
         assert done == ["enrolled"] * opened.faces == ["enrolled"] * 3
@@ -377,7 +377,7 @@ def test_a_caller_who_stops_reading_results_stops_the_enrolment(tmp_path, databa
     monkeypatch.setattr(gallery_module, "_BATCH", 1)
     threads, before = threading.active_count(), cv2.getNumThreads()
     with Gallery(tmp_path / "g", "fast", create=True) as opened, named_photos([database]) as (photos, _):
-        running = opened.enroll(photos)
+        running = opened.iter_enroll(photos)
         assert next(running).name == "Ada"
         running.close()
         assert names(opened) == ["Ada"]
@@ -581,7 +581,7 @@ def test_more_photos_than_one_batch(tmp_path):
 def test_a_caller_who_stops_listening_keeps_what_was_told(tmp_path, database):
     with Gallery(tmp_path / "g", "fast", create=True) as opened:
         with named_photos([database]) as (photos, _):
-            results = opened.enroll(photos)
+            results = opened.iter_enroll(photos)
             assert next(results).status == "enrolled"
             results.close()
         assert "Ada" in names(opened)
@@ -856,7 +856,7 @@ def test_names_of_files_are_on_disk_before_anything_is_acknowledged(tmp_path, da
     with Gallery(top / "g", create=True) as opened:
         assert not waiting
         with named_photos([database]) as (photos, _):
-            for _ in opened.enroll(photos):
+            for _ in opened.iter_enroll(photos):
                 assert not waiting
         opened.reindex()
         assert not waiting
@@ -938,7 +938,7 @@ def test_a_second_writer_waits_for_a_short_while(tmp_path):
 
 def test_a_second_writer_in_the_same_process_is_told_so_too(tmp_path, impatient, database):
     with Gallery(tmp_path / "g", "fast", create=True) as opened, named_photos([database]) as (photos, _):
-        results = opened.enroll(photos)
+        results = opened.iter_enroll(photos)
         next(results)
         with pytest.raises(GalleryBusy):
             opened.rename("Ada", "Eve")
@@ -952,7 +952,7 @@ from facedex.photos.sources import named_photos
 from facedex.gallery.gallery import Gallery
 from facedex.recognition.identification import identify
 with Gallery(sys.argv[1], create=True) as opened, named_photos([sys.argv[2]]) as (photos, _):
-    for result in opened.enroll(photos):
+    for result in opened.iter_enroll(photos):
         print(result.status, result.name, flush=True)
 """
 
@@ -1273,7 +1273,7 @@ def test_a_poor_photo_is_enrolled_with_a_notice(tmp_path):
     save_face(tmp_path / "d" / "Ada.png", 1)
     Image.open(tmp_path / "d" / "Ada.png").resize((34, 34)).save(tmp_path / "d" / "Bob.png")
     with Gallery(tmp_path / "g", "fast", create=True) as opened, named_photos([tmp_path / "d"]) as (photos, _):
-        found = {result.name: result for result in opened.enroll(photos)}
+        found = {result.name: result for result in opened.iter_enroll(photos)}
         assert len(opened) == 2
     assert found["Bob"].status == "enrolled"
     assert "small" in found["Bob"].reason

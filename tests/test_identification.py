@@ -37,7 +37,7 @@ def drawn(tmp_path):
         save_face(tmp_path / "database" / f"{name}.png", seed)
     with Gallery(tmp_path / "g", create=True) as opened:
         with named_photos([tmp_path / "database"]) as (photos, _):
-            assert [result.status for result in opened.enroll(photos)] == ["enrolled"] * 3
+            assert [result.status for result in opened.iter_enroll(photos)] == ["enrolled"] * 3
         yield opened
 
 
@@ -398,7 +398,7 @@ def test_real_people_are_recognised_and_a_stranger_is_not(tmp_path, portraits):
     with Gallery(tmp_path / "g", create=True) as opened:
         for file, name in (("obama.jpg", "Obama"), ("biden.jpg", "Biden"), ("grace_hopper.jpg", "Hopper")):
             with named_photos([portraits / file], name) as (photos, _):
-                assert [result.status for result in opened.enroll(photos)] == ["enrolled"]
+                assert [result.status for result in opened.iter_enroll(photos)] == ["enrolled"]
         again = identify(opened, [portraits / "obama2.jpg", portraits / "obama3.jpg"])
         assert [photo.faces[0].candidates[0].name for photo in again] == ["Obama", "Obama"]
         (same,) = identify(opened, [portraits / "biden.jpg"])

@@ -10,12 +10,12 @@ from rich.console import Console
 
 from facedex import annotate, results
 from facedex.cli import result_tables
+from facedex.decision.candidate import Candidate
 from facedex.evaluation import report_json
 from facedex.evaluation.pairs_protocol import PairsReport
 from facedex.faces.face import Face
 from facedex.faces.quality import Quality
 from facedex.gallery.enrolment import Enrolled
-from facedex.gallery.lookup import Candidate
 from facedex.recognition.identification import Decision, Identification, IdentifiedPhoto
 from facedex.recognition.verification import Verification
 from facedex.store.rows import PersonRecord

@@ -54,7 +54,8 @@ PROBES = unit(5, seed=50)
 
 def enroll(opened, *sources, name=None, update=False):
     with named_photos(sources, name) as (photos, _):
-        return [(os.path.basename(one.photo), one.name, one.status) for one in opened.enroll(photos, update=update)]
+        results = opened.enroll_all(photos, update=update)
+    return [(os.path.basename(one.photo), one.name, one.status) for one in results]
 
 
 def who(opened):
@@ -276,7 +277,7 @@ def shared_photo(tmp_path, enrolled, database):
     with Gallery(enrolled) as opened:
         assert enroll(opened, database)[2] == ("two.png", "Ada", "enrolled")
         with named_photos([photo], "Bob") as (photos, _):
-            assert [one.status for one in opened.enroll(photos, face=2)] == ["enrolled"]
+            assert [one.status for one in opened.iter_enroll(photos, face=2)] == ["enrolled"]
         assert who(opened) == [("Ada", 3), ("Bob", 2), ("Cy", 1)]
     return photo
 

@@ -77,7 +77,7 @@ def enroll(
             results.write_csv(sys.stdout, results.ENROLL_COLUMNS)
         with progress_bar(total) as progress:
             task = progress.add_task("enrolling", total=total)
-            for result in opened.enroll(found, strict, device, update, face):
+            for result in opened.iter_enroll(found, strict, device, update, face):
                 enrolled.append(result)
                 progress.advance(task)
                 row = results.enroll_json(result)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facedex.errors import NoFace, PhotoError, SeveralFaces
+from facedex.errors import FacedexError, NoFace, PhotoError, SeveralFaces
 from facedex.faces import alignment
 from facedex.faces.boxes import Box, same_place
 from facedex.faces.face import Face
@@ -32,13 +32,14 @@ class Enrolled:
     """The result for one photo.
 
     `status`: "enrolled", "known", "moved" (only with `update`), "conflict" or "skipped". `reason`: why, or a remark on
-    a face that was enrolled.
+    a face that was enrolled. `exception`: the error of a photo that was skipped.
     """
 
     photo: str
     name: str
     status: str
     reason: str | None = None
+    exception: FacedexError | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ class Enrolling:
         for position, (photo, digest) in enumerate(batch.photos):
             face = found.get(position)
             if isinstance(digest, PhotoError):
-                results.append(Enrolled(photo.path, photo.name, "skipped", str(digest)))
+                results.append(Enrolled(photo.path, photo.name, "skipped", str(digest), digest))
                 continue
             uncommitted = [(record.name, record.box) for record in records if record.photo == digest]
             result = self._not_enrolled(photo, self._store.photos(digest), uncommitted, face)
@@ -218,7 +219,7 @@ class Enrolling:
         if same_name is not None and self._number is None:
             status, reason = "known", "this photo is enrolled already"
         elif isinstance(found, PhotoError):
-            status, reason = "skipped", str(found)
+            return Enrolled(photo.path, photo.name, "skipped", str(found), found)
         elif same_name is not None and found is not None:
             if same_place(found.encoded.face.box, same_name):
                 status, reason = "known", "this face is enrolled already"

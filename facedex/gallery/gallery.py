@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -14,17 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facedex.decision.calibration import Calibration
+from facedex.decision.candidate import Candidate
 from facedex.decision.posterior import CONTENDERS
 from facedex.engines.binding import FILES
 from facedex.engines.engine import Key
 from facedex.engines.registry import open_engine
-from facedex.errors import GalleryError, GalleryMismatch, GalleryNotFound, ModelError
+from facedex.errors import GalleryError, GalleryMismatch, GalleryNotFound, ModelError, NoFace
 from facedex.faces.detector import FaceDetector
 from facedex.files import make_private
 from facedex.gallery import relocation
 from facedex.gallery.enrolment import Enrolled, Enrolling
 from facedex.gallery.indexwriter import IndexWriter
-from facedex.gallery.lookup import Candidate, Lookup
+from facedex.gallery.lookup import Lookup
 from facedex.gallery.moved_photos import vanished
 from facedex.gallery.reencoding import encode_anew
 from facedex.index.manifest import stored_parameters
@@ -32,7 +33,9 @@ from facedex.index.remote import Remote
 from facedex.model.head import Head
 from facedex.model.modelfile import ModelFile, read_model, shipped_model
 from facedex.model.reader import FaceReader
-from facedex.photos.sources import NamedPhoto, person_name
+from facedex.photos.inputs import PhotoInput, person_photos
+from facedex.photos.sources import NamedPhoto, named_photos, person_name
+from facedex.recognition.identification import FPIR, PRIOR, IdentifiedPhoto, identify
 from facedex.store import modelcopy
 from facedex.store.lock import writing
 from facedex.store.rows import FaceRecord, PersonRecord, StoredPhoto
@@ -160,28 +163,77 @@ class Gallery:
         return [people[name] for name in dict.fromkeys(self._store.stored_name(name) for name in names)]
 
     def enroll(
+        self, name: str, photo: PhotoInput, *, face: int | None = None, strict: bool = False, device: str = "cpu"
+    ) -> Enrolled:
+        """Enroll one person by one photo; it is on disk when this returns.
+
+        The arguments are those of `enroll_all`. The result's `status` is "enrolled" or "known". A photo that was not
+        given by its path is stored with the source `memory:` and the SHA-256 of its bytes, for pixels of the BMP file
+        that holds them. `reindex` cannot encode it with another model.
+        Raises NameInvalid, PhotoError for a photo that cannot be used, GalleryError for a face that is enrolled under
+        another name, and what `enroll_all` raises.
+        """
+        (result,) = self.enroll_all([(person_name(name), photo)], strict, device, face=face)
+        if result.exception is not None:
+            raise result.exception
+        if result.status not in ("enrolled", "known"):
+            raise GalleryError(f"{result.photo} is not enrolled as {result.name!r}: {result.reason}")
+        return result
+
+    def enroll_all(
         self,
-        photos: Iterable[NamedPhoto],
+        photos: str | os.PathLike[str] | Iterable[NamedPhoto | tuple[str, PhotoInput]],
+        strict: bool = False,
+        device: str = "cpu",
+        update: bool = False,
+        face: int | None = None,
+    ) -> list[Enrolled]:
+        """Enroll one face of each photo: its subject, or the face numbered `face` from 1 (order: faces/subject.py).
+
+        `photos`: a folder or pack of people, pairs (name, photo), or what `named_photos` gives. Returns one result for
+        each photo, in order. All are on disk then. One bad photo never stops the rest.
+        `strict` skips photos with several faces. Several people of one photo can be enrolled, each by another face.
+        With `update`, a photo whose enrolled path no longer holds it becomes "moved". The gallery stores the photo's
+        new path. Where the photo's folder has another name now, the photo becomes one of that person. `vanished` finds
+        photos that were deleted.
+        Raises GalleryBusy when another process is writing, ValueError for a `face` below 1, DataError for a folder or
+        pack that cannot be used. The photos before the error stay.
+        """
+        return list(self.iter_enroll(photos, strict, device, update, face))
+
+    def iter_enroll(
+        self,
+        photos: str | os.PathLike[str] | Iterable[NamedPhoto | tuple[str, PhotoInput]],
         strict: bool = False,
         device: str = "cpu",
         update: bool = False,
         face: int | None = None,
     ) -> Iterator[Enrolled]:
-        """Enroll one face of each photo: its subject, or the face numbered `face` from 1 (order: faces/subject.py).
+        """As `enroll_all`, but yields each result once it is on disk, for a display of the progress.
 
-        Yields one result for each photo, in order, once it is on disk. One bad photo never stops the rest.
-        `strict` skips photos with several faces. Several people of one photo can be enrolled, each by another face.
-        With `update`, a photo whose enrolled path no longer holds it becomes "moved". The gallery stores the photo's
-        new path. Where the photo's folder has another name now, the photo becomes one of that person. `vanished` finds
-        photos that were deleted.
-        Raises GalleryBusy when another process is writing, ValueError for a `face` below 1.
+        Nobody is enrolled before the first result is drawn, and nobody after the last one that was drawn.
         """
         if face is not None and face < 1:
             raise ValueError(f"faces are numbered from 1, so face cannot be {face}")
-        with self._changing():
+        return self._enroll(photos, strict, device, update, face)
+
+    def _enroll(
+        self,
+        photos: str | os.PathLike[str] | Iterable[NamedPhoto | tuple[str, PhotoInput]],
+        strict: bool,
+        device: str,
+        update: bool,
+        face: int | None,
+    ) -> Iterator[Enrolled]:
+        with ExitStack() as stack:
+            if isinstance(photos, str | os.PathLike):
+                found, _ = stack.enter_context(named_photos([photos]))
+            else:
+                found = person_photos([photos] if isinstance(photos, NamedPhoto) else photos)
+            stack.enter_context(self._changing())
             enrolling = Enrolling(self._store, self.reader(device), strict, update, face, self.calibration.unclear)
             reachable = True
-            for results in enrolling.batches(iter(photos), _BATCH):
+            for results in enrolling.batches(found, _BATCH):
                 yield from results
                 reachable = reachable and self._index.send()
             self._index.update()
@@ -303,6 +355,26 @@ class Gallery:
         return lost
 
     # looking up
+
+    def identify(
+        self,
+        photo: PhotoInput,
+        *,
+        top: int = 1,
+        fpir: float = FPIR,
+        prior: float = PRIOR,
+        threshold: float | None = None,
+        device: str = "cpu",
+    ) -> IdentifiedPhoto:
+        """Name every face of one photo. The arguments are those of `facedex.identify`, which is for many photos.
+
+        A photo that shows no face gives no faces. Raises PhotoError for a photo that cannot be read, ValueError,
+        ModelError.
+        """
+        (result,) = identify(self, [photo], top=top, fpir=fpir, prior=prior, threshold=threshold, device=device)
+        if result.exception is not None and not isinstance(result.exception, NoFace):
+            raise result.exception
+        return result
 
     def match(
         self,

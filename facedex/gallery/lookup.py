@@ -8,12 +8,12 @@ from __future__ import annotations
 import threading
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from facedex.decision.calibration import Calibration
+from facedex.decision.candidate import Candidate
 from facedex.decision.fusion import fuse_people
 from facedex.decision.posterior import CONTENDERS
 from facedex.engines.binding import FILES, Binding, read_binding
@@ -29,21 +29,6 @@ from facedex.store.rows import State, StoredFaces
 from facedex.store.store import Store
 
 Ranking = tuple[np.ndarray, np.ndarray, np.ndarray]  # people, their fused logits, their numbers of photos; best first
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One enrolled person compared with one probe.
-
-    `similarity`: the calibrated probability that both faces are of one person, if half of all pairs were genuine.
-    `probability`: the probability that this name is right, given the whole gallery.
-    `logit`: the head's, fused over the person's photos.
-    """
-
-    name: str
-    similarity: float
-    probability: float
-    logit: float
 
 
 class Lookup:

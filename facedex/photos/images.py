@@ -115,11 +115,7 @@ def _decode(data: bytes, name: str, max_pixels: int, min_side: int | None = None
         # Pillow warns of large pictures. The cap below refuses them with a clearer message.
         with _without_warnings, Image.open(io.BytesIO(data), formats=formats) as image:
             width, height = image.size
-            if width * height > max_pixels:
-                raise PhotoTooLarge(
-                    f"{name} has {width} x {height} pixels, more than the "
-                    f"limit of {max_pixels / 1e6:.0f} million; save a smaller copy"
-                )
+            check_size(width, height, name, max_pixels)
             if min_side is not None:
                 image.draft(image.mode, (min_side, min_side))  # only has an effect on JPEG
             image.load()
@@ -138,6 +134,30 @@ def _decode(data: bytes, name: str, max_pixels: int, min_side: int | None = None
         raise PhotoUnreadable(
             f"{name} is broken ({str(error)[:80] or type(error).__name__}); replace the file"
         ) from None
+
+
+def pixels_of(image: Image.Image, name: str) -> np.ndarray:
+    """Return the upright pixels of an image that Pillow has opened, (height, width, 3) uint8 RGB.
+
+    Raises PhotoTooLarge above MAX_PIXELS, and PhotoUnreadable for a picture that cannot be decoded.
+    """
+    check_size(*image.size, name)
+    try:
+        with _without_warnings:
+            return _rgb(_upright(image))
+    except Exception as error:  # decoders raise errors of every class for broken input
+        raise PhotoUnreadable(
+            f"{name} cannot be decoded ({str(error)[:80] or type(error).__name__}); open it again"
+        ) from None
+
+
+def check_size(width: int, height: int, name: str, max_pixels: int = MAX_PIXELS) -> None:
+    """Raise PhotoTooLarge for a picture with more than `max_pixels` pixels."""
+    if width * height > max_pixels:
+        raise PhotoTooLarge(
+            f"{name} has {width} x {height} pixels, more than the "
+            f"limit of {max_pixels / 1e6:.0f} million; save a smaller copy"
+        )
 
 
 def read_photo(path: str | os.PathLike[str]) -> np.ndarray:

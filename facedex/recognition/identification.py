@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from facedex.decision.assignment import assign
+from facedex.decision.calibration import Calibration
+from facedex.decision.candidate import Candidate
 from facedex.decision.posterior import CONTENDERS
-from facedex.errors import FacedexError
-from facedex.faces import alignment
+from facedex.errors import FacedexError, PhotoError
+from facedex.faces.boxes import Box
 from facedex.faces.detector import FaceDetector
 from facedex.faces.face import Face
 from facedex.faces.quality import Quality
-from facedex.gallery.gallery import Gallery
-from facedex.gallery.lookup import Candidate
-from facedex.model.reader import EncodedFace, FaceReader
-from facedex.recognition.detection import read_faces
-from facedex.threads import side_by_side
+from facedex.model.reader import FaceReader
+from facedex.photos.inputs import PhotoInput, given_photos
+from facedex.recognition.embedding import encode_ahead
 
 FPIR = 0.01  # default share of strangers who are given a name
 PRIOR = 0.5  # default probability that the person in a photo is enrolled
-
-_PHOTOS_AHEAD = 16  # photos that the threads read before the caller asks for them
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -52,6 +48,11 @@ class Identification:
     quality: Quality | None = None
     reason: str | None = None
 
+    @property
+    def box(self) -> Box:
+        """Left, top, width and height in pixels of the upright photo."""
+        return self.face.box
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -72,9 +73,10 @@ class Decision:
 
 @dataclass(frozen=True)
 class IdentifiedPhoto:
-    """The faces of one photo, the subject first, and the decision that named them. `error` says why there are none.
+    """The faces of one photo, the subject first, and the decision that named them.
 
-    `pixels`, (height, width, 3) uint8 RGB, are there only with `keep_pixels`.
+    `photo`: its path, or what stands for a photo in memory (GivenPhoto.name). `error` says why there are no faces, and
+    `exception` is that error. `pixels`, (height, width, 3) uint8 RGB, are there only with `keep_pixels`.
     """
 
     photo: str
@@ -82,11 +84,39 @@ class IdentifiedPhoto:
     error: str | None = None
     pixels: np.ndarray | None = None
     decision: Decision | None = None
+    exception: FacedexError | None = field(default=None, repr=False, compare=False)
+
+
+class SearchedGallery(Protocol):
+    """What `identify` needs of a Gallery, whose methods these are."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def detector(self) -> FaceDetector: ...
+
+    calibration: Calibration
+
+    def reader(self, device: str = "cpu") -> FaceReader: ...
+
+    def match(
+        self,
+        vector: NDArray[np.float32],
+        top: int = 5,
+        prior: float = PRIOR,
+        exhaustive: bool = False,
+        shortlist: int = CONTENDERS,
+        quality: float = 0.0,
+    ) -> list[Candidate]: ...
+
+    def threshold(self, fpir: float) -> float: ...
+
+    def false_alarm_rate(self, threshold: float) -> tuple[float, float, float]: ...
 
 
 def identify(
-    gallery: Gallery,
-    photos: Iterable[str | os.PathLike[str]],
+    gallery: SearchedGallery,
+    photos: PhotoInput | Iterable[PhotoInput],
     *,
     top: int = 1,
     fpir: float = FPIR,
@@ -97,9 +127,10 @@ def identify(
     keep_pixels: bool = False,
     device: str = "cpu",
 ) -> Iterator[IdentifiedPhoto]:
-    """Name every face in every photo, in the order of the photos.
+    """Name every face in every photo, or in one photo, in the order of the photos. `gallery`: a facedex.Gallery.
 
-    A photo that cannot be used yields a result with an `error` and does not stop the others.
+    A photo that cannot be used yields a result with an `error` and does not stop the others. Each photo is read when it
+    is drawn from `photos`, up to 16 photos before its result is asked for.
 
     top: the number of candidates to list for every face.
     fpir: a face is named when its best candidate reaches the threshold for this share of strangers. The threshold
@@ -118,18 +149,11 @@ def identify(
         raise ValueError(f"fpir must lie between 0 and 1, not {fpir}")
     detector, unclear_length = gallery.detector, gallery.calibration.unclear
     decision: Decision | None = None
-    with side_by_side(1) as pool:
-        # The network is loaded on a thread of its own while the others read the first photos.
-        reader = pool.submit(gallery.reader, device)
-
-        def submit(photo: str) -> Future[_EncodedPhoto | FacedexError]:
-            return pool.submit(_encode_photo, photo, detector, reader, keep_pixels)
-
-        for photo, future in _submit_ahead((os.fspath(path) for path in photos), submit):
-            reader.result()  # a model that cannot be used ends the run before the first photo's result
-            encoded = future.result()
-            if isinstance(encoded, FacedexError):
-                yield IdentifiedPhoto(photo, error=str(encoded))
+    load = partial(gallery.reader, device)
+    with closing(encode_ahead(given_photos(photos), detector, load, keep_pixels)) as results:
+        for photo, encoded in results:
+            if isinstance(encoded, PhotoError):
+                yield IdentifiedPhoto(photo.name, error=str(encoded), exception=encoded)
                 continue
             candidates = [
                 gallery.match(face.vector, max(top, CONTENDERS), prior, exhaustive, quality=face.quality)
@@ -147,42 +171,7 @@ def identify(
                 _identification(face.face, quality, ranked, name, top, least_logit, unclear_length)
                 for face, quality, ranked, name in zip(encoded.faces, encoded.qualities, candidates, names, strict=True)
             ]
-            yield IdentifiedPhoto(photo, tuple(faces), None, encoded.pixels, decision)
-
-
-@dataclass(frozen=True)
-class _EncodedPhoto:
-    """The faces of one photo with their embeddings and quality measures; the pixels only when they are kept."""
-
-    faces: list[EncodedFace]
-    qualities: list[Quality]
-    pixels: np.ndarray | None
-
-
-def _encode_photo(
-    photo: str, detector: FaceDetector, reader: Future[FaceReader], keep_pixels: bool
-) -> _EncodedPhoto | FacedexError:
-    """Read one photo and encode its faces; returns the error of a photo that cannot be used."""
-    try:
-        pixels, faces = read_faces(photo, detector)
-        crops = [alignment.align(pixels, face.landmarks) for face in faces]
-    except FacedexError as error:
-        return error
-    encoded = reader.result().encode_crops(crops, faces)
-    qualities = [
-        Quality.of(face, crop, embedding.quality) for face, crop, embedding in zip(faces, crops, encoded, strict=True)
-    ]
-    return _EncodedPhoto(encoded, qualities, pixels if keep_pixels else None)
-
-
-def _submit_ahead(photos: Iterable[str], submit: Callable[[str], Future[T]]) -> Iterator[tuple[str, Future[T]]]:
-    """Yield each photo with its future; `submit` is called for up to _PHOTOS_AHEAD photos in advance."""
-    waiting: deque[tuple[str, Future[T]]] = deque()
-    for photo in photos:
-        waiting.append((photo, submit(photo)))
-        if len(waiting) > _PHOTOS_AHEAD:
-            yield waiting.popleft()
-    yield from waiting
+            yield IdentifiedPhoto(photo.name, tuple(faces), None, encoded.pixels, decision)
 
 
 def _choose_names(candidates: list[list[Candidate]], threshold: float, allow_repeat: bool) -> list[str | None]:

@@ -12,6 +12,7 @@ from facedex.decision.calibration import Calibration
 from facedex.model.head import Head
 from facedex.model.modelfile import read_model, shipped_model
 from facedex.model.reader import FaceReader
+from facedex.photos.inputs import PhotoInput, given_photo
 from facedex.recognition.detection import read_faces
 
 FMR = 1e-3  # default share of impostor pairs that are called the same person
@@ -45,7 +46,7 @@ class Verifier:
         self.reader = FaceReader(file, device)
 
     def verify(
-        self, a: str | os.PathLike[str], b: str | os.PathLike[str], fmr: float = FMR, prior: float = 0.5
+        self, a: PhotoInput, b: PhotoInput, fmr: float = FMR, prior: float = 0.5
     ) -> Verification:
         """Compare the subjects of two photos at a false match rate.
 
@@ -63,7 +64,7 @@ class Verifier:
             fmr=fmr,
         )
 
-    def _embedding(self, photo: str | os.PathLike[str]) -> np.ndarray:
+    def _embedding(self, photo: PhotoInput) -> np.ndarray:
         """The unit embedding (dim,) float32 of a photo's subject."""
-        pixels, faces = read_faces(os.fspath(photo), self.reader.detector)
+        pixels, faces = read_faces(given_photo(photo), self.reader.detector)
         return self.reader.encode([(pixels, faces[0])])[0].vector

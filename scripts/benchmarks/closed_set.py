@@ -62,7 +62,7 @@ def main() -> None:
     answers: list[list[str | None]] = []
     with tempfile.TemporaryDirectory() as folder, Gallery(folder, options.model, create=True) as gallery:
         began = time.perf_counter()
-        results = list(gallery.enroll(enrolled))
+        results = gallery.enroll_all(enrolled)
         spent = time.perf_counter() - began
         failed = [result.photo for result in results if result.status != "enrolled"]
         for exhaustive in (False, True):
@@ -139,7 +139,7 @@ def strangers(photos: dict[str, list[Path]], model: str | None, fpir: float, cha
     random.Random(0).shuffle(names)
     known, others = names[: len(names) // 2], names[len(names) // 2 :]
     with tempfile.TemporaryDirectory() as folder, Gallery(folder, model, create=True) as gallery:
-        list(gallery.enroll(named(name, photos[name][0], change) for name in known))
+        gallery.enroll_all(named(name, photos[name][0], change) for name in known)
         probes = [path for name in others for path in photos[name]]
         found = [_main_face(photo)[1] for photo in identify(gallery, probes, fpir=fpir)]
     passed = sum(name is not None for name in found)

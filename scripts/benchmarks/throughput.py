@@ -86,7 +86,7 @@ def enrolled(paths: list[Path], model: Path | None) -> tuple[float, float]:
         gallery.reader()
         with named_photos(paths, name="somebody") as (photos, _):
             clock, cpu = time.perf_counter(), time.process_time()
-            done = sum(1 for _ in gallery.enroll(photos))
+            done = sum(1 for _ in gallery.iter_enroll(photos))
             clock, cpu = time.perf_counter() - clock, time.process_time() - cpu
     if done != len(paths):
         raise SystemExit(f"{done} of {len(paths)} photos were looked at; name a folder of photos")

@@ -78,7 +78,7 @@ class Writer:
         self.pairs += 1
         names = [f"w{self.number}{half}{self.pairs}" for half in "ab"]
         photos = [drawn_photo(name, self.rng.randrange(8), f"{name}-{i}") for name in names for i in range(2)]
-        for result in self.gallery.enroll(photos):
+        for result in self.gallery.iter_enroll(photos):
             assert result.status == "enrolled", result
             self.photos[result.name] = self.photos.get(result.name, 0) + 1
 

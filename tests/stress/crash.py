@@ -68,7 +68,7 @@ def enroll(work: Path, acknowledge: Acknowledge, photos: str = "new", update: bo
         named_photos([work / photos]) as (found, _),
         Gallery(work / "g", work / "a.safetensors", create=True) as gallery,
     ):
-        for result in gallery.enroll(found, update=update):
+        for result in gallery.iter_enroll(found, update=update):
             acknowledge(f"{result.status} {result.name}")
         if update:
             gallery.remove_photos(gallery.vanished([work / photos]))
@@ -155,7 +155,7 @@ def prepare(work: Path) -> None:
         named_photos([work / "new"]) as (found, _),
         Gallery(work / "h", work / "b.safetensors", create=True) as gallery,
     ):
-        list(gallery.enroll(found))
+        gallery.enroll_all(found)
     backup(work / "h", work / SAVED)
     (work / "saved.json").write_text(json.dumps(read_state(work / "h")))
     shutil.rmtree(work / "h")
