@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from facedex.faces.face import Face
 from facedex.faces.quality import Quality
 from facedex.gallery.enrolment import Enrolled
-from facedex.recognition.detection import DetectedPhoto
+from facedex.recognition.detection import DetectedFace, DetectedPhoto
 from facedex.recognition.identification import Decision, IdentifiedPhoto
 from facedex.recognition.verification import Verification
 from facedex.store.rows import PersonRecord
@@ -95,11 +95,7 @@ def detect_json(photo: DetectedPhoto, crops: Sequence[Path]) -> Row:
         "photo": photo.photo,
         "faces": [
             {
-                "number": number,
-                "box": [round(value, 1) for value in found.face.box],
-                "landmarks": [[round(float(x), 1), round(float(y), 1)] for x, y in found.face.landmarks],
-                "score": round(found.face.score, 4),
-                "quality": _quality_json(found.quality),
+                **_face_json(number, found),
                 "reason": found.quality.reason(),
                 "crop": str(crops[number - 1]) if crops else None,
             }
@@ -123,6 +119,21 @@ def detect_rows(photo: DetectedPhoto, crops: Sequence[Path]) -> list[Row]:
         for number, found in enumerate(photo.faces, 1)
     ]
     return rows or [{"photo": photo.photo, "error": photo.error or ""}]
+
+
+def embed_json(photo: DetectedPhoto) -> Row:
+    """The JSON object of one photo of `embed`."""
+    faces = [
+        {**_face_json(number, face), "embedding": [round(float(value), 7) for value in face.embedding]}
+        for number, face in enumerate(photo.faces, 1)
+        if face.embedding is not None
+    ]
+    return {"photo": photo.photo, "faces": faces, "error": photo.error}
+
+
+def embed_rows(photo: DetectedPhoto) -> list[Row]:
+    """What each row of the array of `embed` is of: a row a face."""
+    return [{"photo": photo.photo, **_face_json(number, face)} for number, face in enumerate(photo.faces, 1)]
 
 
 def identify_json(photo: IdentifiedPhoto) -> Row:
@@ -189,6 +200,17 @@ def write_csv(out: TextIO, columns: Sequence[str], rows: Iterable[Row] = (), hea
     for row in rows:
         writer.writerow(row)
         out.flush()
+
+
+def _face_json(number: int, face: DetectedFace) -> Row:
+    """What `detect` and `embed` say of a face."""
+    return {
+        "number": number,
+        "box": [round(value, 1) for value in face.box],
+        "landmarks": [[round(float(x), 1), round(float(y), 1)] for x, y in face.landmarks],
+        "score": round(face.score, 4),
+        "quality": _quality_json(face.quality),
+    }
 
 
 def _quality_json(quality: Quality) -> Row:

@@ -15,7 +15,7 @@ from facedex.errors import FacedexError
 
 
 def detect(
-    photos: Annotated[list[str], typer.Argument(help="Photos, folders or patterns.")],
+    photos: Annotated[list[str], typer.Argument(help="Photos, folders or patterns; - reads one photo from stdin.")],
     crops: Annotated[Path | None, typer.Option(help="Folder in which each aligned face is saved as a PNG.")] = None,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,

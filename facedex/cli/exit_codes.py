@@ -14,6 +14,7 @@ EXIT_CODES: dict[str, dict[int, str]] = {
     "verify": {0: "the same person", 1: "different people"},
     "evaluate": {0: "every photo was used", 1: "at least one photo shows no usable face"},
     "detect": {0: "every photo shows a face", 1: "at least one photo was skipped"},
+    "embed": {0: "every photo shows a face", 1: "at least one photo was skipped"},
     "list": {0: "done"},
     "rename": {0: "done"},
     "merge": {0: "done", 1: "the question was not answered with yes"},

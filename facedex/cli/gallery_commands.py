@@ -21,6 +21,7 @@ from facedex.cli.options import (
     refuse_json_with_csv,
 )
 from facedex.cli.progress import progress_bar
+from facedex.cli.stdin_photo import photos_to_enroll
 from facedex.errors import DataError
 
 if TYPE_CHECKING:
@@ -35,7 +36,10 @@ _STATUSES = ("enrolled", "moved", "known", "conflict", "skipped", "removed")  # 
 
 def enroll(
     photos: Annotated[
-        list[Path], typer.Argument(help="Folders of people, .tar or .zip files of them; or photos, with --name.")
+        list[Path],
+        typer.Argument(
+            help="Folders of people, .tar or .zip files of them; or photos, with --name, - reads one from stdin."
+        ),
     ],
     gallery: GalleryOption = DEFAULT_GALLERY,
     name: Annotated[str | None, typer.Option(help="Enroll all these photos as this person.")] = None,
@@ -61,7 +65,6 @@ def enroll(
     """Enroll the subjects of photos. DIR/NAME.jpg and DIR/NAME/*.jpg give the names."""
     from facedex import results
     from facedex.gallery.gallery import Gallery
-    from facedex.photos.sources import named_photos
 
     refuse_json_with_csv(as_json, as_csv)
     if update and name is not None:
@@ -70,7 +73,7 @@ def enroll(
         raise typer.BadParameter("--face chooses a face for one person; add --name, and leave out --strict")
     enrolled: list[Enrolled] = []
     with (
-        named_photos(photos, name, say if len(photos) > 1 else None) as (found, total),
+        photos_to_enroll(photos, name, say if len(photos) > 1 else None) as (found, total),
         Gallery(gallery, model, create=True) as opened,
     ):
         if as_csv:

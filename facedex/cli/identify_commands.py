@@ -24,6 +24,7 @@ from facedex.cli.options import (
     refuse_json_with_csv,
 )
 from facedex.cli.progress import photo_progress
+from facedex.cli.stdin_photo import photo_argument, refuse_two
 from facedex.errors import FacedexError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def identify(
-    photos: Annotated[list[str], typer.Argument(help="Photos, folders or patterns.")],
+    photos: Annotated[list[str], typer.Argument(help="Photos, folders or patterns; - reads one photo from stdin.")],
     gallery: GalleryOption = DEFAULT_GALLERY,
     top: Annotated[int, typer.Option(min=1, help="Number of candidates to list for every face.")] = 1,
     fpir: Annotated[
@@ -136,8 +137,8 @@ def _save_picture(photo: IdentifiedPhoto, folder: Path, used_names: set[str]) ->
 
 
 def verify(
-    a: Annotated[Path, typer.Argument(help="A photo.")],
-    b: Annotated[Path, typer.Argument(help="Another photo.")],
+    a: Annotated[Path, typer.Argument(help="A photo; - reads one from stdin.")],
+    b: Annotated[Path, typer.Argument(help="Another photo; - reads one from stdin.")],
     fmr: Annotated[
         float,
         rate_option("Share of impostor pairs that are called the same (FMR)."),
@@ -154,7 +155,8 @@ def verify(
     from facedex import results
     from facedex.recognition.verification import Verifier
 
-    result = Verifier(model, device).verify(a, b, fmr, prior)
+    refuse_two([a, b])
+    result = Verifier(model, device).verify(photo_argument(a), photo_argument(b), fmr, prior)
     if as_json:
         print(results.json_line(results.verify_json(result)))
     else:

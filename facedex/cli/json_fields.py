@@ -18,9 +18,14 @@ class JsonObject:
     fields: dict[str, str]
 
 
-_PHOTO = "The photo's path."
+_PHOTO = "The photo's path; stdin for the photo that - stands for."
 _BOX = "Left, top, width and height in pixels of the upright photo."
 _SCORE = "The detector's score, 0 to 1."
+_LANDMARKS = "Five points [x, y]: eyes, nose, corners of the mouth; each pair from left to right in the picture."
+_LENGTH = (
+    "The length of the network's vector before normalisation, for several networks the geometric mean; unclear faces "
+    "have short vectors."
+)
 _ERROR = "Why the photo could not be used, else null."
 
 _QUALITY = {
@@ -91,8 +96,7 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
                 "faces[].candidates[].probability": "The candidate's probability.",
                 "faces[].candidates[].logit": "The candidate's logit.",
                 **_QUALITY,
-                "faces[].quality.length": "The length of the network's vector before normalisation, for several "
-                "networks the geometric mean; unclear faces have short vectors.",
+                "faces[].quality.length": _LENGTH,
                 "faces[].reason": "Why the face has no name, where that is known, else null.",
                 "error": _ERROR,
                 "decision": "The threshold for the photo's faces, or null when the photo could not be used.",
@@ -125,12 +129,28 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
                 "faces": "Every face, the subject first; empty when there is none.",
                 "faces[].number": "The face's number from 1, as in `enroll --face`.",
                 "faces[].box": _BOX,
-                "faces[].landmarks": "Five points [x, y]: eyes, nose, corners of the mouth; each pair from left to "
-                "right in the picture.",
+                "faces[].landmarks": _LANDMARKS,
                 "faces[].score": _SCORE,
                 **_QUALITY,
                 "faces[].reason": "What is wrong with the face, else null.",
                 "faces[].crop": "The file written for `--crops`, else null.",
+                "error": _ERROR,
+            },
+        ),
+    ),
+    "embed": (
+        JsonObject(
+            "a photo",
+            {
+                "photo": _PHOTO,
+                "faces": "Every face, the subject first, in the order of `detect`; empty when there is none.",
+                "faces[].number": "The face's number from 1, as in `enroll --face`.",
+                "faces[].box": _BOX,
+                "faces[].landmarks": _LANDMARKS,
+                "faces[].score": _SCORE,
+                **_QUALITY,
+                "faces[].quality.length": _LENGTH,
+                "faces[].embedding": "The embedding, a vector of length 1.",
                 "error": _ERROR,
             },
         ),

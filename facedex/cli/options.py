@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from facedex.cli.console import say
+from facedex.cli.stdin_photo import STDIN, refuse_two, stdin_photo
 from facedex.errors import DataError, PhotoNotFound
+
+if TYPE_CHECKING:
+    from facedex.photos.inputs import PhotoInput
 
 DEFAULT_GALLERY = Path("index")
 
@@ -92,11 +96,15 @@ def refuse_json_with_csv(as_json: bool, as_csv: bool) -> None:
         raise typer.BadParameter("--json and --csv exclude each other; choose one")
 
 
-def find_photos(arguments: list[str]) -> list[str]:
-    """The photos that files, folders and patterns stand for. Raises PhotoNotFound when there are none."""
+def find_photos(arguments: list[str]) -> list[PhotoInput]:
+    """The photos that files, folders, patterns and `-` stand for. Raises PhotoNotFound when there are none."""
     from facedex.photos.sources import expand
 
-    photos = list(expand(arguments, say if len(arguments) > 1 else None))
+    refuse_two(arguments)
+    notice = say if len(arguments) > 1 else None
+    photos: list[PhotoInput] = []
+    for argument in arguments:
+        photos += [stdin_photo()] if argument == STDIN else expand([argument], notice)
     if not photos:
         raise PhotoNotFound(f"{', '.join(arguments)} hold no photos; name another folder")
     return photos

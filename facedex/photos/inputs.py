@@ -92,15 +92,17 @@ class HeldPhoto(NamedPhoto):
         return f"memory:{images.sha256(self.read())}"
 
 
-def given_photo(photo: object) -> GivenPhoto:
-    """The photo that a caller gave. Whatever is no photo raises its PhotoError when its pixels are read."""
+def given_photo(photo: object, name: str | None = None) -> GivenPhoto:
+    """The photo that a caller gave. Whatever is no photo raises its PhotoError when its pixels are read.
+
+    `name`: stands for a photo in memory in results and messages. Default: what it is, in words.
+    """
     if isinstance(photo, GivenPhoto):
         return photo
     if isinstance(photo, str | os.PathLike):
         path = os.fsdecode(photo)
-        name = path if len(path) <= _LONGEST_PATH else f"{path[:_SHOWN]}…{path[-_SHOWN:]}"
-        return GivenPhoto(name, path)
-    name = _name(photo)
+        return GivenPhoto(path if len(path) <= _LONGEST_PATH else f"{path[:_SHOWN]}…{path[-_SHOWN:]}", path)
+    name = name or _name(photo)
     try:
         return GivenPhoto(name, held=_held(photo, name))
     except PhotoError as error:
