@@ -14,7 +14,6 @@ imported on first use, so that `import facedex` loads neither numpy nor OpenCV.
 
 from __future__ import annotations
 
-import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -62,8 +61,6 @@ __all__ = [
     "identify",
     "named_photos",
 ]
-
-logging.getLogger("facedex").addHandler(logging.NullHandler())  # silent, until a program configures the log
 
 
 def __getattr__(name: str) -> Any:

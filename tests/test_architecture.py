@@ -29,7 +29,7 @@ FLOORS = (
     ("faces",),
     ("photos",),
     ("decision",),
-    ("threads", "files", "weights"),
+    ("threads", "files", "weights", "log"),
     ("errors", "_version"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -18,6 +18,9 @@ from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from facedex.errors import DataError, EngineAway, EngineError
+from facedex.log import logger
+
+_log = logger(__name__)
 
 TABLE = "facedex"  # the table's name where the URL gives none
 
@@ -75,6 +78,7 @@ class Connection:
                         f"{self._url} does not answer ({_one_line(error)}); start the server, or bring the index back "
                         "into the gallery's folder with `facedex reindex --index files`"
                     ) from None
+                _log.warning("%s does not answer (%s); trying again in %.1f s", self._url, _said(error), pause)
                 time.sleep(pause)
                 pause *= 2
             except psycopg.Error as error:

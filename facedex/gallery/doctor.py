@@ -5,6 +5,7 @@ The parts are folder, database, records, model and index. Each is checked by its
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sqlite3
@@ -31,12 +32,15 @@ from facedex.errors import (
 from facedex.gallery.backup import sweep
 from facedex.gallery.gallery import Gallery
 from facedex.index.manifest import INDEX_FILE, MANIFEST_FILE, discard_projection, stored_kind
+from facedex.log import logger
 from facedex.model.modelfile import read_model, shipped_model, shipped_models
 from facedex.photos.sources import source_path
 from facedex.store import modelcopy
 from facedex.store.database import connect
 from facedex.store.lock import writing
 from facedex.store.store import BUSY_SECONDS, FILE, Store, is_there
+
+_log = logger(__name__)
 
 _PROBES = 100  # faces, at most, that are looked up both through the index and exhaustively
 _SCORED = 2_000_000  # pairs of faces, at most, that the exhaustive look-ups score
@@ -67,7 +71,13 @@ def examine(
     ship are tried too. `drop`: delete faces whose rows are damaged. Raises GalleryNotFound, and GalleryBusy while
     another process writes.
     """
-    folder = Path(folder)
+    for finding in _findings(Path(folder), model, drop):
+        level = logging.INFO if finding.state == "sound" else logging.WARNING
+        _log.log(level, "%s of %s: %s, %s", finding.part, folder, finding.state, finding.detail)
+        yield finding
+
+
+def _findings(folder: Path, model: str | os.PathLike[str] | None, drop: bool) -> Iterator[Finding]:
     if not is_there(folder):
         raise GalleryNotFound(f"There is no gallery in {folder}; make one with `facedex enroll`")
     writable = True

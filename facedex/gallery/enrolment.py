@@ -16,12 +16,15 @@ from facedex.faces.boxes import Box, same_place
 from facedex.faces.face import Face
 from facedex.faces.quality import Quality
 from facedex.gallery.moved_photos import follow_move
+from facedex.log import logger
 from facedex.model.reader import EncodedFace, FaceReader
 from facedex.photos import images
 from facedex.photos.sources import NamedPhoto
 from facedex.store.rows import FaceRecord, StoredPhoto
 from facedex.store.store import Store
 from facedex.threads import side_by_side
+
+_log = logger(__name__)
 
 _TASK = 4  # photos whose faces are encoded together
 LEAST_SIDE = 960  # pixels: a large photo is first decoded with its shorter side no smaller than this
@@ -97,10 +100,10 @@ class Enrolling:
                 except Exception as error:
                     failure = error
                 if current is not None:
-                    yield self._finish(current)
+                    yield _logged(self._finish(current))
                 if failure is not None:
                     if following is not None:
-                        yield self._finish(following)
+                        yield _logged(self._finish(following))
                     raise failure
                 if following is None:
                     return
@@ -235,6 +238,15 @@ class Enrolling:
                 reason = f"this very face is enrolled as {owner!r}; "
                 reason += "enroll another face with --name and --face N, or remove or merge one of the two"
         return Enrolled(photo.path, photo.name, status, reason) if status else None
+
+
+def _logged(results: list[Enrolled]) -> list[Enrolled]:
+    """The results, after a line in the log for each photo that was not enrolled."""
+    for result in results:
+        if result.status in ("skipped", "conflict"):
+            photo = "" if result.photo in str(result.reason) else f"{result.photo}: "  # most errors name the photo
+            _log.warning("%s for %r: %s%s", result.status, result.name, photo, result.reason)
+    return results
 
 
 def _drawn(photos: Iterator[NamedPhoto], size: int) -> tuple[list[NamedPhoto], Exception | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +31,7 @@ from facedex.gallery.moved_photos import vanished
 from facedex.gallery.reencoding import encode_anew
 from facedex.index.manifest import stored_parameters
 from facedex.index.remote import Remote
+from facedex.log import logger, timed
 from facedex.model.head import Head
 from facedex.model.modelfile import ModelFile, read_model, shipped_model
 from facedex.model.reader import FaceReader
@@ -40,6 +42,8 @@ from facedex.store import modelcopy
 from facedex.store.lock import writing
 from facedex.store.rows import FaceRecord, PersonRecord, StoredPhoto
 from facedex.store.store import BUSY_SECONDS, Store, is_there, is_unfinished
+
+_log = logger(__name__)
 
 _BATCH = 32  # photos committed together
 
@@ -88,6 +92,8 @@ class Gallery:
             self._store.close()
             raise
         self._use_index()
+        state = self._store.state
+        _log.info("opened the gallery %s: %d people, %d faces", self.folder, state.people, state.faces)
 
     def _own_model(self, named: ModelFile | None, rebind: bool) -> ModelFile:
         """The gallery's own model, unless the model that was named may replace it (see __init__)."""
@@ -319,7 +325,7 @@ class Gallery:
         lost: list[str] = []
         if index not in (None, FILES):
             open_engine(str(index), Key("", "", "", 0)).close()  # raises for a URL that no engine can use
-        with self._writing():
+        with self._writing(), timed(_log, "reindexed %s", self.folder, level=logging.INFO):
             self._index.check(kind, coverage, index)
             if model is not None:
                 lost = self._move_to(read_model(model), device, losing)
@@ -341,6 +347,7 @@ class Gallery:
                 reader = FaceReader(copy, device, self.detector)
                 vectors, lost = encode_anew(self._store, reader)
                 if lost:
+                    _log.warning("%d faces of %s cannot be encoded with %s", len(lost), self.folder, model.path)
                     losing(lost)
                 self._store.replace_vectors(copy.fingerprint, copy.path.name, int(copy.meta["dim"]), vectors)
                 self._readers = {(device, os.getpid()): reader}
@@ -391,7 +398,8 @@ class Gallery:
         scores everybody. `prior`: the probability that the probe is of somebody enrolled. `quality`:
         EncodedFace.quality of the probe, 0 where not known; only probabilities depend on it.
         """
-        return self._lookup.match(vector, quality, self.calibration, top, prior, exhaustive, shortlist)
+        with timed(_log, "looked a face up in %s", self.folder):
+            return self._lookup.match(vector, quality, self.calibration, top, prior, exhaustive, shortlist)
 
     def threshold(self, fpir: float) -> float:
         """The logit that the best candidates of a share `fpir` of strangers reach, at the gallery's present size.
@@ -445,6 +453,7 @@ class Gallery:
         """The write lock. A deletion that a crash or a reader interrupted is completed first."""
         with self._writing():
             if self._store.unscrubbed:
+                _log.warning("completing a deletion in %s that was interrupted", self.folder)
                 with suppress(GalleryError):  # the next change tries again
                     self._index.clear()
             yield

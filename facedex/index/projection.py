@@ -28,11 +28,14 @@ from facedex.index.manifest import (
     read_manifest,
 )
 from facedex.index.quantised import FEWEST, Quantised
+from facedex.log import logger
 from facedex.model.head import Head
 from facedex.store.lock import HOLDER_FILE
 from facedex.store.rows import State
 from facedex.store.schema import MODULUS
 from facedex.store.store import Store
+
+_log = logger(__name__)
 
 INDEXES: dict[str, type[Flat] | type[Quantised]] = {"flat": Flat, "quantised": Quantised}
 KINDS = ("auto", *INDEXES)
@@ -108,6 +111,7 @@ def build_projection(
     removal all codes are learned again, so that nothing is left of the removed faces. Only the figures of the tuning
     stay, until the number of faces has doubled or halved.
     """
+    begun = time.perf_counter()
     chosen = kind if kind != "auto" else "flat" if state.faces <= _EXACT else "quantised"
     if state.faces < FEWEST:
         chosen = "flat"
@@ -141,6 +145,8 @@ def build_projection(
         digest=_digest(marks),
         sha256=hashlib.sha256(data).hexdigest(),
     )
+    seconds = time.perf_counter() - begun
+    _log.info("built the index of %s: %s, %d faces, in %.2f s", store.path.parent, index.kind, len(ids), seconds)
     return Projection(index, ids, marks, head.dim, manifest.sealed()), data
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,8 +11,11 @@ import numpy as np
 from facedex.faces import alignment
 from facedex.faces.detector import FaceDetector
 from facedex.faces.face import Face
+from facedex.log import logger, timed
 from facedex.model.encoder import Encoder, open_encoder
 from facedex.model.modelfile import ModelFile
+
+_log = logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,8 @@ class FaceReader:
 
     def __init__(self, model: ModelFile, device: str = "cpu", detector: FaceDetector | None = None) -> None:
         self.detector = detector or FaceDetector()
-        self.encoder: Encoder = open_encoder(model, device)
+        with timed(_log, "opened the model %s on %s", model.path, device, level=logging.INFO):
+            self.encoder: Encoder = open_encoder(model, device)
 
     def read(self, pixels: np.ndarray) -> list[EncodedFace]:
         """All faces of a photo (height, width, 3) uint8 RGB, the subject first."""

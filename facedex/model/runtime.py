@@ -10,7 +10,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from facedex.log import logger
 from facedex.threads import ResourcePool, quiet, workers
+
+_log = logger(__name__)
 
 Run = Callable[[np.ndarray], np.ndarray]  # picture (3, height, width) float32 to vector (dim,) float32
 Runtime = Callable[[bytes, tuple[int, int, int]], Run]  # an ONNX file and a picture's shape to a Run, see open_graph
@@ -25,9 +28,13 @@ def open_graph(data: bytes, shape: tuple[int, int, int]) -> Run:
     pictures. OpenCV does not replace OpenVINO where OpenVINO refuses a graph.
     """
     try:
-        return in_openvino(data, shape)
-    except ImportError:
-        return in_opencv(data, shape)
+        run = in_openvino(data, shape)
+    except ImportError as error:
+        run = in_opencv(data, shape)
+        _log.info("OpenCV %s runs a network of %d KiB (%s)", cv2.__version__, len(data) // 1024, error)
+    else:
+        _log.info("OpenVINO runs a network of %d KiB", len(data) // 1024)
+    return run
 
 
 def in_opencv(data: bytes, shape: tuple[int, int, int]) -> Run:

@@ -13,7 +13,10 @@ from facedex.faces.boxes import Box
 from facedex.faces.detector import FaceDetector
 from facedex.faces.face import Face
 from facedex.faces.quality import Quality
+from facedex.log import logger
 from facedex.photos.inputs import GivenPhoto, PhotoInput, given_photos
+
+_log = logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ def detect_photos(photos: PhotoInput | Iterable[PhotoInput]) -> Iterator[Detecte
         try:
             pixels, faces = read_faces(photo, detector)
         except PhotoError as error:
+            _log.warning("skipped: %s", error)
             yield DetectedPhoto(photo.name, error=str(error), exception=error)
             continue
         crops = [alignment.align(pixels, face.landmarks) for face in faces]

@@ -17,11 +17,14 @@ from facedex.errors import NoFace, PhotoError
 from facedex.faces import alignment
 from facedex.faces.detector import FaceDetector
 from facedex.faces.quality import Quality
+from facedex.log import logger, timed
 from facedex.model.modelfile import read_model, shipped_model
 from facedex.model.reader import EncodedFace, FaceReader
 from facedex.photos.inputs import GivenPhoto, PhotoInput, given_photo, given_photos
 from facedex.recognition.detection import DetectedFace, DetectedPhoto, read_faces
 from facedex.threads import side_by_side
+
+_log = logger(__name__)
 
 _PHOTOS_AHEAD = 16  # photos that the threads read before the caller asks for them
 
@@ -89,8 +92,10 @@ def encode_ahead(
 
         def encode(photo: GivenPhoto) -> Encoded:
             try:
-                return photo, encode_photo(photo, detector, reader.result, keep_pixels)
+                with timed(_log, "read and encoded %s", photo.name):
+                    return photo, encode_photo(photo, detector, reader.result, keep_pixels)
             except PhotoError as error:
+                _log.warning("skipped: %s", error)
                 return photo, error
 
         waiting: deque[Future[Encoded]] = deque()

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from facedex.errors import GalleryDamaged, GalleryError, GalleryMismatch, PersonNotFound
 from facedex.faces.boxes import Box
+from facedex.log import logger
 from facedex.store import schema
 from facedex.store.database import Database, translated
 from facedex.store.rows import (
@@ -36,6 +37,8 @@ from facedex.store.rows import (
     seal,
     stored_faces,
 )
+
+_log = logger(__name__)
 
 FILE = "gallery.db"
 BUSY_SECONDS = 10.0  # a change waits so long for another writer
@@ -514,6 +517,7 @@ class Store:
             with self._db.transaction():
                 if schema.version(connection) == version:  # else another process has just migrated it
                     schema.migrate(connection, version)
+                    _log.info("migrated %s from version %d of the format to %d", self.path, version, newest)
         except GalleryError as error:
             if "readonly" not in str(error):
                 raise
