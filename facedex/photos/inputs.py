@@ -9,10 +9,9 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePath
-from typing import Any, Protocol, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,19 +23,12 @@ from facedex.photos.falsecolour import in_grey
 from facedex.photos.sources import NamedPhoto, person_name
 
 
-class ReadableFile(Protocol):
-    """A file that is open for reading in binary mode, or anything else with such a `read`."""
-
-    def read(self, size: int = -1, /) -> bytes: ...
-
-
 Pixels: TypeAlias = NDArray[np.uint8]
 
 _LONGEST_PATH = 4096  # characters. No system has files with longer paths, so the middle of a longer text is cut out
 _SHOWN = 200  # characters of each end of such a text
 
 
-@dataclass(frozen=True, eq=False)
 class GivenPhoto:
     """A photo as a caller gave it.
 
@@ -45,9 +37,8 @@ class GivenPhoto:
     `held`: for a photo in memory its file's bytes, its pixels (height, width, 3) RGB, or why it is none.
     """
 
-    name: str
-    path: str | None = None
-    held: bytes | Pixels | PhotoError = b""
+    def __init__(self, name: str, path: str | None = None, held: bytes | Pixels | PhotoError = b"") -> None:
+        self.name, self.path, self.held = name, path, held
 
     def pixels(self) -> Pixels:
         """The upright pixels, (height, width, 3) uint8 RGB. Raises PhotoError."""
@@ -69,13 +60,13 @@ class GivenPhoto:
 
 
 PhotoInput: TypeAlias = (
-    str | os.PathLike[str] | bytes | bytearray | memoryview | ReadableFile | Image.Image | Pixels | GivenPhoto
+    str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | Pixels | GivenPhoto
 )
 """One photo: the path of a file, or a photo in memory.
 
 str, os.PathLike: the path of a photo file.
 bytes, bytearray, memoryview: the bytes of a photo file.
-ReadableFile: a binary file, read from its present position to its end.
+BinaryIO: a binary file, or another object with such a `read`. It is read from its present position to its end.
 PIL.Image.Image: of any mode, turned upright by its EXIF orientation.
 numpy.ndarray: (height, width, 3) uint8 in the order RGB, or (height, width) uint8 for grey. OpenCV's pictures are BGR:
 give `picture[..., ::-1]`.
@@ -189,7 +180,7 @@ def _array(array: NDArray[Any], name: str) -> Pixels:
     return np.repeat(array[:, :, None], 3, axis=2) if grey else np.array(array, np.uint8, order="C")
 
 
-def _file(file: ReadableFile, name: str) -> bytes:
+def _file(file: BinaryIO, name: str) -> bytes:
     """The rest of a binary file. Raises PhotoError."""
     parts: list[bytes] = []
     size = 0

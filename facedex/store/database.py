@@ -8,7 +8,6 @@ import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from facedex.errors import GalleryBusy, GalleryDamaged, GalleryError
@@ -19,13 +18,11 @@ Stamp = tuple[int, int, int]  # a database's size in bytes and time of change in
 _CACHE = 16_384  # kB of pages that SQLite keeps
 
 
-@dataclass(frozen=True)
 class _Opened:
     """A thread's connection. `stamp`: see `connect`. `lock` is held while the thread uses the connection."""
 
-    connection: sqlite3.Connection
-    stamp: Stamp | None
-    lock: threading.RLock = field(default_factory=threading.RLock)
+    def __init__(self, connection: sqlite3.Connection, stamp: Stamp | None) -> None:
+        self.connection, self.stamp, self.lock = connection, stamp, threading.RLock()
 
 
 class Database:
