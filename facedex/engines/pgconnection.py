@@ -78,7 +78,7 @@ class Connection:
                         f"{self._url} does not answer ({_one_line(error)}); start the server, or bring the index back "
                         "into the gallery's folder with `facedex reindex --index files`"
                     ) from None
-                _log.warning("%s does not answer (%s); trying again in %.1f s", self._url, _said(error), pause)
+                _log.warning("%s does not answer (%s); trying again in %.1f s", self._url, _one_line(error), pause)
                 time.sleep(pause)
                 pause *= 2
             except psycopg.Error as error:

@@ -22,7 +22,6 @@ from facedex.photos import images
 from facedex.photos.falsecolour import in_grey
 from facedex.photos.sources import NamedPhoto, person_name
 
-
 Pixels: TypeAlias = NDArray[np.uint8]
 
 _LONGEST_PATH = 4096  # characters. No system has files with longer paths, so the middle of a longer text is cut out
