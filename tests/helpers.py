@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -260,6 +261,35 @@ def python(code, *arguments, **options):
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path, **options.pop("env", {})}
     return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], env=environment, **options)
+
+
+def forked(work):
+    """Run `work` in a forked process. Returns a function that waits for its exit status, and fails after 20 seconds."""
+    import pytest
+
+    if not hasattr(os, "fork"):
+        pytest.skip("needs fork")
+    child = os.fork()
+    if not child:
+        try:
+            work()
+        except BaseException as error:
+            os.write(2, f"{error!r}\n".encode())
+            os._exit(1)
+        os._exit(0)
+
+    def wait():
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                return status
+            time.sleep(0.02)
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+        return pytest.fail("the forked process hangs")
+
+    return wait
 
 
 def kill_after_line(process):

@@ -6,6 +6,7 @@ import shutil
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from facedex.index.remote import Remote
 from facedex.store.rows import FaceRecord
 from facedex.store.store import Store
 from tests.engines import face_like, silent_port, start_server
-from tests.helpers import make_model, near, people, record, sha
+from tests.helpers import forked, make_model, near, people, record, sha
 
 FACES = face_like(1300)
 
@@ -86,6 +87,25 @@ def small(tmp_path, server):
 
 
 # the contract
+
+
+def test_threads_and_a_forked_process_share_a_gallery(tmp_path, where):
+    with Gallery(tmp_path / "g", "fast", create=True) as opened:
+        opened.add_faces(people(FACES[:1200, 0]))
+        where(opened)
+        names = [opened.match(probe, 1)[0].name for probe in FACES[:20, 1]]
+
+        def look(_=None):
+            assert [opened.match(probe, 1)[0].name for probe in FACES[:20, 1]] == names
+
+        with ThreadPoolExecutor(4) as pool:
+            looks = list(pool.map(look, range(8)))
+            assert opened.add_faces(people(FACES[1200:1205, 0], "late")) == 5
+        assert looks == [None] * 8
+        wait = forked(look)
+        look()
+        assert wait() == 0
+        assert opened.match(FACES[1200, 1], 1)[0].name == "late0000"
 
 
 def test_every_index_agrees_with_an_exhaustive_search(tmp_path, where):

@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 
 from facedex.errors import GalleryError
 from facedex.store.store import FILE
-from tests.helpers import gallery, near, people, python, record, unit
+from tests.helpers import drawn_face, forked, gallery, near, people, python, record, unit
 
 VECTORS = unit(200)
 PROBES = [near(vector, seed, 0.1) for seed, vector in enumerate(VECTORS)]
@@ -125,33 +124,6 @@ def test_a_search_under_way_is_not_disturbed_by_newer_faces(opened):
     assert last not in former.search(opened.head.project(PROBES[0][None])[0], 500).rows[count:]
 
 
-def forked(work):
-    """Run `work` in a forked process; returns its exit status, or fails when it takes more than 20 seconds."""
-    if not hasattr(os, "fork"):
-        pytest.skip("needs fork")
-    child = os.fork()
-    if not child:
-        try:
-            work()
-        except BaseException as error:
-            os.write(2, f"{error!r}\n".encode())
-            os._exit(1)
-        os._exit(0)
-
-    def wait():
-        until = time.monotonic() + 20
-        while time.monotonic() < until:
-            ended, status = os.waitpid(child, os.WNOHANG)
-            if ended:
-                return status
-            time.sleep(0.02)
-        os.kill(child, 9)
-        os.waitpid(child, 0)
-        return pytest.fail("the forked process hangs")
-
-    return wait
-
-
 def test_a_forked_process_has_connections_of_its_own(opened):
     """The child goes on where the parent closes the gallery, and nothing of either is lost."""
     name_of(opened, 0)
@@ -205,3 +177,16 @@ def test_a_fork_while_another_thread_reads_leaves_that_thread_alone(opened):
         done.set()
         assert result.result()
     assert status == 0
+
+
+def test_a_forked_process_encodes_photos_too(opened):
+    """OpenVINO's threads do not survive a fork: an inference in the new process would wait for them for ever."""
+    opened.enroll("Ada", drawn_face(0))
+    assert opened.identify(drawn_face(0)).faces[0].name == "Ada"
+
+    def work():
+        assert opened.identify(drawn_face(0)).faces[0].name == "Ada"
+        opened.enroll("Bob", drawn_face(1))
+
+    assert forked(work)() == 0
+    assert opened.identify(drawn_face(1)).faces[0].name == "Bob"

@@ -5,6 +5,7 @@ Every statement has a time-out, and psycopg's errors become facedex's.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable
@@ -41,10 +42,11 @@ class Connection:
         self._url = url
         self._parameters, self.table = _split_url(url)
         self._db: psycopg.Connection | None = None
+        self._process = 0  # id of the process that opened it
 
     def close(self) -> None:
         """Close; safe to call twice, and the next `run` connects again."""
-        if self._db is not None:
+        if self._db is not None and self._process == os.getpid():  # else it is the parent's, who goes on with it
             self._db.close()
         self._db = None
 
@@ -103,7 +105,7 @@ class Connection:
                     db.execute(f"SET statement_timeout = {1000 * _SEARCH_SECONDS}")
 
     def _open(self) -> psycopg.Connection:
-        if self._db is None or self._db.closed:
+        if self._db is None or self._db.closed or self._process != os.getpid():
             db = psycopg.connect(self._parameters, autocommit=True)
             try:
                 db.execute(f"SET statement_timeout = {1000 * _SEARCH_SECONDS}")
@@ -125,7 +127,7 @@ class Connection:
             except BaseException:
                 db.close()
                 raise
-            self._db = db
+            self._db, self._process = db, os.getpid()
         return self._db
 
 
