@@ -258,6 +258,16 @@ def test_one_photo_is_one_photo(ada, known):
     assert [photo.photo for photo in detect_photos("got.jpg")] == ["got.jpg"]
 
 
+def test_one_folder_is_one_folder(tmp_path, opened):
+    """A text was taken letter by letter."""
+    photo = save_face(tmp_path / "people" / "Ada.png", 0)
+    with facedex.named_photos(str(tmp_path / "people")) as (photos, total):
+        assert (total, [result.name for result in opened.enroll_all(photos)]) == (1, ["Ada"])
+    with facedex.named_photos(str(photo), "Ada") as (_, total):
+        assert total == 1
+    assert opened.vanished(str(tmp_path / "people")) == []
+
+
 def test_enrolling_is_done_when_it_returns(ada, opened):
     assert opened.enroll("Ada", ada).status == "enrolled"
     assert opened.faces == 1

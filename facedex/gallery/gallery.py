@@ -36,7 +36,7 @@ from facedex.model.head import Head
 from facedex.model.modelfile import ModelFile, read_model, shipped_model
 from facedex.model.reader import FaceReader
 from facedex.photos.inputs import PhotoInput, person_photos
-from facedex.photos.sources import NamedPhoto, named_photos, person_name
+from facedex.photos.sources import NamedPhoto, Paths, named_photos, person_name
 from facedex.recognition.identification import FPIR, PRIOR, IdentifiedPhoto, identify
 from facedex.store import modelcopy
 from facedex.store.lock import writing
@@ -244,7 +244,7 @@ class Gallery:
                 reachable = reachable and self._index.send()
             self._index.update()
 
-    def vanished(self, sources: Iterable[str | os.PathLike[str]]) -> list[StoredPhoto]:
+    def vanished(self, sources: Paths) -> list[StoredPhoto]:
         """Enrolled photos that are no longer in these folders or packs; `remove_photos` deletes them.
 
         Call it after `enroll(..., update=True)`, which stores the new paths of photos that only moved. Several photos

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from facedex.errors import DataError, NameInvalid, PhotoError, PhotoNotFound
 from facedex.photos import images
-from facedex.photos.sources import NamedPhoto, name_from, open_people, pack_of, read_source, source_path, under
+from facedex.photos.sources import (
+    NamedPhoto,
+    Paths,
+    name_from,
+    open_people,
+    pack_of,
+    read_source,
+    several,
+    source_path,
+    under,
+)
 from facedex.store.rows import StoredPhoto
 from facedex.store.store import Store
 
@@ -54,7 +63,7 @@ def follow_move(store: Store, photo: NamedPhoto, enrolled: list[StoredPhoto]) ->
     return Move("moved", name, reason)
 
 
-def vanished(enrolled: list[StoredPhoto], roots: Iterable[str | os.PathLike[str]]) -> list[StoredPhoto]:
+def vanished(enrolled: list[StoredPhoto], roots: Paths) -> list[StoredPhoto]:
     """The enrolled photos that were in these folders or packs and no longer are.
 
     Raises DataError for a folder or pack without photos. Gallery.vanished says when to ask.
@@ -63,7 +72,7 @@ def vanished(enrolled: list[StoredPhoto], roots: Iterable[str | os.PathLike[str]
     for photo in enrolled:
         digests[photo.source].append(photo.photo)
     gone: dict[int, StoredPhoto] = {}
-    for root in roots:
+    for root in several(roots):
         is_inside = under(root)
         inside = [photo for photo in enrolled if is_inside(photo.source)]
         listed = _sources(root)

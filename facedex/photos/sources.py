@@ -33,6 +33,7 @@ _PHOTO_NUMBER = re.compile(r"_\d{4}$")
 _URI = "file://"  # begins the source of a path that is not Unicode. No absolute path begins with it
 
 Notice = Callable[[str], None]
+Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]  # one path, or several
 
 
 # Names of people
@@ -179,7 +180,7 @@ def open_people(root: str | os.PathLike[str]) -> Iterator[Iterator[NamedPhoto]]:
 
 @contextmanager
 def named_photos(
-    sources: Iterable[str | os.PathLike[str]], name: str | None = None, notice: Notice | None = None
+    sources: Paths, name: str | None = None, notice: Notice | None = None
 ) -> Iterator[tuple[Iterator[NamedPhoto], int | None]]:
     """Give the photos to enroll with their names, and their number.
 
@@ -188,7 +189,7 @@ def named_photos(
     `notice` is called with a message for a source without photos.
     Raises DataError, NameInvalid, PhotoNotFound.
     """
-    paths = [Path(source) for source in sources]
+    paths = [Path(source) for source in several(sources)]
     if name is not None:
         person = person_name(name)
         photos = list(expand(paths, notice))
@@ -304,14 +305,19 @@ def _check_tar_end(pack: tarfile.TarFile) -> None:
 # Photos without names
 
 
-def expand(inputs: Iterable[str | os.PathLike[str]], notice: Notice | None = None) -> Iterator[str]:
+def several(paths: Paths) -> Iterable[str | os.PathLike[str]]:
+    """The paths of a list, or one path as a list of its own. A text would else be taken letter by letter."""
+    return [paths] if isinstance(paths, str | os.PathLike) else paths
+
+
+def expand(inputs: Paths, notice: Notice | None = None) -> Iterator[str]:
     """Yield the photos that files, folders and patterns stand for, in a stable order.
 
     Patterns are expanded here, because shells on Windows do not expand them. A missing file is yielded, so that reading
     it reports the error. `notice` is called with a message for a folder without photos. Without `notice`, such a folder
     raises PhotoNotFound. A pattern that matches nothing always raises PhotoNotFound.
     """
-    for item in inputs:
+    for item in several(inputs):
         name = os.fspath(item)
         if os.path.isdir(name):
             found = False
