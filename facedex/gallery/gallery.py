@@ -217,7 +217,7 @@ class Gallery:
     ) -> Iterator[Enrolled]:
         """As `enroll_all`, but yields each result once it is on disk, for a display of the progress.
 
-        Nobody is enrolled before the first result is drawn, and nobody after the last one that was drawn.
+        Nobody is enrolled before the first result is drawn. A photo whose result is not drawn may stay out.
         """
         if face is not None and face < 1:
             raise ValueError(f"faces are numbered from 1, so face cannot be {face}")
@@ -247,9 +247,9 @@ class Gallery:
     def vanished(self, sources: Paths) -> list[StoredPhoto]:
         """Enrolled photos that are no longer in these folders or packs; `remove_photos` deletes them.
 
-        Call it after `enroll(..., update=True)`, which stores the new paths of photos that only moved. Several photos
-        may have been enrolled from one path, one after another. All of them have vanished but the one that the path
-        holds now. Raises DataError for a source without photos, because its disk may not be mounted.
+        Call it after `enroll_all(..., update=True)`, which stores the new paths of photos that only moved. Several
+        photos may have been enrolled from one path, one after another. All of them have vanished but the one that the
+        path holds now. Raises DataError for a source without photos, because its disk may not be mounted.
         """
         return vanished(self._store.photos(), sources)
 
