@@ -45,9 +45,7 @@ class Verifier:
         self.head, self.calibration = Head.from_file(file), Calibration.from_meta(file.meta)
         self.reader = FaceReader(file, device)
 
-    def verify(
-        self, a: PhotoInput, b: PhotoInput, fmr: float = FMR, prior: float = 0.5
-    ) -> Verification:
+    def verify(self, a: PhotoInput, b: PhotoInput, fmr: float = FMR, prior: float = 0.5) -> Verification:
         """Compare the subjects of two photos at a false match rate.
 
         `prior` is the share of genuine pairs among the pairs that are compared. It changes the probability only.
