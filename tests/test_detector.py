@@ -332,7 +332,7 @@ def test_a_turned_look_only_counts_with_a_clearly_higher_score(detector, monkeyp
         return replace(face, score=0.8 + gain * (1 if degrees == -45 else 0.9 if degrees == 45 else -1))
 
     monkeypatch.setattr(FaceDetector, "_detect_turned", turned)
-    found, degrees = detector._best_orientation(on_grey(60, 60), face)
+    found, degrees = detector._upright(on_grey(60, 60), face, doubtful=True)
     assert (found.score, degrees) == ((0.8 + gain, -45.0) if counts else (0.8, 0.0))
 
 
