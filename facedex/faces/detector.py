@@ -10,7 +10,7 @@ import numpy as np
 
 from facedex.faces import tiles
 from facedex.faces.face import Face
-from facedex.faces.subject import by_prominence, prominence
+from facedex.faces.subject import by_prominence, cut_off, prominence
 from facedex.faces.turns import nearest_quarter_turn, tilt, undo_quarter_turn, wrapped
 from facedex.faces.window import GREY, Window
 from facedex.faces.yunet import YuNet
@@ -43,6 +43,7 @@ _PLAIN = 0.8  # score that such a face must reach once it is turned
 _CLOSE_SIDE = 128  # pixels of the window, of which a face takes three quarters
 _CLOSE_LOOKS = 2  # the second look corrects a face that the first one turned back too far, or not far enough
 _TURNED_SIDE = 192  # pixels of the window half way between quarter turns, of which a face takes half
+_HALF_WAY = (45.0, 135.0, -45.0, -135.0)  # degrees
 _TILTED = 4.0  # degrees of tilt in the landmarks that are corrected. YuNet shows 6 of 15 degrees, and 8 of 30
 _MAX_TILT = 20.0  # degrees: landmarks that tilt a face more in an upright window are wrong
 _AGREEMENT = 1 / 8  # of a box: where landmarks of two looks differ more, only the look with the higher score counts
@@ -101,7 +102,8 @@ class FaceDetector:
 
     def _turned_faces(self, pixels: np.ndarray, faces: list[Face]) -> list[Face]:
         """Faces that are too faint as they are, and plain once they are turned."""
-        faint = sorted((face for face in faces if face.score < self._min_score), key=lambda face: -face.score)
+        faint = [face for face in faces if face.score < self._min_score and not cut_off(face, pixels.shape)]
+        faint.sort(key=lambda face: -face.score)
         found = (self._upright(pixels, face, False) for face in faint[:_MAX_FAINT])
         return [self._refine(pixels, *pair) for pair in found if pair[0].score >= max(_PLAIN, self._min_score)]
 
@@ -209,11 +211,12 @@ class FaceDetector:
         """
         degrees, least, turns = nearest_quarter_turn(face), face.score, []
         if face.score < _SURE:
-            again = self._detect_turned(pixels, face, degrees)
+            again = self._detect_turned(pixels, face, degrees, _CLOSE_SIDE)
             least = max(least, again.score if again else 0.0)
             turns = [degrees + 90, degrees - 90, degrees + 180] if least < _SURE else []
-        turns += [45.0, 135.0, -45.0, -135.0] if doubtful else []
-        turned = [(self._detect_turned(pixels, face, wrapped(turn)), wrapped(turn)) for turn in turns]
+        turned = [(self._detect_turned(pixels, face, turn, _CLOSE_SIDE), wrapped(turn)) for turn in turns]
+        if doubtful:
+            turned += [(self._detect_turned(pixels, face, turn, _TURNED_SIDE), turn) for turn in _HALF_WAY]
         found = [(other, turn) for other, turn in turned if other is not None]
         surest = max(found, key=lambda pair: pair[0].score, default=(face, degrees))
         return surest if surest[0].score > least + _CLEARLY_HIGHER else (face, degrees)
@@ -238,9 +241,9 @@ class FaceDetector:
                 break
         return face
 
-    def _detect_turned(self, pixels: np.ndarray, face: Face, degrees: float) -> Face | None:
-        """The same face in the photo turned back by `degrees`, or None where it is not found."""
-        return self._look(_window_round(pixels, face, degrees, 2.0, _TURNED_SIDE), face)
+    def _detect_turned(self, pixels: np.ndarray, face: Face, degrees: float, side: int) -> Face | None:
+        """The same face in a window of `side` pixels turned back by `degrees`, or None where it is not found."""
+        return self._look(_window_round(pixels, face, degrees, 2.0, side), face)
 
     def _look_with_mirror(self, window: Window, face: Face) -> Face | None:
         """The same face in a window and in its mirror image, with the mean landmarks. None where neither shows it.
