@@ -16,9 +16,10 @@ from facedex.faces.boxes import overlap, shared_area
 from facedex.faces.face import Face
 
 _WHOLE_SIDE = 1024  # pixels: a photo twice as long gets a smaller copy, and is searched in tiles
+_STRIP = 128  # rows of the smaller copy that are made at a time
 _FINEST = 0.5  # of the photo's scale. YuNet finds faces of 12 px, and faces below 24 px are hardly recognised
 _STEP = 4  # times: each level of tiles shows the photo so much closer than the level before
-_LARGEST_TILE = 1024  # pixels at the level's scale
+_LARGEST_TILE = 640  # pixels at the level's scale
 _TILE_OVERLAP = 96  # pixels at the level's scale: a larger face is found at the level before
 _SEAM = 0.1  # of a face's side: a box nearer to a seam than this may belong to a face that is cut in two
 _DUPLICATE = 0.3  # intersection over union of two boxes on one face, as in YuNet itself
@@ -36,8 +37,12 @@ def reduced(pixels: np.ndarray) -> tuple[np.ndarray, int]:
     if factor < 2:
         return pixels, 1
     rows, columns = height // factor, width // factor  # a rest of less than `factor` pixels at the edge is left out
-    part = pixels[: rows * factor, : columns * factor]
-    return cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA), factor
+    small = np.empty((rows, columns, 3), np.uint8)
+    for top in range(0, rows, _STRIP):  # OpenCV would copy the whole of a photo that is only viewed upright
+        bottom = min(top + _STRIP, rows)
+        strip = pixels[top * factor : bottom * factor, : columns * factor]
+        small[top:bottom] = cv2.resize(strip, (columns, bottom - top), interpolation=cv2.INTER_AREA)
+    return small, factor
 
 
 def search(pixels: np.ndarray, look: Callable[[np.ndarray, float], list[Face]]) -> list[Face]:
