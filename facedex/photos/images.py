@@ -13,6 +13,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import (
@@ -107,16 +108,10 @@ def decode_smaller(data: bytes, name: str, min_side: int) -> tuple[np.ndarray, f
 def _decode(data: bytes, name: str, max_pixels: int, min_side: int | None = None) -> tuple[np.ndarray, float]:
     if not data:
         raise PhotoUnreadable(f"{name} is empty; replace the file")
-    formats = list(_FORMATS)
-    container = _mp4_picture_kind(data)
-    if container == "heif":
-        _enable_heif(name)
-        formats = ["HEIF"]
-    elif container == "avif" and not features.check("avif"):
-        raise PhotoUnsupported(f"{name} is an AVIF picture, which the installed Pillow cannot read; upgrade pillow")
+    formats = _formats(data[:32], name)
     try:
         # Pillow warns of large pictures. The cap below refuses them with a clearer message.
-        with _without_warnings, _open(data, formats) as image:
+        with _without_warnings, _open(io.BytesIO(data), formats) as image:
             width, height = image.size
             limit = min(max_pixels, MAX_JPEG_PIXELS if large.can_decode(image) else MAX_PIXELS)
             if width * height > limit:
@@ -147,14 +142,46 @@ def _decode(data: bytes, name: str, max_pixels: int, min_side: int | None = None
         ) from None
 
 
-def _open(data: bytes, formats: list[str]) -> Image.Image:
-    """A picture whose header is read. Pillow itself refuses more than 179 million pixels, of a JPEG too."""
+def pixel_count(photo: str | bytes, min_side: int | None = None) -> int:
+    """Return how many pixels the decoded picture will have, from the header of a file's bytes or of a path's file.
+
+    `min_side`: as for `decode_smaller`. Returns 0 for what is no picture and no regular file. Decoding tells why.
+    """
+    if isinstance(photo, str) and not os.path.isfile(photo):  # a pipe can be read only once
+        return 0
     try:
-        return Image.open(io.BytesIO(data), formats=formats)
+        with io.BytesIO(photo) if isinstance(photo, bytes) else open(photo, "rb") as file:
+            formats = _formats(file.read(32), "the photo")
+            with _without_warnings, _open(file, formats) as image:
+                if min_side is not None:
+                    image.draft(image.mode, (min_side, min_side))
+                return int(image.width * image.height)
+    except Exception:  # decoders raise errors of every class for broken input
+        return 0
+
+
+def _formats(head: bytes, name: str) -> list[str]:
+    """Pillow's names of the formats that a picture with these first bytes may have. Raises PhotoUnsupported."""
+    container = _mp4_picture_kind(head)
+    if container == "heif":
+        _enable_heif(name)
+        return ["HEIF"]
+    if container == "avif" and not features.check("avif"):
+        raise PhotoUnsupported(f"{name} is an AVIF picture, which the installed Pillow cannot read; upgrade pillow")
+    return list(_FORMATS)
+
+
+def _open(file: BinaryIO, formats: list[str]) -> Image.Image:
+    """A picture whose header is read. Pillow itself refuses more than 179 million pixels, of a JPEG too."""
+    file.seek(0)
+    try:
+        return Image.open(file, formats=formats)
     except Image.DecompressionBombError:
-        if not data.startswith(large.JPEG_MAGIC):
+        file.seek(0)
+        if file.read(3) != large.JPEG_MAGIC:
             raise
-        return JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+        file.seek(0)
+        return JpegImagePlugin.JpegImageFile(file)
 
 
 def read_photo(path: str | os.PathLike[str]) -> np.ndarray:

@@ -21,8 +21,9 @@ from facedex.faces.quality import Quality
 from facedex.gallery.gallery import Gallery
 from facedex.gallery.lookup import Candidate
 from facedex.model.reader import EncodedFace, FaceReader
+from facedex.photos import images
 from facedex.recognition.detection import read_faces
-from facedex.threads import side_by_side
+from facedex.threads import PIXELS_AT_ONCE, side_by_side
 
 FPIR = 0.01  # default share of strangers who are given a name
 PRIOR = 0.5  # default probability that the person in a photo is enrolled
@@ -125,7 +126,7 @@ def identify(
         def submit(photo: str) -> Future[_EncodedPhoto | FacedexError]:
             return pool.submit(_encode_photo, photo, detector, reader, keep_pixels)
 
-        for photo, future in _submit_ahead((os.fspath(path) for path in photos), submit):
+        for photo, future in _submit_ahead((os.fspath(path) for path in photos), submit, keep_pixels):
             reader.result()  # a model that cannot be used ends the run before the first photo's result
             encoded = future.result()
             if isinstance(encoded, FacedexError):
@@ -175,14 +176,25 @@ def _encode_photo(
     return _EncodedPhoto(encoded, qualities, pixels if keep_pixels else None)
 
 
-def _submit_ahead(photos: Iterable[str], submit: Callable[[str], Future[T]]) -> Iterator[tuple[str, Future[T]]]:
-    """Yield each photo with its future; `submit` is called for up to _PHOTOS_AHEAD photos in advance."""
-    waiting: deque[tuple[str, Future[T]]] = deque()
+def _submit_ahead(
+    photos: Iterable[str], submit: Callable[[str], Future[T]], keep_pixels: bool
+) -> Iterator[tuple[str, Future[T]]]:
+    """Yield each photo with its future; `submit` is called for up to _PHOTOS_AHEAD photos in advance.
+
+    Photos in memory have at most PIXELS_AT_ONCE pixels together, or are a single one. With `keep_pixels` a photo is in
+    memory until it is yielded.
+    """
+    waiting: deque[tuple[str, Future[T], int]] = deque()
     for photo in photos:
-        waiting.append((photo, submit(photo)))
+        pixels = images.pixel_count(photo)
+        while sum(held for _, future, held in waiting if keep_pixels or not future.done()) + pixels > PIXELS_AT_ONCE:
+            if not waiting:
+                break
+            yield waiting.popleft()[:2]
+        waiting.append((photo, submit(photo), pixels))
         if len(waiting) > _PHOTOS_AHEAD:
-            yield waiting.popleft()
-    yield from waiting
+            yield waiting.popleft()[:2]
+    yield from (entry[:2] for entry in waiting)
 
 
 def _choose_names(candidates: list[list[Candidate]], threshold: float, allow_repeat: bool) -> list[str | None]:
