@@ -20,12 +20,12 @@ VERSION = 4  # raised with every change of landmarks or of the order of faces, s
 _SIDE = 640  # pixels: longer side of a photo in the detector. Faces of 60 px in a photo of 2 Mpx are still found
 _SMALLEST_INPUT = 160  # pixels: smaller padded photos are enlarged to this longer side
 _SURE = 0.90  # score above which a face counts as upright and real, see FaceDetector.detect
+_LEAST_SCORE = 0.2  # fainter detections are no faces
 
 # The coarse look, for callers that only want the subject
 _COARSE = 0.5  # of the usual scale: a quarter of the work
 _COARSE_MIN_SIDE = 96  # pixels: smaller pictures save no time
 _COARSE_SURE = 0.91  # a little above _SURE, because 1 % of faces on their head pass for upright at this scale
-_COARSE_MIN_SCORE = 0.2  # fainter detections are no faces
 _MAX_FILL = 0.75  # of the photo's shorter side: a larger face may be cut off
 _RIVAL = 0.8  # of the subject's prominence: coarse boxes cannot tell which of two such faces is more prominent
 
@@ -34,10 +34,10 @@ _CROWD = 4  # faces
 _CROWD_SIDE = 1024  # pixels
 _SMALL_FACE = 36  # pixels at the scale in use: where faces are smaller, others may have been missed
 
-# Faces that may be turned beside upright ones
-_FAINTEST = 0.3  # score of a detection that may be a turned face
-_MAX_FAINT = 10  # such detections in a photo that are looked at again
-_PLAIN = 0.8  # score that such a face must reach once it is turned
+# Faces that are too small or turned beside others
+_FAINTEST = 0.3  # score of a detection in the whole photo that may be such a face
+_MAX_FAINT = 40  # such detections in a photo that are looked at again
+_PLAIN = 0.8  # score that such a face must reach in a look of its own
 
 # The close look at one face
 _CLOSE_SIDE = 128  # pixels of the window, of which a face takes three quarters
@@ -61,8 +61,9 @@ class FaceDetector:
         Raises ModelError for a file that is missing or altered.
         """
         self._min_score, self._faintest = min_score, min(min_score, _FAINTEST)
+        self._least = min(min_score, _LEAST_SCORE)
         # Close looks have a network of their own: changing a network's input size costs more than such a look.
-        self._yunet, self._close_yunet = (YuNet(weights, min(self._faintest, _COARSE_MIN_SCORE)) for _ in range(2))
+        self._yunet, self._close_yunet = (YuNet(weights, self._least) for _ in range(2))
 
     def detect(self, pixels: np.ndarray, only_subject: bool = False) -> list[Face]:
         """Return the faces in a photo (height, width, 3) uint8 RGB, the subject first (subject.py).
@@ -89,7 +90,7 @@ class FaceDetector:
         if only_subject:
             return by_prominence([*self._closer(pixels, clear[:1], doubtful), *clear[1:]], pixels.shape)
         closer = self._closer(pixels, clear[:_MAX_REFINED], doubtful)
-        hidden = self._turned_faces(pixels, faces)
+        hidden = self._hidden_faces(pixels, faces)
         return by_prominence(tiles.merged([*closer, *clear[_MAX_REFINED:], *hidden]), pixels.shape)
 
     def _clear(self, faces: list[Face]) -> list[Face]:
@@ -100,8 +101,8 @@ class FaceDetector:
         """Faces after the looks that find their orientation and their landmarks. `doubtful`: the photo showed none."""
         return [self._refine(pixels, *self._upright(pixels, face, doubtful)) for face in faces]
 
-    def _turned_faces(self, pixels: np.ndarray, faces: list[Face]) -> list[Face]:
-        """Faces that are too faint as they are, and plain once they are turned."""
+    def _hidden_faces(self, pixels: np.ndarray, faces: list[Face]) -> list[Face]:
+        """Faces that are too faint where they were found, and plain in a look of their own: small or turned ones."""
         faint = [face for face in faces if face.score < self._min_score and not cut_off(face, pixels.shape)]
         faint.sort(key=lambda face: -face.score)
         found = (self._upright(pixels, face, False) for face in faint[:_MAX_FAINT])
@@ -143,7 +144,7 @@ class FaceDetector:
         scale = _COARSE * min(1.0, _SIDE / longer)
         if scale * longer < _COARSE_MIN_SIDE:
             return []
-        faces = by_prominence(self._yunet.faces(pixels, scale, _COARSE_MIN_SCORE), pixels.shape)
+        faces = by_prominence(self._yunet.faces(pixels, scale, _LEAST_SCORE), pixels.shape)
         if not faces or faces[0].score < _COARSE_SURE or _fills(pixels, faces[0]):
             return []
         first, *others = (prominence(face, pixels.shape) for face in faces)
@@ -168,7 +169,7 @@ class FaceDetector:
     def _detect_in_tiles(self, pixels: np.ndarray, quarter: int) -> list[Face]:
         """Faces of a large photo that is turned by quarter turns of np.rot90, too small for a look at the whole."""
         found = tiles.search(
-            np.rot90(pixels, quarter), lambda part, scale: self._yunet.faces(part, scale, self._faintest)
+            np.rot90(pixels, quarter), lambda part, scale: self._yunet.faces(part, scale, self._least)
         )
         return [undo_quarter_turn(face, quarter, pixels.shape) for face in found] if quarter else found
 
@@ -209,17 +210,20 @@ class FaceDetector:
         again as it is, and where that leaves it unsure in the other quarter turns. In a photo that is `doubtful` every
         face is also looked at half way between the quarter turns. Another orientation must score clearly higher.
         """
-        degrees, least, turns = nearest_quarter_turn(face), face.score, []
+        degrees, best = nearest_quarter_turn(face), face
+        turned: list[tuple[Face | None, float]] = []
         if face.score < _SURE:
             again = self._detect_turned(pixels, face, degrees, _CLOSE_SIDE)
-            least = max(least, again.score if again else 0.0)
-            turns = [degrees + 90, degrees - 90, degrees + 180] if least < _SURE else []
-        turned = [(self._detect_turned(pixels, face, turn, _CLOSE_SIDE), wrapped(turn)) for turn in turns]
+            best = max(face, again or face, key=lambda look: look.score)
+            turns = (degrees + 90, degrees - 90, degrees + 180) if best.score < _SURE else ()
+            turned = [(self._detect_turned(pixels, face, turn, _CLOSE_SIDE), wrapped(turn)) for turn in turns]
         if doubtful:
             turned += [(self._detect_turned(pixels, face, turn, _TURNED_SIDE), turn) for turn in _HALF_WAY]
         found = [(other, turn) for other, turn in turned if other is not None]
-        surest = max(found, key=lambda pair: pair[0].score, default=(face, degrees))
-        return surest if surest[0].score > least + _CLEARLY_HIGHER else (face, degrees)
+        surest = max(found, key=lambda pair: pair[0].score, default=(best, degrees))
+        if surest[0].score > best.score + _CLEARLY_HIGHER:
+            return surest
+        return (best if face.score < self._min_score else face), degrees
 
     def _refine(self, pixels: np.ndarray, face: Face, degrees: float) -> Face:
         """Find a face's landmarks anew in a window where the face is upright and always of the same size.
