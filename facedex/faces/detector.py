@@ -168,9 +168,7 @@ class FaceDetector:
 
     def _detect_in_tiles(self, pixels: np.ndarray, quarter: int) -> list[Face]:
         """Faces of a large photo that is turned by quarter turns of np.rot90, too small for a look at the whole."""
-        found = tiles.search(
-            np.rot90(pixels, quarter), lambda part, scale: self._yunet.faces(part, scale, self._least)
-        )
+        found = tiles.search(np.rot90(pixels, quarter), lambda part, scale: self._yunet.faces(part, scale, self._least))
         return [undo_quarter_turn(face, quarter, pixels.shape) for face in found] if quarter else found
 
     def _detect_padded(self, pixels: np.ndarray) -> list[Face]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ from facedex.photos.falsecolour import in_grey
 MAX_BYTES = 200 * 2**20
 MAX_PIXELS = 120_000_000  # a decoder takes seven bytes for each
 MAX_JPEG_PIXELS = 300_000_000  # large.py takes two to three bytes for each
-_STRIP_PIXELS = 4_000_000  # pixels that are converted at a time, which bounds the memory
+_STRIP_PIXELS = 1_000_000  # pixels that are converted at a time, which bounds the memory
 _EXIF_ORIENTATION = 274
 
 # An allow-list, so that no file from outside reaches Pillow's rarer decoders. Pillow knows a format once its plugin is
@@ -121,7 +122,7 @@ def _decode(data: bytes, name: str, max_pixels: int, min_side: int | None = None
                 )
             if min_side is not None:
                 image.draft(image.mode, (min_side, min_side))  # only has an effect on JPEG
-            pixels = large.decode_to_disk(data) if image.width * image.height > MAX_PIXELS else _rgb(image)
+            pixels = _decode_large(data, name) if image.width * image.height > MAX_PIXELS else _rgb(image)
             orientation = _orientation(image)
             longer = max(image.size)
             image.close()  # its pixels would take the memory of those that are turned
@@ -139,6 +140,18 @@ def _decode(data: bytes, name: str, max_pixels: int, min_side: int | None = None
     except Exception as error:  # decoders raise errors of every class for broken input
         raise PhotoUnreadable(
             f"{name} is broken ({str(error)[:80] or type(error).__name__}); replace the file"
+        ) from None
+
+
+def _decode_large(data: bytes, name: str) -> np.ndarray:
+    try:
+        return large.decode_to_disk(data)
+    except OSError as error:
+        if error.errno is None:  # Pillow's error for a broken picture
+            raise
+        raise PhotoUnreadable(
+            f"{name} needs a temporary file that cannot be written in {tempfile.gettempdir()} ({error.strerror}); "
+            "make room there, or set TMPDIR to another folder"
         ) from None
 
 

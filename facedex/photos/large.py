@@ -37,7 +37,7 @@ def decode_to_disk(data: bytes) -> np.ndarray:
         width, height = bright.size
         bright.draft("L", bright.size)
         bright.load()
-        colour.draft("RGB", (-(-width // 2), -(-height // 2)))
+        colour.draft("RGB", (max(1, width // 2), max(1, height // 2)))
         colour.load()
         with tempfile.TemporaryFile() as file:
             for top in range(0, height, _STRIP):
