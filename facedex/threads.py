@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Generic, TypeVar
 
 import cv2
 
+PIXELS_AT_ONCE = 100_000_000  # of photos that are decoded and searched at once. Each takes up to seven bytes
 _MAX_WORKERS = 8  # each worker holds the pixels of a photo and networks of its own
 
 T = TypeVar("T")
@@ -41,6 +43,33 @@ class ResourcePool(Generic[T]):
                 yield resource
             finally:
                 self._free.append(resource)
+
+
+class Budget:
+    """Lends parts of a limited amount to threads, in the order in which they ask."""
+
+    def __init__(self, total: int) -> None:
+        self._total = self._free = total
+        self._asking: deque[object] = deque()
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def take(self, amount: int) -> Iterator[None]:
+        """Wait for an amount, and return it when the context ends. Whoever asks for more than the total gets all."""
+        amount, place = min(amount, self._total), object()
+        with self._changed:
+            self._asking.append(place)
+            # A thread that asks for much would wait for ever if others that ask for less went first.
+            self._changed.wait_for(lambda: self._asking[0] is place and amount <= self._free)
+            self._asking.popleft()
+            self._free -= amount
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += amount
+                self._changed.notify_all()
 
 
 def workers() -> int:

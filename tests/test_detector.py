@@ -328,12 +328,45 @@ def test_points_of_a_window_are_mapped_to_the_photo(degrees, centre, side, size)
 def test_a_turned_look_only_counts_with_a_clearly_higher_score(detector, monkeypatch, gain, counts):
     face = face_module.Face((10.0, 10.0, 30.0, 40.0), TEMPLATE.astype(np.float32), 0.8)
 
-    def turned(self, pixels, face, degrees):
+    def turned(self, pixels, face, degrees, side):
         return replace(face, score=0.8 + gain * (1 if degrees == -45 else 0.9 if degrees == 45 else -1))
 
     monkeypatch.setattr(FaceDetector, "_detect_turned", turned)
-    found, degrees = detector._best_orientation(on_grey(60, 60), face)
+    found, degrees = detector._upright(on_grey(60, 60), face, doubtful=True)
     assert (found.score, degrees) == ((0.8 + gain, -45.0) if counts else (0.8, 0.0))
+
+
+@pytest.mark.parametrize(("seed", "quarter"), [(3, 1), (4, 1), (4, 2), (5, 2), (3, 3), (7, 3)])
+def test_a_turned_face_beside_an_upright_one_has_its_own_landmarks(detector, seed, quarter):
+    drawing = drawn_face(seed)
+    (alone,) = detector.detect(np.pad(drawing, ((60, 60), (60, 60), (0, 0)), constant_values=140))
+    faces = detector.detect(np.concatenate([drawn_face(3), np.rot90(drawing, quarter)], axis=1))
+    (upright,), (turned,) = ([f for f in faces if (f.centre[0] > 240) == beyond] for beyond in (False, True))
+    marks = turned_back(turned.landmarks - (240, 0), quarter, drawing.shape)
+    assert off(replace(alone, landmarks=marks), alone.landmarks - 60) < 0.15
+    assert abs(detector_module.tilt(upright.landmarks)) < 5
+
+
+def test_a_doubtful_upright_face_beside_a_sure_one_stays_upright(detector):
+    blurred = cv2.GaussianBlur(drawn_face(5), (0, 0), 9)
+    faces = detector.detect(np.concatenate([drawn_face(3), blurred], axis=1))
+    doubtful = [face for face in faces if face.score < detector_module._SURE]
+    assert len(faces) == 2
+    assert len(doubtful) == 1
+    assert abs(detector_module.tilt(doubtful[0].landmarks)) < 10
+
+
+def test_sure_faces_are_not_looked_at_in_other_turns(detector, looks):
+    faces = detector.detect(np.concatenate([drawn_face(3), drawn_face(2)], axis=1))
+    assert [face.score >= detector_module._SURE for face in faces] == [True, True]
+    assert looks == [(240, 480), *[(128, 128)] * 4]
+
+
+def test_a_faint_face_must_be_plain_in_a_look_of_its_own(detector, monkeypatch):
+    pixels = np.concatenate([drawn_face(3), np.rot90(drawn_face(4), 2)], axis=1)
+    assert len(detector.detect(pixels)) == 2
+    monkeypatch.setattr(detector_module, "_PLAIN", 0.99)
+    assert len(detector.detect(pixels)) == 1
 
 
 @pytest.mark.parametrize("side", [240, 1000])

@@ -33,6 +33,8 @@ from facedex.errors import (
     NameInvalid,
     PersonNotFound,
 )
+from facedex.faces.detector import FaceDetector
+from facedex.gallery import enrolment
 from facedex.gallery import gallery as gallery_module
 from facedex.gallery.backup import backup, restore
 from facedex.gallery.doctor import examine
@@ -44,6 +46,7 @@ from facedex.photos.sources import named_photos
 from facedex.recognition.identification import identify
 from facedex.store import store as store_module
 from facedex.store.store import FILE, Store
+from facedex.threads import Budget
 from tests.helpers import (
     drawn_face,
     flip,
@@ -102,6 +105,28 @@ def database(tmp_path):
     for seed, name in enumerate(("Ada", "Bob", "Cy")):
         save_face(tmp_path / "database" / f"{name}.png", seed)
     return tmp_path / "database"
+
+
+def test_enrolling_searches_no_more_pixels_at_once_than_the_budget(tmp_path, monkeypatch):
+    for seed in range(12):
+        save_face(tmp_path / "database" / f"Person {seed}.png", seed % 4 + 10 * seed)
+    monkeypatch.setattr(enrolment, "_PIXELS", Budget(1), raising=False)
+    running, most, detect, lock = [0], [0], FaceDetector.detect, threading.Lock()
+
+    def noted(*arguments, **options):
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        try:
+            return detect(*arguments, **options)
+        finally:
+            with lock:
+                running[0] -= 1
+
+    monkeypatch.setattr(FaceDetector, "detect", noted)
+    with Gallery(tmp_path / "g", "fast", create=True) as opened:
+        assert len(enroll(opened, tmp_path / "database")) == 12
+    assert most == [1]
 
 
 # a gallery and its folder

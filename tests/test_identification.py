@@ -3,6 +3,8 @@
 import dataclasses
 import io
 import os
+from concurrent.futures import Future
+from threading import Lock
 
 import numpy as np
 import pytest
@@ -14,7 +16,9 @@ from facedex.decision.tail import Tail
 from facedex.errors import ModelError, NoFace, PhotoNotFound
 from facedex.faces.detector import FaceDetector
 from facedex.gallery.gallery import Gallery
+from facedex.photos.inputs import given_photo
 from facedex.photos.sources import expand, named_photos
+from facedex.recognition import embedding
 from facedex.recognition.identification import identify
 from facedex.recognition.verification import Verifier
 from facedex.store.store import Store
@@ -284,6 +288,61 @@ def test_results_come_as_they_are_ready(drawn, tmp_path):
     next(found)
     assert len(asked) < 100
     found.close()
+
+
+def read_ahead(tmp_path, monkeypatch, keep_pixels):
+    """How many photos, of 10,000 pixels each, are in memory whenever one is submitted. All but the first are done."""
+    monkeypatch.setattr(embedding, "PIXELS_AT_ONCE", 35_000)
+    photos = [str(tmp_path / f"{i}.png") for i in range(12)]
+    for photo in photos:
+        Image.new("L", (100, 100)).save(photo)
+    futures, yielded, in_memory = [], [], []
+
+    def submit(photo):
+        futures.append(Future())
+        held = [future for future in futures if future not in yielded and (keep_pixels or not future.done())]
+        in_memory.append(len(held))
+        if len(futures) > 1:
+            futures[-1].set_result(photo)
+        return futures[-1]
+
+    for future in embedding._submit_ahead(map(given_photo, photos), submit, keep_pixels):
+        yielded.append(future)
+        if not future.done():
+            future.set_result(given_photo(photos[0]))
+    assert [future.result().path for future in yielded] == photos
+    return in_memory
+
+
+def test_photos_whose_pixels_are_kept_are_bounded_by_their_pixels(tmp_path, monkeypatch):
+    assert max(read_ahead(tmp_path, monkeypatch, keep_pixels=True)) == 3
+
+
+def test_photos_that_are_done_do_not_count_where_their_pixels_are_dropped(tmp_path, monkeypatch):
+    in_memory = read_ahead(tmp_path, monkeypatch, keep_pixels=False)
+    assert len(in_memory) == 12
+    assert max(in_memory) == 2
+
+
+def test_a_photo_above_the_bound_is_read_alone(tmp_path, monkeypatch, drawn):
+    photos = [second_photo(tmp_path / f"{i}.png", i % 3) for i in range(6)]
+    at_once = [result.faces[0].face.box for result in identify(drawn, photos, keep_pixels=True)]
+    monkeypatch.setattr(embedding, "PIXELS_AT_ONCE", 1)
+    running, most, encode, lock = [0], [0], embedding.encode_photo, Lock()
+
+    def noted(*arguments):
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        try:
+            return encode(*arguments)
+        finally:
+            with lock:
+                running[0] -= 1
+
+    monkeypatch.setattr(embedding, "encode_photo", noted)
+    assert [result.faces[0].face.box for result in identify(drawn, photos, keep_pixels=True)] == at_once
+    assert most == [1]
 
 
 def test_pixels_are_kept_only_where_asked_for(drawn, tmp_path):

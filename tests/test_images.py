@@ -1,5 +1,6 @@
 """Decoding: formats by content, upright RGB pixels, and PhotoError for every file that is no photo."""
 
+import errno
 import hashlib
 import io
 import os
@@ -15,7 +16,8 @@ import pytest
 from PIL import Image, features
 
 from facedex.errors import PhotoError, PhotoNotFound, PhotoTooLarge, PhotoUnreadable, PhotoUnsupported
-from facedex.photos import images
+from facedex.photos import images, large
+from tests.helpers import python
 
 RED, GREEN, BLUE, GREY = (200, 30, 30), (30, 160, 40), (30, 40, 200), (120, 120, 120)
 FORMATS = ["JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF"]
@@ -241,6 +243,133 @@ def test_pixel_cap_is_inclusive():
     assert images.decode(data, "photo", max_pixels=48 * 64).shape == (48, 64, 3)
     with pytest.raises(PhotoTooLarge, match="64 x 48"):
         images.decode(data, "photo", max_pixels=48 * 64 - 1)
+
+
+def test_a_jpeg_may_be_larger_than_other_pictures(monkeypatch):
+    monkeypatch.setattr(large, "decode_to_disk", lambda data: scene())  # the header counts here
+    assert decode(jpeg(20_000, 15_000)).shape == (48, 64, 3)
+    with pytest.raises(PhotoTooLarge, match="limit of 300 million"):
+        decode(jpeg(20_001, 15_000))
+    progressive = encode(scene(), "JPEG", progressive=True)
+    at = progressive.index(b"\xff\xc2") + 5
+    with pytest.raises(PhotoTooLarge, match="limit of 120 million"):
+        decode(progressive[:at] + struct.pack(">HH", 7_000, 20_000) + progressive[at + 4 :])
+
+
+# large pictures
+
+
+def detailed(height=300, width=411):
+    """(height, width, 3) uint8: soft colours with fine detail in brightness, as photos have."""
+    y, x = np.mgrid[:height, :width]
+    colours = np.stack([90 + 80 * np.sin(x / 90), 120 + 60 * np.cos(y / 70), 130 + 50 * np.sin((x + y) / 80)], axis=2)
+    return np.clip(colours + 25 * np.sin(x * y / 300)[:, :, None], 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def small_limit(monkeypatch):
+    """A limit that every picture of these tests exceeds, so that it is decoded as one of hundreds of megapixels is."""
+    monkeypatch.setattr(images, "MAX_PIXELS", 1000)
+
+
+@pytest.mark.parametrize("subsampling", [0, 2])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_large_jpeg_has_the_pixels_of_its_ordinary_decoding(monkeypatch, orientation, subsampling):
+    exif = Image.Exif()
+    exif[274] = orientation
+    data = encode(detailed(), "JPEG", subsampling=subsampling, exif=exif)
+    plain = decode(data)
+    monkeypatch.setattr(images, "MAX_PIXELS", 1000)
+    assert_close(decode(data), plain, 2.5)
+    assert np.abs(decode(data).mean(axis=(0, 1)) - plain.mean(axis=(0, 1))).max() < 0.5
+
+
+def test_a_large_grey_jpeg_has_three_equal_channels(small_limit):
+    grey = detailed()[:, :, 0]
+    assert_close(decode(encode(grey, "JPEG")), np.repeat(grey[:, :, None], 3, axis=2), 2)
+
+
+def test_the_pixels_of_a_large_jpeg_may_be_written_to(small_limit):
+    pixels = decode(encode(detailed(), "JPEG"))
+    pixels[0, 0] = 7
+    assert pixels[0, 0].tolist() == [7, 7, 7]
+
+
+def test_a_large_jpeg_that_is_cut_short_is_unreadable(small_limit):
+    data = encode(detailed(), "JPEG")
+    with pytest.raises(PhotoUnreadable, match="is broken"):
+        decode(data[: len(data) // 2])
+
+
+def test_the_error_of_a_full_disk_names_the_folder(small_limit, monkeypatch):
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(large.tempfile, "TemporaryFile", full)
+    with pytest.raises(PhotoUnreadable, match=r"temporary file .*No space left.* TMPDIR"):
+        decode(encode(detailed(), "JPEG"))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "CMYK"])
+def test_a_picture_that_is_converted_in_strips_has_the_same_pixels(monkeypatch, mode):
+    kind = "TIFF" if mode == "CMYK" else "PNG"
+    data = encode(Image.fromarray(detailed()).convert(mode), kind)
+    at_once = decode(data)
+    monkeypatch.setattr(images, "_STRIP_PIXELS", 7 * 411)
+    assert np.array_equal(decode(data), at_once)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs the peak of /proc")
+@pytest.mark.parametrize(("kind", "orientation"), [("JPEG", 1), ("PNG", 1), ("JPEG", 6)])
+def test_decoding_takes_at_most_eight_bytes_a_pixel(tmp_path, kind, orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    path = tmp_path / "photo"
+    Image.new("RGB", (6000, 5000), (90, 120, 150)).save(path, kind, exif=exif)
+    code = """if True:
+        import sys
+        from facedex.photos import images
+        peak = lambda: int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) * 1024
+        images.decode(images.read_bytes(sys.argv[2]), "small")
+        before = peak()
+        images.read_photo(sys.argv[1])
+        print(peak() - before)"""
+    small = tmp_path / "small"
+    Image.new("RGB", (60, 50)).save(small, kind)
+    printed, errors = python(code, path, small).communicate()
+    assert int(printed) <= 8 * 6000 * 5000, errors
+
+
+# sizes before decoding
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_pixels_of_a_file_are_counted_by_its_header(tmp_path, kind):
+    needs(kind)
+    data = encode(scene(), kind)
+    (tmp_path / "photo").write_bytes(data)
+    assert images.pixel_count(data) == images.pixel_count(str(tmp_path / "photo")) == 48 * 64
+
+
+def test_the_pixels_of_a_reduced_jpeg_are_counted_as_they_will_be():
+    data = encode(detailed(800, 1200), "JPEG")
+    pixels, _ = images.decode_smaller(data, "photo", 200)
+    assert images.pixel_count(data, 200) == pixels.shape[0] * pixels.shape[1] < 800 * 1200
+
+
+def test_what_is_no_picture_has_no_pixels(tmp_path):
+    (tmp_path / "text").write_bytes(b"just text")
+    for photo in (b"", b"just text", str(tmp_path / "text"), str(tmp_path / "nowhere"), str(tmp_path), "a\0b"):
+        assert images.pixel_count(photo) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_not_read_to_count_pixels(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert images.pixel_count(str(tmp_path / "pipe")) == 0
+
+
+# caps of bytes
 
 
 def test_byte_cap_is_inclusive(tmp_path):

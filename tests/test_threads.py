@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import pytest
 
-from facedex.threads import ResourcePool, side_by_side, workers
+from facedex.threads import Budget, ResourcePool, side_by_side, workers
 
 
 def test_a_returned_resource_is_lent_again_and_threads_at_once_get_their_own():
@@ -29,6 +29,67 @@ def test_a_returned_resource_is_lent_again_and_threads_at_once_get_their_own():
 
     with ThreadPoolExecutor(workers()) as pool:
         assert len(set(pool.map(hold, range(workers())))) == len(made) == workers()
+
+
+def test_threads_never_hold_more_of_a_budget_than_there_is():
+    budget, lock, held, most = Budget(10), threading.Lock(), [0], [0]
+
+    def use(amount):
+        with budget.take(amount):
+            with lock:
+                held[0] += min(amount, 10)
+                most[0] = max(most[0], held[0])
+            time.sleep(0.002)
+            with lock:
+                held[0] -= min(amount, 10)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(use, [3, 4, 25, 1, 10, 2, 6] * 8))
+    assert 6 < most[0] <= 10
+    assert held == [0]
+
+
+def test_whoever_asks_for_more_than_the_budget_gets_it_all():
+    budget, order = Budget(10), []
+
+    def use():
+        with budget.take(1):
+            order.append("small")
+
+    with ThreadPoolExecutor(1) as pool:
+        with budget.take(1000):
+            small = pool.submit(use)
+            time.sleep(0.05)
+            order.append("large")
+        small.result(10)
+    assert order == ["large", "small"]
+
+
+def test_a_large_amount_is_not_overtaken_by_small_ones():
+    budget, order = Budget(10), []
+
+    def use(amount):
+        with budget.take(amount):
+            order.append(amount)
+
+    with ThreadPoolExecutor(3) as pool:
+        with budget.take(5):
+            large = pool.submit(use, 10)
+            time.sleep(0.05)
+            small = pool.submit(use, 1)
+            time.sleep(0.05)
+            assert order == []
+        large.result(10)
+        small.result(10)
+    assert order == [10, 1]
+
+
+def test_an_amount_is_returned_after_an_error():
+    budget = Budget(10)
+    with pytest.raises(KeyError), budget.take(10):
+        raise KeyError
+    with budget.take(10):
+        pass
 
 
 def test_no_more_resources_are_made_than_there_are_workers():

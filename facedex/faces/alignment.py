@@ -15,7 +15,7 @@ TEMPLATE = np.array(
 )
 SIZE = 112
 MARGIN = 8  # pixels round the crop in training data, for jitter: SIZE + 2 * MARGIN = 128
-_WARP_LIMIT = 2**15 - 1  # pixels: warpAffine refuses pictures with such a side
+_WARP_LIMIT = 2**14  # pixels: warpAffine refuses sides twice as long, and OpenCV may copy such a picture whole
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:

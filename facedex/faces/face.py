@@ -40,6 +40,11 @@ class Face:
         landmarks = np.stack([picture_width - 1 - x, y], axis=1)
         return Face((picture_width - 1 - left - width, top, width, height), landmarks, self.score)
 
+    def moved(self, x: float, y: float) -> Face:
+        """Return the face in a picture whose corner lies `x` pixels further left and `y` pixels further up."""
+        left, top, width, height = self.box
+        return Face((left + x, top + y, width, height), self.landmarks + np.array([x, y], np.float32), self.score)
+
     def enlarged(self, factor: float) -> Face:
         """Return the face in a photo that is `factor` times as large."""
         if factor == 1:

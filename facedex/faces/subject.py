@@ -24,13 +24,18 @@ def prominence(face: Face, shape: tuple[int, ...]) -> float:
     The side is the square root of the box's area. Its weight falls evenly from 1 in the middle of the photo to one half
     in a corner. A face that the photo's border cuts off counts .7 of that.
     """
-    left, top, box_width, box_height = face.box
     height, width = shape[:2]
     side = float(np.sqrt(face.area))
     eccentricity = np.hypot(*(face.centre - (width / 2, height / 2))) / (np.hypot(width, height) / 2)
-    gap = min(left, top, width - left - box_width, height - top - box_height)
     weight = 1 - (1 - _CORNER_WEIGHT) * min(float(eccentricity), 1.0)
-    return side * weight * (_CUT_OFF_WEIGHT if gap < _BORDER_GAP * side else 1.0)
+    return side * weight * (_CUT_OFF_WEIGHT if cut_off(face, shape) else 1.0)
+
+
+def cut_off(face: Face, shape: tuple[int, ...]) -> bool:
+    """Return whether the border of a photo of this `shape` (height, width, ...) cuts a face off."""
+    left, top, width, height = face.box
+    gap = min(left, top, shape[1] - left - width, shape[0] - top - height)
+    return bool(gap < _BORDER_GAP * np.sqrt(face.area))
 
 
 def by_prominence(faces: Iterable[Face], shape: tuple[int, ...]) -> list[Face]:

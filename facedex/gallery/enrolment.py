@@ -22,10 +22,11 @@ from facedex.photos import images
 from facedex.photos.sources import NamedPhoto
 from facedex.store.rows import FaceRecord, StoredPhoto
 from facedex.store.store import Store
-from facedex.threads import side_by_side
+from facedex.threads import PIXELS_AT_ONCE, Budget, side_by_side
 
 _log = logger(__name__)
 
+_PIXELS = Budget(PIXELS_AT_ONCE)  # all photos of the process that are being enrolled share it
 _TASK = 4  # photos whose faces are encoded together
 LEAST_SIDE = 960  # pixels: a large photo is first decoded with its shorter side no smaller than this
 
@@ -152,16 +153,22 @@ class Enrolling:
 
     def _face(self, name: str, data: bytes) -> tuple[NDArray[np.uint8], Face, int]:
         """The aligned crop of a photo's wanted face, that face, and the number of faces. Raises PhotoError."""
-        if self._number is not None:  # `facedex detect` numbers the faces as found in all pixels
-            pixels, scale = images.decode(data, name), 1.0
-            faces = self._reader.detector.detect(pixels)
-        else:
-            pixels, scale = images.decode_smaller(data, name, LEAST_SIDE)
-            faces = self._reader.detector.detect(pixels, only_subject=not self._strict)
-            too_small = not faces or min(faces[0].box[2:]) < alignment.SIZE
-            if scale > 1 and too_small:
-                pixels, scale = images.decode(data, name), 1.0
+        if self._number is None:
+            with _PIXELS.take(images.pixel_count(data, LEAST_SIDE)):
+                pixels, scale = images.decode_smaller(data, name, LEAST_SIDE)
                 faces = self._reader.detector.detect(pixels, only_subject=not self._strict)
+                large_enough = bool(faces) and min(faces[0].box[2:]) >= alignment.SIZE
+                if scale == 1 or large_enough:
+                    return self._wanted(name, pixels, faces, scale)
+        with _PIXELS.take(images.pixel_count(data)):
+            pixels = images.decode(data, name)  # `facedex detect` numbers the faces as found in all pixels
+            subject = self._number is None and not self._strict
+            return self._wanted(name, pixels, self._reader.detector.detect(pixels, only_subject=subject), 1.0)
+
+    def _wanted(
+        self, name: str, pixels: np.ndarray, faces: list[Face], scale: float
+    ) -> tuple[NDArray[np.uint8], Face, int]:
+        """What `_face` returns, from the faces of a photo that is `scale` times as large as these pixels."""
         if not faces:
             raise NoFace.at_all(name)
         if self._strict and len(faces) > 1:

@@ -39,6 +39,7 @@ _MIN_COLOURFULNESS = 60  # of 255: median difference between a pixel's largest a
 # quality 75 stays below 12 and 45. Of 1,549 photos, none that is as colourful came below 23 and 51.
 _MAX_MEDIAN_DISTANCE, _MAX_DECILE_DISTANCE = 15.0, 50.0
 _MIN_LEVEL_RANGE = 50  # levels between the first and ninth decile. A few flat colours do not show a colour map
+_AT_ONCE = 4_000_000  # pixels brought back at a time, which bounds the memory
 _BLOCK = 20_000  # colours compared at a time, which bounds the memory
 
 
@@ -62,13 +63,22 @@ def in_grey(pixels: np.ndarray) -> np.ndarray:
         or high - low < _MIN_LEVEL_RANGE
     ):
         return pixels
+    grey = np.empty_like(pixels)
+    step = max(1, _AT_ONCE // width)
+    for top in range(0, height, step):
+        grey[top : top + step] = _levels(pixels[top : top + step], colours)[:, :, None]
+    return grey
+
+
+def _levels(pixels: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """The level (height, width) uint8 in a colour map (256, 3) nearest to each pixel (height, width, 3)."""
     # Each distinct colour is looked up once, since pictures repeat theirs.
     packed = pixels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
     distinct, positions = np.unique(packed.ravel(), return_inverse=True)
     unpacked = np.stack([distinct >> 16, distinct >> 8 & 255, distinct & 255], axis=1).astype(np.uint8)
     blocks = [unpacked[start : start + _BLOCK] for start in range(0, len(unpacked), _BLOCK)]
     levels = np.concatenate([_nearest_levels(block, colours)[0] for block in blocks])
-    return np.repeat(levels[positions].reshape(height, width, 1), 3, axis=2)
+    return levels[positions].reshape(pixels.shape[:2])
 
 
 def _nearest_levels(pixels: np.ndarray, colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

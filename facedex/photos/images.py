@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import (
@@ -20,7 +22,6 @@ from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
     Image,
-    ImageOps,
     JpegImagePlugin,
     MpoImagePlugin,
     PngImagePlugin,
@@ -31,10 +32,14 @@ from PIL import (
 )
 
 from facedex.errors import PhotoError, PhotoNotFound, PhotoTooLarge, PhotoUnreadable, PhotoUnsupported
+from facedex.photos import large
 from facedex.photos.falsecolour import in_grey
 
 MAX_BYTES = 200 * 2**20
-MAX_PIXELS = 120_000_000
+MAX_PIXELS = 120_000_000  # a decoder takes seven bytes for each
+MAX_JPEG_PIXELS = 300_000_000  # large.py takes two to three bytes for each
+_STRIP_PIXELS = 1_000_000  # pixels that are converted at a time, which bounds the memory
+_EXIF_ORIENTATION = 274
 
 # An allow-list, so that no file from outside reaches Pillow's rarer decoders. Pillow knows a format once its plugin is
 # imported. Importing these alone is faster than having Pillow import all of its plugins.
@@ -83,11 +88,11 @@ def read_bytes(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> byte
     return data
 
 
-def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def decode(data: bytes, name: str, max_pixels: int = MAX_JPEG_PIXELS) -> np.ndarray:
     """Decode a picture's first frame to upright pixels, (height, width, 3) uint8 RGB.
 
     `name` stands for the picture in error messages. Raises PhotoUnreadable for a broken picture, PhotoUnsupported for
-    a format that is not read, and PhotoTooLarge above `max_pixels`.
+    a format that is not read, and PhotoTooLarge above `max_pixels`. Only a JPEG may have more than MAX_PIXELS.
     """
     return _decode(data, name, max_pixels)[0]
 
@@ -98,28 +103,26 @@ def decode_smaller(data: bytes, name: str, min_side: int) -> tuple[np.ndarray, f
     Returns the pixels, and how many times larger the photo itself is. The shorter side is never reduced below
     `min_side` pixels. A reduced JPEG takes a fraction of the time. Other formats keep their size.
     """
-    return _decode(data, name, MAX_PIXELS, min_side)
+    return _decode(data, name, MAX_JPEG_PIXELS, min_side)
 
 
 def _decode(data: bytes, name: str, max_pixels: int, min_side: int | None = None) -> tuple[np.ndarray, float]:
     if not data:
         raise PhotoUnreadable(f"{name} is empty; replace the file")
-    formats = list(_FORMATS)
-    container = _mp4_picture_kind(data)
-    if container == "heif":
-        _enable_heif(name)
-        formats = ["HEIF"]
-    elif container == "avif" and not features.check("avif"):
-        raise PhotoUnsupported(f"{name} is an AVIF picture, which the installed Pillow cannot read; upgrade pillow")
+    formats = _formats(data[:32], name)
     try:
         # Pillow warns of large pictures. The cap below refuses them with a clearer message.
-        with _without_warnings, Image.open(io.BytesIO(data), formats=formats) as image:
+        with _without_warnings, _open(io.BytesIO(data), formats) as image:
             width, height = image.size
-            check_size(width, height, name, max_pixels)
+            limit = min(max_pixels, MAX_JPEG_PIXELS if large.can_decode(image) else MAX_PIXELS)
+            check_size(width, height, name, limit)
             if min_side is not None:
                 image.draft(image.mode, (min_side, min_side))  # only has an effect on JPEG
-            image.load()
-            return in_grey(_rgb(_upright(image))), max(width, height) / max(image.size)
+            pixels = _decode_large(data, name) if image.width * image.height > MAX_PIXELS else _rgb(image)
+            orientation = _orientation(image)
+            longer = max(image.size)
+            image.close()  # its pixels would take the memory of those that are turned
+            return in_grey(_upright(pixels, orientation)), max(width, height) / longer
     except PhotoError:
         raise
     except UnidentifiedImageError:
@@ -144,7 +147,7 @@ def pixels_of(image: Image.Image, name: str) -> np.ndarray:
     check_size(*image.size, name)
     try:
         with _without_warnings:
-            return _rgb(_upright(image))
+            return _upright(_rgb(image), _orientation(image))
     except Exception as error:  # decoders raise errors of every class for broken input
         raise PhotoUnreadable(
             f"{name} cannot be decoded ({str(error)[:80] or type(error).__name__}); open it again"
@@ -158,6 +161,60 @@ def check_size(width: int, height: int, name: str, max_pixels: int = MAX_PIXELS)
             f"{name} has {width} x {height} pixels, more than the "
             f"limit of {max_pixels / 1e6:.0f} million; save a smaller copy"
         )
+
+
+def _decode_large(data: bytes, name: str) -> np.ndarray:
+    try:
+        return large.decode_to_disk(data)
+    except OSError as error:
+        if error.errno is None:  # Pillow's error for a broken picture
+            raise
+        raise PhotoUnreadable(
+            f"{name} needs a temporary file that cannot be written in {tempfile.gettempdir()} ({error.strerror}); "
+            "make room there, or set TMPDIR to another folder"
+        ) from None
+
+
+def pixel_count(photo: str | bytes, min_side: int | None = None) -> int:
+    """Return how many pixels the decoded picture will have, from the header of a file's bytes or of a path's file.
+
+    `min_side`: as for `decode_smaller`. Returns 0 for what is no picture and no regular file. Decoding tells why.
+    """
+    if isinstance(photo, str) and not os.path.isfile(photo):  # a pipe can be read only once
+        return 0
+    try:
+        with io.BytesIO(photo) if isinstance(photo, bytes) else open(photo, "rb") as file:
+            formats = _formats(file.read(32), "the photo")
+            with _without_warnings, _open(file, formats) as image:
+                if min_side is not None:
+                    image.draft(image.mode, (min_side, min_side))
+                return int(image.width * image.height)
+    except Exception:  # decoders raise errors of every class for broken input
+        return 0
+
+
+def _formats(head: bytes, name: str) -> list[str]:
+    """Pillow's names of the formats that a picture with these first bytes may have. Raises PhotoUnsupported."""
+    container = _mp4_picture_kind(head)
+    if container == "heif":
+        _enable_heif(name)
+        return ["HEIF"]
+    if container == "avif" and not features.check("avif"):
+        raise PhotoUnsupported(f"{name} is an AVIF picture, which the installed Pillow cannot read; upgrade pillow")
+    return list(_FORMATS)
+
+
+def _open(file: BinaryIO, formats: list[str]) -> Image.Image:
+    """A picture whose header is read. Pillow itself refuses more than 179 million pixels, of a JPEG too."""
+    file.seek(0)
+    try:
+        return Image.open(file, formats=formats)
+    except Image.DecompressionBombError:
+        file.seek(0)
+        if file.read(3) != large.JPEG_MAGIC:
+            raise
+        file.seek(0)
+        return JpegImagePlugin.JpegImageFile(file)
 
 
 def read_photo(path: str | os.PathLike[str]) -> np.ndarray:
@@ -275,14 +332,28 @@ class _WithoutWarnings:
 _without_warnings = _WithoutWarnings()
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _orientation(image: Image.Image) -> int:
+    """A loaded picture's EXIF orientation, 1..8 (EXIF 2.3, tag 274)."""
     try:
-        return ImageOps.exif_transpose(image)
+        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
     except Exception:  # the parser raises errors of every class for damaged EXIF, and the picture itself is whole
-        return image
+        return 1
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """The pixels turned and mirrored as an EXIF orientation demands. Large ones are only viewed that way."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels if pixels.size > 3 * MAX_PIXELS else np.ascontiguousarray(pixels)
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
+    """A picture's pixels as RGB, not turned."""
+    image.load()
     if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
         # Pillow would clip deep values at 255. They are scaled by the number of bits in use instead.
         values = np.nan_to_num(np.asarray(image).astype(np.float32), nan=0, posinf=0, neginf=0)
@@ -291,6 +362,18 @@ def _rgb(image: Image.Image) -> np.ndarray:
         white = 1.0 if largest <= unit_limit else 2.0 ** max(8, int(largest).bit_length()) - 1
         grey = np.clip(values * (255.0 / white), 0, 255).round().astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
+    rows = max(1, _STRIP_PIXELS // image.width)
+    if rows >= image.height:
+        return _plain_rgb(image)
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        pixels[top:bottom] = _plain_rgb(image.crop((0, top, image.width, bottom)))
+    return pixels
+
+
+def _plain_rgb(image: Image.Image) -> np.ndarray:
+    """A picture of eight bits a channel as RGB, over white where it is transparent."""
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)

@@ -45,6 +45,14 @@ class GivenPhoto:
             return in_grey(self.held)
         return images.decode(self.data(), self.name)
 
+    def pixel_count(self) -> int:
+        """How many pixels there will be, as the file's header says; 0 for what is no photo (images.pixel_count)."""
+        if isinstance(self.held, np.ndarray):
+            return int(self.held.shape[0] * self.held.shape[1])
+        if self.path is not None:
+            return images.pixel_count(self.path) if self.path == self.name else 0
+        return images.pixel_count(self.held) if isinstance(self.held, bytes) else 0
+
     def data(self) -> bytes:
         """The photo file's bytes; for pixels those of a BMP file that holds them. Raises PhotoError."""
         if self.path is not None:

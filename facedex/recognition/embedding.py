@@ -22,7 +22,7 @@ from facedex.model.modelfile import read_model, shipped_model
 from facedex.model.reader import EncodedFace, FaceReader
 from facedex.photos.inputs import GivenPhoto, PhotoInput, given_photo, given_photos
 from facedex.recognition.detection import DetectedFace, DetectedPhoto, read_faces
-from facedex.threads import side_by_side
+from facedex.threads import PIXELS_AT_ONCE, side_by_side
 
 _log = logger(__name__)
 
@@ -98,15 +98,30 @@ def encode_ahead(
                 _log.warning("skipped: %s", error)
                 return photo, error
 
-        waiting: deque[Future[Encoded]] = deque()
-        for photo in photos:
-            waiting.append(pool.submit(encode, photo))
-            if len(waiting) > _PHOTOS_AHEAD:
-                reader.result()
-                yield waiting.popleft().result()
-        while waiting:
+        for future in _submit_ahead(photos, lambda photo: pool.submit(encode, photo), keep_pixels):
             reader.result()
-            yield waiting.popleft().result()
+            yield future.result()
+
+
+def _submit_ahead(
+    photos: Iterable[GivenPhoto], submit: Callable[[GivenPhoto], Future[Encoded]], keep_pixels: bool
+) -> Iterator[Future[Encoded]]:
+    """Yield the future of each photo; `submit` is called for up to _PHOTOS_AHEAD photos in advance.
+
+    Photos in memory have at most PIXELS_AT_ONCE pixels together, or are a single one. With `keep_pixels` a photo is in
+    memory until it is yielded.
+    """
+    waiting: deque[tuple[Future[Encoded], int]] = deque()
+    for photo in photos:
+        pixels = photo.pixel_count()
+        while waiting and pixels + sum(held for future, held in waiting if keep_pixels or not future.done()) > (
+            PIXELS_AT_ONCE
+        ):
+            yield waiting.popleft()[0]
+        waiting.append((submit(photo), pixels))
+        if len(waiting) > _PHOTOS_AHEAD:
+            yield waiting.popleft()[0]
+    yield from (future for future, _ in waiting)
 
 
 def encode_photo(
