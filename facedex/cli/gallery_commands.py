@@ -51,7 +51,12 @@ def enroll(
         ),
     ] = False,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="With --update: remove those faces without a question.")
+        bool,
+        typer.Option(
+            "--yes",
+            "-y",
+            help="Enroll under doubtful names too; with --update, remove faces without a question.",
+        ),
     ] = False,
     model: ModelOption = None,
     device: DeviceOption = "cpu",
@@ -77,7 +82,7 @@ def enroll(
             results.write_csv(sys.stdout, results.ENROLL_COLUMNS)
         with progress_bar(total) as progress:
             task = progress.add_task("enrolling", total=total)
-            for result in opened.enroll(found, strict, device, update, face):
+            for result in opened.enroll(found, strict, device, update, face, yes):
                 enrolled.append(result)
                 progress.advance(task)
                 row = results.enroll_json(result)

@@ -10,14 +10,16 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from facedex.errors import NoFace, PhotoError, SeveralFaces
+from facedex.errors import NameDoubtful, NoFace, PhotoError, SeveralFaces
 from facedex.faces import alignment
 from facedex.faces.boxes import Box, same_place
 from facedex.faces.face import Face
 from facedex.faces.quality import Quality
 from facedex.gallery.moved_photos import follow_move
+from facedex.gallery.naming import Naming, camera_doubt
 from facedex.model.reader import EncodedFace, FaceReader
 from facedex.photos import images
+from facedex.photos.lonefolders import has_camera_name
 from facedex.photos.sources import NamedPhoto
 from facedex.store.rows import FaceRecord, StoredPhoto
 from facedex.store.store import Store
@@ -54,11 +56,11 @@ class _Found:
 class _Batch:
     """Photos that are being encoded.
 
-    `photos`: each photo with its SHA-256, or the error for one that cannot be read. `wanted`: positions of the photos
+    `photos`: each photo with its SHA-256, or the error for one that is not enrolled. `wanted`: positions of the photos
     whose faces are looked for. `searches`: the results for these, _TASK photos in each.
     """
 
-    photos: list[tuple[NamedPhoto, str | PhotoError]]
+    photos: list[tuple[NamedPhoto, str | PhotoError | NameDoubtful]]
     wanted: list[int]
     searches: list[Future[list[_Found | PhotoError]]]
 
@@ -66,6 +68,7 @@ class _Batch:
 class Enrolling:
     """Puts photos into the store, a batch at a time. Arguments: Gallery.enroll, and `unclear` from Calibration.unclear.
 
+    `naming` judges the names, and `trust` enrolls doubtful ones too.
     While one batch is waited for and committed, the next is read and encoded, so that no core idles.
     """
 
@@ -73,19 +76,40 @@ class Enrolling:
         self,
         store: Store,
         reader: FaceReader,
+        naming: Naming,
         strict: bool,
         update: bool,
         face: int | None = None,
         unclear: float = 0.0,
+        trust: bool = False,
     ) -> None:
-        self._store, self._reader = store, reader
+        self._store, self._reader, self._naming, self._trust = store, reader, naming, trust
+        self._doubt: str | None = None  # the first one
         self._strict, self._update, self._number, self._unclear = strict, update, face, unclear
 
     def batches(self, photos: Iterator[NamedPhoto], size: int) -> Iterator[list[Enrolled]]:
-        """One result for each photo, `size` at a time and in order. They are on disk when they are yielded.
+        """One result for each photo, in order. They are on disk when they are yielded.
 
-        An error of `photos` is raised after the photos before it are enrolled.
+        Batches have `size` photos. Results with doubtful names wait for a photo of a sound name, and NameDoubtful is
+        raised where none follows. An error of `photos` is raised after the photos before it are enrolled.
         """
+        waiting: list[Enrolled] = []
+        sound = False
+        try:
+            for results in self._batches(photos, size):
+                sound = sound or any(result.status != "skipped" for result in results)
+                waiting += results
+                if sound or self._doubt is None:
+                    yield waiting
+                    waiting = []
+        except Exception:
+            if waiting:
+                yield waiting
+            raise
+        if waiting:
+            raise NameDoubtful(f"Nothing is enrolled: {self._doubt}")
+
+    def _batches(self, photos: Iterator[NamedPhoto], size: int) -> Iterator[list[Enrolled]]:
         with side_by_side() as pool:
             current: _Batch | None = None
             while True:
@@ -107,7 +131,7 @@ class Enrolling:
 
     def _begin(self, photos: list[NamedPhoto], pool: Executor) -> _Batch:
         """Read photos, and start to encode the faces of those that may be new."""
-        read: list[tuple[NamedPhoto, str | PhotoError]] = []
+        read: list[tuple[NamedPhoto, str | PhotoError | NameDoubtful]] = []
         wanted: list[int] = []
         contents: list[tuple[str, bytes]] = []
         for photo in photos:
@@ -117,6 +141,9 @@ class Enrolling:
                 continue
             digest = images.sha256(data)
             if self._number is not None or not self._needs_no_search(photo, self._store.photos(digest)):
+                if has_camera_name(photo.parts) and not self._trust:
+                    read.append((photo, NameDoubtful(camera_doubt(photo))))
+                    continue
                 wanted.append(len(read))
                 contents.append((photo.path, data))
             read.append((photo, digest))
@@ -125,7 +152,8 @@ class Enrolling:
 
     def _needs_no_search(self, photo: NamedPhoto, enrolled: list[StoredPhoto]) -> bool:
         """Whether the photo is known without a look at its faces, given what is enrolled from the same photo."""
-        return any(stored.name == photo.name or (self._update and stored.source == photo.source) for stored in enrolled)
+        names = {photo.name} | ({photo.outer.name} if photo.outer else set())
+        return any(stored.name in names or (self._update and stored.source == photo.source) for stored in enrolled)
 
     def _search(self, photos: list[tuple[str, bytes]]) -> list[_Found | PhotoError]:
         """The wanted face, or the error, for each of a few photos (name, content). Runs in a thread of its own."""
@@ -172,15 +200,22 @@ class Enrolling:
     def _finish(self, batch: _Batch) -> list[Enrolled]:
         """Wait for a batch's faces and commit the new ones; returns one result for each photo."""
         found = dict(zip(batch.wanted, (face for search in batch.searches for face in search.result()), strict=True))
+        vectors = {at: face.encoded.vector for at, face in found.items() if isinstance(face, _Found)}
+        digests = [digest for _, digest in batch.photos]
+        enrolled = {at: self._store.photos(digest) for at, digest in enumerate(digests) if isinstance(digest, str)}
+        photos = self._naming.settle([photo for photo, _ in batch.photos], vectors, enrolled)
+        doubts = {} if self._trust else self._naming.doubts(photos, vectors)
         results: list[Enrolled] = []
         records: list[FaceRecord] = []
-        for position, (photo, digest) in enumerate(batch.photos):
+        for position, (photo, digest) in enumerate(zip(photos, digests, strict=True)):
             face = found.get(position)
-            if isinstance(digest, PhotoError):
-                results.append(Enrolled(photo.path, photo.name, "skipped", str(digest)))
+            if not isinstance(digest, str):
+                results.append(self._skipped(photo, digest))
                 continue
             uncommitted = [(record.name, record.box) for record in records if record.photo == digest]
-            result = self._not_enrolled(photo, self._store.photos(digest), uncommitted, face)
+            result = self._not_enrolled(photo, enrolled[position], uncommitted, face)
+            if result is None and photo.name in doubts:
+                result = self._skipped(photo, NameDoubtful(doubts[photo.name]))
             if result is None:
                 assert isinstance(face, _Found)
                 result = Enrolled(photo.path, photo.name, "enrolled", self._remark(face))
@@ -188,6 +223,11 @@ class Enrolling:
             results.append(result)
         self._store.add(records)
         return results
+
+    def _skipped(self, photo: NamedPhoto, error: PhotoError | NameDoubtful) -> Enrolled:
+        if isinstance(error, NameDoubtful) and self._doubt is None:
+            self._doubt = str(error)
+        return Enrolled(photo.path, photo.name, "skipped", str(error))
 
     def _remark(self, found: _Found) -> str | None:
         """What the user should know of a face that was enrolled. A poor face is never refused."""

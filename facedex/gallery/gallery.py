@@ -26,6 +26,7 @@ from facedex.gallery.enrolment import Enrolled, Enrolling
 from facedex.gallery.indexwriter import IndexWriter
 from facedex.gallery.lookup import Candidate, Lookup
 from facedex.gallery.moved_photos import vanished
+from facedex.gallery.naming import Naming
 from facedex.gallery.reencoding import encode_anew
 from facedex.index.manifest import stored_parameters
 from facedex.index.remote import Remote
@@ -158,6 +159,7 @@ class Gallery:
         device: str = "cpu",
         update: bool = False,
         face: int | None = None,
+        trust_names: bool = False,
     ) -> Iterator[Enrolled]:
         """Enroll one face of each photo: its subject, or the face numbered `face` from 1 (order: faces/subject.py).
 
@@ -166,12 +168,17 @@ class Gallery:
         With `update`, a photo whose enrolled path no longer holds it becomes "moved". The gallery stores the photo's
         new path. Where the photo's folder has another name now, the photo becomes one of that person. `vanished` finds
         photos that were deleted.
-        Raises GalleryBusy when another process is writing, ValueError for a `face` below 1.
+        A name that a camera gave, or whose photos show different people, is doubtful (naming.py). Its photos are
+        skipped with the reason, unless `trust_names`.
+        Raises NameDoubtful when nothing was enrolled and a name is doubtful, GalleryBusy when another process is
+        writing, ValueError for a `face` below 1.
         """
         if face is not None and face < 1:
             raise ValueError(f"faces are numbered from 1, so face cannot be {face}")
         with self._changing():
-            enrolling = Enrolling(self._store, self.reader(device), strict, update, face, self.calibration.unclear)
+            naming = Naming(self.head, self.calibration)
+            unclear = self.calibration.unclear
+            enrolling = Enrolling(self._store, self.reader(device), naming, strict, update, face, unclear, trust_names)
             reachable = True
             for results in enrolling.batches(iter(photos), _BATCH):
                 yield from results

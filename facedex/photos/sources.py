@@ -6,6 +6,9 @@ DIR/NAME/*.jpg            one person with several photos. Deeper folders belong 
 DIR/NAME.jpg              one person. A last _0001 (four digits) numbers photos of the same person
 PACK.tar, PACK.zip        such a tree in one file, read without unpacking
 
+A lone folder around everything is stepped over: DIR/LONE/NAME.jpg is NAME. The lone folder may also be one person's.
+Then a photo has two names, and enrolment decides by the faces (gallery/naming.py).
+
 A source is the absolute path of a photo as text: PATH for a file, or PACK:MEMBER for a photo in a pack.
 """
 
@@ -13,23 +16,22 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 import tarfile
 import unicodedata
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote_to_bytes
 
 from facedex.errors import DataError, NameInvalid, PhotoError, PhotoNotFound, PhotoUnreadable
 from facedex.photos import images
+from facedex.photos.lonefolders import LoneFolders, Parts, find_lone_folders, first_name
 
 UNKNOWN = "unknown"  # the answer for strangers
 
-_PHOTO_NUMBER = re.compile(r"_\d{4}$")
 _URI = "file://"  # begins the source of a path that is not Unicode. No absolute path begins with it
 
 Notice = Callable[[str], None]
@@ -51,14 +53,12 @@ def person_name(text: str) -> str:
     return name
 
 
-def name_from(parts: tuple[str, ...]) -> str:
+def name_from(parts: Parts) -> str:
     """Return the name in a photo's path below its root: the first folder, or else the file's stem.
 
     Raises NameInvalid.
     """
-    if len(parts) > 1:
-        return person_name(parts[0])
-    return person_name(_PHOTO_NUMBER.sub("", PurePosixPath(parts[0]).stem))
+    return person_name(first_name(parts))
 
 
 # Photos with names, and their sources
@@ -72,7 +72,9 @@ class NamedPhoto:
     `path`: the file, or PACK:MEMBER for a photo in a pack.
     `read`: returns the file's bytes. It raises PhotoUnreadable where the path gives no valid name.
     `pack`: the path of the pack, or None for a file.
-    `parts`: the path below the folder or in the pack. Empty for a photo whose name was given by hand.
+    `parts`: the path below the folder or in the pack, without lone folders. Empty for a name that was given by hand.
+    `stepped_over`: the path of the lone folders that are left out. None where there are none.
+    `outer`: the same photo, if the last lone folder is one person's. None where it cannot be.
     """
 
     name: str
@@ -81,6 +83,8 @@ class NamedPhoto:
     read: Callable[[], bytes]
     pack: str | None = None
     parts: tuple[str, ...] = ()
+    stepped_over: str | None = None
+    outer: NamedPhoto | None = None
 
     def content(self) -> bytes | PhotoError:
         """Return the file's bytes, or the reason why they cannot be read.
@@ -220,8 +224,22 @@ def _photo_of(person: str, path: Path) -> NamedPhoto:
     return NamedPhoto(person, f"{person}/{path.stem}", str(path), lambda: images.read_bytes(path))
 
 
-def _photo_at(parts: tuple[str, ...], path: str, read: Callable[[], bytes], pack: str | None = None) -> NamedPhoto:
+def _photo_at(
+    parts: Parts, path: str, read: Callable[[], bytes], root: Path, lone: LoneFolders, pack: str | None = None
+) -> NamedPhoto:
     """A photo that is named after its path below the folder or in the pack."""
+
+    def below(depth: int) -> NamedPhoto:
+        photo = _photo_below(parts[depth:], path, read, pack)
+        inside = "/".join(parts[:depth])
+        return replace(photo, stepped_over=f"{root}{':' if pack else '/'}{inside}") if depth else photo
+
+    outer = below(lone.person)
+    return replace(below(len(lone.folders)), outer=outer) if lone.people else outer
+
+
+def _photo_below(parts: Parts, path: str, read: Callable[[], bytes], pack: str | None) -> NamedPhoto:
+    """A photo that is named after these last parts of its path."""
     try:
         name = name_from(parts)
     except NameInvalid as error:
@@ -235,25 +253,29 @@ def _photo_at(parts: tuple[str, ...], path: str, read: Callable[[], bytes], pack
 
 
 def _photos_in_folder(root: Path) -> Iterator[NamedPhoto]:
-    for path in images.find_photos(root):
-        yield _photo_at(path.relative_to(root).parts, str(path), partial(images.read_bytes, path))
+    lone, photos = find_lone_folders(images.find_photos(root), lambda path: path.relative_to(root).parts)
+    for path in photos:
+        yield _photo_at(path.relative_to(root).parts, str(path), partial(images.read_bytes, path), root, lone)
 
 
 def _photos_in_zip(path: Path, pack: zipfile.ZipFile) -> Iterator[NamedPhoto]:
-    for member in sorted(pack.infolist(), key=lambda member: member.filename):
-        parts = _member_parts(member.filename)
-        if parts is None or member.file_size > images.MAX_BYTES:
+    members = sorted(pack.infolist(), key=lambda member: member.filename)
+    found = [(parts, member) for member in members if (parts := _member_parts(member.filename)) is not None]
+    lone, _ = find_lone_folders(iter(found), lambda pair: pair[0])
+    for parts, member in found:
+        if member.file_size > images.MAX_BYTES:
             continue
 
         def read(member: zipfile.ZipInfo = member) -> bytes:
             with _pack_errors(path):
                 return pack.read(member)
 
-        yield _photo_at(parts, f"{path}:{member.filename}", read, str(path))
+        yield _photo_at(parts, f"{path}:{member.filename}", read, path, lone, str(path))
 
 
 def _photos_in_tar(path: Path, pack: tarfile.TarFile) -> Iterator[NamedPhoto]:
     """Photos in the order of the file, the only cheap order in a compressed tar."""
+    lone = _lone_folders_in_tar(path)
     while True:
         with _pack_errors(path):
             member = pack.next()
@@ -269,10 +291,17 @@ def _photos_in_tar(path: Path, pack: tarfile.TarFile) -> Iterator[NamedPhoto]:
                 file = pack.extractfile(member)
                 return file.read() if file else b""
 
-        yield _photo_at(parts, f"{path}:{member.name}", read, str(path))
+        yield _photo_at(parts, f"{path}:{member.name}", read, path, lone, str(path))
 
 
-def _member_parts(member: str) -> tuple[str, ...] | None:
+def _lone_folders_in_tar(path: Path) -> LoneFolders:
+    """The lone folders of a tar. It is read up to the first photo outside, or up to a broken place."""
+    with tarfile.open(path) as pack:
+        files = (parts for member in pack if member.isfile() and (parts := _member_parts(member.name)) is not None)
+        return find_lone_folders(files, lambda parts: parts)[0]
+
+
+def _member_parts(member: str) -> Parts | None:
     """The path inside a pack as parts. None for folders, hidden files, resource files and other files than photos."""
     parts = tuple(part for part in member.replace("\\", "/").split("/") if part not in ("", "."))
     if not parts or any(part.startswith((".", "__MACOSX")) for part in parts):
