@@ -22,6 +22,8 @@ from facedex.faces import alignment
 from facedex.faces import detector as detector_module
 from facedex.faces.detector import FaceDetector
 from facedex.photos import images
+from facedex.photos.formats import RAW_SUFFIXES, SUFFIXES
+from facedex.photos.listing import find_photos
 from facedex.photos.sources import NamedPhoto, open_people
 
 CANVAS = alignment.SIZE + 2 * alignment.MARGIN  # 128 pixels: the 112 crop and a margin for jitter
@@ -138,7 +140,7 @@ def correct(faces: Faces, corrections: str | os.PathLike[str]) -> Faces:
     known = {*faces.names, *faces.keys}
     for key in table.keys() - known:
         stem, suffix = os.path.splitext(key)
-        if suffix.lower() in images.SUFFIXES and stem in known:
+        if suffix.lower() in (*SUFFIXES, *RAW_SUFFIXES) and stem in known:
             raise DataError(f"{corrections} has the key {key}, with a suffix; write {stem}, and all others like it")
     names = []
     for person, key in zip(faces.people, faces.keys, strict=True):
@@ -227,7 +229,7 @@ def _source_digest(source: Path, aligned: bool) -> str:
     """A hex SHA-256 that changes when a photo is added, removed or rewritten. No photo is read for it."""
     text = f"{_CACHE_VERSION}\0{aligned or detector_module.VERSION}\0{CANVAS}\0{source.resolve()}"
     digest = hashlib.sha256(text.encode("utf-8", "surrogateescape"))
-    for path in images.find_photos(source) if source.is_dir() else [source]:
+    for path in find_photos(source) if source.is_dir() else [source]:
         try:
             status = path.stat()
             state = f"{status.st_size}\0{status.st_mtime_ns}"

@@ -28,6 +28,8 @@ from urllib.parse import quote, unquote_to_bytes
 
 from facedex.errors import DataError, NameInvalid, PhotoError, PhotoNotFound, PhotoUnreadable
 from facedex.photos import images
+from facedex.photos.formats import RAW_SUFFIXES, SUFFIXES
+from facedex.photos.listing import developed, doubles, find_photos, is_leftover
 from facedex.photos.lonefolders import LoneFolders, Parts, find_lone_folders, first_name
 
 UNKNOWN = "unknown"  # the answer for strangers
@@ -203,7 +205,7 @@ def named_photos(
             raise DataError(f"{path} is a photo without a name; add --name NAME, or give its folder")
     total = None
     if not any(is_pack(path) for path in paths):
-        total = sum(1 for path in paths if path.is_dir() for _ in images.find_photos(path))
+        total = sum(1 for path in paths if path.is_dir() for _ in find_photos(path))
     with ExitStack() as stack:
         opened = [(path, stack.enter_context(open_people(path))) for path in paths]
         yield (photo for path, photos in opened for photo in _with_notice(path, photos, notice)), total
@@ -253,14 +255,19 @@ def _photo_below(parts: Parts, path: str, read: Callable[[], bytes], pack: str |
 
 
 def _photos_in_folder(root: Path) -> Iterator[NamedPhoto]:
-    lone, photos = find_lone_folders(images.find_photos(root), lambda path: path.relative_to(root).parts)
+    lone, photos = find_lone_folders(find_photos(root), lambda path: path.relative_to(root).parts)
     for path in photos:
         yield _photo_at(path.relative_to(root).parts, str(path), partial(images.read_bytes, path), root, lone)
 
 
 def _photos_in_zip(path: Path, pack: zipfile.ZipFile) -> Iterator[NamedPhoto]:
     members = sorted(pack.infolist(), key=lambda member: member.filename)
-    found = [(parts, member) for member in members if (parts := _member_parts(member.filename)) is not None]
+    photos = developed(member.filename for member in members)
+    found = [
+        (parts, member)
+        for member in members
+        if (parts := _member_parts(member.filename)) is not None and not doubles(member.filename, photos)
+    ]
     lone, _ = find_lone_folders(iter(found), lambda pair: pair[0])
     for parts, member in found:
         if member.file_size > images.MAX_BYTES:
@@ -274,24 +281,39 @@ def _photos_in_zip(path: Path, pack: zipfile.ZipFile) -> Iterator[NamedPhoto]:
 
 
 def _photos_in_tar(path: Path, pack: tarfile.TarFile) -> Iterator[NamedPhoto]:
-    """Photos in the order of the file, the only cheap order in a compressed tar."""
+    """Photos in the order of the file, the only cheap order in a compressed tar. Raw files follow at the end.
+
+    Only then it is known which of them have a photo of the same name beside them.
+    """
     lone = _lone_folders_in_tar(path)
+
+    def photo(parts: Parts, member: tarfile.TarInfo) -> NamedPhoto:
+        def read() -> bytes:
+            with _pack_errors(path):
+                file = pack.extractfile(member)
+                return file.read() if file else b""
+
+        return _photo_at(parts, f"{path}:{member.name}", read, path, lone, str(path))
+
+    names: list[str] = []
+    raw_files: list[tuple[Parts, tarfile.TarInfo]] = []
     while True:
         with _pack_errors(path):
             member = pack.next()
             if member is None:
                 _check_tar_end(pack)
-                return
+                break
         parts = _member_parts(member.name)
         if parts is None or not member.isfile() or member.size > images.MAX_BYTES:
             continue
-
-        def read(member: tarfile.TarInfo = member) -> bytes:
-            with _pack_errors(path):
-                file = pack.extractfile(member)
-                return file.read() if file else b""
-
-        yield _photo_at(parts, f"{path}:{member.name}", read, path, lone, str(path))
+        if parts[-1].lower().endswith(RAW_SUFFIXES):
+            raw_files.append((parts, member))
+        else:
+            names.append(member.name)
+            yield photo(parts, member)
+    if raw_files:
+        photos = developed(names)
+        yield from (photo(parts, member) for parts, member in raw_files if not doubles(member.name, photos))
 
 
 def _lone_folders_in_tar(path: Path) -> LoneFolders:
@@ -302,11 +324,11 @@ def _lone_folders_in_tar(path: Path) -> LoneFolders:
 
 
 def _member_parts(member: str) -> Parts | None:
-    """The path inside a pack as parts. None for folders, hidden files, resource files and other files than photos."""
+    """The path inside a pack as parts. None for folders, leftovers of systems, and other files than photos."""
     parts = tuple(part for part in member.replace("\\", "/").split("/") if part not in ("", "."))
-    if not parts or any(part.startswith((".", "__MACOSX")) for part in parts):
+    if not parts or member.endswith("/") or any(map(is_leftover, parts)):
         return None
-    return parts if parts[-1].lower().endswith(images.SUFFIXES) else None
+    return parts if parts[-1].lower().endswith((*SUFFIXES, *RAW_SUFFIXES)) else None
 
 
 @contextmanager
@@ -344,7 +366,7 @@ def expand(inputs: Iterable[str | os.PathLike[str]], notice: Notice | None = Non
         name = os.fspath(item)
         if os.path.isdir(name):
             found = False
-            for path in images.find_photos(name):
+            for path in find_photos(name):
                 found = True
                 yield str(path)
             if not found:
@@ -353,7 +375,12 @@ def expand(inputs: Iterable[str | os.PathLike[str]], notice: Notice | None = Non
                     raise PhotoNotFound(message)
                 notice(message)
         elif not os.path.lexists(name) and glob.has_magic(name):
-            matches = sorted(glob.glob(name, recursive=True))
+            # A pipe or socket that a pattern matches would be waited for.
+            matches = sorted(
+                match
+                for match in glob.glob(name, recursive=True)
+                if os.path.isfile(match) or os.path.isdir(match) or not os.path.exists(match)
+            )
             if not matches:
                 raise PhotoNotFound(f"Nothing matches {name}; check the pattern")
             yield from expand(matches, notice)
