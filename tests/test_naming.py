@@ -170,6 +170,13 @@ def test_a_name_by_hand_is_never_doubted(run, tmp_path):
     assert {row["name"] for row in rows} == {"The Beatles"}
 
 
+def test_an_encoding_that_python_does_not_know_is_wrong_usage(run, tmp_path):
+    people(tmp_path / "root")
+    code, _, errors = run(tmp_path / "root", "--encoding", "klingon")
+    assert code == 2
+    assert "klingon" in errors
+
+
 def test_the_library_raises_a_typed_error_and_enrolls_nothing(tmp_path, model):
     people(tmp_path / "root" / "group a", "Ada", "Bob")
     people(tmp_path / "root" / "group b", "Cy", "Di")

@@ -31,6 +31,7 @@ from facedex.photos import images
 from facedex.photos.formats import RAW_SUFFIXES, SUFFIXES
 from facedex.photos.listing import developed, doubles, find_photos, is_leftover
 from facedex.photos.lonefolders import LoneFolders, Parts, find_lone_folders, first_name
+from facedex.photos.packs import is_pack, member_names, refuse_other_archives
 
 UNKNOWN = "unknown"  # the answer for strangers
 
@@ -76,6 +77,7 @@ class NamedPhoto:
     `pack`: the path of the pack, or None for a file.
     `parts`: the path below the folder or in the pack, without lone folders. Empty for a name that was given by hand.
     `stepped_over`: the path of the lone folders that are left out. None where there are none.
+    `member`: the name in a .zip as Python reads it, where that is not the name that was meant.
     `outer`: the same photo, if the last lone folder is one person's. None where it cannot be.
     """
 
@@ -87,6 +89,7 @@ class NamedPhoto:
     parts: tuple[str, ...] = ()
     stepped_over: str | None = None
     outer: NamedPhoto | None = None
+    member: str | None = None
 
     def content(self) -> bytes | PhotoError:
         """Return the file's bytes, or the reason why they cannot be read.
@@ -106,7 +109,8 @@ class NamedPhoto:
         if self.pack is None:
             path = os.path.abspath(self.path)
         else:
-            path = os.path.abspath(self.pack) + self.path[len(self.pack) :]
+            member = self.member or self.path[len(self.pack) + 1 :]
+            path = f"{os.path.abspath(self.pack)}:{member}"
         try:
             path.encode()
         except UnicodeEncodeError:
@@ -153,15 +157,11 @@ def read_source(source: str) -> bytes:
 # Folders and packs of people
 
 
-def is_pack(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is a .tar or .zip file, which may hold a tree of people."""
-    return os.fspath(path).lower().endswith((".tar", ".tar.gz", ".tgz", ".zip")) and os.path.isfile(path)
-
-
 @contextmanager
-def open_people(root: str | os.PathLike[str]) -> Iterator[Iterator[NamedPhoto]]:
+def open_people(root: str | os.PathLike[str], encoding: str | None = None) -> Iterator[Iterator[NamedPhoto]]:
     """Open a folder or pack of people, and give its photos in a stable order.
 
+    `encoding` is that of names in a .zip which are not in UTF-8. Without it, the most plausible one is taken.
     The photos can be read until the context ends. Raises DataError for a missing or broken folder or pack.
     """
     path = Path(root)
@@ -170,13 +170,14 @@ def open_people(root: str | os.PathLike[str]) -> Iterator[Iterator[NamedPhoto]]:
         return
     if not path.exists():
         raise DataError(f"{path} does not exist; give a folder of people or a .tar or .zip of one")
+    refuse_other_archives(path)
     if not is_pack(path):
         raise DataError(f"{path} is not a folder, a .tar or a .zip; put each person's photos in a folder of their own")
     with ExitStack() as stack:
         if path.name.lower().endswith(".zip"):
             with _pack_errors(path):
                 zip_pack = stack.enter_context(zipfile.ZipFile(path))
-            yield _photos_in_zip(path, zip_pack)
+            yield _photos_in_zip(path, zip_pack, encoding)
         else:
             with _pack_errors(path):
                 tar_pack = stack.enter_context(tarfile.open(path))
@@ -185,13 +186,16 @@ def open_people(root: str | os.PathLike[str]) -> Iterator[Iterator[NamedPhoto]]:
 
 @contextmanager
 def named_photos(
-    sources: Iterable[str | os.PathLike[str]], name: str | None = None, notice: Notice | None = None
+    sources: Iterable[str | os.PathLike[str]],
+    name: str | None = None,
+    notice: Notice | None = None,
+    encoding: str | None = None,
 ) -> Iterator[tuple[Iterator[NamedPhoto], int | None]]:
     """Give the photos to enroll with their names, and their number.
 
     Without `name`, the sources are folders and packs of people. With `name`, all photos in the files and folders are of
     that person. The number is None where a source is a pack, because counting its photos would mean reading it.
-    `notice` is called with a message for a source without photos.
+    `notice` is called with a message for a source without photos. `encoding` is that of names in a .zip.
     Raises DataError, NameInvalid, PhotoNotFound.
     """
     paths = [Path(source) for source in sources]
@@ -201,13 +205,14 @@ def named_photos(
         yield (_photo_of(person, Path(photo)) for photo in photos), len(photos)
         return
     for path in paths:
+        refuse_other_archives(path)
         if path.is_file() and not is_pack(path):
             raise DataError(f"{path} is a photo without a name; add --name NAME, or give its folder")
     total = None
     if not any(is_pack(path) for path in paths):
         total = sum(1 for path in paths if path.is_dir() for _ in find_photos(path))
     with ExitStack() as stack:
-        opened = [(path, stack.enter_context(open_people(path))) for path in paths]
+        opened = [(path, stack.enter_context(open_people(path, encoding))) for path in paths]
         yield (photo for path, photos in opened for photo in _with_notice(path, photos, notice)), total
 
 
@@ -260,16 +265,20 @@ def _photos_in_folder(root: Path) -> Iterator[NamedPhoto]:
         yield _photo_at(path.relative_to(root).parts, str(path), partial(images.read_bytes, path), root, lone)
 
 
-def _photos_in_zip(path: Path, pack: zipfile.ZipFile) -> Iterator[NamedPhoto]:
+def _photos_in_zip(path: Path, pack: zipfile.ZipFile, encoding: str | None) -> Iterator[NamedPhoto]:
     members = sorted(pack.infolist(), key=lambda member: member.filename)
-    photos = developed(member.filename for member in members)
+    try:
+        names = member_names(members, encoding)
+    except UnicodeDecodeError:
+        raise DataError(f"{path} has names that are not in {encoding}; name another encoding, or none") from None
+    photos = developed(names)
     found = [
-        (parts, member)
-        for member in members
-        if (parts := _member_parts(member.filename)) is not None and not doubles(member.filename, photos)
+        (parts, name, member)
+        for name, member in zip(names, members, strict=True)
+        if (parts := _member_parts(name)) is not None and not doubles(name, photos)
     ]
-    lone, _ = find_lone_folders(iter(found), lambda pair: pair[0])
-    for parts, member in found:
+    lone, _ = find_lone_folders(iter(found), lambda entry: entry[0])
+    for parts, name, member in found:
         if member.file_size > images.MAX_BYTES:
             continue
 
@@ -277,7 +286,13 @@ def _photos_in_zip(path: Path, pack: zipfile.ZipFile) -> Iterator[NamedPhoto]:
             with _pack_errors(path):
                 return pack.read(member)
 
-        yield _photo_at(parts, f"{path}:{member.filename}", read, path, lone, str(path))
+        photo = _photo_at(parts, f"{path}:{name}", read, path, lone, str(path))
+        yield photo if name == member.filename else _stored_as(photo, member.filename)
+
+
+def _stored_as(photo: NamedPhoto, member: str) -> NamedPhoto:
+    """The photo with its member's name as zipfile gives it, which does not depend on an encoding."""
+    return replace(photo, member=member, outer=replace(photo.outer, member=member) if photo.outer else None)
 
 
 def _photos_in_tar(path: Path, pack: tarfile.TarFile) -> Iterator[NamedPhoto]:
@@ -318,7 +333,7 @@ def _photos_in_tar(path: Path, pack: tarfile.TarFile) -> Iterator[NamedPhoto]:
 
 def _lone_folders_in_tar(path: Path) -> LoneFolders:
     """The lone folders of a tar. It is read up to the first photo outside, or up to a broken place."""
-    with tarfile.open(path) as pack:
+    with _pack_errors(path), tarfile.open(path) as pack:
         files = (parts for member in pack if member.isfile() and (parts := _member_parts(member.name)) is not None)
         return find_lone_folders(files, lambda parts: parts)[0]
 
