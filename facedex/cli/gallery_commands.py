@@ -109,7 +109,7 @@ def enroll(
 def _check_encoding(encoding: str) -> None:
     """Raise BadParameter for an encoding of texts that Python does not know."""
     try:
-        b"".decode(encoding)
+        b"a".decode(encoding)
     except (LookupError, ValueError):
         raise typer.BadParameter(
             f"--encoding {encoding!r} is not known; name one such as gbk, cp932 or cp866"
