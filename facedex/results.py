@@ -106,6 +106,7 @@ def detect_json(photo: DetectedPhoto, crops: Sequence[Path]) -> Row:
             for number, found in enumerate(photo.faces, 1)
         ],
         "error": photo.error,
+        "remark": photo.remark,
     }
 
 
@@ -152,6 +153,7 @@ def identify_json(photo: IdentifiedPhoto) -> Row:
             for face in photo.faces
         ],
         "error": photo.error,
+        "remark": photo.remark,
         "decision": None if photo.decision is None else _decision_json(photo.decision),
     }
 

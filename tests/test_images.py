@@ -16,6 +16,7 @@ from PIL import Image, features
 
 from facedex.errors import PhotoError, PhotoNotFound, PhotoTooLarge, PhotoUnreadable, PhotoUnsupported
 from facedex.photos import images
+from tests.tiffs import TiffWriter, add_page
 
 RED, GREEN, BLUE, GREY = (200, 30, 30), (30, 160, 40), (30, 40, 200), (120, 120, 120)
 FORMATS = ["JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF"]
@@ -402,6 +403,37 @@ def test_truncated_heic_is_unreadable():
     data = heic()
     with pytest.raises(PhotoUnreadable):
         decode(data[: len(data) // 2])
+
+
+# pages
+
+
+def tiff_pages(*shades):
+    pictures = [Image.new("RGB", (64, 48), (shade,) * 3) for shade in shades]
+    return encode(pictures[0], "TIFF", save_all=True, append_images=pictures[1:])
+
+
+def test_the_pages_of_a_tiff_are_given_in_order_with_remarks():
+    remarks, found = [], []
+    for pixels in images.pages(tiff_pages(10, 20, 30), "photo", remarks):
+        found.append((int(pixels[0, 0, 0]), list(remarks)))
+    assert found == [(10, []), (20, ["page 2 of the file is used"]), (30, ["page 3 of the file is used"])]
+
+
+def test_at_most_ten_pages_are_given():
+    assert len(list(images.pages(tiff_pages(*range(15)), "photo"))) == 10
+
+
+def test_other_pictures_have_one_page():
+    later = [Image.new("RGB", (64, 48), GREEN)]
+    assert len(list(images.pages(encode(scene(), "GIF", save_all=True, append_images=later), "photo"))) == 1
+
+
+def test_a_page_that_cannot_be_read_is_left_out():
+    writer = TiffWriter()
+    for shade, kind in ((10, 1), (0.5, 3), (30, 1)):  # floating-point colours are not read
+        add_page(writer, np.full((48, 64, 3), shade), 2, 8 if kind == 1 else 32, kind)
+    assert [int(pixels[0, 0, 0]) for pixels in images.pages(bytes(writer.data), "photo")] == [10, 30]
 
 
 # fuzz

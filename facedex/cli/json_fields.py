@@ -22,6 +22,7 @@ _PHOTO = "The photo's path."
 _BOX = "Left, top, width and height in pixels of the upright photo."
 _SCORE = "The detector's score, 0 to 1."
 _ERROR = "Why the photo could not be used, else null."
+_REMARK = "What a user should know of the photo itself, such as that a part is missing, else null."
 
 _QUALITY = {
     "faces[].quality": "Measures of the face before it is compared.",
@@ -95,6 +96,7 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
                 "networks the geometric mean; unclear faces have short vectors.",
                 "faces[].reason": "Why the face has no name, where that is known, else null.",
                 "error": _ERROR,
+                "remark": _REMARK,
                 "decision": "The threshold for the photo's faces, or null when the photo could not be used.",
                 "decision.threshold": "The least logit of a named face.",
                 "decision.fpir": "The share of strangers who reach it in this gallery.",
@@ -132,6 +134,7 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
                 "faces[].reason": "What is wrong with the face, else null.",
                 "faces[].crop": "The file written for `--crops`, else null.",
                 "error": _ERROR,
+                "remark": _REMARK,
             },
         ),
     ),

@@ -27,7 +27,7 @@ from facedex.photos.listing import find_photos
 from facedex.photos.sources import NamedPhoto, open_people
 
 CANVAS = alignment.SIZE + 2 * alignment.MARGIN  # 128 pixels: the 112 crop and a margin for jitter
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 _ABANDONED_AFTER = 86_400  # seconds
 _PHOTOS_AT_ONCE = 256
 
@@ -256,11 +256,10 @@ def _build_cache(
         if isinstance(data, PhotoError):
             return data
         try:
-            pixels = images.decode(data, photo.path)
             return (
-                aligned_subject(pixels, photo.path, detector, alignment.MARGIN)
+                aligned_subject(data, photo.path, detector, alignment.MARGIN)
                 if detector
-                else ready(pixels, photo.path)
+                else ready(images.decode(data, photo.path), photo.path)
             )
         except PhotoError as error:
             return error
@@ -328,9 +327,9 @@ def ready(pixels: np.ndarray, name: str) -> np.ndarray:
     )
 
 
-def aligned_subject(pixels: np.ndarray, name: str, detector: FaceDetector, margin: int = 0) -> np.ndarray:
-    """Return the (112 + 2 * margin, 112 + 2 * margin, 3) uint8 crop of a photo's subject. Raises NoFace."""
-    faces = detector.detect(pixels)
-    if not faces:
-        raise NoFace.at_all(name)
-    return alignment.align(pixels, faces[0].landmarks, margin)
+def aligned_subject(data: bytes, name: str, detector: FaceDetector, margin: int = 0) -> np.ndarray:
+    """Return the (112 + 2 * margin, 112 + 2 * margin, 3) uint8 crop of a photo's subject. Raises PhotoError."""
+    for pixels in images.pages(data, name):
+        if faces := detector.detect(pixels):
+            return alignment.align(pixels, faces[0].landmarks, margin)
+    raise NoFace.at_all(name)

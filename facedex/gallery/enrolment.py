@@ -44,11 +44,25 @@ class Enrolled:
 
 
 @dataclass(frozen=True)
+class _Subject:
+    """The wanted face of a photo and its aligned crop. `faces` and `remarks` are those of _Found."""
+
+    crop: NDArray[np.uint8]
+    face: Face
+    faces: int
+    remarks: list[str]
+
+
+@dataclass(frozen=True)
 class _Found:
-    """The wanted face of a photo. `faces`: how many the photo shows. `poor`: what is poor about this face, in words."""
+    """The wanted face of a photo.
+
+    `faces`: how many the photo shows. `remarks`: what is missing of the photo. `poor`: what is poor about this face.
+    """
 
     encoded: EncodedFace
     faces: int
+    remarks: list[str]
     poor: str | None
 
 
@@ -157,35 +171,40 @@ class Enrolling:
 
     def _search(self, photos: list[tuple[str, bytes]]) -> list[_Found | PhotoError]:
         """The wanted face, or the error, for each of a few photos (name, content). Runs in a thread of its own."""
-        results: list[tuple[NDArray[np.uint8], Face, int] | PhotoError] = []
+        results: list[_Subject | PhotoError] = []
         for name, data in photos:
             try:
                 results.append(self._face(name, data))
             except PhotoError as error:
                 results.append(error)
         faces = [result for result in results if not isinstance(result, PhotoError)]
-        embeddings = iter(self._reader.encode_crops([crop for crop, _, _ in faces], [face for _, face, _ in faces]))
+        embeddings = iter(self._reader.encode_crops([one.crop for one in faces], [one.face for one in faces]))
         found: list[_Found | PhotoError] = []
         for result in results:
             if isinstance(result, PhotoError):
                 found.append(result)
                 continue
-            (crop, face, count), encoded = result, next(embeddings)
-            found.append(_Found(encoded, count, Quality.of(face, crop, encoded.quality).reason(self._unclear)))
+            encoded = next(embeddings)
+            poor = Quality.of(result.face, result.crop, encoded.quality).reason(self._unclear)
+            found.append(_Found(encoded, result.faces, result.remarks, poor))
         return found
 
-    def _face(self, name: str, data: bytes) -> tuple[NDArray[np.uint8], Face, int]:
-        """The aligned crop of a photo's wanted face, that face, and the number of faces. Raises PhotoError."""
-        if self._number is not None:  # `facedex detect` numbers the faces as found in all pixels
+    def _face(self, name: str, data: bytes) -> _Subject:
+        """The wanted face of a photo. Raises PhotoError."""
+        remarks: list[str] = []
+        numbered = self._number is not None  # `facedex detect` numbers the faces as found in all pixels
+
+        def detect(pixels: NDArray[np.uint8]) -> list[Face]:
+            return self._reader.detector.detect(pixels, only_subject=not self._strict and not numbered)
+
+        pixels, scale = images.decode_smaller(data, name, images.MAX_PIXELS if numbered else LEAST_SIDE, remarks)
+        faces = detect(pixels)
+        if scale > 1 and (not faces or min(faces[0].box[2:]) < alignment.SIZE):
             pixels, scale = images.decode(data, name), 1.0
-            faces = self._reader.detector.detect(pixels)
-        else:
-            pixels, scale = images.decode_smaller(data, name, LEAST_SIDE)
-            faces = self._reader.detector.detect(pixels, only_subject=not self._strict)
-            too_small = not faces or min(faces[0].box[2:]) < alignment.SIZE
-            if scale > 1 and too_small:
-                pixels, scale = images.decode(data, name), 1.0
-                faces = self._reader.detector.detect(pixels, only_subject=not self._strict)
+            faces = detect(pixels)
+        later_pages = images.later_pages(data, name, remarks)
+        while not faces and (page := next(later_pages, None)) is not None:
+            pixels, faces = page, detect(page)
         if not faces:
             raise NoFace.at_all(name)
         if self._strict and len(faces) > 1:
@@ -195,15 +214,19 @@ class Enrolling:
             shown = "1 face" if len(faces) == 1 else f"{len(faces)} faces"
             raise NoFace(f"{name} shows {shown} and has no face {number}; `facedex detect` lists them by number")
         face = faces[number - 1]
-        return alignment.align(pixels, face.landmarks), face.enlarged(scale), len(faces)
+        return _Subject(alignment.align(pixels, face.landmarks), face.enlarged(scale), len(faces), remarks)
 
     def _finish(self, batch: _Batch) -> list[Enrolled]:
         """Wait for a batch's faces and commit the new ones; returns one result for each photo."""
         found = dict(zip(batch.wanted, (face for search in batch.searches for face in search.result()), strict=True))
         vectors = {at: face.encoded.vector for at, face in found.items() if isinstance(face, _Found)}
         digests = [digest for _, digest in batch.photos]
-        enrolled = {at: self._store.photos(digest) for at, digest in enumerate(digests) if isinstance(digest, str)}
-        photos = self._naming.settle([photo for photo, _ in batch.photos], vectors, enrolled)
+
+        def names(position: int) -> set[str]:
+            digest = digests[position]
+            return {stored.name for stored in self._store.photos(digest)} if isinstance(digest, str) else set()
+
+        photos = self._naming.settle([photo for photo, _ in batch.photos], vectors, names)
         doubts = {} if self._trust else self._naming.doubts(photos, vectors)
         results: list[Enrolled] = []
         records: list[FaceRecord] = []
@@ -213,7 +236,7 @@ class Enrolling:
                 results.append(self._skipped(photo, digest))
                 continue
             uncommitted = [(record.name, record.box) for record in records if record.photo == digest]
-            result = self._not_enrolled(photo, enrolled[position], uncommitted, face)
+            result = self._not_enrolled(photo, self._store.photos(digest), uncommitted, face)
             if result is None and photo.name in doubts:
                 result = self._skipped(photo, NameDoubtful(doubts[photo.name]))
             if result is None:
@@ -231,7 +254,7 @@ class Enrolling:
 
     def _remark(self, found: _Found) -> str | None:
         """What the user should know of a face that was enrolled. A poor face is never refused."""
-        remarks = []
+        remarks = list(found.remarks)
         if found.faces > 1 and self._number is None:
             remarks.append(f"{found.faces} faces; the most prominent was taken, --face N takes another")
         if found.poor:

@@ -9,7 +9,7 @@ three or more people with one photo each are always doubted, folders of two in 9
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,6 @@ from facedex.decision.calibration import Calibration
 from facedex.model.head import Head
 from facedex.photos.lonefolders import first_name
 from facedex.photos.sources import NamedPhoto
-from facedex.store.rows import StoredPhoto
 
 _KEPT = 32  # faces of a name that later batches are compared with
 
@@ -44,12 +43,12 @@ class Naming:
         self,
         photos: Sequence[NamedPhoto],
         faces: Mapping[int, Vector],
-        enrolled: Mapping[int, Sequence[StoredPhoto]],
+        names: Callable[[int], set[str]],
     ) -> list[NamedPhoto]:
         """The photos, each with the one of its two names that their faces speak for.
 
-        `faces`: embeddings (dim,) by position of the photo. `enrolled`: what is stored of a photo, by position. A photo
-        that is enrolled by one of its names has that name.
+        `faces`: embeddings (dim,) by position of the photo. `names`: gives the names under which the photo at a
+        position is enrolled. Where it is enrolled by one of its two names, that one stays.
         """
         open_folders: dict[str, list[int]] = defaultdict(list)
         for position, photo in enumerate(photos):
@@ -59,7 +58,7 @@ class Naming:
             self._stepped[folder] = self._holds_people(
                 [photos[at] for at in positions],
                 [faces.get(at) for at in positions],
-                [{stored.name for stored in enrolled.get(at, ())} for at in positions],
+                [names(at) for at in positions],
             )
         return [
             photo if photo.outer is None or self._stepped[str(photo.stepped_over)] else photo.outer for photo in photos

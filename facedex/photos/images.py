@@ -11,6 +11,8 @@ import io
 import os
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 from PIL import (
@@ -36,6 +38,7 @@ from facedex.photos.tifflayout import tiff_layout
 
 MAX_BYTES = 200 * 2**20
 MAX_PIXELS = 120_000_000
+_MOST_PAGES = 10  # of a TIFF, in which a face is looked for
 _MOST_MISSING = 0.5  # the share of a cut JPEG that may be missing
 
 # An allow-list, so that no file from outside reaches Pillow's rarer decoders. Pillow knows a format once its plugin is
@@ -98,6 +101,33 @@ def decode_smaller(data: bytes, name: str, min_side: int, remarks: list[str] | N
     `min_side` pixels. A reduced JPEG takes a fraction of the time. Other formats keep their size.
     """
     return _decode(data, name, MAX_PIXELS, min_side, remarks)
+
+
+def pages(data: bytes, name: str, remarks: list[str] | None = None) -> Iterator[np.ndarray]:
+    """Decode a picture, then the next pages of a TIFF: a scan may begin with an empty one.
+
+    Yields pixels as `decode` does. `remarks` are of the page that was yielded last. Raises PhotoError, as `decode`.
+    """
+    yield decode(data, name, remarks=remarks)
+    yield from later_pages(data, name, remarks)
+
+
+def later_pages(data: bytes, name: str, remarks: list[str] | None = None) -> Iterator[np.ndarray]:
+    """Decode the second to tenth page of a TIFF, as `decode` does; nothing for another picture.
+
+    Pages that cannot be read are left out. `remarks` are of the page that was yielded last.
+    """
+    remarks = [] if remarks is None else remarks
+    if not data.startswith(TIFF_MAGIC):
+        return
+    with _without_warnings:
+        is_raw = rawfiles.is_raw(data)
+        offsets = rawfiles.page_offsets(data, _MOST_PAGES)
+    for number, offset in enumerate(offsets[1:] if not is_raw else [], 2):
+        first = offset.to_bytes(4, "little" if data.startswith(b"II") else "big")  # TIFF 6.0: where the first page is
+        remarks[:] = [f"page {number} of the file is used"]
+        with suppress(PhotoError):
+            yield decode(data[:4] + first + data[8:], name, remarks=remarks)
 
 
 def _decode(

@@ -60,6 +60,21 @@ def first_directory(data: bytes) -> Directory | None:
     return next(_directories(data), None)
 
 
+def page_offsets(data: bytes, most: int) -> list[int]:
+    """Where the image file directories of a TIFF's first pages begin, in bytes from its start."""
+    file = io.BytesIO(data)
+    offsets: list[int] = []
+    with suppress(Exception):  # the parser raises errors of every class for broken input
+        at = TiffImagePlugin.ImageFileDirectory_v2(data[:8]).next
+        while at and at not in offsets and len(offsets) < most:
+            offsets.append(at)
+            directory = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+            file.seek(at)
+            directory.load(file)
+            at = directory.next
+    return offsets
+
+
 def _directories(data: bytes) -> Iterator[Directory]:
     """The image file directories of a TIFF, those inside others too. A broken one ends them."""
     file = io.BytesIO(data)

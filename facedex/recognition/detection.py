@@ -27,7 +27,7 @@ class DetectedFace:
 
 @dataclass(frozen=True)
 class DetectedPhoto:
-    """The faces of one photo, the subject first. `error` says why there are none.
+    """The faces of one photo, the subject first. `error` says why there are none, `remark` what a user should know.
 
     The first face is number 1 of `facedex enroll --face`.
     """
@@ -35,19 +35,20 @@ class DetectedPhoto:
     photo: str
     faces: tuple[DetectedFace, ...] = ()
     error: str | None = None
+    remark: str | None = None
 
 
-def read_faces(photo: str, detector: FaceDetector) -> tuple[np.ndarray, list[Face]]:
+def read_faces(photo: str, detector: FaceDetector, remarks: list[str] | None = None) -> tuple[np.ndarray, list[Face]]:
     """Read one photo and find its faces.
 
-    Returns its pixels, (height, width, 3) uint8 RGB, and at least one face, the subject first.
+    Returns its pixels, (height, width, 3) uint8 RGB, and at least one face, the subject first. What is missing of the
+    photo is added to `remarks`.
     Raises PhotoError for a photo that cannot be read, and NoFace for one that shows no face.
     """
-    pixels = images.read_photo(photo)
-    faces = detector.detect(pixels)
-    if not faces:
-        raise NoFace.at_all(photo)
-    return pixels, faces
+    for pixels in images.pages(images.read_bytes(photo), photo, remarks):
+        if faces := detector.detect(pixels):
+            return pixels, faces
+    raise NoFace.at_all(photo)
 
 
 def detect_photos(photos: Iterable[str | os.PathLike[str]]) -> Iterator[DetectedPhoto]:
@@ -58,8 +59,9 @@ def detect_photos(photos: Iterable[str | os.PathLike[str]]) -> Iterator[Detected
     """
     detector = FaceDetector()
     for photo in (os.fspath(path) for path in photos):
+        remarks: list[str] = []
         try:
-            pixels, faces = read_faces(photo, detector)
+            pixels, faces = read_faces(photo, detector, remarks)
         except PhotoError as error:
             yield DetectedPhoto(photo, error=str(error))
             continue
@@ -67,4 +69,5 @@ def detect_photos(photos: Iterable[str | os.PathLike[str]]) -> Iterator[Detected
         yield DetectedPhoto(
             photo,
             tuple(DetectedFace(face, Quality.of(face, crop), crop) for face, crop in zip(faces, crops, strict=True)),
+            remark="; ".join(remarks) or None,
         )

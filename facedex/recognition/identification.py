@@ -74,6 +74,7 @@ class Decision:
 class IdentifiedPhoto:
     """The faces of one photo, the subject first, and the decision that named them. `error` says why there are none.
 
+    `remark`: what a user should know of the photo itself, such as that a part of it is missing.
     `pixels`, (height, width, 3) uint8 RGB, are there only with `keep_pixels`.
     """
 
@@ -82,6 +83,7 @@ class IdentifiedPhoto:
     error: str | None = None
     pixels: np.ndarray | None = None
     decision: Decision | None = None
+    remark: str | None = None
 
 
 def identify(
@@ -147,7 +149,7 @@ def identify(
                 _identification(face.face, quality, ranked, name, top, least_logit, unclear_length)
                 for face, quality, ranked, name in zip(encoded.faces, encoded.qualities, candidates, names, strict=True)
             ]
-            yield IdentifiedPhoto(photo, tuple(faces), None, encoded.pixels, decision)
+            yield IdentifiedPhoto(photo, tuple(faces), None, encoded.pixels, decision, encoded.remark)
 
 
 @dataclass(frozen=True)
@@ -157,14 +159,16 @@ class _EncodedPhoto:
     faces: list[EncodedFace]
     qualities: list[Quality]
     pixels: np.ndarray | None
+    remark: str | None
 
 
 def _encode_photo(
     photo: str, detector: FaceDetector, reader: Future[FaceReader], keep_pixels: bool
 ) -> _EncodedPhoto | FacedexError:
     """Read one photo and encode its faces; returns the error of a photo that cannot be used."""
+    remarks: list[str] = []
     try:
-        pixels, faces = read_faces(photo, detector)
+        pixels, faces = read_faces(photo, detector, remarks)
         crops = [alignment.align(pixels, face.landmarks) for face in faces]
     except FacedexError as error:
         return error
@@ -172,7 +176,7 @@ def _encode_photo(
     qualities = [
         Quality.of(face, crop, embedding.quality) for face, crop, embedding in zip(faces, crops, encoded, strict=True)
     ]
-    return _EncodedPhoto(encoded, qualities, pixels if keep_pixels else None)
+    return _EncodedPhoto(encoded, qualities, pixels if keep_pixels else None, "; ".join(remarks) or None)
 
 
 def _submit_ahead(photos: Iterable[str], submit: Callable[[str], Future[T]]) -> Iterator[tuple[str, Future[T]]]:
