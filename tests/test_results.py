@@ -59,12 +59,14 @@ def test_the_json_of_identify_exactly():
             }
         ],
         "error": None,
+        "remark": None,
         "decision": None,
     }
     assert results.identify_json(IdentifiedPhoto("x", error="why")) == {
         "photo": "x",
         "faces": [],
         "error": "why",
+        "remark": None,
         "decision": None,
     }
 

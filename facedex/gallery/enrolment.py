@@ -166,7 +166,7 @@ class Enrolling:
 
     def _needs_no_search(self, photo: NamedPhoto, enrolled: list[StoredPhoto]) -> bool:
         """Whether the photo is known without a look at its faces, given what is enrolled from the same photo."""
-        names = {photo.name} | ({photo.outer.name} if photo.outer else set())
+        names = {photo.name} | ({photo.other.name} if photo.other else set())
         return any(stored.name in names or (self._update and stored.source == photo.source) for stored in enrolled)
 
     def _search(self, photos: list[tuple[str, bytes]]) -> list[_Found | PhotoError]:

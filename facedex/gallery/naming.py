@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from facedex.decision.calibration import Calibration
 from facedex.model.head import Head
-from facedex.photos.lonefolders import first_name
 from facedex.photos.sources import NamedPhoto
 
 _KEPT = 32  # faces of a name that later batches are compared with
@@ -30,12 +29,19 @@ def camera_doubt(photo: NamedPhoto) -> str:
     return f"{photo.path} has a camera's name, not a person's; {REMEDY}"
 
 
+def _readings(photo: NamedPhoto) -> tuple[NamedPhoto, NamedPhoto]:
+    """The photo as of a lone folder's person, and as of a person in that folder."""
+    assert photo.other is not None
+    outer, inner = sorted((photo, photo.other), key=lambda reading: -len(reading.parts))
+    return outer, inner
+
+
 class Naming:
     """Names of photos as batches of them come: which of two names a photo has, and which names are doubtful."""
 
     def __init__(self, head: Head, calibration: Calibration) -> None:
         self._head, self._calibration = head, calibration
-        self._stepped: dict[str, bool] = {}  # by lone folder, whether it holds people
+        self._of_people: dict[str, bool] = {}  # by lone folder, whether it holds people
         self._doubts: dict[str, str] = {}  # by name
         self._vectors: dict[str, list[Vector]] = {}  # of the last batch, by name
 
@@ -52,30 +58,30 @@ class Naming:
         """
         open_folders: dict[str, list[int]] = defaultdict(list)
         for position, photo in enumerate(photos):
-            if photo.outer is not None and photo.stepped_over not in self._stepped:
-                open_folders[str(photo.stepped_over)].append(position)
+            if photo.other is not None and photo.lone_folder not in self._of_people:
+                open_folders[str(photo.lone_folder)].append(position)
         for folder, positions in open_folders.items():
-            self._stepped[folder] = self._holds_people(
-                [photos[at] for at in positions],
+            self._of_people[folder] = self._holds_people(
+                [_readings(photos[at]) for at in positions],
                 [faces.get(at) for at in positions],
                 [names(at) for at in positions],
             )
         return [
-            photo if photo.outer is None or self._stepped[str(photo.stepped_over)] else photo.outer for photo in photos
+            photo if photo.other is None else _readings(photo)[self._of_people[str(photo.lone_folder)]]
+            for photo in photos
         ]
 
     def _holds_people(
-        self, photos: Sequence[NamedPhoto], faces: Sequence[Vector | None], names: Sequence[set[str]]
+        self, photos: Sequence[tuple[NamedPhoto, NamedPhoto]], faces: Sequence[Vector | None], names: Sequence[set[str]]
     ) -> bool:
-        """Whether a lone folder holds people, and is not one person's."""
-        for photo, stored in zip(photos, names, strict=True):
-            assert photo.outer is not None
-            if (photo.name in stored) != (photo.outer.name in stored):
-                return photo.name in stored
-        seen = [(photo, face) for photo, face in zip(photos, faces, strict=True) if face is not None]
-        groups = np.unique([first_name(photo.parts) for photo, _ in seen], return_inverse=True)[1]
-        if len(set(groups.tolist())) < 2:
-            return any(len(photo.parts) > 1 for photo in photos)  # folders in the folder are people's
+        """Whether a lone folder holds people, and is not one person's. `photos`: both readings of each."""
+        for (outer, inner), stored in zip(photos, names, strict=True):
+            if (inner.name in stored) != (outer.name in stored):
+                return inner.name in stored
+        seen = [(inner.name, face) for (_, inner), face in zip(photos, faces, strict=True) if face is not None]
+        people, groups = np.unique([name for name, _ in seen], return_inverse=True)
+        if len(people) < 2:
+            return photos[0][1].other is not None  # the likelier reading by the paths knows the other one
         return self._log_odds([face for _, face in seen], groups) < 0
 
     def doubts(self, photos: Sequence[NamedPhoto], faces: Mapping[int, Vector]) -> dict[str, str]:

@@ -25,12 +25,15 @@ class LoneFolders:
     """The folders around all photos.
 
     `folders`: their names from the top. `person`: the position of the one that may be a person's: the last whose name
-    is no date or number. `people`: whether what the last one holds can be people, by its names.
+    is no date or number. `may_hold_people`: whether the last one may hold people, because there are several names in
+    it, and none is a camera's. `holds_people`: whether that is likely, because there are folders in it, or several
+    photos of one name.
     """
 
     folders: Parts = ()
     person: int = 0
-    people: bool = False
+    may_hold_people: bool = False
+    holds_people: bool = False
 
 
 def first_name(parts: Parts) -> str:
@@ -68,8 +71,10 @@ def _judged(common: Parts, paths: list[Parts]) -> LoneFolders:
         return LoneFolders()
     named = [position for position, folder in enumerate(common) if not is_camera_name(folder)]
     below = [parts[len(common) :] for parts in paths]
-    people = len({first_name(parts) for parts in below}) > 1 and not any(map(has_camera_name, below))
-    return LoneFolders(common, named[-1] if named else 0, people)
+    names = {first_name(parts) for parts in below}
+    may = len(names) > 1 and not any(map(has_camera_name, below))
+    likely = may and (len(names) < len(below) or any(len(parts) > 1 for parts in below))
+    return LoneFolders(common, named[-1] if named else 0, may, likely)
 
 
 def _common(a: Parts, b: Parts) -> Parts:

@@ -43,10 +43,7 @@ def member_names(members: Sequence[zipfile.ZipInfo], encoding: str | None = None
     """
     unknown = [_bytes(member) for member in members if not member.flag_bits & _UTF8_FLAG]
     chosen = encoding or _likely_encoding([name for name in unknown if not name.isascii()])
-    return [
-        member.filename if member.flag_bits & _UTF8_FLAG else _bytes(member).decode(chosen)
-        for member in members
-    ]
+    return [member.filename if member.flag_bits & _UTF8_FLAG else _bytes(member).decode(chosen) for member in members]
 
 
 def _bytes(member: zipfile.ZipInfo) -> bytes:

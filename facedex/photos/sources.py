@@ -6,8 +6,8 @@ DIR/NAME/*.jpg            one person with several photos. Deeper folders belong 
 DIR/NAME.jpg              one person. A last _0001 (four digits) numbers photos of the same person
 PACK.tar, PACK.zip        such a tree in one file, read without unpacking
 
-A lone folder around everything is stepped over: DIR/LONE/NAME.jpg is NAME. The lone folder may also be one person's.
-Then a photo has two names, and enrolment decides by the faces (gallery/naming.py).
+A lone folder around everything may hold people, as in DIR/LONE/NAME.jpg, or be one person's. Then a photo has two
+names. The likelier one by the paths counts, and enrolment decides by the faces (gallery/naming.py).
 
 A source is the absolute path of a photo as text: PATH for a file, or PACK:MEMBER for a photo in a pack.
 """
@@ -76,9 +76,9 @@ class NamedPhoto:
     `read`: returns the file's bytes. It raises PhotoUnreadable where the path gives no valid name.
     `pack`: the path of the pack, or None for a file.
     `parts`: the path below the folder or in the pack, without lone folders. Empty for a name that was given by hand.
-    `stepped_over`: the path of the lone folders that are left out. None where there are none.
     `member`: the name in a .zip as Python reads it, where that is not the name that was meant.
-    `outer`: the same photo, if the last lone folder is one person's. None where it cannot be.
+    `other`: the same photo by its other name, where a lone folder may be one person's or hold people. None elsewhere.
+    `lone_folder`: the path of that folder.
     """
 
     name: str
@@ -87,8 +87,8 @@ class NamedPhoto:
     read: Callable[[], bytes]
     pack: str | None = None
     parts: tuple[str, ...] = ()
-    stepped_over: str | None = None
-    outer: NamedPhoto | None = None
+    other: NamedPhoto | None = None
+    lone_folder: str | None = None
     member: str | None = None
 
     def content(self) -> bytes | PhotoError:
@@ -235,14 +235,12 @@ def _photo_at(
     parts: Parts, path: str, read: Callable[[], bytes], root: Path, lone: LoneFolders, pack: str | None = None
 ) -> NamedPhoto:
     """A photo that is named after its path below the folder or in the pack."""
-
-    def below(depth: int) -> NamedPhoto:
-        photo = _photo_below(parts[depth:], path, read, pack)
-        inside = "/".join(parts[:depth])
-        return replace(photo, stepped_over=f"{root}{':' if pack else '/'}{inside}") if depth else photo
-
-    outer = below(lone.person)
-    return replace(below(len(lone.folders)), outer=outer) if lone.people else outer
+    outer = _photo_below(parts[lone.person :], path, read, pack)
+    if not lone.may_hold_people:
+        return outer
+    inner = _photo_below(parts[len(lone.folders) :], path, read, pack)
+    likely, other = (inner, outer) if lone.holds_people else (outer, inner)
+    return replace(likely, other=other, lone_folder="/".join((str(root), *lone.folders)))
 
 
 def _photo_below(parts: Parts, path: str, read: Callable[[], bytes], pack: str | None) -> NamedPhoto:
@@ -292,7 +290,7 @@ def _photos_in_zip(path: Path, pack: zipfile.ZipFile, encoding: str | None) -> I
 
 def _stored_as(photo: NamedPhoto, member: str) -> NamedPhoto:
     """The photo with its member's name as zipfile gives it, which does not depend on an encoding."""
-    return replace(photo, member=member, outer=replace(photo.outer, member=member) if photo.outer else None)
+    return replace(photo, member=member, other=replace(photo.other, member=member) if photo.other else None)
 
 
 def _photos_in_tar(path: Path, pack: tarfile.TarFile) -> Iterator[NamedPhoto]:
