@@ -154,6 +154,23 @@ def test_a_doubtful_name_does_not_stop_the_others(run, tmp_path):
     assert "different people" in errors
 
 
+def test_where_folders_hold_different_people_a_folder_with_one_face_is_doubted_too(run, tmp_path):
+    people(tmp_path / "root" / "group a", "Ada", "Bob")
+    people(tmp_path / "root" / "group b", "Cy")
+    code, rows, _ = run(tmp_path / "root")
+    assert code == 2
+    assert rows == []
+    for shade in SHADES:
+        save(tmp_path / "root" / "Di" / f"{shade}.png", SEEDS["Di"], shade)
+    code, rows, _ = run(tmp_path / "root")
+    assert code == 1
+    assert {row["name"]: row["status"] for row in rows} == {
+        "Di": "enrolled",
+        "group a": "skipped",
+        "group b": "enrolled",
+    }
+
+
 def test_photos_of_one_person_are_not_doubted(run, tmp_path):
     for shade in SHADES:
         save(tmp_path / "root" / "Ada" / f"{shade}.png", SEEDS["Ada"], shade=shade)

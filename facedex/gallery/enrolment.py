@@ -226,8 +226,9 @@ class Enrolling:
             digest = digests[position]
             return {stored.name for stored in self._store.photos(digest)} if isinstance(digest, str) else set()
 
+        some_known = any(at not in found and isinstance(digest, str) for at, digest in enumerate(digests))
         photos = self._naming.settle([photo for photo, _ in batch.photos], vectors, names)
-        doubts = {} if self._trust else self._naming.doubts(photos, vectors)
+        doubts = {} if self._trust else self._naming.doubts(photos, vectors, some_known)
         results: list[Enrolled] = []
         records: list[FaceRecord] = []
         for position, (photo, digest) in enumerate(zip(photos, digests, strict=True)):

@@ -43,6 +43,7 @@ class Naming:
         self._head, self._calibration = head, calibration
         self._of_people: dict[str, bool] = {}  # by lone folder, whether it holds people
         self._doubts: dict[str, str] = {}  # by name
+        self._sound = 0  # names of several photos that show one person
         self._vectors: dict[str, list[Vector]] = {}  # of the last batch, by name
 
     def settle(
@@ -84,22 +85,33 @@ class Naming:
             return photos[0][1].other is not None  # the likelier reading by the paths knows the other one
         return self._log_odds([face for _, face in seen], groups) < 0
 
-    def doubts(self, photos: Sequence[NamedPhoto], faces: Mapping[int, Vector]) -> dict[str, str]:
+    def doubts(
+        self, photos: Sequence[NamedPhoto], faces: Mapping[int, Vector], some_known: bool = False
+    ) -> dict[str, str]:
         """The doubtful names of a batch, and why they are. `faces`: embeddings (dim,) by position of the photo.
 
         A name is also compared with its photos in the batch before. Names that were given by hand are never doubtful.
+        While most folders with several faces are doubtful, folders with one face are too. `some_known`: photos of the
+        batch are in the gallery already, so that the folders were right before.
         """
         vectors: dict[str, list[Vector]] = defaultdict(list)
         for position, vector in faces.items():
             if photos[position].parts:
                 vectors[photos[position].name].append(vector)
+        self._sound += some_known
         for name, new in vectors.items():
             together = [*self._vectors.get(name, ()), *new]
             if len(together) > 1 and self._log_odds(together, np.arange(len(together))) < 0:
                 self._doubts[name] = f"the photos that would be {name!r} show different people; {REMEDY}"
+            elif len(together) > 1:
+                self._sound += 1
             vectors[name] = together[-_KEPT:]
         self._vectors = dict(vectors)
-        return self._doubts
+        if len(self._doubts) <= self._sound:
+            return self._doubts
+        in_folders = {photos[position].name for position in faces if len(photos[position].parts) > 1}
+        beside = f"the folders beside this one hold different people; {REMEDY}"
+        return dict.fromkeys((name for name in in_folders if len(vectors[name]) == 1), beside) | self._doubts
 
     def _log_odds(self, vectors: Sequence[Vector], groups: NDArray[np.int64]) -> float:
         """The mean log odds of one person, over the pairs of vectors (n, dim) of different groups (n,)."""
