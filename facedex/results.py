@@ -86,7 +86,7 @@ def verify_json(result: Verification) -> Row:
         value = getattr(result, field)
         if math.isfinite(value):
             row[field] = _rounded(value)
-    return row
+    return {**row, "remarks": list(result.remarks)}
 
 
 def detect_json(photo: DetectedPhoto, crops: Sequence[Path]) -> Row:

@@ -74,6 +74,19 @@ def test_every_command_tells_the_remark(photo, run):
         assert errors.count(remark) == 1
 
 
+def test_verify_tells_the_remark(photo, capsys, monkeypatch):
+    path, remark = photo
+    monkeypatch.setattr("sys.argv", ["facedex", "verify", str(path), str(path), "-m", "fast", "--json"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    out, errors = capsys.readouterr()
+    (first, second) = json.loads(out)["remarks"]
+    assert first == second
+    assert remark in first
+    assert str(path) in first
+    assert errors.count(remark) == 2
+
+
 def test_an_ordinary_photo_has_no_remark(run, tmp_path):
     (tmp_path / "ada.jpg").write_bytes(encoded(face()))
     (row,), errors = run("detect", tmp_path / "ada.jpg")

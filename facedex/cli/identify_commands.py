@@ -154,6 +154,8 @@ def verify(
     from facedex.recognition.verification import Verifier
 
     result = Verifier(model, device).verify(a, b, fmr, prior)
+    for remark in result.remarks:
+        say(remark)
     if as_json:
         print(results.json_line(results.verify_json(result)))
     else:

@@ -116,6 +116,7 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
                 "logit": "The head's score for the pair.",
                 "threshold": "The least logit of a pair that is called the same person's.",
                 "fmr": "The share of impostor pairs that reach the threshold.",
+                "remarks": "What a user should know of the photos, such as that a part of one is missing.",
             },
         ),
     ),

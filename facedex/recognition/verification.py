@@ -25,6 +25,7 @@ class Verification:
     probability: that probability for the prior of the call.
     logit: the score of the pair, compared with `threshold`.
     fmr: the share of impostor pairs that reach `threshold`.
+    remarks: what a user should know of the photos, such as that a part of one is missing.
     """
 
     same: bool
@@ -33,6 +34,7 @@ class Verification:
     logit: float = math.nan
     threshold: float = math.nan
     fmr: float = math.nan
+    remarks: tuple[str, ...] = ()
 
 
 class Verifier:
@@ -52,7 +54,8 @@ class Verifier:
         `prior` is the share of genuine pairs among the pairs that are compared. It changes the probability only.
         Raises PhotoError for a photo that cannot be used.
         """
-        logit = float(self.head.logits(self._embedding(a), self._embedding(b)))
+        remarks: list[str] = []
+        logit = float(self.head.logits(self._embedding(a, remarks), self._embedding(b, remarks)))
         threshold = self.calibration.threshold(1, fmr)
         return Verification(
             same=logit >= threshold,
@@ -61,9 +64,12 @@ class Verifier:
             logit=logit,
             threshold=threshold,
             fmr=fmr,
+            remarks=tuple(remarks),
         )
 
-    def _embedding(self, photo: str | os.PathLike[str]) -> np.ndarray:
-        """The unit embedding (dim,) float32 of a photo's subject."""
-        pixels, faces = read_faces(os.fspath(photo), self.reader.detector)
+    def _embedding(self, photo: str | os.PathLike[str], remarks: list[str]) -> np.ndarray:
+        """The unit embedding (dim,) float32 of a photo's subject. What is to be told of the photo joins `remarks`."""
+        told: list[str] = []
+        pixels, faces = read_faces(os.fspath(photo), self.reader.detector, told)
+        remarks += [f"{os.fspath(photo)}: {remark}" for remark in told]
         return self.reader.encode([(pixels, faces[0])])[0].vector
