@@ -3,14 +3,15 @@
 import itertools
 import struct
 import zlib
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from facedex.errors import PhotoUnsupported
+from facedex.errors import PhotoError, PhotoUnsupported
 from facedex.photos import images
-from tests.tiffs import tiff
+from tests.tiffs import BITS, CHANNELS, FORMAT, PHOTOMETRIC, PLANAR, tiff
 
 WIDTH = 48
 GREY_WHITE, GREY, RGB, CMYK = 0, 1, 2, 5
@@ -70,6 +71,16 @@ def test_a_layout_is_read_rightly_or_refused_with_the_reason(layout, order):
     pixels = images.decode(data, "photo")
     tolerance = 255 / 2 ** min(layout[3], 8) + 2
     assert np.abs(pixels.astype(float) - shown).max() <= tolerance
+
+
+@pytest.mark.parametrize("tag", [PHOTOMETRIC, CHANNELS, PLANAR, BITS, FORMAT])
+@pytest.mark.parametrize("kind", [1, 2, 7, 11, 12])
+def test_a_tag_of_another_type_gives_pixels_or_a_photo_error(tag, kind):
+    """A damaged tag may be a text, bytes or a fraction."""
+    data, _ = written((3, RGB, False, 16, 1), "<")
+    data = data.replace(struct.pack("<HH", tag, 3), struct.pack("<HH", tag, kind))
+    with suppress(PhotoError):
+        assert images.decode(data, "photo").dtype == np.uint8
 
 
 def test_floating_point_colours_are_named_as_such():

@@ -138,7 +138,8 @@ def _decode(
     data = _developed(data, name, remarks)
     try:
         pixels, scale = _decode_whole(data, name, max_pixels, min_side)
-        return deeppixels.colour(data, pixels), scale
+        with _without_warnings:
+            return deeppixels.colour(data, pixels), scale
     except PhotoUnreadable:
         bare, ended = mending.without_texts(data), mending.with_end(data)
         if bare is not None:

@@ -69,13 +69,16 @@ def tiff_layout(data: bytes) -> TiffLayout | None:
     if tags is None:
         return None
     bits, formats = tags.get(_BITS, (1,)), tags.get(_FORMAT, (_UNSIGNED,))
-    if len(set(bits)) != 1 or len(set(formats)) != 1:
+    if not all(isinstance(values, tuple) and len(set(values)) == 1 for values in (bits, formats)):
         return None
-    return TiffLayout(
+    numbers = (
         bits[0],
         tags.get(_PHOTOMETRIC, _BLACK_IS_ZERO),
         tags.get(_CHANNELS, 1),
-        tags.get(_PLANAR, 1) == 2,
+        tags.get(_PLANAR, 1),
         formats[0],
-        data.startswith(b"II"),
     )
+    if not all(isinstance(number, int) for number in numbers):  # a damaged tag may be a text
+        return None
+    depth, photometric, channels, planar, sample_format = numbers
+    return TiffLayout(depth, photometric, channels, planar == 2, sample_format, data.startswith(b"II"))
