@@ -19,6 +19,7 @@
     │   │   └── EngineAway    the search engine does not answer
     │   └── PersonNotFound
     ├── NameInvalid
+    ├── NameDoubtful          folders or files are hardly named after people
     └── MissingExtra          an optional package is not installed
 
 A message is one sentence that names the thing and the remedy. The command line prints it unchanged.
@@ -113,6 +114,10 @@ class PersonNotFound(GalleryError):
 
 class NameInvalid(FacedexError):
     """A text cannot be a person's name."""
+
+
+class NameDoubtful(FacedexError):
+    """The names of photos are hardly people's: a camera gave them, or a folder holds photos of different people."""
 
 
 class MissingExtra(FacedexError):

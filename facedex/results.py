@@ -86,7 +86,7 @@ def verify_json(result: Verification) -> Row:
         value = getattr(result, field)
         if math.isfinite(value):
             row[field] = _rounded(value)
-    return row
+    return {**row, "remarks": list(result.remarks)}
 
 
 def detect_json(photo: DetectedPhoto, crops: Sequence[Path]) -> Row:
@@ -102,6 +102,7 @@ def detect_json(photo: DetectedPhoto, crops: Sequence[Path]) -> Row:
             for number, found in enumerate(photo.faces, 1)
         ],
         "error": photo.error,
+        "remark": photo.remark,
     }
 
 
@@ -163,6 +164,7 @@ def identify_json(photo: IdentifiedPhoto) -> Row:
             for face in photo.faces
         ],
         "error": photo.error,
+        "remark": photo.remark,
         "decision": None if photo.decision is None else _decision_json(photo.decision),
     }
 

@@ -288,7 +288,7 @@ def test_identify_json(run, enrolled, database):
     done = run("identify", database / "Ada.png", database / "gone.png", "-g", enrolled, "--top", 2, "--json")
     assert done.code == 1
     good, bad = lines(done.out)
-    assert list(good) == list(bad) == ["photo", "faces", "error", "decision"]
+    assert list(good) == list(bad) == ["photo", "faces", "error", "remark", "decision"]
     assert good["photo"] == str(database / "Ada.png")
     assert good["error"] is None
     (face,) = good["faces"]
@@ -455,7 +455,7 @@ def test_verify_says_same_or_different(run, database, models):
     assert (same.code, different.code) == (0, 1)
     for done, answer in ((same, True), (different, False)):
         (found,) = lines(done.out)
-        assert list(found) == ["same", "similarity", "probability", "logit", "threshold", "fmr"]
+        assert list(found) == ["same", "similarity", "probability", "logit", "threshold", "fmr", "remarks"]
         assert found["same"] is answer
         assert (found["logit"] >= found["threshold"]) is answer
         assert found["fmr"] == 0.001

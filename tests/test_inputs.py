@@ -66,7 +66,7 @@ def every_kind(path):
 def test_every_kind_gives_the_same_pixels(ada):
     expected = images.read_photo(ada)
     for kind, photo in every_kind(ada).items():
-        pixels = given_photo(photo).pixels()
+        pixels = next(given_photo(photo).pages())
         assert (pixels.dtype, pixels.shape) == (np.uint8, expected.shape), kind
         assert np.array_equal(pixels, expected), kind
 
@@ -132,7 +132,7 @@ def test_a_replaced_model_file_is_loaded_anew(tmp_path, ada):
 
 def test_grey_arrays_are_grey_photos():
     grey = np.asarray(Image.fromarray(drawn_face(0)).convert("L"))
-    pixels = given_photo(grey).pixels()
+    pixels = next(given_photo(grey).pages())
     assert pixels.shape == (*grey.shape, 3)
     assert np.array_equal(pixels[..., 0], grey)
     assert np.array_equal(pixels[..., 2], grey)
@@ -143,7 +143,7 @@ def test_a_pillow_image_of_any_mode_is_a_photo(mode):
     image = Image.fromarray(drawn_face(0))
     if mode in ("I;16", "F"):
         image = image.convert("L").convert("I" if mode == "I;16" else "F")
-    assert given_photo(image.convert(mode)).pixels().shape == (240, 240, 3)
+    assert next(given_photo(image.convert(mode)).pages()).shape == (240, 240, 3)
 
 
 def test_a_pillow_image_is_turned_upright():
@@ -153,7 +153,7 @@ def test_a_pillow_image_is_turned_upright():
     file = io.BytesIO()
     image.save(file, "PNG", exif=exif)
     with Image.open(io.BytesIO(file.getvalue())) as turned:
-        pixels = given_photo(turned).pixels()
+        pixels = next(given_photo(turned).pages())
     assert np.array_equal(pixels, np.rot90(np.asarray(image), -1))
 
 
@@ -193,13 +193,13 @@ def test_a_file_that_cannot_be_read_is_a_typed_error(tmp_path, ada):
     closed = io.BytesIO(b"x")
     closed.close()
     with pytest.raises(errors.PhotoUnreadable, match="file without a name cannot be read"):
-        given_photo(closed).pixels()
+        next(given_photo(closed).pages())
     with pytest.raises(errors.PhotoUnreadable, match="gives no bytes; rewind it by seek"):
-        given_photo(io.BytesIO()).pixels()
+        next(given_photo(io.BytesIO()).pages())
     with open(ada, encoding="utf-8") as opened_as_text:
         for text in (io.StringIO("text"), opened_as_text):
             with pytest.raises(errors.PhotoUnsupported, match="gives text in place of bytes; open it in binary mode"):
-                given_photo(text).pixels()
+                next(given_photo(text).pages())
     with open(ada, "rb") as file:
         assert given_photo(file).name == str(ada)
 
@@ -207,13 +207,13 @@ def test_a_file_that_cannot_be_read_is_a_typed_error(tmp_path, ada):
 def test_caps_hold_in_memory_too(monkeypatch):
     huge = np.broadcast_to(np.zeros(3, np.uint8), (20_000, 20_000, 3))  # takes no memory until it is copied
     with pytest.raises(errors.PhotoTooLarge, match="20000 x 20000 pixels"):
-        given_photo(huge).pixels()
+        next(given_photo(huge).pages())
     with pytest.raises(errors.PhotoTooLarge, match="20000 x 20000 pixels"):
-        given_photo(Image.new("1", (20_000, 20_000))).pixels()
+        next(given_photo(Image.new("1", (20_000, 20_000))).pages())
     monkeypatch.setattr(images, "MAX_BYTES", 100_000)
     for photo in (bytes(100_001), Upload(bytes(100_001)), io.BytesIO(bytes(200_000))):
         with pytest.raises(errors.PhotoTooLarge, match="is larger than"):
-            given_photo(photo).pixels()
+            next(given_photo(photo).pages())
 
 
 @pytest.mark.parametrize("long", ["x" * 6_200_000, "folder/" * 900_000, b"x" * 6_200_000, "x" * 5000])

@@ -59,12 +59,14 @@ def test_the_json_of_identify_exactly():
             }
         ],
         "error": None,
+        "remark": None,
         "decision": None,
     }
     assert results.identify_json(IdentifiedPhoto("x", error="why")) == {
         "photo": "x",
         "faces": [],
         "error": "why",
+        "remark": None,
         "decision": None,
     }
 
@@ -115,6 +117,7 @@ def test_the_json_of_the_others_exactly():
         "same": True,
         "similarity": 0.5,
         "probability": 0.333333,
+        "remarks": [],
     }
     report = PairsReport(10, 0.9, 0.01, {0.1: 1.0, 1e-3: 0.5}, 0.99, [])
     found = report_json.pairs_json(report)

@@ -1,8 +1,10 @@
 """Names of people from paths, by one rule for folders and packs."""
 
+import bz2
 import errno
 import gzip
 import io
+import lzma
 import os
 import tarfile
 import unicodedata
@@ -12,9 +14,9 @@ import numpy as np
 import pytest
 
 from facedex.errors import DataError, FacedexError, NameInvalid, PhotoError
+from facedex.photos.packs import is_pack
 from facedex.photos.sources import (
     NamedPhoto,
-    is_pack,
     name_from,
     open_people,
     person_name,
@@ -66,13 +68,14 @@ def zipped(path, tree, method=zipfile.ZIP_DEFLATED):
     return path
 
 
+MODES = {".tar": "w", ".gz": "w:gz", ".tgz": "w:gz", ".bz2": "w:bz2", ".xz": "w:xz"}
+
+
 def pack(path, tree):
-    if path.suffix == ".zip":
-        return zipped(path, tree)
-    return tar(path, tree, "w" if path.suffix == ".tar" else "w:gz")
+    return zipped(path, tree) if path.suffix == ".zip" else tar(path, tree, MODES[path.suffix])
 
 
-PACKS = ["people.tar", "people.tar.gz", "people.tgz", "people.zip"]
+PACKS = ["people.tar", "people.tar.gz", "people.tgz", "people.tar.bz2", "people.tar.xz", "people.zip"]
 
 
 def contents(source):
@@ -233,9 +236,9 @@ def test_missing_source_is_a_data_error(tmp_path, name):
 
 
 def test_plain_file_is_a_data_error(tmp_path):
-    (tmp_path / "people.rar").write_bytes(b"Rar!")
+    (tmp_path / "people.txt").write_bytes(b"Ada")
     with pytest.raises(DataError, match="not a folder"):
-        contents(tmp_path / "people.rar")
+        contents(tmp_path / "people.txt")
 
 
 @pytest.mark.parametrize("data", [b"", b"just text" * 99], ids=["empty", "text"])
@@ -260,7 +263,7 @@ def test_truncated_pack_is_a_data_error(tmp_path, name):
 @pytest.mark.parametrize("name", [name for name in PACKS if "zip" not in name])
 def test_a_damaged_header_of_a_tar_is_a_data_error(tmp_path, name):
     path = pack(tmp_path / name, NOISE)
-    opened = gzip.open if name != "people.tar" else open
+    opened = {".tar": open, ".bz2": bz2.open, ".xz": lzma.open}.get(path.suffix, gzip.open)
     with opened(path, "rb") as file:
         data = bytearray(file.read())
     data[data.index(b"Ada/2.jpg")] ^= 1

@@ -34,6 +34,15 @@ def say(text: str, style: str | None = None) -> None:
     stderr_console().print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
+def say_problems(photo: str, remark: str | None, error: str | None) -> bool:
+    """Print what a user should know of a photo; returns whether it was skipped."""
+    if remark:
+        say(f"{photo}: {remark}")
+    if error:
+        say(f"skipped: {error}")
+    return error is not None
+
+
 def ask(question: str) -> bool:
     """Ask a question on stderr, because stdout belongs to results. Anything but yes is no, the end of input too."""
     stderr_console().print(f"{question} [y/N] ", end="", highlight=False, markup=False, soft_wrap=True)

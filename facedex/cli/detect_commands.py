@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from facedex.cli.console import say, show
+from facedex.cli.console import say_problems, show
 from facedex.cli.options import CsvOption, JsonOption, find_photos, refuse_json_with_csv
 from facedex.cli.progress import photo_progress
 from facedex.errors import FacedexError
@@ -45,8 +45,7 @@ def detect(
                 results.write_csv(sys.stdout, results.DETECT_COLUMNS, rows, header=False)
             elif photo.faces:
                 table_rows += results.detect_rows(photo, files)
-            if photo.error:
-                say(f"skipped: {photo.error}")
+            if say_problems(photo.photo, photo.remark, photo.error):
                 skipped = True
     if table_rows:
         from facedex.cli.result_tables import detect_table

@@ -73,7 +73,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure models on photos of people: TAR@FAR, one-shot accuracy, strangers. Every figure has its interval."""
-    from facedex.photos.sources import is_pack
+    from facedex.photos.packs import is_pack
 
     has_people = data.is_dir() or is_pack(data)
     encoder_input = EncoderInput(mean, scale, rgb, mirrored, points)

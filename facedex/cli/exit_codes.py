@@ -9,7 +9,11 @@ EVERY_COMMAND = {
 
 EXIT_CODES: dict[str, dict[int, str]] = {
     "train": {0: "the model was written", 1: "not written, because it is worse than the model it started from"},
-    "enroll": {0: "every photo is enrolled", 1: "at least one photo was skipped or is in conflict with another"},
+    "enroll": {
+        0: "every photo is enrolled",
+        1: "at least one photo was skipped or is in conflict with another",
+        2: "wrong usage, only doubtful names, or a gallery, model or file that cannot be used",
+    },
     "identify": {0: "at least one face was named", 1: "nobody was named, or a photo was skipped"},
     "verify": {0: "the same person", 1: "different people"},
     "evaluate": {0: "every photo was used", 1: "at least one photo shows no usable face"},

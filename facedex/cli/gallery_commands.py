@@ -47,6 +47,9 @@ def enroll(
         int | None,
         typer.Option(min=1, help="With --name: enroll the face that `facedex detect` lists under this number."),
     ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="Encoding of names in a .zip, such as gbk. Default: the most plausible one.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Skip photos that show several faces.")] = False,
     update: Annotated[
         bool,
@@ -55,7 +58,12 @@ def enroll(
         ),
     ] = False,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="With --update: remove those faces without a question.")
+        bool,
+        typer.Option(
+            "--yes",
+            "-y",
+            help="Enroll under doubtful names too; with --update, remove faces without a question.",
+        ),
     ] = False,
     model: ModelOption = None,
     device: DeviceOption = "cpu",
@@ -71,16 +79,18 @@ def enroll(
         raise typer.BadParameter("--update synchronises folders of people; leave out --name")
     if face is not None and (name is None or strict):
         raise typer.BadParameter("--face chooses a face for one person; add --name, and leave out --strict")
+    if encoding is not None:
+        _check_encoding(encoding)
     enrolled: list[Enrolled] = []
     with (
-        photos_to_enroll(photos, name, say if len(photos) > 1 else None) as (found, total),
+        photos_to_enroll(photos, name, say if len(photos) > 1 else None, encoding) as (found, total),
         Gallery(gallery, model, create=True) as opened,
     ):
         if as_csv:
             results.write_csv(sys.stdout, results.ENROLL_COLUMNS)
         with progress_bar(total) as progress:
             task = progress.add_task("enrolling", total=total)
-            for result in opened.iter_enroll(found, strict, device, update, face):
+            for result in opened.iter_enroll(found, strict, device, update, face, yes):
                 enrolled.append(result)
                 progress.advance(task)
                 row = results.enroll_json(result)
@@ -97,6 +107,16 @@ def enroll(
         summary = ", ".join(f"{counts[status]} {status}" for status in _STATUSES if counts[status])
         say(f"{summary}; the gallery {gallery} holds {len(opened):,} people, {opened.faces:,} faces")
     raise typer.Exit(1 if counts["skipped"] or counts["conflict"] else 0)
+
+
+def _check_encoding(encoding: str) -> None:
+    """Raise BadParameter for an encoding of texts that Python does not know."""
+    try:
+        b"a".decode(encoding)
+    except (LookupError, ValueError):
+        raise typer.BadParameter(
+            f"--encoding {encoding!r} is not known; name one such as gbk, cp932 or cp866"
+        ) from None
 
 
 def _say_reasons(enrolled: Iterable[Enrolled]) -> None:

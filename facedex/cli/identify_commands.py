@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facedex.cli.console import say, show
+from facedex.cli.console import say, say_problems, show
 from facedex.cli.options import (
     DEFAULT_GALLERY,
     CsvOption,
@@ -101,8 +101,7 @@ def identify(
                 results.write_csv(sys.stdout, results.IDENTIFY_COLUMNS, rows, header=False)
             elif photo.faces:
                 table_photos.append(dataclasses.replace(photo, pixels=None))  # pictures would fill the memory
-            if photo.error:
-                say(f"skipped: {photo.error}")
+            if say_problems(photo.photo, photo.remark, photo.error):
                 skipped = True
             elif annotate is not None:
                 _save_picture(photo, annotate, picture_names)
@@ -157,6 +156,8 @@ def verify(
 
     refuse_two([a, b])
     result = Verifier(model, device).verify(photo_argument(a), photo_argument(b), fmr, prior)
+    for remark in result.remarks:
+        say(remark)
     if as_json:
         print(results.json_line(results.verify_json(result)))
     else:

@@ -27,6 +27,7 @@ _LENGTH = (
     "have short vectors."
 )
 _ERROR = "Why the photo could not be used, else null."
+_REMARK = "What a user should know of the photo itself, such as that a part is missing, else null."
 
 _QUALITY = {
     "faces[].quality": "Measures of the face before it is compared.",
@@ -99,6 +100,7 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
                 "faces[].quality.length": _LENGTH,
                 "faces[].reason": "Why the face has no name, where that is known, else null.",
                 "error": _ERROR,
+                "remark": _REMARK,
                 "decision": "The threshold for the photo's faces, or null when the photo could not be used.",
                 "decision.threshold": "The least logit of a named face.",
                 "decision.fpir": "The share of strangers who reach it in this gallery.",
@@ -118,6 +120,7 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
                 "logit": "The head's score for the pair.",
                 "threshold": "The least logit of a pair that is called the same person's.",
                 "fmr": "The share of impostor pairs that reach the threshold.",
+                "remarks": "What a user should know of the photos, such as that a part of one is missing.",
             },
         ),
     ),
@@ -135,6 +138,7 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
                 "faces[].reason": "What is wrong with the face, else null.",
                 "faces[].crop": "The file written for `--crops`, else null.",
                 "error": _ERROR,
+                "remark": _REMARK,
             },
         ),
     ),

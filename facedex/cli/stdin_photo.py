@@ -40,7 +40,7 @@ def photo_argument(argument: Path) -> GivenPhoto:
 
 @contextmanager
 def photos_to_enroll(
-    photos: list[Path], name: str | None, notice: Callable[[str], None] | None
+    photos: list[Path], name: str | None, notice: Callable[[str], None] | None, encoding: str | None
 ) -> Iterator[tuple[Iterator[NamedPhoto], int | None]]:
     """As `named_photos`, with the photo on stdin last where `-` is among the photos. It has no name of its own."""
     from facedex.photos.inputs import person_photo
@@ -49,10 +49,10 @@ def photos_to_enroll(
     refuse_two(photos)
     files = [photo for photo in photos if str(photo) != STDIN]
     if len(files) == len(photos):
-        with named_photos(photos, name, notice) as found:
+        with named_photos(photos, name, notice, encoding) as found:
             yield found
         return
     if name is None:
         raise typer.BadParameter("- is a photo without a name; add --name NAME")
-    with named_photos(files, name, notice) as (found_photos, total):
+    with named_photos(files, name, notice, encoding) as (found_photos, total):
         yield chain(found_photos, [person_photo(name, stdin_photo())]), total and total + 1

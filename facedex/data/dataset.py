@@ -22,10 +22,12 @@ from facedex.faces import alignment
 from facedex.faces import detector as detector_module
 from facedex.faces.detector import FaceDetector
 from facedex.photos import images
+from facedex.photos.formats import RAW_SUFFIXES, SUFFIXES
+from facedex.photos.listing import find_photos
 from facedex.photos.sources import NamedPhoto, open_people
 
 CANVAS = alignment.SIZE + 2 * alignment.MARGIN  # 128 pixels: the 112 crop and a margin for jitter
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 _ABANDONED_AFTER = 86_400  # seconds
 _PHOTOS_AT_ONCE = 256
 
@@ -138,7 +140,7 @@ def correct(faces: Faces, corrections: str | os.PathLike[str]) -> Faces:
     known = {*faces.names, *faces.keys}
     for key in table.keys() - known:
         stem, suffix = os.path.splitext(key)
-        if suffix.lower() in images.SUFFIXES and stem in known:
+        if suffix.lower() in (*SUFFIXES, *RAW_SUFFIXES) and stem in known:
             raise DataError(f"{corrections} has the key {key}, with a suffix; write {stem}, and all others like it")
     names = []
     for person, key in zip(faces.people, faces.keys, strict=True):
@@ -227,7 +229,7 @@ def _source_digest(source: Path, aligned: bool) -> str:
     """A hex SHA-256 that changes when a photo is added, removed or rewritten. No photo is read for it."""
     text = f"{_CACHE_VERSION}\0{aligned or detector_module.VERSION}\0{CANVAS}\0{source.resolve()}"
     digest = hashlib.sha256(text.encode("utf-8", "surrogateescape"))
-    for path in images.find_photos(source) if source.is_dir() else [source]:
+    for path in find_photos(source) if source.is_dir() else [source]:
         try:
             status = path.stat()
             state = f"{status.st_size}\0{status.st_mtime_ns}"
@@ -254,11 +256,10 @@ def _build_cache(
         if isinstance(data, PhotoError):
             return data
         try:
-            pixels = images.decode(data, photo.path)
             return (
-                aligned_subject(pixels, photo.path, detector, alignment.MARGIN)
+                aligned_subject(data, photo.path, detector, alignment.MARGIN)
                 if detector
-                else ready(pixels, photo.path)
+                else ready(images.decode(data, photo.path), photo.path)
             )
         except PhotoError as error:
             return error
@@ -326,9 +327,9 @@ def ready(pixels: np.ndarray, name: str) -> np.ndarray:
     )
 
 
-def aligned_subject(pixels: np.ndarray, name: str, detector: FaceDetector, margin: int = 0) -> np.ndarray:
-    """Return the (112 + 2 * margin, 112 + 2 * margin, 3) uint8 crop of a photo's subject. Raises NoFace."""
-    faces = detector.detect(pixels)
-    if not faces:
-        raise NoFace.at_all(name)
-    return alignment.align(pixels, faces[0].landmarks, margin)
+def aligned_subject(data: bytes, name: str, detector: FaceDetector, margin: int = 0) -> np.ndarray:
+    """Return the (112 + 2 * margin, 112 + 2 * margin, 3) uint8 crop of a photo's subject. Raises PhotoError."""
+    for pixels in images.pages(data, name):
+        if faces := detector.detect(pixels):
+            return alignment.align(pixels, faces[0].landmarks, margin)
+    raise NoFace.at_all(name)

@@ -210,7 +210,7 @@ def cropper(aligned: bool) -> Cropper:
     if aligned:
         return lambda content, name: alignment.centre_crop(dataset.ready(images.decode(content, name), name))
     detector = FaceDetector()
-    return lambda content, name: dataset.aligned_subject(images.decode(content, name), name, detector)
+    return lambda content, name: dataset.aligned_subject(content, name, detector)
 
 
 def listed_photos(folder: Path, names: Sequence[str]) -> Iterator[NamedPhoto]:

@@ -10,15 +10,17 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from facedex.errors import FacedexError, NoFace, PhotoError, SeveralFaces
+from facedex.errors import FacedexError, NameDoubtful, NoFace, PhotoError, SeveralFaces
 from facedex.faces import alignment
 from facedex.faces.boxes import Box, same_place
 from facedex.faces.face import Face
 from facedex.faces.quality import Quality
 from facedex.gallery.moved_photos import follow_move
+from facedex.gallery.naming import Naming, camera_doubt
 from facedex.log import logger
 from facedex.model.reader import EncodedFace, FaceReader
 from facedex.photos import images
+from facedex.photos.lonefolders import has_camera_name
 from facedex.photos.sources import NamedPhoto
 from facedex.store.rows import FaceRecord, StoredPhoto
 from facedex.store.store import Store
@@ -47,11 +49,25 @@ class Enrolled:
 
 
 @dataclass(frozen=True)
+class _Subject:
+    """The wanted face of a photo and its aligned crop. `faces` and `remarks` are those of _Found."""
+
+    crop: NDArray[np.uint8]
+    face: Face
+    faces: int
+    remarks: list[str]
+
+
+@dataclass(frozen=True)
 class _Found:
-    """The wanted face of a photo. `faces`: how many the photo shows. `poor`: what is poor about this face, in words."""
+    """The wanted face of a photo.
+
+    `faces`: how many the photo shows. `remarks`: what is missing of the photo. `poor`: what is poor about this face.
+    """
 
     encoded: EncodedFace
     faces: int
+    remarks: list[str]
     poor: str | None
 
 
@@ -59,11 +75,11 @@ class _Found:
 class _Batch:
     """Photos that are being encoded.
 
-    `photos`: each photo with its SHA-256, or the error for one that cannot be read. `wanted`: positions of the photos
+    `photos`: each photo with its SHA-256, or the error for one that is not enrolled. `wanted`: positions of the photos
     whose faces are looked for. `searches`: the results for these, _TASK photos in each.
     """
 
-    photos: list[tuple[NamedPhoto, str | PhotoError]]
+    photos: list[tuple[NamedPhoto, str | PhotoError | NameDoubtful]]
     wanted: list[int]
     searches: list[Future[list[_Found | PhotoError]]]
 
@@ -71,6 +87,7 @@ class _Batch:
 class Enrolling:
     """Puts photos into the store, a batch at a time. Arguments: Gallery.enroll, and `unclear` from Calibration.unclear.
 
+    `naming` judges the names, and `trust` enrolls doubtful ones too.
     While one batch is waited for and committed, the next is read and encoded, so that no core idles.
     """
 
@@ -78,19 +95,40 @@ class Enrolling:
         self,
         store: Store,
         reader: FaceReader,
+        naming: Naming,
         strict: bool,
         update: bool,
         face: int | None = None,
         unclear: float = 0.0,
+        trust: bool = False,
     ) -> None:
-        self._store, self._reader = store, reader
+        self._store, self._reader, self._naming, self._trust = store, reader, naming, trust
+        self._doubt: str | None = None  # the first one
         self._strict, self._update, self._number, self._unclear = strict, update, face, unclear
 
     def batches(self, photos: Iterator[NamedPhoto], size: int) -> Iterator[list[Enrolled]]:
-        """One result for each photo, `size` at a time and in order. They are on disk when they are yielded.
+        """One result for each photo, in order. They are on disk when they are yielded.
 
-        An error of `photos` is raised after the photos before it are enrolled.
+        Batches have `size` photos. Results with doubtful names wait for a photo of a sound name, and NameDoubtful is
+        raised where none follows. An error of `photos` is raised after the photos before it are enrolled.
         """
+        waiting: list[Enrolled] = []
+        sound = False
+        try:
+            for results in self._batches(photos, size):
+                sound = sound or any(result.status != "skipped" for result in results)
+                waiting += results
+                if sound or self._doubt is None:
+                    yield waiting
+                    waiting = []
+        except Exception:
+            if waiting:
+                yield waiting
+            raise
+        if waiting:
+            raise NameDoubtful(f"Nothing is enrolled: {self._doubt}")
+
+    def _batches(self, photos: Iterator[NamedPhoto], size: int) -> Iterator[list[Enrolled]]:
         with side_by_side() as pool:
             current: _Batch | None = None
             while True:
@@ -112,7 +150,7 @@ class Enrolling:
 
     def _begin(self, photos: list[NamedPhoto], pool: Executor) -> _Batch:
         """Read photos, and start to encode the faces of those that may be new."""
-        read: list[tuple[NamedPhoto, str | PhotoError]] = []
+        read: list[tuple[NamedPhoto, str | PhotoError | NameDoubtful]] = []
         wanted: list[int] = []
         contents: list[tuple[str, bytes]] = []
         for photo in photos:
@@ -122,6 +160,9 @@ class Enrolling:
                 continue
             digest = images.sha256(data)
             if self._number is not None or not self._needs_no_search(photo, self._store.photos(digest)):
+                if has_camera_name(photo.parts) and not self._trust:
+                    read.append((photo, NameDoubtful(camera_doubt(photo))))
+                    continue
                 wanted.append(len(read))
                 contents.append((photo.path, data))
             read.append((photo, digest))
@@ -130,44 +171,53 @@ class Enrolling:
 
     def _needs_no_search(self, photo: NamedPhoto, enrolled: list[StoredPhoto]) -> bool:
         """Whether the photo is known without a look at its faces, given what is enrolled from the same photo."""
-        return any(stored.name == photo.name or (self._update and stored.source == photo.source) for stored in enrolled)
+        names = {photo.name} | ({photo.other.name} if photo.other else set())
+        return any(stored.name in names or (self._update and stored.source == photo.source) for stored in enrolled)
 
     def _search(self, photos: list[tuple[str, bytes]]) -> list[_Found | PhotoError]:
         """The wanted face, or the error, for each of a few photos (name, content). Runs in a thread of its own."""
-        results: list[tuple[NDArray[np.uint8], Face, int] | PhotoError] = []
+        results: list[_Subject | PhotoError] = []
         for name, data in photos:
             try:
                 results.append(self._face(name, data))
             except PhotoError as error:
                 results.append(error)
         faces = [result for result in results if not isinstance(result, PhotoError)]
-        embeddings = iter(self._reader.encode_crops([crop for crop, _, _ in faces], [face for _, face, _ in faces]))
+        embeddings = iter(self._reader.encode_crops([one.crop for one in faces], [one.face for one in faces]))
         found: list[_Found | PhotoError] = []
         for result in results:
             if isinstance(result, PhotoError):
                 found.append(result)
                 continue
-            (crop, face, count), encoded = result, next(embeddings)
-            found.append(_Found(encoded, count, Quality.of(face, crop, encoded.quality).reason(self._unclear)))
+            encoded = next(embeddings)
+            poor = Quality.of(result.face, result.crop, encoded.quality).reason(self._unclear)
+            found.append(_Found(encoded, result.faces, result.remarks, poor))
         return found
 
-    def _face(self, name: str, data: bytes) -> tuple[NDArray[np.uint8], Face, int]:
-        """The aligned crop of a photo's wanted face, that face, and the number of faces. Raises PhotoError."""
+    def _face(self, name: str, data: bytes) -> _Subject:
+        """The wanted face of a photo. Raises PhotoError."""
+        remarks: list[str] = []
         if self._number is None:
             with _PIXELS.take(images.pixel_count(data, LEAST_SIDE)):
-                pixels, scale = images.decode_smaller(data, name, LEAST_SIDE)
-                faces = self._reader.detector.detect(pixels, only_subject=not self._strict)
+                pixels, scale = images.decode_smaller(data, name, LEAST_SIDE, remarks)
+                faces = self._detect(pixels)
                 large_enough = bool(faces) and min(faces[0].box[2:]) >= alignment.SIZE
-                if scale == 1 or large_enough:
-                    return self._wanted(name, pixels, faces, scale)
+                if faces and (scale == 1 or large_enough):
+                    return self._wanted(name, pixels, faces, scale, remarks)
+        remarks.clear()
         with _PIXELS.take(images.pixel_count(data)):
-            pixels = images.decode(data, name)  # `facedex detect` numbers the faces as found in all pixels
-            subject = self._number is None and not self._strict
-            return self._wanted(name, pixels, self._reader.detector.detect(pixels, only_subject=subject), 1.0)
+            # `facedex detect` numbers the faces as found in all pixels.
+            for pixels in images.pages(data, name, remarks):
+                if faces := self._detect(pixels):
+                    break
+            return self._wanted(name, pixels, faces, 1.0, remarks)
+
+    def _detect(self, pixels: NDArray[np.uint8]) -> list[Face]:
+        return self._reader.detector.detect(pixels, only_subject=self._number is None and not self._strict)
 
     def _wanted(
-        self, name: str, pixels: np.ndarray, faces: list[Face], scale: float
-    ) -> tuple[NDArray[np.uint8], Face, int]:
+        self, name: str, pixels: NDArray[np.uint8], faces: list[Face], scale: float, remarks: list[str]
+    ) -> _Subject:
         """What `_face` returns, from the faces of a photo that is `scale` times as large as these pixels."""
         if not faces:
             raise NoFace.at_all(name)
@@ -178,20 +228,32 @@ class Enrolling:
             shown = "1 face" if len(faces) == 1 else f"{len(faces)} faces"
             raise NoFace(f"{name} shows {shown} and has no face {number}; `facedex detect` lists them by number")
         face = faces[number - 1]
-        return alignment.align(pixels, face.landmarks), face.enlarged(scale), len(faces)
+        return _Subject(alignment.align(pixels, face.landmarks), face.enlarged(scale), len(faces), remarks)
 
     def _finish(self, batch: _Batch) -> list[Enrolled]:
         """Wait for a batch's faces and commit the new ones; returns one result for each photo."""
         found = dict(zip(batch.wanted, (face for search in batch.searches for face in search.result()), strict=True))
+        vectors = {at: face.encoded.vector for at, face in found.items() if isinstance(face, _Found)}
+        digests = [digest for _, digest in batch.photos]
+
+        def names(position: int) -> set[str]:
+            digest = digests[position]
+            return {stored.name for stored in self._store.photos(digest)} if isinstance(digest, str) else set()
+
+        some_known = any(at not in found and isinstance(digest, str) for at, digest in enumerate(digests))
+        photos = self._naming.settle([photo for photo, _ in batch.photos], vectors, names)
+        doubts = {} if self._trust else self._naming.doubts(photos, vectors, some_known)
         results: list[Enrolled] = []
         records: list[FaceRecord] = []
-        for position, (photo, digest) in enumerate(batch.photos):
+        for position, (photo, digest) in enumerate(zip(photos, digests, strict=True)):
             face = found.get(position)
-            if isinstance(digest, PhotoError):
-                results.append(Enrolled(photo.path, photo.name, "skipped", str(digest), digest))
+            if not isinstance(digest, str):
+                results.append(self._skipped(photo, digest))
                 continue
             uncommitted = [(record.name, record.box) for record in records if record.photo == digest]
             result = self._not_enrolled(photo, self._store.photos(digest), uncommitted, face)
+            if result is None and photo.name in doubts:
+                result = self._skipped(photo, NameDoubtful(doubts[photo.name]))
             if result is None:
                 assert isinstance(face, _Found)
                 result = Enrolled(photo.path, photo.name, "enrolled", self._remark(face))
@@ -200,9 +262,14 @@ class Enrolling:
         self._store.add(records)
         return results
 
+    def _skipped(self, photo: NamedPhoto, error: PhotoError | NameDoubtful) -> Enrolled:
+        if isinstance(error, NameDoubtful) and self._doubt is None:
+            self._doubt = str(error)
+        return Enrolled(photo.path, photo.name, "skipped", str(error), error)
+
     def _remark(self, found: _Found) -> str | None:
         """What the user should know of a face that was enrolled. A poor face is never refused."""
-        remarks = []
+        remarks = list(found.remarks)
         if found.faces > 1 and self._number is None:
             remarks.append(f"{found.faces} faces; the most prominent was taken, --face N takes another")
         if found.poor:

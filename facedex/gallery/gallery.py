@@ -28,6 +28,7 @@ from facedex.gallery.enrolment import Enrolled, Enrolling
 from facedex.gallery.indexwriter import IndexWriter
 from facedex.gallery.lookup import Lookup
 from facedex.gallery.moved_photos import vanished
+from facedex.gallery.naming import Naming
 from facedex.gallery.reencoding import encode_anew
 from facedex.index.manifest import stored_parameters
 from facedex.index.remote import Remote
@@ -214,6 +215,7 @@ class Gallery:
         device: str = "cpu",
         update: bool = False,
         face: int | None = None,
+        trust_names: bool = False,
     ) -> Iterator[Enrolled]:
         """As `enroll_all`, but yields each result once it is on disk, for a display of the progress.
 
@@ -221,7 +223,7 @@ class Gallery:
         """
         if face is not None and face < 1:
             raise ValueError(f"faces are numbered from 1, so face cannot be {face}")
-        return self._enroll(photos, strict, device, update, face)
+        return self._enroll(photos, strict, device, update, face, trust_names)
 
     def _enroll(
         self,
@@ -230,6 +232,7 @@ class Gallery:
         device: str,
         update: bool,
         face: int | None,
+        trust_names: bool,
     ) -> Iterator[Enrolled]:
         with ExitStack() as stack:
             if isinstance(photos, str | os.PathLike):
@@ -237,7 +240,9 @@ class Gallery:
             else:
                 found = person_photos([photos] if isinstance(photos, NamedPhoto) else photos)
             stack.enter_context(self._changing())
-            enrolling = Enrolling(self._store, self.reader(device), strict, update, face, self.calibration.unclear)
+            naming = Naming(self.head, self.calibration)
+            unclear = self.calibration.unclear
+            enrolling = Enrolling(self._store, self.reader(device), naming, strict, update, face, unclear, trust_names)
             reachable = True
             for results in enrolling.batches(found, _BATCH):
                 yield from results

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,14 +48,12 @@ def same_face(reader: FaceReader, data: bytes, digest: str, box: Box, name: str 
     """
     if images.sha256(data) != digest:
         return None
-    try:
-        faces = reader.read(images.decode(data, name))
-    except PhotoError:
-        return None
-    best = max(faces, key=lambda encoded: overlap(encoded.face.box, box), default=None)
-    if best is None or not same_place(best.face.box, box):
-        return None
-    return best.vector, best.quality
+    with suppress(PhotoError):
+        for pixels in images.pages(data, name):
+            if faces := reader.read(pixels):
+                best = max(faces, key=lambda encoded: overlap(encoded.face.box, box))
+                return (best.vector, best.quality) if same_place(best.face.box, box) else None
+    return None
 
 
 def _photos(sources: list[str]) -> Iterator[tuple[str, bytes | None]]:

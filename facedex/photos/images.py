@@ -1,4 +1,4 @@
-"""Finds photo files, reads them and decodes them. No other module decodes pictures.
+"""Reads photo files and decodes them. No other module decodes pictures.
 
 The content decides the format, never the suffix. Size caps are checked before anything is decoded. The EXIF orientation
 is applied, and every colour mode becomes RGB. A grey picture in false colour becomes grey (falsecolour.py).
@@ -13,7 +13,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import suppress
 from typing import BinaryIO
 
 import numpy as np
@@ -32,14 +32,18 @@ from PIL import (
 )
 
 from facedex.errors import PhotoError, PhotoNotFound, PhotoTooLarge, PhotoUnreadable, PhotoUnsupported
-from facedex.photos import large
+from facedex.photos import deeppixels, large, mending, rawfiles
 from facedex.photos.falsecolour import in_grey
+from facedex.photos.formats import TIFF_MAGIC, has_known_magic, is_bmp, mp4_picture_kind, raw_kind
+from facedex.photos.tifflayout import tiff_layout
 
 MAX_BYTES = 200 * 2**20
 MAX_PIXELS = 120_000_000  # a decoder takes seven bytes for each
 MAX_JPEG_PIXELS = 300_000_000  # large.py takes two to three bytes for each
 _STRIP_PIXELS = 1_000_000  # pixels that are converted at a time, which bounds the memory
 _EXIF_ORIENTATION = 274
+_MOST_PAGES = 10  # of a TIFF, in which a face is looked for
+_MOST_MISSING = 0.5  # the share of a cut JPEG that may be missing
 
 # An allow-list, so that no file from outside reaches Pillow's rarer decoders. Pillow knows a format once its plugin is
 # imported. Importing these alone is faster than having Pillow import all of its plugins.
@@ -54,9 +58,6 @@ _PLUGINS = (
     WebPImagePlugin,
 )
 _FORMATS = ["JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF"]
-_JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
-SUFFIXES = (*_JPEG_SUFFIXES, ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif")
-_HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 
 
 def read_bytes(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> bytes:
@@ -88,25 +89,100 @@ def read_bytes(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> byte
     return data
 
 
-def decode(data: bytes, name: str, max_pixels: int = MAX_JPEG_PIXELS) -> np.ndarray:
+def decode(data: bytes, name: str, max_pixels: int = MAX_JPEG_PIXELS, remarks: list[str] | None = None) -> np.ndarray:
     """Decode a picture's first frame to upright pixels, (height, width, 3) uint8 RGB.
 
     `name` stands for the picture in error messages. Raises PhotoUnreadable for a broken picture, PhotoUnsupported for
-    a format that is not read, and PhotoTooLarge above `max_pixels`. Only a JPEG may have more than MAX_PIXELS.
+    a format that is not read, and PhotoTooLarge above `max_pixels`. Only a JPEG may have more than MAX_PIXELS. What is
+    missing of a picture is added to `remarks`.
     """
-    return _decode(data, name, max_pixels)[0]
+    return _decode(data, name, max_pixels, remarks=remarks)[0]
 
 
-def decode_smaller(data: bytes, name: str, min_side: int) -> tuple[np.ndarray, float]:
+def decode_smaller(data: bytes, name: str, min_side: int, remarks: list[str] | None = None) -> tuple[np.ndarray, float]:
     """Decode like `decode`, but a large JPEG at a half, a quarter or an eighth of its size.
 
     Returns the pixels, and how many times larger the photo itself is. The shorter side is never reduced below
     `min_side` pixels. A reduced JPEG takes a fraction of the time. Other formats keep their size.
     """
-    return _decode(data, name, MAX_JPEG_PIXELS, min_side)
+    return _decode(data, name, MAX_JPEG_PIXELS, min_side, remarks)
 
 
-def _decode(data: bytes, name: str, max_pixels: int, min_side: int | None = None) -> tuple[np.ndarray, float]:
+def pages(data: bytes, name: str, remarks: list[str] | None = None) -> Iterator[np.ndarray]:
+    """Decode a picture, then the next pages of a TIFF: a scan may begin with an empty one.
+
+    Yields pixels as `decode` does. `remarks` are of the page that was yielded last. Raises PhotoError, as `decode`.
+    """
+    yield decode(data, name, remarks=remarks)
+    yield from later_pages(data, name, remarks)
+
+
+def later_pages(data: bytes, name: str, remarks: list[str] | None = None) -> Iterator[np.ndarray]:
+    """Decode the second to tenth page of a TIFF, as `decode` does; nothing for another picture.
+
+    Pages that cannot be read are left out. `remarks` are of the page that was yielded last.
+    """
+    remarks = [] if remarks is None else remarks
+    if not data.startswith(TIFF_MAGIC):
+        return
+    with _without_warnings:
+        is_raw = rawfiles.is_raw(data)
+        offsets = rawfiles.page_offsets(data, _MOST_PAGES)
+    for number, offset in enumerate(offsets[1:] if not is_raw else [], 2):
+        first = offset.to_bytes(4, "little" if data.startswith(b"II") else "big")  # TIFF 6.0: where the first page is
+        remarks[:] = [f"page {number} of the file is used"]
+        with suppress(PhotoError):
+            yield decode(data[:4] + first + data[8:], name, remarks=remarks)
+
+
+def _decode(
+    data: bytes, name: str, max_pixels: int, min_side: int | None = None, remarks: list[str] | None = None
+) -> tuple[np.ndarray, float]:
+    """See `decode_smaller`. A picture that a decoder refuses is mended and read again."""
+    remarks = [] if remarks is None else remarks
+    data = _developed(data, name, remarks)
+    try:
+        pixels, scale = _decode_whole(data, name, max_pixels, min_side)
+        with _without_warnings:
+            return deeppixels.colour(data, pixels), scale
+    except PhotoUnreadable:
+        bare, ended = mending.without_texts(data), mending.with_end(data)
+        if bare is not None:
+            return _decode_whole(bare, name, max_pixels, min_side)
+        if ended is None:
+            raise
+    pixels, scale = _decode_whole(ended, name, max_pixels, min_side)
+    missing = mending.missing_share(pixels)
+    if missing > _MOST_MISSING:
+        raise PhotoUnreadable(f"{name} is cut short, and {missing:.0%} of the picture is missing; replace the file")
+    remarks.append(f"the file is cut short, and {missing:.1%} of the picture is missing")
+    return pixels, scale
+
+
+def _developed(data: bytes, name: str, remarks: list[str]) -> bytes:
+    """The picture itself, or the largest preview of a raw file.
+
+    Raises PhotoUnsupported for a raw file without one, and for a TIFF whose pixels would be read wrongly.
+    """
+    kind = raw_kind(data[:32])
+    if kind is not None:
+        raise PhotoUnsupported(f"{name} is a raw photo ({kind}), which is not read; save it as JPEG")
+    if not data.startswith(TIFF_MAGIC):
+        return data
+    with _without_warnings:
+        layout = tiff_layout(data)
+        preview = rawfiles.largest_preview(data) if (raw := rawfiles.is_raw(data)) else None
+    if not raw:
+        if layout is not None and (problem := layout.problem()):
+            raise PhotoUnsupported(f"{name} is a TIFF with {problem}, which is not read; save it as JPEG or PNG")
+        return data
+    if preview is None:
+        raise PhotoUnsupported(f"{name} is a raw photo without a preview of 320 pixels or more; save it as JPEG")
+    remarks.append(f"a raw photo, read from its preview of {preview.size[0]} x {preview.size[1]} pixels")
+    return preview.data
+
+
+def _decode_whole(data: bytes, name: str, max_pixels: int, min_side: int | None) -> tuple[np.ndarray, float]:
     if not data:
         raise PhotoUnreadable(f"{name} is empty; replace the file")
     formats = _formats(data[:32], name)
@@ -118,7 +194,7 @@ def _decode(data: bytes, name: str, max_pixels: int, min_side: int | None = None
             check_size(width, height, name, limit)
             if min_side is not None:
                 image.draft(image.mode, (min_side, min_side))  # only has an effect on JPEG
-            pixels = _decode_large(data, name) if image.width * image.height > MAX_PIXELS else _rgb(image)
+            pixels = _decode_large(data, name) if image.width * image.height > MAX_PIXELS else _rgb(image, data)
             orientation = _orientation(image)
             longer = max(image.size)
             image.close()  # its pixels would take the memory of those that are turned
@@ -126,7 +202,7 @@ def _decode(data: bytes, name: str, max_pixels: int, min_side: int | None = None
     except PhotoError:
         raise
     except UnidentifiedImageError:
-        if _has_known_magic(data[:32]):
+        if has_known_magic(data[:32]):
             raise PhotoUnreadable(f"{name} is a broken picture; replace the file") from None
         raise PhotoUnsupported(
             f"{name} is not a picture in a known format (JPEG, PNG, WebP, AVIF, BMP, TIFF, GIF, HEIC)"
@@ -147,7 +223,7 @@ def pixels_of(image: Image.Image, name: str) -> np.ndarray:
     check_size(*image.size, name)
     try:
         with _without_warnings:
-            return _upright(_rgb(image), _orientation(image))
+            return _upright(_rgb(image, b""), _orientation(image))
     except Exception as error:  # decoders raise errors of every class for broken input
         raise PhotoUnreadable(
             f"{name} cannot be decoded ({str(error)[:80] or type(error).__name__}); open it again"
@@ -195,13 +271,13 @@ def pixel_count(photo: str | bytes, min_side: int | None = None) -> int:
 
 def _formats(head: bytes, name: str) -> list[str]:
     """Pillow's names of the formats that a picture with these first bytes may have. Raises PhotoUnsupported."""
-    container = _mp4_picture_kind(head)
+    container = mp4_picture_kind(head)
     if container == "heif":
         _enable_heif(name)
         return ["HEIF"]
     if container == "avif" and not features.check("avif"):
         raise PhotoUnsupported(f"{name} is an AVIF picture, which the installed Pillow cannot read; upgrade pillow")
-    return list(_FORMATS)
+    return [format for format in _FORMATS if format != "BMP" or is_bmp(head)]  # Pillow takes a text with BM for one
 
 
 def _open(file: BinaryIO, formats: list[str]) -> Image.Image:
@@ -228,68 +304,6 @@ def read_photo(path: str | os.PathLike[str]) -> np.ndarray:
 def sha256(data: bytes) -> str:
     """Hex SHA-256 of a photo file's bytes, which identifies the photo whatever its path."""
     return hashlib.sha256(data).hexdigest()
-
-
-def find_photos(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield the photos below a folder, sorted by name within each folder.
-
-    A file is a photo when its suffix or its first bytes are a picture's. Hidden files and folders are left out. Links
-    are followed, and a folder that links lead to twice is walked once. Raises PhotoUnreadable for a folder that cannot
-    be listed.
-    """
-    seen: set[tuple[int, int]] = set()
-
-    def walk(directory: Path) -> Iterator[Path]:
-        try:
-            status = directory.stat()
-            entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
-        except OSError as error:
-            raise PhotoUnreadable(f"{directory} cannot be listed ({error.strerror}); check the folder") from None
-        if (status.st_dev, status.st_ino) in seen and status.st_ino:
-            return
-        seen.add((status.st_dev, status.st_ino))
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            path = directory / entry.name
-            try:
-                if entry.is_dir():
-                    yield from walk(path)
-                elif path.suffix.lower() in SUFFIXES or (entry.is_file() and _starts_like_picture(path)):
-                    yield path
-            except OSError:
-                # A link to itself or a path too long to stat is yielded, so that reading it reports the reason.
-                if path.suffix.lower() in SUFFIXES:
-                    yield path
-
-    yield from walk(Path(folder))
-
-
-def _starts_like_picture(path: Path) -> bool:
-    """Whether a file's first bytes are a picture's. A file that cannot be read counts as no picture."""
-    try:
-        with open(path, "rb") as file:
-            return _has_known_magic(file.read(32))
-    except OSError:
-        return False
-
-
-def _has_known_magic(head: bytes) -> bool:
-    return (
-        head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"BM"))
-        or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
-        or _mp4_picture_kind(head) is not None
-    )
-
-
-def _mp4_picture_kind(data: bytes) -> str | None:
-    """The kind "avif" or "heif" of a picture in the MP4 container (ISO/IEC 14496-12), or None for other data."""
-    if data[4:8] != b"ftyp":
-        return None
-    brands = {data[start : start + 4] for start in (8, 16, 20, 24, 28)}
-    if brands & {b"avif", b"avis"}:
-        return "avif"
-    return "heif" if brands & _HEIF_BRANDS else None
 
 
 def _enable_heif(name: str) -> None:
@@ -351,17 +365,11 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return pixels if pixels.size > 3 * MAX_PIXELS else np.ascontiguousarray(pixels)
 
 
-def _rgb(image: Image.Image) -> np.ndarray:
-    """A picture's pixels as RGB, not turned."""
+def _rgb(image: Image.Image, data: bytes) -> np.ndarray:
+    """A picture's pixels as RGB, not turned. `data`: the bytes of its file, of which a TIFF's header is read."""
     image.load()
-    if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
-        # Pillow would clip deep values at 255. They are scaled by the number of bits in use instead.
-        values = np.nan_to_num(np.asarray(image).astype(np.float32), nan=0, posinf=0, neginf=0)
-        largest = float(values.max(initial=0))
-        unit_limit = 2 if image.mode == "F" else 1  # floats from 0 to 1 may lie a little above 1
-        white = 1.0 if largest <= unit_limit else 2.0 ** max(8, int(largest).bit_length()) - 1
-        grey = np.clip(values * (255.0 / white), 0, 255).round().astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode in deeppixels.GREY_MODES:
+        return deeppixels.grey(image, tiff_layout(data))
     rows = max(1, _STRIP_PIXELS // image.width)
     if rows >= image.height:
         return _plain_rgb(image)

@@ -39,11 +39,15 @@ class GivenPhoto:
     def __init__(self, name: str, path: str | None = None, held: bytes | Pixels | PhotoError = b"") -> None:
         self.name, self.path, self.held = name, path, held
 
-    def pixels(self) -> Pixels:
-        """The upright pixels, (height, width, 3) uint8 RGB. Raises PhotoError."""
-        if self.path is None and isinstance(self.held, np.ndarray):
-            return in_grey(self.held)
-        return images.decode(self.data(), self.name)
+    def pages(self, remarks: list[str] | None = None) -> Iterator[Pixels]:
+        """The upright pixels, (height, width, 3) uint8 RGB, and those of a TIFF's further pages (images.pages).
+
+        What a user should know of the page that was yielded last is in `remarks`. Raises PhotoError.
+        """
+        if isinstance(self.held, np.ndarray):
+            yield in_grey(self.held)
+        else:
+            yield from images.pages(self.data(), self.name, remarks)
 
     def pixel_count(self) -> int:
         """How many pixels there will be, as the file's header says; 0 for what is no photo (images.pixel_count)."""

@@ -6,6 +6,9 @@ DIR/NAME/*.jpg            one person with several photos. Deeper folders belong 
 DIR/NAME.jpg              one person. A last _0001 (four digits) numbers photos of the same person
 PACK.tar, PACK.zip        such a tree in one file, read without unpacking
 
+A lone folder around everything may hold people, as in DIR/LONE/NAME.jpg, or be one person's. Then a photo has two
+names. The likelier one by the paths counts, and enrolment decides by the faces (gallery/naming.py).
+
 A source is the absolute path of a photo as text: PATH for a file, or PACK:MEMBER for a photo in a pack.
 """
 
@@ -13,23 +16,25 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 import tarfile
 import unicodedata
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote_to_bytes
 
 from facedex.errors import DataError, NameInvalid, PhotoError, PhotoNotFound, PhotoUnreadable
 from facedex.photos import images
+from facedex.photos.formats import RAW_SUFFIXES, SUFFIXES
+from facedex.photos.listing import developed, doubles, find_photos, is_leftover
+from facedex.photos.lonefolders import LoneFolders, Parts, find_lone_folders, first_name
+from facedex.photos.packs import is_pack, member_names, refuse_other_archives
 
 UNKNOWN = "unknown"  # the answer for strangers
 
-_PHOTO_NUMBER = re.compile(r"_\d{4}$")
 _URI = "file://"  # begins the source of a path that is not Unicode. No absolute path begins with it
 
 Notice = Callable[[str], None]
@@ -52,14 +57,12 @@ def person_name(text: str) -> str:
     return name
 
 
-def name_from(parts: tuple[str, ...]) -> str:
+def name_from(parts: Parts) -> str:
     """Return the name in a photo's path below its root: the first folder, or else the file's stem.
 
     Raises NameInvalid.
     """
-    if len(parts) > 1:
-        return person_name(parts[0])
-    return person_name(_PHOTO_NUMBER.sub("", PurePosixPath(parts[0]).stem))
+    return person_name(first_name(parts))
 
 
 # Photos with names, and their sources
@@ -73,7 +76,10 @@ class NamedPhoto:
     `path`: the file, or PACK:MEMBER for a photo in a pack.
     `read`: returns the file's bytes. It raises PhotoUnreadable where the path gives no valid name.
     `pack`: the path of the pack, or None for a file.
-    `parts`: the path below the folder or in the pack. Empty for a photo whose name was given by hand.
+    `parts`: the path below the folder or in the pack, without lone folders. Empty for a name that was given by hand.
+    `member`: the name in a .zip as Python reads it, where that is not the name that was meant.
+    `other`: the same photo by its other name, where a lone folder may be one person's or hold people. None elsewhere.
+    `lone_folder`: the path of that folder.
     """
 
     name: str
@@ -82,6 +88,9 @@ class NamedPhoto:
     read: Callable[[], bytes]
     pack: str | None = None
     parts: tuple[str, ...] = ()
+    other: NamedPhoto | None = None
+    lone_folder: str | None = None
+    member: str | None = None
 
     def content(self) -> bytes | PhotoError:
         """Return the file's bytes, or the reason why they cannot be read.
@@ -101,7 +110,8 @@ class NamedPhoto:
         if self.pack is None:
             path = os.path.abspath(self.path)
         else:
-            path = os.path.abspath(self.pack) + self.path[len(self.pack) :]
+            member = self.member or self.path[len(self.pack) + 1 :]
+            path = f"{os.path.abspath(self.pack)}:{member}"
         try:
             path.encode()
         except UnicodeEncodeError:
@@ -148,15 +158,11 @@ def read_source(source: str) -> bytes:
 # Folders and packs of people
 
 
-def is_pack(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is a .tar or .zip file, which may hold a tree of people."""
-    return os.fspath(path).lower().endswith((".tar", ".tar.gz", ".tgz", ".zip")) and os.path.isfile(path)
-
-
 @contextmanager
-def open_people(root: str | os.PathLike[str]) -> Iterator[Iterator[NamedPhoto]]:
+def open_people(root: str | os.PathLike[str], encoding: str | None = None) -> Iterator[Iterator[NamedPhoto]]:
     """Open a folder or pack of people, and give its photos in a stable order.
 
+    `encoding` is that of names in a .zip which are not in UTF-8. Without it, the most plausible one is taken.
     The photos can be read until the context ends. Raises DataError for a missing or broken folder or pack.
     """
     path = Path(root)
@@ -165,13 +171,14 @@ def open_people(root: str | os.PathLike[str]) -> Iterator[Iterator[NamedPhoto]]:
         return
     if not path.exists():
         raise DataError(f"{path} does not exist; give a folder of people or a .tar or .zip of one")
+    refuse_other_archives(path)
     if not is_pack(path):
         raise DataError(f"{path} is not a folder, a .tar or a .zip; put each person's photos in a folder of their own")
     with ExitStack() as stack:
         if path.name.lower().endswith(".zip"):
             with _pack_errors(path):
                 zip_pack = stack.enter_context(zipfile.ZipFile(path))
-            yield _photos_in_zip(path, zip_pack)
+            yield _photos_in_zip(path, zip_pack, encoding)
         else:
             with _pack_errors(path):
                 tar_pack = stack.enter_context(tarfile.open(path))
@@ -180,13 +187,13 @@ def open_people(root: str | os.PathLike[str]) -> Iterator[Iterator[NamedPhoto]]:
 
 @contextmanager
 def named_photos(
-    sources: Paths, name: str | None = None, notice: Notice | None = None
+    sources: Paths, name: str | None = None, notice: Notice | None = None, encoding: str | None = None
 ) -> Iterator[tuple[Iterator[NamedPhoto], int | None]]:
     """Give the photos to enroll with their names, and their number.
 
     Without `name`, the sources are folders and packs of people. With `name`, all photos in the files and folders are of
     that person. The number is None where a source is a pack, because counting its photos would mean reading it.
-    `notice` is called with a message for a source without photos.
+    `notice` is called with a message for a source without photos. `encoding` is that of names in a .zip.
     Raises DataError, NameInvalid, PhotoNotFound.
     """
     paths = [Path(source) for source in several(sources)]
@@ -196,13 +203,14 @@ def named_photos(
         yield (_photo_of(person, Path(photo)) for photo in photos), len(photos)
         return
     for path in paths:
+        refuse_other_archives(path)
         if path.is_file() and not is_pack(path):
             raise DataError(f"{path} is a photo without a name; add --name NAME, or give its folder")
     total = None
     if not any(is_pack(path) for path in paths):
-        total = sum(1 for path in paths if path.is_dir() for _ in images.find_photos(path))
+        total = sum(1 for path in paths if path.is_dir() for _ in find_photos(path))
     with ExitStack() as stack:
-        opened = [(path, stack.enter_context(open_people(path))) for path in paths]
+        opened = [(path, stack.enter_context(open_people(path, encoding))) for path in paths]
         yield (photo for path, photos in opened for photo in _with_notice(path, photos, notice)), total
 
 
@@ -221,8 +229,20 @@ def _photo_of(person: str, path: Path) -> NamedPhoto:
     return NamedPhoto(person, f"{person}/{path.stem}", str(path), lambda: images.read_bytes(path))
 
 
-def _photo_at(parts: tuple[str, ...], path: str, read: Callable[[], bytes], pack: str | None = None) -> NamedPhoto:
+def _photo_at(
+    parts: Parts, path: str, read: Callable[[], bytes], root: Path, lone: LoneFolders, pack: str | None = None
+) -> NamedPhoto:
     """A photo that is named after its path below the folder or in the pack."""
+    outer = _photo_below(parts[lone.person :], path, read, pack)
+    if not lone.may_hold_people:
+        return outer
+    inner = _photo_below(parts[len(lone.folders) :], path, read, pack)
+    likely, other = (inner, outer) if lone.holds_people else (outer, inner)
+    return replace(likely, other=other, lone_folder="/".join((str(root), *lone.folders)))
+
+
+def _photo_below(parts: Parts, path: str, read: Callable[[], bytes], pack: str | None) -> NamedPhoto:
+    """A photo that is named after these last parts of its path."""
     try:
         name = name_from(parts)
     except NameInvalid as error:
@@ -236,49 +256,90 @@ def _photo_at(parts: tuple[str, ...], path: str, read: Callable[[], bytes], pack
 
 
 def _photos_in_folder(root: Path) -> Iterator[NamedPhoto]:
-    for path in images.find_photos(root):
-        yield _photo_at(path.relative_to(root).parts, str(path), partial(images.read_bytes, path))
+    lone, photos = find_lone_folders(find_photos(root), lambda path: path.relative_to(root).parts)
+    for path in photos:
+        yield _photo_at(path.relative_to(root).parts, str(path), partial(images.read_bytes, path), root, lone)
 
 
-def _photos_in_zip(path: Path, pack: zipfile.ZipFile) -> Iterator[NamedPhoto]:
-    for member in sorted(pack.infolist(), key=lambda member: member.filename):
-        parts = _member_parts(member.filename)
-        if parts is None or member.file_size > images.MAX_BYTES:
+def _photos_in_zip(path: Path, pack: zipfile.ZipFile, encoding: str | None) -> Iterator[NamedPhoto]:
+    members = sorted(pack.infolist(), key=lambda member: member.filename)
+    try:
+        names = member_names(members, encoding)
+    except UnicodeDecodeError:
+        raise DataError(f"{path} has names that are not in {encoding}; name another encoding, or none") from None
+    photos = developed(names)
+    found = [
+        (parts, name, member)
+        for name, member in zip(names, members, strict=True)
+        if (parts := _member_parts(name)) is not None and not doubles(name, photos)
+    ]
+    lone, _ = find_lone_folders(iter(found), lambda entry: entry[0])
+    for parts, name, member in found:
+        if member.file_size > images.MAX_BYTES:
             continue
 
         def read(member: zipfile.ZipInfo = member) -> bytes:
             with _pack_errors(path):
                 return pack.read(member)
 
-        yield _photo_at(parts, f"{path}:{member.filename}", read, str(path))
+        photo = _photo_at(parts, f"{path}:{name}", read, path, lone, str(path))
+        yield photo if name == member.filename else _stored_as(photo, member.filename)
+
+
+def _stored_as(photo: NamedPhoto, member: str) -> NamedPhoto:
+    """The photo with its member's name as zipfile gives it, which does not depend on an encoding."""
+    return replace(photo, member=member, other=replace(photo.other, member=member) if photo.other else None)
 
 
 def _photos_in_tar(path: Path, pack: tarfile.TarFile) -> Iterator[NamedPhoto]:
-    """Photos in the order of the file, the only cheap order in a compressed tar."""
+    """Photos in the order of the file, the only cheap order in a compressed tar. Raw files follow at the end.
+
+    Only then it is known which of them have a photo of the same name beside them.
+    """
+    lone = _lone_folders_in_tar(path)
+
+    def photo(parts: Parts, member: tarfile.TarInfo) -> NamedPhoto:
+        def read() -> bytes:
+            with _pack_errors(path):
+                file = pack.extractfile(member)
+                return file.read() if file else b""
+
+        return _photo_at(parts, f"{path}:{member.name}", read, path, lone, str(path))
+
+    names: list[str] = []
+    raw_files: list[tuple[Parts, tarfile.TarInfo]] = []
     while True:
         with _pack_errors(path):
             member = pack.next()
             if member is None:
                 _check_tar_end(pack)
-                return
+                break
         parts = _member_parts(member.name)
         if parts is None or not member.isfile() or member.size > images.MAX_BYTES:
             continue
+        if parts[-1].lower().endswith(RAW_SUFFIXES):
+            raw_files.append((parts, member))
+        else:
+            names.append(member.name)
+            yield photo(parts, member)
+    if raw_files:
+        photos = developed(names)
+        yield from (photo(parts, member) for parts, member in raw_files if not doubles(member.name, photos))
 
-        def read(member: tarfile.TarInfo = member) -> bytes:
-            with _pack_errors(path):
-                file = pack.extractfile(member)
-                return file.read() if file else b""
 
-        yield _photo_at(parts, f"{path}:{member.name}", read, str(path))
+def _lone_folders_in_tar(path: Path) -> LoneFolders:
+    """The lone folders of a tar. It is read up to the first photo outside, or up to a broken place."""
+    with _pack_errors(path), tarfile.open(path) as pack:
+        files = (parts for member in pack if member.isfile() and (parts := _member_parts(member.name)) is not None)
+        return find_lone_folders(files, lambda parts: parts)[0]
 
 
-def _member_parts(member: str) -> tuple[str, ...] | None:
-    """The path inside a pack as parts. None for folders, hidden files, resource files and other files than photos."""
+def _member_parts(member: str) -> Parts | None:
+    """The path inside a pack as parts. None for folders, leftovers of systems, and other files than photos."""
     parts = tuple(part for part in member.replace("\\", "/").split("/") if part not in ("", "."))
-    if not parts or any(part.startswith((".", "__MACOSX")) for part in parts):
+    if not parts or member.endswith("/") or any(map(is_leftover, parts)):
         return None
-    return parts if parts[-1].lower().endswith(images.SUFFIXES) else None
+    return parts if parts[-1].lower().endswith((*SUFFIXES, *RAW_SUFFIXES)) else None
 
 
 @contextmanager
@@ -321,7 +382,7 @@ def expand(inputs: Paths, notice: Notice | None = None) -> Iterator[str]:
         name = os.fspath(item)
         if os.path.isdir(name):
             found = False
-            for path in images.find_photos(name):
+            for path in find_photos(name):
                 found = True
                 yield str(path)
             if not found:
@@ -330,7 +391,12 @@ def expand(inputs: Paths, notice: Notice | None = None) -> Iterator[str]:
                     raise PhotoNotFound(message)
                 notice(message)
         elif not os.path.lexists(name) and glob.has_magic(name):
-            matches = sorted(glob.glob(name, recursive=True))
+            # A pipe or socket that a pattern matches would be waited for.
+            matches = sorted(
+                match
+                for match in glob.glob(name, recursive=True)
+                if os.path.isfile(match) or os.path.isdir(match) or not os.path.exists(match)
+            )
             if not matches:
                 raise PhotoNotFound(f"Nothing matches {name}; check the pattern")
             yield from expand(matches, notice)

@@ -51,6 +51,8 @@ class DetectedFace:
 class DetectedPhoto:
     """The faces of one photo, the subject first. `error` says why there are none, and `exception` is that error.
 
+    `remark`: what a user should know of the photo itself, such as that a part of it is missing.
+
     `photo`: its path, or what stands for a photo in memory (GivenPhoto.name).
     The first face is number 1 of `facedex enroll --face`.
     """
@@ -59,19 +61,22 @@ class DetectedPhoto:
     faces: tuple[DetectedFace, ...] = ()
     error: str | None = None
     exception: FacedexError | None = field(default=None, repr=False, compare=False)
+    remark: str | None = None
 
 
-def read_faces(photo: GivenPhoto, detector: FaceDetector) -> tuple[np.ndarray, list[Face]]:
+def read_faces(
+    photo: GivenPhoto, detector: FaceDetector, remarks: list[str] | None = None
+) -> tuple[np.ndarray, list[Face]]:
     """Read one photo and find its faces.
 
-    Returns its pixels, (height, width, 3) uint8 RGB, and at least one face, the subject first.
+    Returns its pixels, (height, width, 3) uint8 RGB, and at least one face, the subject first. What is missing of the
+    photo is added to `remarks`.
     Raises PhotoError for a photo that cannot be read, and NoFace for one that shows no face.
     """
-    pixels = photo.pixels()
-    faces = detector.detect(pixels)
-    if not faces:
-        raise NoFace.at_all(photo.name)
-    return pixels, faces
+    for pixels in photo.pages(remarks):
+        if faces := detector.detect(pixels):
+            return pixels, faces
+    raise NoFace.at_all(photo.name)
 
 
 def detect_photos(photos: PhotoInput | Iterable[PhotoInput]) -> Iterator[DetectedPhoto]:
@@ -82,8 +87,9 @@ def detect_photos(photos: PhotoInput | Iterable[PhotoInput]) -> Iterator[Detecte
     """
     detector = FaceDetector()
     for photo in given_photos(photos):
+        remarks: list[str] = []
         try:
-            pixels, faces = read_faces(photo, detector)
+            pixels, faces = read_faces(photo, detector, remarks)
         except PhotoError as error:
             _log.warning("skipped: %s", error)
             yield DetectedPhoto(photo.name, error=str(error), exception=error)
@@ -92,4 +98,5 @@ def detect_photos(photos: PhotoInput | Iterable[PhotoInput]) -> Iterator[Detecte
         yield DetectedPhoto(
             photo.name,
             tuple(DetectedFace(face, Quality.of(face, crop), crop) for face, crop in zip(faces, crops, strict=True)),
+            remark="; ".join(remarks) or None,
         )

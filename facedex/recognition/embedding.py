@@ -33,13 +33,15 @@ _PHOTOS_AHEAD = 16  # photos that the threads read before the caller asks for th
 class EncodedPhoto:
     """The faces of one photo, the subject first, with embeddings, quality measures and aligned crops.
 
-    `crops`: (112, 112, 3) uint8 RGB each. `pixels`: (height, width, 3) uint8 RGB, only where they are kept.
+    `crops`: (112, 112, 3) uint8 RGB each. `pixels`: (height, width, 3) uint8 RGB, only where they are kept. `remark`:
+    what a user should know of the photo itself.
     """
 
     faces: list[EncodedFace]
     qualities: list[Quality]
     crops: list[np.ndarray]
     pixels: np.ndarray | None
+    remark: str | None
 
 
 Encoded: TypeAlias = tuple[GivenPhoto, EncodedPhoto | PhotoError]  # a photo with its faces, or why it has none
@@ -76,7 +78,7 @@ def embed_photos(
             if isinstance(result, PhotoError):
                 yield DetectedPhoto(photo.name, error=str(result), exception=result)
             else:
-                yield DetectedPhoto(photo.name, tuple(_detected(result)))
+                yield DetectedPhoto(photo.name, tuple(_detected(result)), remark=result.remark)
 
 
 def encode_ahead(
@@ -128,7 +130,8 @@ def encode_photo(
     photo: GivenPhoto, detector: FaceDetector, load: Callable[[], FaceReader], keep_pixels: bool = False
 ) -> EncodedPhoto:
     """The faces of one photo. Raises PhotoError, and the errors of `load`, which is called when faces were found."""
-    pixels, faces = read_faces(photo, detector)
+    remarks: list[str] = []
+    pixels, faces = read_faces(photo, detector, remarks)
     crops = [alignment.align(pixels, face.landmarks) for face in faces]
     kept = pixels if keep_pixels else None
     del pixels  # while the networks run, other photos need the memory
@@ -136,7 +139,7 @@ def encode_photo(
     qualities = [
         Quality.of(face, crop, embedding.quality) for face, crop, embedding in zip(faces, crops, encoded, strict=True)
     ]
-    return EncodedPhoto(encoded, qualities, crops, kept)
+    return EncodedPhoto(encoded, qualities, crops, kept, "; ".join(remarks) or None)
 
 
 def _detected(encoded: EncodedPhoto) -> list[DetectedFace]:

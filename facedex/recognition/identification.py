@@ -76,7 +76,8 @@ class IdentifiedPhoto:
     """The faces of one photo, the subject first, and the decision that named them.
 
     `photo`: its path, or what stands for a photo in memory (GivenPhoto.name). `error` says why there are no faces, and
-    `exception` is that error. `pixels`, (height, width, 3) uint8 RGB, are there only with `keep_pixels`.
+    `exception` is that error. `remark`: what a user should know of the photo itself, such as that a part is missing.
+    `pixels`, (height, width, 3) uint8 RGB, are there only with `keep_pixels`.
     """
 
     photo: str
@@ -84,6 +85,7 @@ class IdentifiedPhoto:
     error: str | None = None
     pixels: np.ndarray | None = None
     decision: Decision | None = None
+    remark: str | None = None
     exception: FacedexError | None = field(default=None, repr=False, compare=False)
 
 
@@ -171,7 +173,7 @@ def identify(
                 _identification(face.face, quality, ranked, name, top, least_logit, unclear_length)
                 for face, quality, ranked, name in zip(encoded.faces, encoded.qualities, candidates, names, strict=True)
             ]
-            yield IdentifiedPhoto(photo.name, tuple(faces), None, encoded.pixels, decision)
+            yield IdentifiedPhoto(photo.name, tuple(faces), None, encoded.pixels, decision, encoded.remark)
 
 
 def _choose_names(candidates: list[list[Candidate]], threshold: float, allow_repeat: bool) -> list[str | None]:

@@ -26,6 +26,7 @@ class Verification:
     probability: that probability for the prior of the call.
     logit: the score of the pair, compared with `threshold`.
     fmr: the share of impostor pairs that reach `threshold`.
+    remarks: what a user should know of the photos, such as that a part of one is missing.
     """
 
     same: bool
@@ -34,6 +35,7 @@ class Verification:
     logit: float = math.nan
     threshold: float = math.nan
     fmr: float = math.nan
+    remarks: tuple[str, ...] = ()
 
 
 class Verifier:
@@ -51,7 +53,8 @@ class Verifier:
         `prior` is the share of genuine pairs among the pairs that are compared. It changes the probability only.
         Raises PhotoError for a photo that cannot be used.
         """
-        logit = float(self.head.logits(self._embedding(a), self._embedding(b)))
+        remarks: list[str] = []
+        logit = float(self.head.logits(self._embedding(a, remarks), self._embedding(b, remarks)))
         threshold = self.calibration.threshold(1, fmr)
         return Verification(
             same=logit >= threshold,
@@ -60,9 +63,12 @@ class Verifier:
             logit=logit,
             threshold=threshold,
             fmr=fmr,
+            remarks=tuple(remarks),
         )
 
-    def _embedding(self, photo: PhotoInput) -> np.ndarray:
-        """The unit embedding (dim,) float32 of a photo's subject."""
-        pixels, faces = read_faces(given_photo(photo), self.reader.detector)
+    def _embedding(self, photo: PhotoInput, remarks: list[str]) -> np.ndarray:
+        """The unit embedding (dim,) float32 of a photo's subject. What is to be told of the photo joins `remarks`."""
+        given, told = given_photo(photo), list[str]()
+        pixels, faces = read_faces(given, self.reader.detector, told)
+        remarks += [f"{given.name}: {remark}" for remark in told]
         return self.reader.encode([(pixels, faces[0])])[0].vector

@@ -34,7 +34,7 @@ from rich.table import Table
 from facedex import Gallery, IdentifiedPhoto, identify
 from facedex.errors import DataError
 from facedex.photos import images
-from facedex.photos.images import find_photos
+from facedex.photos.listing import find_photos
 from facedex.photos.sources import NamedPhoto
 from scripts.runner import run_script
 

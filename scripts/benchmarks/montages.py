@@ -33,6 +33,7 @@ from rich.table import Table
 
 from facedex import Gallery, identify, named_photos
 from facedex.photos import images
+from facedex.photos.listing import find_photos
 from scripts.runner import run_script
 
 KINDS = (
@@ -175,7 +176,7 @@ def main() -> None:
     chosen = set(options.only.split(","))
     if not chosen <= set(KINDS):
         parser.error(f"--only takes {', '.join(KINDS)}")
-    folders = [sorted(images.find_photos(folder))[:2] for folder in sorted(options.photos.iterdir()) if folder.is_dir()]
+    folders = [sorted(find_photos(folder))[:2] for folder in sorted(options.photos.iterdir()) if folder.is_dir()]
     people = [photos for photos in folders if len(photos) == 2][:_PEOPLE]
     if len(people) < _PEOPLE:
         raise SystemExit(f"{options.photos} has two photos of {len(people)} people; {_PEOPLE} are needed")

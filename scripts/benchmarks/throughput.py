@@ -33,6 +33,7 @@ from facedex.gallery.enrolment import LEAST_SIDE
 from facedex.model.modelfile import read_model, shipped_model
 from facedex.model.reader import FaceReader
 from facedex.photos import images
+from facedex.photos.listing import find_photos
 from scripts.runner import run_script
 
 STEPS = ("read", "decode", "detect", "align", "encode")
@@ -103,7 +104,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    found = sorted(images.find_photos(options.photos_in))
+    found = sorted(find_photos(options.photos_in))
     if not found:
         raise SystemExit(f"{options.photos_in} holds no photos; name another folder")
     paths = found[:: max(1, len(found) // options.photos)][: options.photos]
