@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from facedex.faces.alignment import TEMPLATE, similarity
@@ -14,6 +13,7 @@ from facedex.faces.face import Face
 from facedex.faces.subject import by_prominence, prominence
 from facedex.faces.window import GREY, Window
 from facedex.faces.yunet import YuNet
+from facedex.opencv import cv2
 
 VERSION = 4  # raised with every change of landmarks or of the order of faces, so that caches are built again
 

@@ -22,6 +22,7 @@ from facedex.photos.sources import NamedPhoto
 from facedex.store.rows import FaceRecord, StoredPhoto
 from facedex.store.store import Store
 from facedex.threads import side_by_side
+from facedex.wording import counted
 
 _TASK = 4  # photos whose faces are encoded together
 LEAST_SIDE = 960  # pixels: a large photo is first decoded with its shorter side no smaller than this
@@ -164,7 +165,7 @@ class Enrolling:
             raise SeveralFaces(f"{name} shows {len(faces)} faces; crop it to one, or leave out --strict")
         number = self._number or 1
         if number > len(faces):
-            shown = "1 face" if len(faces) == 1 else f"{len(faces)} faces"
+            shown = counted(len(faces), "face")
             raise NoFace(f"{name} shows {shown} and has no face {number}; `facedex detect` lists them by number")
         face = faces[number - 1]
         return alignment.align(pixels, face.landmarks), face.enlarged(scale), len(faces)

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import cv2
 import numpy as np
 
+from facedex.opencv import cv2
 from facedex.threads import ResourcePool, quiet, workers
 
 Run = Callable[[np.ndarray], np.ndarray]  # picture (3, height, width) float32 to vector (dim,) float32

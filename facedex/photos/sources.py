@@ -308,8 +308,8 @@ def expand(inputs: Iterable[str | os.PathLike[str]], notice: Notice | None = Non
     """Yield the photos that files, folders and patterns stand for, in a stable order.
 
     Patterns are expanded here, because shells on Windows do not expand them. A missing file is yielded, so that reading
-    it reports the error. `notice` is called with a message for a folder without photos. Without `notice`, such a folder
-    raises PhotoNotFound. A pattern that matches nothing always raises PhotoNotFound.
+    it reports the error, and so is a pattern that matches nothing. `notice` is called with a message for a folder
+    without photos. Without `notice`, such a folder and such a pattern raise PhotoNotFound.
     """
     for item in inputs:
         name = os.fspath(item)
@@ -325,8 +325,8 @@ def expand(inputs: Iterable[str | os.PathLike[str]], notice: Notice | None = Non
                 notice(message)
         elif not os.path.lexists(name) and glob.has_magic(name):
             matches = sorted(glob.glob(name, recursive=True))
-            if not matches:
+            if not matches and notice is None:
                 raise PhotoNotFound(f"Nothing matches {name}; check the pattern")
-            yield from expand(matches, notice)
+            yield from expand(matches, notice) if matches else [name]
         else:
             yield name
