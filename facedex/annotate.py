@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import os
-from itertools import count
+from functools import cache
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from facedex.fonts.lettering import Lettering
 from facedex.photos.sources import UNKNOWN
 from facedex.recognition.detection import DetectedPhoto
 from facedex.recognition.identification import IdentifiedPhoto
+from facedex.wording import visible
 
 if TYPE_CHECKING:
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
 Rectangle = tuple[float, float, float, float]  # left, top, width, height in pixels
 
 NAMED_COLOUR, UNKNOWN_COLOUR = (46, 160, 67), (208, 108, 20)  # RGB
 
+_COMMENT = b"annotated by facedex"  # in the JPEG, to tell an annotated picture from somebody's photo
+_MOST_BYTES = 255  # of a file's name, on most file systems
 _MOST_LETTERS = 50  # of a photo's name in the names of its crops, since most file systems allow 255 bytes
 _READABLE = 480  # pixels of the longest side that small pictures are enlarged to, so that names can be read
 
 
-def annotated(photo: IdentifiedPhoto) -> Image.Image:
+def annotated(photo: IdentifiedPhoto, lettering: Lettering | None = None) -> Image.Image:
     """A copy of the photo with a box and a name on every face; small photos are enlarged.
 
-    Raises ValueError for a photo that was identified without `keep_pixels`.
+    `lettering`: the fonts of the names, by default the packaged font and the machine's. Raises ValueError for a photo
+    that was identified without `keep_pixels`.
     """
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
+
+    lettering = lettering or _default_lettering()
 
     if photo.pixels is None:
         raise ValueError("the photo was identified without keep_pixels")
@@ -41,7 +49,6 @@ def annotated(photo: IdentifiedPhoto) -> Image.Image:
     smallest_side = min((min(face.face.box[2:]) for face in photo.faces), default=100)
     longest = max(picture.size)
     text_size = int(np.clip(smallest_side * factor / 4.5, max(13, longest / 60), longest / 20))
-    font = ImageFont.load_default(text_size)
     draw = ImageDraw.Draw(picture)
     labels: list[Rectangle] = []
     for face in photo.faces:
@@ -50,27 +57,51 @@ def annotated(photo: IdentifiedPhoto) -> Image.Image:
         line = max(2, text_size // 7)
         colour = NAMED_COLOUR if face.name else UNKNOWN_COLOUR
         _draw_box(draw, box, line, colour)
-        text = f"{face.name} {face.probability:.0%}" if face.name else UNKNOWN
-        label_size = draw.textlength(text, font) + text_size * 0.6, text_size * 1.35
+        text = f"{visible(face.name)} {face.probability:.0%}" if face.name else UNKNOWN
+        label_size = lettering.width(text, text_size) + text_size * 0.6, text_size * 1.35
         label = (*_place_label(box, label_size, line, picture.size, labels), *label_size)
         labels.append(label)
-        _draw_label(draw, label, text, font, text_size, colour)
+        _draw_label(draw, label, text, lettering, text_size, colour)
     return picture
 
 
-def save_annotated(photo: IdentifiedPhoto, folder: Path, used_names: set[str]) -> Path:
+def save_annotated(
+    photo: IdentifiedPhoto, folder: Path, used_names: set[str], lettering: Lettering | None = None
+) -> Path:
     """Save the annotated photo as a JPEG in a folder; returns its path. Raises OSError.
 
-    `used_names` collects the file names of one run, so that photos of one name from different folders both stay.
+    The picture of party.png is party.jpg, or party-2.jpg where that name is taken. `used_names` collects the names of
+    one run, so that photos of one name from different folders both stay. Annotated pictures of an earlier run are
+    replaced, and no other file is.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    photo_name = os.path.basename(photo.photo)
-    name, number = f"{photo_name}.jpg", 2
-    while name in used_names:
-        name, number = f"{photo_name}-{number}.jpg", number + 1
-    used_names.add(name)
-    annotated(photo).save(folder / name, quality=90)
+    stem = Path(photo.photo).stem
+    endings = chain([".jpg"], (f"-{number}.jpg" for number in count(2)))
+    names = (_shortened(stem, ending) + ending for ending in endings)
+    name = next(name for name in names if name.casefold() not in used_names and _is_free(folder / name))
+    used_names.add(name.casefold())  # Windows and macOS take names that differ in case alone for one
+    annotated(photo, lettering).save(folder / name, quality=90, comment=_COMMENT)
     return folder / name
+
+
+def _is_free(path: Path) -> bool:
+    """Whether a picture may be written to a path: nothing is there, or a picture that `save_annotated` wrote."""
+    from PIL import Image
+
+    if not os.path.lexists(path):
+        return True
+    try:
+        with Image.open(path) as picture:
+            return bool(picture.info.get("comment") == _COMMENT)
+    except (OSError, ValueError):
+        return False
+
+
+def _shortened(stem: str, ending: str) -> str:
+    """The part of a file's stem that fits before an ending, in whole characters."""
+    while len(os.fsencode(stem)) + len(ending) > _MOST_BYTES:
+        stem = stem[:-1]
+    return stem
 
 
 def save_crops(photo: DetectedPhoto, folder: Path) -> list[Path]:
@@ -107,22 +138,19 @@ def _draw_label(
     draw: ImageDraw.ImageDraw,
     label: Rectangle,
     text: str,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    lettering: Lettering,
     text_size: int,
     colour: tuple[int, int, int],
 ) -> None:
     """Draw white text with a black edge on a coloured rectangle."""
     left, top, width, height = label
     draw.rectangle((left, top, left + width, top + height), fill=colour, outline=(0, 0, 0))
-    draw.text(
-        (left + text_size * 0.3, top + height / 2),
-        text,
-        fill=(255, 255, 255),
-        font=font,
-        anchor="lm",
-        stroke_width=max(1, text_size // 16),
-        stroke_fill=(0, 0, 0),
-    )
+    lettering.draw(draw, left + text_size * 0.3, top + height / 2, text, text_size, (255, 255, 255), (0, 0, 0))
+
+
+@cache
+def _default_lettering() -> Lettering:
+    return Lettering()
 
 
 def _place_label(

@@ -20,7 +20,8 @@
     │   └── PersonNotFound
     ├── NameInvalid
     ├── NameDoubtful          folders or files are hardly named after people
-    └── MissingExtra          an optional package is not installed
+    ├── MissingExtra          an optional package is not installed
+    └── BrokenPackage         a package that facedex needs is there in part only
 
 A message is one sentence that names the thing and the remedy. The command line prints it unchanged.
 """
@@ -126,3 +127,7 @@ class MissingExtra(FacedexError):
     def __init__(self, what: str, extra: str) -> None:
         """`what` begins the message: the thing that needs the packages. `extra`: the extra of facedex to install."""
         super().__init__(f"{what} needs packages that are not installed; run: pip install 'facedex[{extra}]'")
+
+
+class BrokenPackage(FacedexError):
+    """A package that facedex needs is missing, or is there in part only."""

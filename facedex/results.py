@@ -21,6 +21,7 @@ from facedex.recognition.detection import DetectedFace, DetectedPhoto
 from facedex.recognition.identification import Decision, IdentifiedPhoto
 from facedex.recognition.verification import Verification
 from facedex.store.rows import PersonRecord
+from facedex.wording import spreadsheet_cell
 
 if TYPE_CHECKING:
     from facedex.gallery.doctor import Finding  # `identify` does not load what only `doctor` needs
@@ -61,8 +62,13 @@ def json_line(value: Row) -> str:
 
 
 def enroll_json(result: Enrolled) -> Row:
-    """The JSON object, and the CSV row, of one photo of `enroll`."""
+    """The JSON object of one photo of `enroll`."""
     return {"photo": result.photo, "name": result.name, "status": result.status, "reason": result.reason}
+
+
+def enroll_rows(result: Enrolled) -> list[Row]:
+    """The CSV row of one photo of `enroll`."""
+    return [enroll_json(result)]
 
 
 def list_json(record: PersonRecord) -> Row:
@@ -195,12 +201,16 @@ def percentage(rate: float) -> str:
 
 
 def write_csv(out: TextIO, columns: Sequence[str], rows: Iterable[Row] = (), header: bool = True) -> None:
-    """Write CSV rows under a header. Each row is flushed, so that a reader of a pipe sees it at once."""
+    """Write CSV rows under a header. Each row is flushed, so that a reader of a pipe sees it at once.
+
+    A text that a spreadsheet would compute gets an apostrophe in front, and control characters become escapes. JSON
+    gives names and paths exactly.
+    """
     writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
     if header:
         writer.writeheader()
     for row in rows:
-        writer.writerow(row)
+        writer.writerow({column: spreadsheet_cell(value) for column, value in row.items()})
         out.flush()
 
 

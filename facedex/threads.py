@@ -10,7 +10,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
-import cv2
+from facedex.opencv import cv2
 
 PIXELS_AT_ONCE = 100_000_000  # of photos that are decoded and searched at once. Each takes up to seven bytes
 _MAX_WORKERS = 8  # each worker holds the pixels of a photo and networks of its own
@@ -72,8 +72,19 @@ class Budget:
                 self._changed.notify_all()
 
 
+def use_workers(number: int | None) -> None:
+    """Set how many photos are processed at once from now on, at least 1; None leaves it to the number of cores."""
+    global _asked_workers
+    _asked_workers = number
+
+
 def workers() -> int:
-    """Return how many photos are processed at once: one for each core of this process, at least 2 and at most 8."""
+    """Return how many photos are processed at once.
+
+    That is one for each core of this process, at least 2 and at most 8, unless `use_workers` set another number.
+    """
+    if _asked_workers is not None:
+        return _asked_workers
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(2, min(cores, _MAX_WORKERS))
 
@@ -103,6 +114,7 @@ def side_by_side(more: int = 0) -> Iterator[Executor]:
                 cv2.setNumThreads(_opencv_threads)
 
 
+_asked_workers: int | None = None
 _lock = threading.Lock()
 _users = 0  # open contexts of side_by_side
 _opencv_threads = 0  # OpenCV's number of threads before the first of them

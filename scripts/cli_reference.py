@@ -45,7 +45,7 @@ This folder holds the commands: each parses its arguments, calls the library and
 ## For contributors
 
 - Results go to stdout, everything else to stderr.
-- A command raises FacedexError for what it cannot use. `main` prints it in one line and exits with code 2.
+- A command raises FacedexError for what it cannot use. `endings.py` prints it in one line and exits with code 2.
 - Commands import the library inside their functions, so that `--help` answers at once.
 - A new command is a function in a module `*_commands.py`, an entry in `COMMANDS` (`__init__.py`), in `exit_codes.py`
   and, with `--json`, in `facedex/cli/json_fields.py`.
@@ -57,6 +57,10 @@ This folder holds the commands: each parses its arguments, calls the library and
 `null` stands for a value that does not exist or could not be measured. Rates and probabilities are numbers from 0 to 1.
 In the tables of fields `a.b` is field b of object a. `a[].b` is field b of each object in list a. `a.*` stands for
 fields whose names vary.
+
+`--csv` is for spreadsheets. A text that begins with `=`, `+`, `-`, `@` or a tab has an apostrophe in front, so that no
+spreadsheet takes it for a formula. Control characters in file names are written as escapes, `\\x1b` for example. In
+tables and notices they are, too. `--json` gives every name and path exactly.
 
 Exit codes of every command:
 

@@ -29,7 +29,8 @@ FLOORS = (
     ("faces",),
     ("photos",),
     ("decision",),
-    ("threads", "files", "weights", "log"),
+    ("threads", "files", "weights", "log", "fonts", "wording"),
+    ("opencv",),
     ("errors", "_version"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

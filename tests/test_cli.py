@@ -402,7 +402,7 @@ def test_annotate_writes_a_picture_for_every_photo_with_faces(run, enrolled, dat
     blank = save_blank(tmp_path / "blank.png")
     run("identify", database / "Ada.png", twin, blank, "-g", enrolled, "--annotate", tmp_path / "out" / "deep")
     pictures = sorted((tmp_path / "out" / "deep").iterdir())
-    assert [path.name for path in pictures] == ["Ada.png-2.jpg", "Ada.png.jpg"]
+    assert [path.name for path in pictures] == ["Ada-2.jpg", "Ada.jpg"]
     for path, seed in zip(pictures, (2, 0), strict=True):
         with Image.open(path) as picture:
             assert picture.format == "JPEG"
@@ -538,14 +538,15 @@ def test_rename_merge_and_remove(run, enrolled):
     assert listed() == [("Ada Lovelace", 2), ("Cy", 1)]
     done = run("remove", "Ada Lovelace", "Ada Lovelace", "--yes", "-g", enrolled)
     assert done.code == 0
-    assert "2 faces of 1 people" in done.err
+    assert "2 faces of 1 person\n" in done.err
     assert listed() == [("Cy", 1)]
 
 
 def test_remove_asks_first(run, enrolled):
     done = run("remove", "Ada", "-g", enrolled, stdin="n\n")
-    assert done.code == 1
-    assert "Ada: 1 photos" in done.err
+    assert done.code == 2
+    assert "Ada: 1 photo\nDelete this person" in done.err
+    assert "nothing was changed" in done.err
     assert done.out.strip() == ""
     assert len(lines(run("list", "-g", enrolled, "--json").out)) == 3
     assert run("remove", "Ada", "-g", enrolled, stdin="y\n").code == 0
@@ -554,8 +555,8 @@ def test_remove_asks_first(run, enrolled):
 
 def test_merge_asks_first(run, enrolled):
     done = run("merge", "Ada", "Bob", "-g", enrolled, stdin="n\n")
-    assert done.code == 1
-    assert "Ada: 1 photos\nBob: 1 photos\n" in done.err
+    assert done.code == 2
+    assert "Ada: 1 photo\nBob: 1 photo\n" in done.err
     assert len(lines(run("list", "-g", enrolled, "--json").out)) == 3
     assert run("merge", "Ada", "Bob", "-g", enrolled, stdin="y\n").code == 0
     assert [line["name"] for line in lines(run("list", "-g", enrolled, "--json").out)] == ["Bob", "Cy"]
@@ -588,7 +589,8 @@ def test_names_of_every_kind_survive_every_output(run, tmp_path, models):
         assert done.code == 0
         assert lines(done.out)[0]["name"] == name
     assert {line["name"] for line in lines(run("list", *where, "--json").out)} == set(ODD_NAMES)
-    assert {row[0] for row in rows(run("list", *where, "--csv").out)[1:]} == set(ODD_NAMES)
+    safe = ["'--json" if name == "--json" else name for name in ODD_NAMES]  # no spreadsheet takes it for a formula
+    assert {row[0] for row in rows(run("list", *where, "--csv").out)[1:]} == set(safe)
     table = run("list", *where).out
     assert [name for name in ODD_NAMES if name not in table] == []
 
@@ -596,7 +598,7 @@ def test_names_of_every_kind_survive_every_output(run, tmp_path, models):
     found = lines(run("identify", *wanted, *where, "--json").out)
     assert [line["faces"][0]["name"] for line in found] == ODD_NAMES
     header, *found = rows(run("identify", *wanted, *where, "--csv", "--annotate", tmp_path / "out").out)
-    assert [row[header.index("name")] for row in found] == ODD_NAMES
+    assert [row[header.index("name")] for row in found] == safe
     assert len(list((tmp_path / "out").iterdir())) == len(ODD_NAMES)
     table = run("identify", *wanted, *where, "--top", 2).out
     folded = "".join(table.split("\n"))
@@ -709,9 +711,9 @@ def test_a_move_to_another_model_asks_before_it_drops_a_face(run, database, tmp_
     (database / "Ada.png").unlink()
     before = sorted(path.name for path in (tmp_path / "g").iterdir())
     done = run("reindex", *where, "-m", tmp_path / "m.safetensors", stdin="n\n")
-    assert done.code == 1
+    assert done.code == 2
     assert str(database / "Ada.png") in done.err
-    assert "Drop these 1 faces" in done.err
+    assert "Drop this face" in done.err
     assert sorted(path.name for path in (tmp_path / "g").iterdir()) == before
     assert len(lines(run("list", *where, "--json").out)) == 3
     assert run("identify", database, *where).code == 0

@@ -245,8 +245,8 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path):
     used = set()
     written = [annotate.save_annotated(photo(face()), tmp_path / "out", used) for _ in range(3)]
     assert [path.name for path in written] == [
-        "some photo.jpg.jpg",
-        "some photo.jpg-2.jpg",
-        "some photo.jpg-3.jpg",
+        "some photo.jpg",
+        "some photo-2.jpg",
+        "some photo-3.jpg",
     ]
     assert all(path.read_bytes().startswith(b"\xff\xd8") for path in written)

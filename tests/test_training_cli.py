@@ -156,7 +156,7 @@ def test_it_says_how_many_corrections_are_of_these_people(tmp_path, capsys):
     notice = corrections_notice("person001", "person002/01", "person006/00", "elsewhere")
     assert notice == f"3 of 4 rows of {table} are of these people\n"
     notice = corrections_notice("elsewhere")
-    assert "0 of 1 rows" in notice
+    assert "0 of 1 row of" in notice
     assert "NAME/PHOTO without suffix" in notice
 
 

@@ -19,9 +19,19 @@ from facedex.cli.encoder_options import (
     RgbOption,
     ScaleOption,
 )
-from facedex.cli.options import AlignedOption, CorrectionsOption, DeviceOption, JsonOption
+from facedex.cli.options import (
+    AlignedOption,
+    CorrectionsOption,
+    DeviceOption,
+    JobsOption,
+    JsonOption,
+    OutputOption,
+    QuietOption,
+)
 from facedex.cli.progress import add_counter, progress_bar
+from facedex.cli.result_output import output_form, results_to
 from facedex.errors import DataError
+from facedex.wording import counted, plural
 
 if TYPE_CHECKING:
     from facedex.evaluation.comparison import Comparison
@@ -70,7 +80,10 @@ def evaluate(
         int, typer.Option(min=0, help="Seed of the draws. The same seed and photos give the same trials.")
     ] = 0,
     device: DeviceOption = "cpu",
+    jobs: JobsOption = None,
     as_json: JsonOption = False,
+    output: OutputOption = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Measure models on photos of people: TAR@FAR, one-shot accuracy, strangers. Every figure has its interval."""
     from facedex.photos.packs import is_pack
@@ -90,11 +103,13 @@ def evaluate(
 
         require_matplotlib()  # before the long work begins
     matchers = _matchers(model or [], onnx or [], encoder_input, size, device)
-    found = _measure(matchers, data, images, aligned, corrections, cache, seed, show_progress=not as_json)
-    if as_json:
-        _print_json(found)
-    else:
-        _show_tables(found, f"every pair of {found.photos:,} photos" if images else str(data))
+    as_json = output_form(as_json, None, output) == "json"
+    with results_to(output):
+        found = _measure(matchers, data, images, aligned, corrections, cache, seed, show_progress=not as_json)
+        if as_json:
+            _print_json(found)
+        else:
+            _show_tables(found, f"every pair of {counted(found.photos, 'photo')}" if images else str(data))
     if report and found.people_reports:
         from facedex.evaluation.report import write_report
 
@@ -102,7 +117,10 @@ def evaluate(
         say(f"{page} shows photos of the worst errors; give it only to people who may see these photos")
     elif report:
         say("no report: too few of the photos show a face for all of their pairs to be compared")
-    _say_failures(found.failed, "whose pairs count as different" if images else "which are left out")
+    _say_failures(
+        found.failed,
+        "whose pairs count as different" if images else f"which {plural(len(found.failed), 'is')} left out",
+    )
     raise typer.Exit(1 if found.failed else 0)
 
 
@@ -219,7 +237,7 @@ def _say_failures(failed: Sequence[tuple[str, str]], consequence: str) -> None:
     """Print the first five photos without a usable face."""
     if not failed:
         return
-    say(f"{len(failed)} photos show no usable face, {consequence}:")
+    say(f"{counted(len(failed), 'photo')} {plural(len(failed), 'shows')} no usable face, {consequence}:")
     for key, reason in failed[:5]:
         say(f"  {key}: {reason}")
     if len(failed) > 5:

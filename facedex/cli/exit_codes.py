@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 EVERY_COMMAND = {
-    2: "wrong usage, or a gallery, model or file that cannot be used",
-    130: "ended by Ctrl-C",
+    2: "wrong usage, or a gallery, model or file that cannot be used, or a question not answered with yes",
+    3: "a fault in facedex itself; FACEDEX_TRACEBACK=1 shows the traceback that a report needs",
+    130: "ended by Ctrl-C; results known so far were printed",
+    141: "ended, because the reader of stdout went away",
 }
 
 EXIT_CODES: dict[str, dict[int, str]] = {
@@ -12,18 +14,25 @@ EXIT_CODES: dict[str, dict[int, str]] = {
     "enroll": {
         0: "every photo is enrolled",
         1: "at least one photo was skipped or is in conflict with another",
-        2: "wrong usage, only doubtful names, or a gallery, model or file that cannot be used",
+        2: "as above, or all names are doubtful; nobody is enrolled then",
     },
-    "identify": {0: "at least one face was named", 1: "nobody was named, or a photo was skipped"},
+    "identify": {
+        0: "at least one face was named",
+        1: "nobody was named, a photo was skipped, or a picture not written",
+    },
     "verify": {0: "the same person", 1: "different people"},
     "evaluate": {0: "every photo was used", 1: "at least one photo shows no usable face"},
-    "detect": {0: "every photo shows a face", 1: "at least one photo was skipped"},
+    "detect": {0: "every photo shows a face", 1: "at least one photo was skipped, or its crops not written"},
     "embed": {0: "every photo shows a face", 1: "at least one photo was skipped"},
     "list": {0: "done"},
     "rename": {0: "done"},
-    "merge": {0: "done", 1: "the question was not answered with yes"},
-    "remove": {0: "done", 1: "the question was not answered with yes"},
-    "reindex": {0: "done", 1: "faces were dropped, or the question was not answered with yes"},
+    "merge": {0: "done", 2: "as above; after an answer other than yes nothing is changed"},
+    "remove": {0: "done", 2: "as above; after an answer other than yes nothing is changed"},
+    "reindex": {
+        0: "done",
+        1: "faces were dropped",
+        2: "as above; after an answer other than yes nothing is changed",
+    },
     "doctor": {
         0: "everything is sound",
         1: "something was repaired, or there is a warning",

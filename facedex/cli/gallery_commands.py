@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facedex.cli.console import ask, say, show
+from facedex.cli.console import ask, note, say, show
 from facedex.cli.options import (
     DEFAULT_GALLERY,
     CsvOption,
     DeviceOption,
     GalleryOption,
+    JobsOption,
     JsonOption,
     ModelOption,
+    OutputOption,
+    QuietOption,
     YesOption,
-    refuse_json_with_csv,
 )
 from facedex.cli.progress import progress_bar
+from facedex.cli.result_output import ResultPrinter, output_form, results_to
 from facedex.cli.stdin_photo import photos_to_enroll
 from facedex.errors import DataError
+from facedex.wording import counted, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,14 +72,17 @@ def enroll(
     ] = False,
     model: ModelOption = None,
     device: DeviceOption = "cpu",
+    jobs: JobsOption = None,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
+    output: OutputOption = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Enroll the subjects of photos. DIR/NAME.jpg and DIR/NAME/*.jpg give the names."""
     from facedex import results
     from facedex.gallery.gallery import Gallery
 
-    refuse_json_with_csv(as_json, as_csv)
+    form = output_form(as_json, as_csv, output)
     if update and name is not None:
         raise typer.BadParameter("--update synchronises folders of people; leave out --name")
     if face is not None and (name is None or strict):
@@ -82,31 +90,29 @@ def enroll(
     if encoding is not None:
         _check_encoding(encoding)
     enrolled: list[Enrolled] = []
-    with (
-        photos_to_enroll(photos, name, say if len(photos) > 1 else None, encoding) as (found, total),
-        Gallery(gallery, model, create=True) as opened,
-    ):
-        if as_csv:
-            results.write_csv(sys.stdout, results.ENROLL_COLUMNS)
-        with progress_bar(total) as progress:
-            task = progress.add_task("enrolling", total=total)
-            for result in opened.iter_enroll(found, strict, device, update, face, yes):
-                enrolled.append(result)
-                progress.advance(task)
-                row = results.enroll_json(result)
-                if as_json:
-                    print(results.json_line(row), flush=True)
-                elif as_csv:
-                    results.write_csv(sys.stdout, results.ENROLL_COLUMNS, [row], header=False)
-        if not enrolled:
+    notice = say if len(photos) > 1 else None
+    with photos_to_enroll(photos, name, notice, encoding) as (found, total), results_to(output):
+        first = next(found, None)
+        if first is None:  # before a gallery is made
             raise DataError(f"{photos[0]} holds no photos; put each person's photos in a folder of their own")
-        _say_reasons(enrolled)
-        counts = Counter(result.status for result in enrolled)
-        if update:
-            counts["removed"] = _remove_vanished(opened, photos, yes)
-        summary = ", ".join(f"{counts[status]} {status}" for status in _STATUSES if counts[status])
-        say(f"{summary}; the gallery {gallery} holds {len(opened):,} people, {opened.faces:,} faces")
-    raise typer.Exit(1 if counts["skipped"] or counts["conflict"] else 0)
+        with Gallery(gallery, model, create=True) as opened:
+            printer = ResultPrinter(form, results.ENROLL_COLUMNS)
+            removed = 0
+            try:
+                with progress_bar(total) as progress:
+                    task = progress.add_task("enrolling", total=total)
+                    for result in opened.iter_enroll(chain([first], found), strict, device, update, face, yes):
+                        enrolled.append(result)
+                        progress.advance(task)
+                        printer.print(results.enroll_json, results.enroll_rows, result)
+                        _say_reason(result)
+                if update:
+                    removed = _remove_vanished(opened, photos, yes)
+            except KeyboardInterrupt:  # the photos reported so far are enrolled
+                _say_summary(enrolled, removed, opened)
+                raise
+            _say_summary(enrolled, removed, opened)
+        raise typer.Exit(1 if any(result.status in ("skipped", "conflict") for result in enrolled) else 0)
 
 
 def _check_encoding(encoding: str) -> None:
@@ -119,12 +125,20 @@ def _check_encoding(encoding: str) -> None:
         ) from None
 
 
-def _say_reasons(enrolled: Iterable[Enrolled]) -> None:
-    """Print why photos were not enrolled, and the warnings about enrolled ones."""
-    for result in enrolled:
-        if result.reason and result.status != "known":
-            photo = "" if result.photo in result.reason else f"{result.photo}: "  # most errors name the photo
-            say(f"{result.status}: {photo}{result.reason}")
+def _say_reason(result: Enrolled) -> None:
+    """Print why a photo was not enrolled, or the warning about an enrolled one."""
+    if result.reason and result.status != "known":
+        photo = "" if result.photo in result.reason else f"{result.photo}: "  # most errors name the photo
+        say(f"{result.status}: {photo}{result.reason}")
+
+
+def _say_summary(enrolled: Iterable[Enrolled], removed: int, gallery: Gallery) -> None:
+    """Print how many photos came to which end, and how large the gallery is."""
+    counts = Counter(result.status for result in enrolled)
+    counts["removed"] = removed
+    summary = ", ".join(f"{counts[status]:,} {status}" for status in _STATUSES if counts[status])
+    people, faces = counted(len(gallery), "person"), counted(gallery.faces, "face")
+    note(f"{summary or 'nothing enrolled'}; the gallery {gallery.folder} holds {people}, {faces}")
 
 
 def _remove_vanished(gallery: Gallery, folders: list[Path], yes: bool) -> int:
@@ -134,43 +148,49 @@ def _remove_vanished(gallery: Gallery, folders: list[Path], yes: bool) -> int:
     vanished = gallery.vanished(folders)
     for photo in vanished:
         say(f"vanished: {source_path(photo.source)} ({photo.name})")
-    if not vanished or not (yes or ask(f"Delete these {len(vanished)} faces from the gallery?")):
+    which = "this face" if len(vanished) == 1 else f"these {len(vanished):,} faces"
+    if not vanished or not (yes or ask(f"Delete {which} from the gallery?")):
         return 0
     return gallery.remove_photos(vanished)
 
 
 def list_people(
-    gallery: GalleryOption = DEFAULT_GALLERY, as_json: JsonOption = False, as_csv: CsvOption = False
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+    output: OutputOption = None,
 ) -> None:
     """List the enrolled people."""
     from facedex import results
     from facedex.gallery.gallery import Gallery
 
-    refuse_json_with_csv(as_json, as_csv)
+    form = output_form(as_json, as_csv, output)
     with Gallery(gallery) as opened:
         people = opened.people()
-    if as_json:
-        for record in people:
-            print(results.json_line(results.list_json(record)))
-    elif as_csv:
-        results.write_csv(sys.stdout, results.LIST_COLUMNS, map(results.list_json, people))
-    else:
-        from facedex.cli.result_tables import list_table
+    with results_to(output):
+        if form == "json":
+            for record in people:
+                print(results.json_line(results.list_json(record)))
+        elif form == "csv":
+            results.write_csv(sys.stdout, results.LIST_COLUMNS, map(results.list_json, people))
+        else:
+            from facedex.cli.result_tables import list_table
 
-        show(list_table(people))
+            show(list_table(people))
 
 
 def rename(
     old: Annotated[str, typer.Argument(help="The person's present name.")],
     new: Annotated[str, typer.Argument(help="The new name.")],
     gallery: GalleryOption = DEFAULT_GALLERY,
+    quiet: QuietOption = False,
 ) -> None:
     """Give a person another name."""
     from facedex.gallery.gallery import Gallery
 
     with Gallery(gallery) as opened:
         opened.rename(old, new)
-    say(f"{old} is now {new}")
+    note(f"{old} is now {new}")
 
 
 def merge(
@@ -178,6 +198,7 @@ def merge(
     into: Annotated[str, typer.Argument(help="The person who gets the photos.")],
     gallery: GalleryOption = DEFAULT_GALLERY,
     yes: YesOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Make two people one: all photos of SOURCE become photos of INTO."""
     from facedex.gallery.gallery import Gallery
@@ -186,13 +207,14 @@ def merge(
         if not yes:
             _confirm(opened.find(source, into), f"Make {source} a part of {into}, for good?")
         moved = opened.merge(source, into)
-    say(f"{moved} faces of {source} are now {into}'s")
+    note(f"{counted(moved, 'face')} of {source} {plural(moved, 'is')} now {into}'s")
 
 
 def remove(
     names: Annotated[list[str], typer.Argument(help="People to delete.")],
     gallery: GalleryOption = DEFAULT_GALLERY,
     yes: YesOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Delete people. No file of the gallery keeps anything of their faces."""
     from facedex.gallery.gallery import Gallery
@@ -200,14 +222,14 @@ def remove(
     with Gallery(gallery) as opened:
         people = opened.find(*names)
         if not yes:
-            _confirm(people, "Delete these people from the gallery?")
+            _confirm(people, f"Delete {plural(len(people), 'this person')} from the gallery?")
         removed = opened.remove(*(record.name for record in people))
-    say(f"deleted {removed} faces of {len(people)} people")
+    note(f"deleted {counted(removed, 'face')} of {counted(len(people), 'person')}")
 
 
 def _confirm(people: Iterable[PersonRecord], question: str) -> None:
-    """Show the people a change concerns and ask. Raises Abort (exit code 1) for a no."""
+    """Show the people a change concerns and ask. Raises Abort for a no."""
     for record in people:
-        say(f"{record.name}: {record.photos} photos")
+        say(f"{record.name}: {counted(record.photos, 'photo')}")
     if not ask(question):
         raise typer.Abort

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facedex.cli.console import say, say_problems, show
+from facedex.cli.console import note, say, say_problems, show
 from facedex.cli.options import (
     DEFAULT_GALLERY,
     CsvOption,
     DeviceOption,
     GalleryOption,
+    JobsOption,
     JsonOption,
     ModelOption,
+    OutputOption,
+    QuietOption,
     find_photos,
     prior_option,
     rate_option,
-    refuse_json_with_csv,
 )
 from facedex.cli.progress import photo_progress
+from facedex.cli.result_output import ResultPrinter, make_picture_folder, output_form, results_to
 from facedex.cli.stdin_photo import photo_argument, refuse_two
-from facedex.errors import FacedexError
+from facedex.wording import counted
 
 if TYPE_CHECKING:
     from facedex.gallery.gallery import Gallery
@@ -55,61 +57,74 @@ def identify(
     annotate: Annotated[
         Path | None, typer.Option(help="Folder in which the photos are saved with boxes and names.")
     ] = None,
+    font: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --annotate: the font of the names (.ttf, .otf, .ttc). Default: DejaVu Sans, then the machine's."
+        ),
+    ] = None,
     model: ModelOption = None,
     device: DeviceOption = "cpu",
+    jobs: JobsOption = None,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
+    output: OutputOption = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Name every face of every photo. Strangers stay unknown."""
     from facedex import results
     from facedex.gallery.gallery import Gallery
     from facedex.recognition.identification import identify as identify_photos
 
-    refuse_json_with_csv(as_json, as_csv)
+    form = output_form(as_json, as_csv, output)
     if threshold is not None and not math.isfinite(threshold):
         raise typer.BadParameter("--threshold is a logit; give a number")
     paths = find_photos(photos)
+    pictures = _Pictures(annotate, font)
     table_photos: list[IdentifiedPhoto] = []
-    picture_names: set[str] = set()
     named = skipped = False
-    with Gallery(gallery, model) as opened, photo_progress(len(paths)) as progress:
-        if not len(opened):
-            say(f"nobody is enrolled in {gallery}; every face is unknown")
-        elif threshold is not None:
-            _say_fpir(opened, threshold)
-        if as_csv:
-            results.write_csv(sys.stdout, results.IDENTIFY_COLUMNS)
-        task = progress.add_task("identifying", total=len(paths))
-        for photo in identify_photos(
-            opened,
-            paths,
-            top=top,
-            fpir=fpir,
-            prior=prior,
-            threshold=threshold,
-            allow_repeat=allow_repeat,
-            exhaustive=exhaustive,
-            keep_pixels=annotate is not None,
-            device=device,
-        ):
-            progress.advance(task)
-            named = named or any(face.name for face in photo.faces)
-            if as_json:
-                print(results.json_line(results.identify_json(photo)), flush=True)
-            elif as_csv:
-                rows = results.identify_rows(photo)
-                results.write_csv(sys.stdout, results.IDENTIFY_COLUMNS, rows, header=False)
-            elif photo.faces:
-                table_photos.append(dataclasses.replace(photo, pixels=None))  # pictures would fill the memory
-            if say_problems(photo.photo, photo.remark, photo.error):
-                skipped = True
-            elif annotate is not None:
-                _save_picture(photo, annotate, picture_names)
-    if table_photos:
-        from facedex.cli.result_tables import identify_table
+    with results_to(output):
+        try:
+            with Gallery(gallery, model) as opened, photo_progress(len(paths)) as progress:
+                _say_who_is_named(opened, gallery, threshold)
+                printer = ResultPrinter(form, results.IDENTIFY_COLUMNS)
+                task = progress.add_task("identifying", total=len(paths))
+                for photo in identify_photos(
+                    opened,
+                    paths,
+                    top=top,
+                    fpir=fpir,
+                    prior=prior,
+                    threshold=threshold,
+                    allow_repeat=allow_repeat,
+                    exhaustive=exhaustive,
+                    keep_pixels=annotate is not None,
+                    device=device,
+                ):
+                    progress.advance(task)
+                    named = named or any(face.name for face in photo.faces)
+                    printed = printer.print(results.identify_json, results.identify_rows, photo)
+                    if say_problems(photo.photo, photo.remark, photo.error):
+                        skipped = True
+                        continue
+                    pictures.save(photo)
+                    if not printed:
+                        table_photos.append(dataclasses.replace(photo, pixels=None))  # pictures would fill the memory
+        finally:  # after Ctrl-C, what is known so far is shown
+            if table_photos:
+                from facedex.cli.result_tables import identify_table
 
-        show(identify_table(table_photos, top))
-    raise typer.Exit(0 if named and not skipped else 1)
+                show(identify_table(table_photos, top))
+        pictures.say_missing_letters()
+        raise typer.Exit(0 if named and not skipped and not pictures.failed else 1)
+
+
+def _say_who_is_named(gallery: Gallery, folder: Path, threshold: float | None) -> None:
+    """Say that nobody is enrolled, or what a threshold that the user gave stands for."""
+    if not len(gallery):
+        say(f"nobody is enrolled in {folder}; every face is unknown")
+    elif threshold is not None:
+        _say_fpir(gallery, threshold)
 
 
 def _say_fpir(gallery: Gallery, threshold: float) -> None:
@@ -117,22 +132,47 @@ def _say_fpir(gallery: Gallery, threshold: float) -> None:
     from facedex.results import percentage
 
     fpir, low, high = gallery.false_alarm_rate(threshold)
+    people = counted(len(gallery), "person")
     interval = ""
     if not math.isnan(low):
         interval = f", {percentage(low)} to {percentage(high)} given the calibration's error"
-    say(
-        f"threshold {threshold:g}: {percentage(fpir)} of strangers would be named among {len(gallery):,} people "
-        f"(FPIR{interval})"
-    )
+    note(f"threshold {threshold:g}: {percentage(fpir)} of strangers would be named among {people} (FPIR{interval})")
 
 
-def _save_picture(photo: IdentifiedPhoto, folder: Path, used_names: set[str]) -> None:
-    from facedex.annotate import save_annotated
+class _Pictures:
+    """The annotated pictures of one run. `failed`: whether one of them could not be written."""
 
-    try:
-        save_annotated(photo, folder, used_names)
-    except OSError as error:
-        raise FacedexError(f"{folder} cannot be written ({error.strerror}); name another folder") from None
+    def __init__(self, folder: Path | None, font: Path | None) -> None:
+        """`folder`: where the pictures go, None for no pictures. Raises FacedexError, BadParameter."""
+        self.failed = False
+        self._folder, self._used_names = folder, set[str]()
+        if folder is None:
+            if font is not None:
+                raise typer.BadParameter("--font is the font of annotated pictures; add --annotate DIR")
+            return
+        from facedex.fonts.lettering import Lettering
+
+        self._lettering = Lettering(font)
+        make_picture_folder(folder)
+
+    def save(self, photo: IdentifiedPhoto) -> None:
+        """Write the picture of one photo. One that cannot be written does not stop the others."""
+        if self._folder is None:
+            return
+        from facedex.annotate import save_annotated
+
+        try:
+            save_annotated(photo, self._folder, self._used_names, self._lettering)
+        except OSError as error:
+            say(f"not annotated: {photo.photo} ({error.strerror or error})")
+            self.failed = True
+
+    def say_missing_letters(self) -> None:
+        """Say which letters of names are boxes in the pictures, because no font has them."""
+        missing = self._lettering.missing if self._folder is not None else ()
+        if missing:
+            letters = " ".join(sorted(missing))
+            say(f"letters without a font are boxes in the pictures: {letters}; --font FILE names a font that has them")
 
 
 def verify(
@@ -149,23 +189,26 @@ def verify(
     model: ModelOption = None,
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
+    output: OutputOption = None,
 ) -> None:
     """Say whether the subjects of two photos are the same person."""
     from facedex import results
     from facedex.recognition.verification import Verifier
 
     refuse_two([a, b])
-    result = Verifier(model, device).verify(photo_argument(a), photo_argument(b), fmr, prior)
-    for remark in result.remarks:
-        say(remark)
-    if as_json:
-        print(results.json_line(results.verify_json(result)))
-    else:
-        probability = ""
-        if prior != 0.5:
-            probability = f", probability {result.probability:.1%} where {results.percentage(prior)} of pairs are"
-        print(
-            f"{'the same person' if result.same else 'different people'} (similarity {result.similarity:.1%}"
-            f"{probability}; decided so that {results.percentage(fmr)} of different pairs pass)"
-        )
-    raise typer.Exit(0 if result.same else 1)
+    form = output_form(as_json, None, output)
+    with results_to(output):
+        result = Verifier(model, device).verify(photo_argument(a), photo_argument(b), fmr, prior)
+        for remark in result.remarks:
+            say(remark)
+        if form == "json":
+            print(results.json_line(results.verify_json(result)))
+        else:
+            probability = ""
+            if prior != 0.5:
+                probability = f", probability {result.probability:.1%} where {results.percentage(prior)} of pairs are"
+            print(
+                f"{'the same person' if result.same else 'different people'} (similarity {result.similarity:.1%}"
+                f"{probability}; decided so that {results.percentage(fmr)} of different pairs pass)"
+            )
+        raise typer.Exit(0 if result.same else 1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facedex.cli.console import say
+from facedex.cli.console import say, set_quiet
 from facedex.cli.stdin_photo import STDIN, refuse_two, stdin_photo
 from facedex.errors import DataError, PhotoNotFound
 
@@ -52,6 +52,41 @@ def finite_number(value: float | None) -> float | None:
     return value
 
 
+def _use_jobs(number: int | None) -> int | None:
+    """The callback of `--jobs`."""
+    if number is not None:
+        from facedex import threads
+
+        threads.use_workers(number)
+    return number
+
+
+QuietOption = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", callback=set_quiet, help="Show results, warnings and errors alone, no progress."),
+]
+JobsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        "-j",
+        min=1,
+        max=64,
+        callback=_use_jobs,
+        help="Number of photos that are worked at together. Default: one for each core, at least 2 and at most 8.",
+    ),
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Write the results to this file in place of stdout, whole or not at all. The endings .json, .jsonl and "
+        ".csv stand for --json and --csv.",
+    ),
+]
+
+
 def rate_option(meaning: str) -> Any:
     """An option for a false-alarm rate (FPIR, FMR), which is neither 0 nor 1."""
     return typer.Option(min=1e-9, max=0.999, callback=finite_number, help=meaning)
@@ -88,12 +123,6 @@ def _parse_numbers(text: str) -> list[float]:
         return [float(part) for part in text.split(",")]
     except ValueError:
         return []
-
-
-def refuse_json_with_csv(as_json: bool, as_csv: bool) -> None:
-    """Raise BadParameter when both output formats are asked for."""
-    if as_json and as_csv:
-        raise typer.BadParameter("--json and --csv exclude each other; choose one")
 
 
 def find_photos(arguments: list[str]) -> list[PhotoInput]:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from facedex.cli.console import stderr_console
+from facedex.cli.console import is_quiet, stderr_console
 
 if TYPE_CHECKING:
     from rich.progress import Progress, Task
@@ -33,8 +33,8 @@ class NoProgress:
 
 
 def progress_bar(total: int | None) -> Progress | NoProgress:
-    """A bar with speed and time left. It is not shown without a total, or when stderr is not a terminal."""
-    if total is None or not sys.stderr.isatty():
+    """A bar with speed and time left. It is shown on a terminal, where the total is known and nobody wants quiet."""
+    if total is None or is_quiet() or not sys.stderr.isatty():
         return NoProgress()
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

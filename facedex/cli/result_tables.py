@@ -11,6 +11,7 @@ from rich.text import Text
 from facedex.photos.sources import UNKNOWN
 from facedex.recognition.identification import Identification, IdentifiedPhoto
 from facedex.store.rows import PersonRecord
+from facedex.wording import visible
 
 
 def identify_table(photos: Iterable[IdentifiedPhoto], top: int) -> Table:
@@ -54,7 +55,7 @@ def detect_table(rows: Iterable[dict[str, Any]]) -> Table:
             str(row["face"]),
             f"{row['left']},{row['top']} {row['width']}x{row['height']}",
             f"{row['score']:.2f}",
-            row["reason"] or "good",
+            _plain(row["reason"] or "good"),
         )
     return table
 
@@ -71,9 +72,9 @@ def _person(face: Identification) -> Text:
     """The name of a face, or "unknown" with the reason."""
     if face.name:
         return _plain(face.name)
-    return Text(f"{UNKNOWN} ({face.reason})" if face.reason else UNKNOWN, "dim")
+    return Text(visible(f"{UNKNOWN} ({face.reason})") if face.reason else UNKNOWN, "dim")
 
 
 def _plain(text: str) -> Text:
-    """Text without markup, with bytes that are not UTF-8 escaped, so that rich prints it as it is."""
-    return Text(text.encode("utf-8", "backslashreplace").decode())
+    """Text without markup, and with escapes in place of characters that command the terminal."""
+    return Text(visible(text))

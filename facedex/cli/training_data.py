@@ -13,6 +13,7 @@ from facedex.data import dataset
 from facedex.data.dataset import Faces
 from facedex.decision.fitting import LEAST_PEOPLE
 from facedex.errors import DataError
+from facedex.wording import counted, plural, visible
 
 _MOST_NOTICES = 20  # photos left out that are named; the others are counted
 
@@ -58,13 +59,13 @@ class TrainingData:
         parts = []
         left_out_before = self._left_out
         for source in sources:
-            with stderr_console().status(Text(f"reading {source}")) as status:
+            with stderr_console().status(Text(visible(f"reading {source}"))) as status:
                 faces = self._load_source(source, status)
             self._labels.update(faces.names, faces.keys)
             parts.append(dataset.correct(faces, self._corrections) if self._corrections else faces)
         unnamed = self._left_out - max(left_out_before, _MOST_NOTICES)
         if unnamed > 0:
-            say(f"… and {unnamed} more photos left out", style="yellow")
+            say(f"… and {unnamed} more {plural(unnamed, 'photo')} left out", style="yellow")
         return dataset.join(parts)
 
     def _load_source(self, source: Path, status: Status) -> Faces:
@@ -73,7 +74,7 @@ class TrainingData:
         def count(more: int) -> None:
             nonlocal photos
             photos += more
-            status.update(Text(f"reading {source}: {photos:,} photos"))
+            status.update(Text(visible(f"reading {source}: {counted(photos, 'photo')}")))
 
         return dataset.load_faces(source, self._cache, self._aligned, progress=count, notice=self._say_left_out)
 
@@ -90,6 +91,7 @@ class TrainingData:
         matches = len(rows.keys() & self._labels)
         hint = "" if matches else "; a key is NAME, or NAME/PHOTO without suffix"
         say(
-            f"{matches} of {len(rows)} rows of {self._corrections} are of these people{hint}",
+            f"{matches} of {counted(len(rows), 'row')} of {self._corrections} {plural(matches, 'is')} of these "
+            f"people{hint}",
             None if matches else "yellow",
         )

@@ -18,6 +18,7 @@ from facedex.errors import DataError
 from facedex.model.modelfile import ModelFile, read_model
 from facedex.model.torchcode import torch_code
 from facedex.training.judging import LEAST_PEOPLE, LEAST_PHOTOS, Tuned
+from facedex.wording import counted
 
 INTERRUPTED = 130  # the exit code after Ctrl-C
 
@@ -87,7 +88,7 @@ def train_from_scratch(
     best = result.best
     say(
         f"{job.output}: accuracy {best['accuracy']:.1%}, TAR@FAR=1e-3 {best['tar_at_1e-3']:.1%} (by cosine "
-        f"{best['cosine_tar_at_1e-3']:.1%}) on {len(choosing.names)} people who were not trained on "
+        f"{best['cosine_tar_at_1e-3']:.1%}) on {counted(len(choosing.names), 'person')} not trained on "
         f"(step {best['step']} of {result.step}, {result.seconds / 60:.1f} min); "
         f"calibrated on {len(calibrating.names)} others. Metrics and their plot: {job.work}"
     )
@@ -158,7 +159,7 @@ def _say_outcome(job: TrainingJob, start: ModelFile, tuned: Tuned, candidate: Pa
         if not math.isnan(judgement.low):  # NaN when there are too few people for an interval
             interval = f" (95 % interval of the difference {judgement.low:+.3f} to {judgement.high:+.3f})"
         say(
-            f"{judgement.figure} on {judgement.people} people kept out: {judgement.before:.3f} before, "
+            f"{judgement.figure} on {counted(judgement.people, 'person')} kept out: {judgement.before:.3f} before, "
             f"{judgement.after:.3f} after{interval}"
         )
     if tuned.model is None:

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from facedex.cli.console import ask, say
-from facedex.cli.options import DEFAULT_GALLERY, DeviceOption, GalleryOption, JsonOption, YesOption
+from facedex.cli.console import ask, note, say
+from facedex.cli.options import DEFAULT_GALLERY, DeviceOption, GalleryOption, JsonOption, QuietOption, YesOption
+from facedex.wording import counted, visible
 
 
 def reindex(
@@ -33,6 +34,7 @@ def reindex(
     ] = None,
     yes: YesOption = False,
     device: DeviceOption = "cpu",
+    quiet: QuietOption = False,
 ) -> None:
     """Build the search index again; --model changes the gallery's model, --index moves the index."""
     from facedex.gallery.gallery import Gallery
@@ -40,7 +42,8 @@ def reindex(
     def confirm_loss(photos: list[str]) -> None:
         for photo in photos:
             say(f"gone or changed, so that its face cannot be encoded again: {photo}")
-        if not yes and not ask(f"Drop these {len(photos)} faces from the gallery?"):
+        which = "this face" if len(photos) == 1 else f"these {len(photos):,} faces"
+        if not yes and not ask(f"Drop {which} from the gallery?"):
             raise typer.Abort
 
     with Gallery(gallery, model, rebind=True) as opened:
@@ -50,7 +53,7 @@ def reindex(
     if coverage_found is not None:
         target, found = coverage_found
         measured = f"; it finds {found:.2%} of the five nearest people, the target is {target:g}"
-    say(f"{gallery}: {faces:,} faces indexed{measured}")
+    note(f"{gallery}: {counted(faces, 'face')} indexed{measured}")
     raise typer.Exit(1 if dropped else 0)
 
 
@@ -73,7 +76,7 @@ def doctor(
         if as_json:
             print(results.json_line(results.doctor_json(finding)), flush=True)
         else:
-            print(f"{finding.part:9}{finding.state:9}{finding.detail}", flush=True)
+            print(visible(f"{finding.part:9}{finding.state:9}{finding.detail}"), flush=True)
     raise typer.Exit(2 if "broken" in states else 1 if states - {"sound"} else 0)
 
 
@@ -81,21 +84,23 @@ def backup(
     file: Annotated[Path, typer.Argument(help="The file to write.")],
     gallery: GalleryOption = DEFAULT_GALLERY,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Save the gallery with its model in one file. Other processes may use the gallery meanwhile."""
     from facedex.gallery.backup import backup as write_backup
 
     size = write_backup(gallery, file, force)
-    say(f"{file}: {size / 2**20:.1f} MiB; it holds personal data, as the gallery does")
+    note(f"{file}: {size / 2**20:.1f} MiB; it holds personal data, as the gallery does")
 
 
 def restore(
     file: Annotated[Path, typer.Argument(help="A file that `facedex backup` wrote.")],
     gallery: GalleryOption = DEFAULT_GALLERY,
     force: Annotated[bool, typer.Option("--force", help="Replace the gallery if it exists.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Make a gallery from a backup. The whole file is checked first."""
     from facedex.gallery.backup import restore as read_backup
 
     people, faces = read_backup(file, gallery, force)
-    say(f"{gallery}: {people:,} people, {faces:,} faces")
+    note(f"{gallery}: {counted(people, 'person')}, {counted(faces, 'face')}")

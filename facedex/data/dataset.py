@@ -25,6 +25,7 @@ from facedex.photos import images
 from facedex.photos.formats import RAW_SUFFIXES, SUFFIXES
 from facedex.photos.listing import find_photos
 from facedex.photos.sources import NamedPhoto, open_people
+from facedex.wording import counted, plural
 
 CANVAS = alignment.SIZE + 2 * alignment.MARGIN  # 128 pixels: the 112 crop and a margin for jitter
 _CACHE_VERSION = 2
@@ -216,7 +217,8 @@ def split_people(faces: Faces, share: float, seed: int = 0, least: int = 2, most
     paired = np.flatnonzero(counts >= 2)
     if len(paired) < least + 2:
         raise DataError(
-            f"Only {len(paired)} people have two photos or more, and at least {least + 2} are needed to hold some out; "
+            f"Only {counted(len(paired), 'person')} {plural(len(paired), 'has')} two photos or more, and at least "
+            f"{least + 2} are needed to hold some out; "
             "add people or photos"
         )
     wanted = min(most, max(least, round(share * len(paired))), len(paired) - 2)

@@ -29,6 +29,7 @@ from facedex.evaluation.pairs_protocol import PairsReport
 from facedex.evaluation.people_protocol import Mistake, PeopleReport
 from facedex.files import replace_file
 from facedex.photos.sources import open_people
+from facedex.wording import counted, plural
 
 _MOST_CARDS = 4
 _CARDS: tuple[tuple[Key, str], ...] = (
@@ -125,10 +126,13 @@ def _header(name: str, reports: Sequence[PeopleReport]) -> str:
     )
     failed = "A face was found in every photo."
     if first.failed:
-        failed = f"{len(first.failed):,} photos without a usable face are left out."
+        failed = (
+            f"{counted(len(first.failed), 'photo')} without a usable face {plural(len(first.failed), 'is')} left out."
+        )
     return (
         f"<header><p class=eyebrow>facedex {__version__} · evaluation</p><h1>{escape(name)}</h1>"
-        f"<p class=lede>{first.photos:,} photos of {first.people:,} people; {first.genuine:,} pairs of one person, "
+        f"<p class=lede>{counted(first.photos, 'photo')} of {counted(first.people, 'person')}; "
+        f"{first.genuine:,} pairs of one person, "
         f"{first.impostors:,} of two. {failed}</p><p class=chips>{chips}</p></header>"
     )
 

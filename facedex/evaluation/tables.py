@@ -14,6 +14,7 @@ from facedex.evaluation.error_rates import Key
 from facedex.evaluation.open_set import RealisedRates
 from facedex.evaluation.pairs_protocol import PairsReport
 from facedex.evaluation.people_protocol import PeopleReport
+from facedex.wording import visible
 
 _LABELS = {
     "accuracy": "ten-fold accuracy",
@@ -149,5 +150,5 @@ def _p_value(p: float, least: float) -> str:
 
 
 def _plain(text: str) -> Text:
-    """A name without markup, and with bytes that are not UTF-8 escaped, so that rich prints it as it is."""
-    return Text(text.encode("utf-8", "backslashreplace").decode())
+    """A name without markup, and with escapes in place of characters that command the terminal."""
+    return Text(visible(text))

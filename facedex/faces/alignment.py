@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
+
+from facedex.opencv import cv2
 
 # The 112 x 112 template in common use (Deng et al. 2019, ArcFace), x and y in pixels: the eye on the picture's left,
 # the eye on its right, the nose, the mouth corner on the left, and the mouth corner on the right.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from facedex.faces import tiles
@@ -14,6 +13,7 @@ from facedex.faces.subject import by_prominence, cut_off, prominence
 from facedex.faces.turns import nearest_quarter_turn, tilt, undo_quarter_turn, wrapped
 from facedex.faces.window import GREY, Window
 from facedex.faces.yunet import YuNet
+from facedex.opencv import cv2
 
 VERSION = 5  # raised with every change of landmarks or of the order of faces, so that caches are built again
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from facedex.faces.face import Face
+from facedex.opencv import cv2
 
 # Below these limits errors are many times as likely, whatever the embedding's length.
 TINY = 20.0  # pixels, the shorter side of the face's box

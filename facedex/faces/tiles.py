@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from facedex.faces.boxes import overlap, shared_area
 from facedex.faces.face import Face
+from facedex.opencv import cv2
 
 _WHOLE_SIDE = 1024  # pixels: a photo twice as long gets a smaller copy, and is searched in tiles
 _STRIP = 128  # rows of the smaller copy that are made at a time

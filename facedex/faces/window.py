@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from facedex.faces.face import Face
+from facedex.opencv import cv2
 
 GREY = (127, 127, 127)  # fills a picture beyond the photo's edge
 

@@ -10,12 +10,12 @@ import hashlib
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from facedex import weights
 from facedex.errors import ModelError
 from facedex.faces.face import Face
+from facedex.opencv import cv2
 from facedex.threads import ResourcePool, quiet
 
 YUNET_FILE = weights.FOLDER / "face_detection_yunet_2023mar.onnx"

@@ -39,6 +39,7 @@ from facedex.store import modelcopy
 from facedex.store.database import connect
 from facedex.store.lock import writing
 from facedex.store.store import BUSY_SECONDS, FILE, Store, is_there
+from facedex.wording import counted
 
 _log = logger(__name__)
 
@@ -196,11 +197,11 @@ def _sums(folder: Path, store: Store, faces: int, options: _Options) -> Finding:
 
     Raises GalleryDamaged when faces are missing or too many.
     """
-    state, counted = store.state, store.counted()
+    state, sums = store.state, store.counted()
     if state.faces != faces:
-        raise GalleryDamaged(f"{folder / FILE} holds {faces:,} faces and says {state.faces:,}")
-    detail = f"{faces:,} faces of {counted[0]:,} people, every checksum right"
-    if counted == (state.people, state.faces, state.digest):
+        raise GalleryDamaged(f"{folder / FILE} holds {counted(faces, 'face')} and says {state.faces:,}")
+    detail = f"{counted(faces, 'face')} of {counted(sums[0], 'person')}, every checksum right"
+    if sums == (state.people, state.faces, state.digest):
         return Finding("records", "sound", detail)
     if not options.write:
         return Finding("records", "warning", f"{detail}, but summed up wrongly; run this where it can write")
@@ -249,7 +250,7 @@ def _model(folder: Path, options: _Options) -> Finding:
     if unused and options.write:
         with writing(folder, BUSY_SECONDS):
             modelcopy.sweep(unused, state.model_file)
-        return Finding("model", "repaired", f"models of an interrupted move deleted: {len(unused)} files")
+        return Finding("model", "repaired", f"models of an interrupted move deleted: {counted(len(unused), 'file')}")
     return Finding("model", "sound", f"{state.model_file} is the gallery's")
 
 
@@ -273,7 +274,8 @@ def _index(folder: Path, options: _Options) -> Finding:
             raise
         except EngineError:  # the engine returned rows that were never sent
             agrees = False
-        mended = mended or _index_files(folder) != before
+        # An index is only built when it is needed, so that a gallery without one is sound.
+        mended = mended or (bool(before) and _index_files(folder) != before)
         if not agrees and options.write:
             gallery.reindex(kind=kind)
             if not _agrees(gallery, probes):
@@ -286,7 +288,7 @@ def _index(folder: Path, options: _Options) -> Finding:
             gallery.reindex(kind=kind)
             return Finding("index", "repaired", "a deletion was cut short: what it had left is gone from every file")
     where = "" if remote is None else f" in {remote.binding.url}"
-    sound = f"{len(probes)} faces looked up{where}, each the nearest to itself"
+    sound = f"{counted(len(probes), 'face')} looked up{where}, each the nearest to itself"
     return _index_finding(mended, agrees, noted, left, sound)
 
 
@@ -298,7 +300,7 @@ def _index_finding(mended: bool, agrees: bool, noted: bool, left: str, sound: st
     `sound`: the detail when nothing is wrong.
     """
     if mended:
-        return Finding("index", "repaired", "missing, stale or altered; built anew")
+        return Finding("index", "repaired", "incomplete, stale or altered; built anew")
     if not agrees:
         return Finding("index", "warning", "it does not answer as the database does; run `facedex reindex`")
     if noted:

@@ -25,6 +25,7 @@ from facedex.photos.sources import NamedPhoto
 from facedex.store.rows import FaceRecord, StoredPhoto
 from facedex.store.store import Store
 from facedex.threads import PIXELS_AT_ONCE, Budget, side_by_side
+from facedex.wording import counted
 
 _log = logger(__name__)
 
@@ -225,7 +226,7 @@ class Enrolling:
             raise SeveralFaces(f"{name} shows {len(faces)} faces; crop it to one, or leave out --strict")
         number = self._number or 1
         if number > len(faces):
-            shown = "1 face" if len(faces) == 1 else f"{len(faces)} faces"
+            shown = counted(len(faces), "face")
             raise NoFace(f"{name} shows {shown} and has no face {number}; `facedex detect` lists them by number")
         face = faces[number - 1]
         return _Subject(alignment.align(pixels, face.landmarks), face.enlarged(scale), len(faces), remarks)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 
 from facedex.model.head import Head
+from facedex.opencv import cv2
 
 _FEW = 4096  # rows whose distances OpenCV has added up before FAISS is even loaded
 

@@ -28,6 +28,7 @@ from facedex.model.head import Head
 from facedex.store.lock import writing
 from facedex.store.rows import State
 from facedex.store.store import BUSY_SECONDS, Store
+from facedex.wording import counted
 
 _PROBES = 400  # faces that stay out of the graph while its coverage is measured
 _SCANNED_UP_TO = 1000  # up to so many faces every row is looked at, which is as quick as a graph
@@ -123,7 +124,8 @@ class Remote:
             missing = state.faces - (summary.faces if summary else 0)
             if missing > _MOST_MISSING:
                 raise EngineError(
-                    f"{self.binding.url} lacks {missing:,} faces of {self.folder}; run `facedex reindex` to send them"
+                    f"{self.binding.url} lacks {counted(missing, 'face')} of {self.folder}; run "
+                    "`facedex reindex` to send them"
                 )
             try:
                 with writing(self.folder, 0 if summary else BUSY_SECONDS):

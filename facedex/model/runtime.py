@@ -7,10 +7,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import cv2
 import numpy as np
 
 from facedex.log import logger
+from facedex.opencv import cv2
 from facedex.threads import ResourcePool, quiet, workers
 
 _log = logger(__name__)

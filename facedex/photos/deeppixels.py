@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from facedex.opencv import cv2
 from facedex.photos.formats import TIFF_MAGIC
 from facedex.photos.tifflayout import TiffLayout, tiff_layout
 

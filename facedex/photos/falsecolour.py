@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from functools import cache
 
-import cv2
 import numpy as np
+
+from facedex.opencv import cv2
 
 # Colour maps that photos are not mistaken for. Left out are bone, which is nearly grey itself, and maps of near-natural
 # tints (pink, autumn, twilight), because an ordinary photo may lie along them.

@@ -10,10 +10,11 @@ from __future__ import annotations
 import io
 import tempfile
 
-import cv2
 import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
+
+from facedex.opencv import cv2
 
 JPEG_MAGIC = b"\xff\xd8\xff"
 _STRIP = 256  # rows that are converted at a time

@@ -375,8 +375,8 @@ def expand(inputs: Paths, notice: Notice | None = None) -> Iterator[str]:
     """Yield the photos that files, folders and patterns stand for, in a stable order.
 
     Patterns are expanded here, because shells on Windows do not expand them. A missing file is yielded, so that reading
-    it reports the error. `notice` is called with a message for a folder without photos. Without `notice`, such a folder
-    raises PhotoNotFound. A pattern that matches nothing always raises PhotoNotFound.
+    it reports the error, and so is a pattern that matches nothing. `notice` is called with a message for a folder
+    without photos. Without `notice`, such a folder and such a pattern raise PhotoNotFound.
     """
     for item in several(inputs):
         name = os.fspath(item)
@@ -397,8 +397,8 @@ def expand(inputs: Paths, notice: Notice | None = None) -> Iterator[str]:
                 for match in glob.glob(name, recursive=True)
                 if os.path.isfile(match) or os.path.isdir(match) or not os.path.exists(match)
             )
-            if not matches:
+            if not matches and notice is None:
                 raise PhotoNotFound(f"Nothing matches {name}; check the pattern")
-            yield from expand(matches, notice)
+            yield from expand(matches, notice) if matches else [name]
         else:
             yield name
