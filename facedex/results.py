@@ -24,6 +24,8 @@ from facedex.store.rows import PersonRecord
 
 if TYPE_CHECKING:
     from facedex.gallery.doctor import Finding  # `identify` does not load what only `doctor` needs
+    from facedex.gallery.shown import ShownPerson
+    from facedex.gallery.suspicion import Suspicion
 
 Row = dict[str, Any]  # a JSON object or a CSV row, by field name
 
@@ -68,6 +70,54 @@ def enroll_json(result: Enrolled) -> Row:
 def list_json(record: PersonRecord) -> Row:
     """The JSON object, and the CSV row, of one person of `list`."""
     return {"name": record.name, "photos": record.photos, "enrolled": record.enrolled}
+
+
+def show_json(person: ShownPerson) -> Row:
+    """The JSON object of `show`."""
+    least = person.least_alike
+    return {
+        "name": person.name,
+        "enrolled": person.enrolled,
+        "photos": [
+            {
+                "photo": one.photo,
+                "box": [round(value, 1) for value in one.box],
+                "enrolled": one.enrolled,
+                "quality": round(one.quality, 4),
+                "unclear": one.unclear,
+                "similarity": _rounded_or_none(one.similarity),
+            }
+            for one in person.photos
+        ],
+        "least_alike": None if least is None else least.photo,
+    }
+
+
+def suspicious_json(suspicion: Suspicion) -> Row:
+    """The JSON object of a suspicious photo in `enroll`, in the fields of the enrolled photos."""
+    return {
+        "photo": suspicion.photo,
+        "name": suspicion.name,
+        "status": "suspicious",
+        "reason": suspicion.reason,
+    }
+
+
+def suspicion_json(suspicion: Suspicion) -> Row:
+    """The JSON object of a suspicious photo, or of a pair of people, in `doctor --people`."""
+    return {
+        "part": "people",
+        "state": "warning",
+        "detail": suspicion.reason,
+        "kind": suspicion.kind,
+        "name": suspicion.name,
+        "photo": suspicion.photo,
+        "other": suspicion.other,
+        "photos": suspicion.photos,
+        "similarity": _rounded_or_none(suspicion.similarity),
+        "other_similarity": _rounded_or_none(suspicion.other_similarity),
+        "false_warnings": _rounded(suspicion.false_warnings),
+    }
 
 
 def doctor_json(finding: Finding) -> Row:
@@ -205,6 +255,10 @@ def _decision_json(decision: Decision) -> Row:
 def _box_columns(face: Face) -> dict[str, int]:
     """The box of a face in whole pixels."""
     return dict(zip(("left", "top", "width", "height"), map(round, face.box), strict=True))
+
+
+def _rounded_or_none(value: float | None) -> float | None:
+    return None if value is None else _rounded(value)
 
 
 def _rounded(value: float) -> float:

@@ -15,6 +15,7 @@ EXIT_CODES: dict[str, dict[int, str]] = {
     "evaluate": {0: "every photo was used", 1: "at least one photo shows no usable face"},
     "detect": {0: "every photo shows a face", 1: "at least one photo was skipped"},
     "list": {0: "done"},
+    "show": {0: "done"},
     "rename": {0: "done"},
     "merge": {0: "done", 1: "the question was not answered with yes"},
     "remove": {0: "done", 1: "the question was not answered with yes"},

@@ -1,4 +1,4 @@
-"""The commands about the people of a gallery: enroll, list, rename, merge, remove."""
+"""The commands about the people of a gallery: enroll, list, show, rename, merge, remove."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from facedex.gallery.enrolment import Enrolled
     from facedex.gallery.gallery import Gallery
+    from facedex.gallery.suspicion import Suspicion
     from facedex.store.rows import PersonRecord
 
 _STATUSES = ("enrolled", "moved", "known", "conflict", "skipped", "removed")  # in the order of the summary
@@ -91,9 +92,19 @@ def enroll(
         counts = Counter(result.status for result in enrolled)
         if update:
             counts["removed"] = _remove_vanished(opened, photos, yes)
+        for suspicion in _suspicions(opened, enrolled):
+            if as_json:
+                print(results.json_line(results.suspicious_json(suspicion)), flush=True)
+            say(f"suspicious: {suspicion.photo}: {suspicion.reason}")
         summary = ", ".join(f"{counts[status]} {status}" for status in _STATUSES if counts[status])
         say(f"{summary}; the gallery {gallery} holds {len(opened):,} people, {opened.faces:,} faces")
     raise typer.Exit(1 if counts["skipped"] or counts["conflict"] else 0)
+
+
+def _suspicions(gallery: Gallery, enrolled: Iterable[Enrolled]) -> list[Suspicion]:
+    """What is suspicious about the people who got a photo."""
+    names = {result.name for result in enrolled if result.status == "enrolled"}
+    return gallery.suspicions(*names) if names else []
 
 
 def _say_reasons(enrolled: Iterable[Enrolled]) -> None:
@@ -135,6 +146,25 @@ def list_people(
         from facedex.cli.result_tables import list_table
 
         show(list_table(people))
+
+
+def show_person(
+    name: Annotated[str, typer.Argument(help="The person.")],
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a person's photos: path, time, quality, and how far each resembles the person's others."""
+    from facedex import results
+    from facedex.gallery.gallery import Gallery
+
+    with Gallery(gallery) as opened:
+        person = opened.show(name)
+    if as_json:
+        print(results.json_line(results.show_json(person)))
+        return
+    from facedex.cli.result_tables import show_table
+
+    show(show_table(person))
 
 
 def rename(
