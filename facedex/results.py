@@ -136,6 +136,7 @@ def verify_json(result: Verification) -> Row:
         value = getattr(result, field)
         if math.isfinite(value):
             row[field] = _rounded(value)
+    row["warnings"] = list(result.warnings)
     return row
 
 
@@ -198,6 +199,7 @@ def identify_json(photo: IdentifiedPhoto) -> Row:
                 ],
                 "quality": None if face.quality is None else _quality_json(face.quality),
                 "reason": face.reason,
+                "warning": face.warning,
             }
             for face in photo.faces
         ],
@@ -243,7 +245,7 @@ def write_csv(out: TextIO, columns: Sequence[str], rows: Iterable[Row] = (), hea
 
 def _quality_json(quality: Quality) -> Row:
     """The measures of a face; `length` is left out for a face that was not encoded."""
-    return {field: round(value, 4) for field, value in asdict(quality).items() if value is not None}
+    return {field: round(value, 4) for field, value in asdict(quality).items() if isinstance(value, float)}
 
 
 def _decision_json(decision: Decision) -> Row:

@@ -56,6 +56,7 @@ def test_the_json_of_identify_exactly():
                 ],
                 "quality": None,
                 "reason": None,
+                "warning": None,
             }
         ],
         "error": None,
@@ -115,6 +116,7 @@ def test_the_json_of_the_others_exactly():
         "same": True,
         "similarity": 0.5,
         "probability": 0.333333,
+        "warnings": [],
     }
     report = PairsReport(10, 0.9, 0.01, {0.1: 1.0, 1e-3: 0.5}, 0.99, [])
     found = report_json.pairs_json(report)

@@ -165,4 +165,6 @@ def verify(
             f"{'the same person' if result.same else 'different people'} (similarity {result.similarity:.1%}"
             f"{probability}; decided so that {results.percentage(fmr)} of different pairs pass)"
         )
+        for warning in result.warnings:
+            say(f"warning: {warning}")
     raise typer.Exit(0 if result.same else 1)

@@ -95,6 +95,7 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
                 "faces[].quality.length": "The length of the network's vector before normalisation, for several "
                 "networks the geometric mean; unclear faces have short vectors.",
                 "faces[].reason": "Why the face has no name, where that is known, else null.",
+                "faces[].warning": "Why the stated rates may not hold for this face (a negative, a tint), else null.",
                 "error": _ERROR,
                 "decision": "The threshold for the photo's faces, or null when the photo could not be used.",
                 "decision.threshold": "The least logit of a named face.",
@@ -115,6 +116,7 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
                 "logit": "The head's score for the pair.",
                 "threshold": "The least logit of a pair that is called the same person's.",
                 "fmr": "The share of impostor pairs that reach the threshold.",
+                "warnings": "For each photo with an unusual face (a negative, a tint): the stated rates may not hold.",
             },
         ),
     ),

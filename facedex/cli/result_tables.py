@@ -90,9 +90,9 @@ def show_table(person: ShownPerson) -> Table:
 
 
 def _person(face: Identification) -> Text:
-    """The name of a face, or "unknown" with the reason."""
+    """The name of a face with the warning about it, or "unknown" with the reason."""
     if face.name:
-        return _plain(face.name)
+        return _plain(f"{face.name} ({face.warning})" if face.warning else face.name)
     return Text(f"{UNKNOWN} ({face.reason})" if face.reason else UNKNOWN, "dim")
 
 

@@ -52,6 +52,11 @@ class Identification:
     quality: Quality | None = None
     reason: str | None = None
 
+    @property
+    def warning(self) -> str | None:
+        """Why the stated rates may not hold for this face, such as a negative or a tint. None for an ordinary face."""
+        return None if self.quality is None else self.quality.warning
+
 
 @dataclass(frozen=True)
 class Decision:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from facedex.decision.calibration import Calibration
+from facedex.faces import alignment
+from facedex.faces.quality import Quality
 from facedex.model.head import Head
 from facedex.model.modelfile import read_model, shipped_model
 from facedex.model.reader import FaceReader
@@ -25,6 +27,7 @@ class Verification:
     probability: that probability for the prior of the call.
     logit: the score of the pair, compared with `threshold`.
     fmr: the share of impostor pairs that reach `threshold`.
+    warnings: for each photo with an unusual face, such as a negative, that the stated rates may not hold.
     """
 
     same: bool
@@ -33,6 +36,7 @@ class Verification:
     logit: float = math.nan
     threshold: float = math.nan
     fmr: float = math.nan
+    warnings: tuple[str, ...] = ()
 
 
 class Verifier:
@@ -52,7 +56,8 @@ class Verifier:
         `prior` is the share of genuine pairs among the pairs that are compared. It changes the probability only.
         Raises PhotoError for a photo that cannot be used.
         """
-        logit = float(self.head.logits(self._embedding(a), self._embedding(b)))
+        (first, warnings), (second, more) = self._subject(a), self._subject(b)
+        logit = float(self.head.logits(first, second))
         threshold = self.calibration.threshold(1, fmr)
         return Verification(
             same=logit >= threshold,
@@ -61,9 +66,14 @@ class Verifier:
             logit=logit,
             threshold=threshold,
             fmr=fmr,
+            warnings=(*warnings, *more),
         )
 
-    def _embedding(self, photo: str | os.PathLike[str]) -> np.ndarray:
-        """The unit embedding (dim,) float32 of a photo's subject."""
-        pixels, faces = read_faces(os.fspath(photo), self.reader.detector)
-        return self.reader.encode([(pixels, faces[0])])[0].vector
+    def _subject(self, photo: str | os.PathLike[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+        """The unit embedding (dim,) float32 of a photo's subject, and the warning about it, if any."""
+        path = os.fspath(photo)
+        pixels, faces = read_faces(path, self.reader.detector)
+        crop = alignment.align(pixels, faces[0].landmarks)
+        warning = Quality.of(faces[0], crop).warning
+        vector = self.reader.encode_crops([crop], faces[:1])[0].vector
+        return vector, (f"{path}: {warning}",) if warning else ()
