@@ -94,7 +94,8 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
                 **_QUALITY,
                 "faces[].quality.length": "The length of the network's vector before normalisation, for several "
                 "networks the geometric mean; unclear faces have short vectors.",
-                "faces[].reason": "Why the face has no name, where that is known, else null.",
+                "faces[].reason": "Why the face has no name, where that is known, else null. It names a best candidate "
+                "of probability .1 or more.",
                 "faces[].warning": "Why the stated rates may not hold for this face (a negative, a tint), else null.",
                 "error": _ERROR,
                 "decision": "The threshold for the photo's faces, or null when the photo could not be used.",

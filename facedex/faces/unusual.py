@@ -15,7 +15,8 @@ import numpy as np
 from facedex.faces.alignment import SIZE
 
 NEGATIVE = "in reversed light and dark, as a negative"
-COVERED = "dark below the eyes, as if covered or a negative"
+COVERED = "covered below the eyes"
+DARK_BELOW = "dark below the eyes, as if covered or a negative"
 FLAT = "in a few flat tones"
 TINTED = "of unusual colour"
 
@@ -37,10 +38,10 @@ def unusual(crop: np.ndarray) -> str | None:
     grey = cv2.cvtColor(np.ascontiguousarray(crop), cv2.COLOR_RGB2GRAY).astype(np.float32)
     skin, forehead = (float(np.vdot(weights, grey)) for weights in _skin_over_eyes())
     if skin < 0:
-        return NEGATIVE if forehead < 0 else COVERED
+        return NEGATIVE if forehead < 0 else DARK_BELOW
     middle = np.ascontiguousarray(crop[_MIDDLE][::4])  # every fourth row tells as much
     if _equal_neighbours(middle) > _FLAT_SHARE:
-        return FLAT
+        return FLAT if _equal_neighbours(middle[: len(middle) // 2]) > _FLAT_SHARE / 2 else COVERED
     a, b = (np.median(cv2.cvtColor(middle[:, ::2], cv2.COLOR_RGB2LAB)[..., 1:], axis=(0, 1)) - 128.0).tolist()
     return None if _LEAST_A < a < _MOST_A and _LEAST_B < b < _MOST_B else TINTED
 
