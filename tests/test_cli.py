@@ -303,6 +303,7 @@ def test_identify_json(run, enrolled, database):
         "candidates",
         "quality",
         "reason",
+        "warning",
     ]
     assert good["decision"]["fpir"] == pytest.approx(0.01)
     assert good["decision"]["people"] > 0
@@ -456,7 +457,7 @@ def test_verify_says_same_or_different(run, database, models):
     assert (same.code, different.code) == (0, 1)
     for done, answer in ((same, True), (different, False)):
         (found,) = lines(done.out)
-        assert list(found) == ["same", "similarity", "probability", "logit", "threshold", "fmr"]
+        assert list(found) == ["same", "similarity", "probability", "logit", "threshold", "fmr", "warnings"]
         assert found["same"] is answer
         assert (found["logit"] >= found["threshold"]) is answer
         assert found["fmr"] == 0.001
