@@ -25,6 +25,8 @@ from facedex.wording import spreadsheet_cell
 
 if TYPE_CHECKING:
     from facedex.gallery.doctor import Finding  # `identify` does not load what only `doctor` needs
+    from facedex.gallery.shown import ShownPerson
+    from facedex.gallery.suspicion import Suspicion
 
 Row = dict[str, Any]  # a JSON object or a CSV row, by field name
 
@@ -76,6 +78,54 @@ def list_json(record: PersonRecord) -> Row:
     return {"name": record.name, "photos": record.photos, "enrolled": record.enrolled}
 
 
+def show_json(person: ShownPerson) -> Row:
+    """The JSON object of `show`."""
+    least = person.least_alike
+    return {
+        "name": person.name,
+        "enrolled": person.enrolled,
+        "photos": [
+            {
+                "photo": one.photo,
+                "box": [round(value, 1) for value in one.box],
+                "enrolled": one.enrolled,
+                "quality": round(one.quality, 4),
+                "unclear": one.unclear,
+                "similarity": _rounded_or_none(one.similarity),
+            }
+            for one in person.photos
+        ],
+        "least_alike": None if least is None else least.photo,
+    }
+
+
+def suspicious_json(suspicion: Suspicion) -> Row:
+    """The JSON object of a suspicious photo in `enroll`, in the fields of the enrolled photos."""
+    return {
+        "photo": suspicion.photo,
+        "name": suspicion.name,
+        "status": "suspicious",
+        "reason": suspicion.reason,
+    }
+
+
+def suspicion_json(suspicion: Suspicion) -> Row:
+    """The JSON object of a suspicious photo, or of a pair of people, in `doctor --people`."""
+    return {
+        "part": "people",
+        "state": "warning",
+        "detail": suspicion.reason,
+        "kind": suspicion.kind,
+        "name": suspicion.name,
+        "photo": suspicion.photo,
+        "other": suspicion.other,
+        "photos": suspicion.photos,
+        "similarity": _rounded_or_none(suspicion.similarity),
+        "other_similarity": _rounded_or_none(suspicion.other_similarity),
+        "false_warnings": _rounded(suspicion.false_warnings),
+    }
+
+
 def doctor_json(finding: Finding) -> Row:
     """The JSON object of one finding of `doctor`."""
     return {"part": finding.part, "state": finding.state, "detail": finding.detail}
@@ -92,7 +142,7 @@ def verify_json(result: Verification) -> Row:
         value = getattr(result, field)
         if math.isfinite(value):
             row[field] = _rounded(value)
-    return {**row, "remarks": list(result.remarks)}
+    return {**row, "remarks": list(result.remarks), "warnings": list(result.warnings)}
 
 
 def detect_json(photo: DetectedPhoto, crops: Sequence[Path]) -> Row:
@@ -166,6 +216,7 @@ def identify_json(photo: IdentifiedPhoto) -> Row:
                 ],
                 "quality": None if face.quality is None else _quality_json(face.quality),
                 "reason": face.reason,
+                "warning": face.warning,
             }
             for face in photo.faces
         ],
@@ -227,7 +278,7 @@ def _face_json(number: int, face: DetectedFace) -> Row:
 
 def _quality_json(quality: Quality) -> Row:
     """The measures of a face; `length` is left out for a face that was not encoded."""
-    return {field: round(value, 4) for field, value in asdict(quality).items() if value is not None}
+    return {field: round(value, 4) for field, value in asdict(quality).items() if isinstance(value, float)}
 
 
 def _decision_json(decision: Decision) -> Row:
@@ -239,6 +290,10 @@ def _decision_json(decision: Decision) -> Row:
 def _box_columns(face: Face) -> dict[str, int]:
     """The box of a face in whole pixels."""
     return dict(zip(("left", "top", "width", "height"), map(round, face.box), strict=True))
+
+
+def _rounded_or_none(value: float | None) -> float | None:
+    return None if value is None else _rounded(value)
 
 
 def _rounded(value: float) -> float:

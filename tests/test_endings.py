@@ -170,7 +170,7 @@ def ada(tmp_path_factory):
     photo = save_face(folder / "Ada.png", 1, side=120)
     model = make_model(folder / "sure.safetensors", start=-1e4)
     with Gallery(folder / "g", model, create=True) as opened, named_photos([photo], "Ada") as (photos, _):
-        assert [result.status for result in opened.enroll(photos)] == ["enrolled"]
+        assert [result.status for result in opened.enroll_all(photos)] == ["enrolled"]
     return folder
 
 

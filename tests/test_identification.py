@@ -242,7 +242,10 @@ def test_an_unknown_is_explained_where_its_embedding_is_short(drawn, tmp_path):
     drawn.calibration = tail(0.0, unclear=length + 1)
     assert "use a photo that shows it" in one(drawn, photo, threshold=1e6).reason
     drawn.calibration = tail(0.0, unclear=length - 1)
-    assert one(drawn, photo, threshold=1e6).reason is None
+    found = one(drawn, photo, threshold=1e6)
+    assert found.probability >= 0.1
+    assert found.reason == f"may be {found.candidates[0].name}, which is not certain enough for a name"
+    assert one(drawn, photo, threshold=1e6, prior=1e-9).reason is None
 
 
 # photos

@@ -199,7 +199,7 @@ def test_the_library_raises_a_typed_error_and_enrolls_nothing(tmp_path, model):
     people(tmp_path / "root" / "group b", "Cy", "Di")
     with Gallery(tmp_path / "g", model, create=True) as gallery:
         with named_photos([tmp_path / "root"]) as (photos, _), pytest.raises(NameDoubtful, match="different people"):
-            list(gallery.enroll(photos))
+            list(gallery.enroll_all(photos))
         assert len(gallery) == 0
 
 

@@ -97,7 +97,7 @@ def test_an_ordinary_photo_has_no_remark(run, tmp_path):
 def test_the_face_of_such_a_photo_is_found_again_when_it_is_encoded_anew(photo, tmp_path):
     path, _ = photo
     with Gallery(tmp_path / "g", "fast", create=True) as gallery, named_photos([path], "Ada") as (photos, _):
-        assert [result.status for result in gallery.enroll(photos)] == ["enrolled"]
+        assert [result.status for result in gallery.enroll_all(photos)] == ["enrolled"]
         embeddings, lost = encode_anew(gallery._store, gallery.reader())
     assert len(embeddings) == 1
     assert lost == []
@@ -119,5 +119,5 @@ def test_a_photo_without_a_face_is_searched_once(monkeypatch, tmp_path):
     (tmp_path / "blank.jpg").write_bytes(encoded(blank()))
     opened = Gallery(tmp_path / "g", "fast", create=True)
     with opened as gallery, named_photos([tmp_path / "blank.jpg"], "Ada") as (photos, _):
-        assert [result.status for result in gallery.enroll(photos)] == ["skipped"]
+        assert [result.status for result in gallery.enroll_all(photos)] == ["skipped"]
     assert len(searched) == 1

@@ -52,7 +52,7 @@ def enrolled(tmp_path_factory):
             save_face(folder / "pairs" / name / f"{number}.png", seed, side=side)
     model = make_model(folder / "sure.safetensors", start=-1e4)
     with Gallery(folder / "g", model, create=True) as opened, named_photos([folder / "db"]) as (photos, _):
-        assert [result.status for result in opened.enroll(photos)] == ["enrolled"] * 2
+        assert [result.status for result in opened.enroll_all(photos)] == ["enrolled"] * 2
     return folder
 
 

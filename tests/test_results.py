@@ -56,6 +56,7 @@ def test_the_json_of_identify_exactly():
                 ],
                 "quality": None,
                 "reason": None,
+                "warning": None,
             }
         ],
         "error": None,
@@ -118,6 +119,7 @@ def test_the_json_of_the_others_exactly():
         "similarity": 0.5,
         "probability": 0.333333,
         "remarks": [],
+        "warnings": [],
     }
     report = PairsReport(10, 0.9, 0.01, {0.1: 1.0, 1e-3: 0.5}, 0.99, [])
     found = report_json.pairs_json(report)

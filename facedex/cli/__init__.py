@@ -37,6 +37,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "detect": detect_commands.detect,
     "embed": embed_commands.embed,
     "list": gallery_commands.list_people,
+    "show": gallery_commands.show_person,
     "rename": gallery_commands.rename,
     "merge": gallery_commands.merge,
     "remove": gallery_commands.remove,

@@ -25,6 +25,7 @@ EXIT_CODES: dict[str, dict[int, str]] = {
     "detect": {0: "every photo shows a face", 1: "at least one photo was skipped, or its crops not written"},
     "embed": {0: "every photo shows a face", 1: "at least one photo was skipped"},
     "list": {0: "done"},
+    "show": {0: "done"},
     "rename": {0: "done"},
     "merge": {0: "done", 2: "as above; after an answer other than yes nothing is changed"},
     "remove": {0: "done", 2: "as above; after an answer other than yes nothing is changed"},

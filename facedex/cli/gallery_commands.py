@@ -1,4 +1,4 @@
-"""The commands about the people of a gallery: enroll, list, rename, merge, remove."""
+"""The commands about the people of a gallery: enroll, list, show, rename, merge, remove."""
 
 from __future__ import annotations
 
@@ -108,6 +108,7 @@ def enroll(
                         _say_reason(result)
                 if update:
                     removed = _remove_vanished(opened, photos, yes)
+                _say_suspicions(opened, enrolled, form)
             except KeyboardInterrupt:  # the photos reported so far are enrolled
                 _say_summary(enrolled, removed, opened)
                 raise
@@ -139,6 +140,17 @@ def _say_summary(enrolled: Iterable[Enrolled], removed: int, gallery: Gallery) -
     summary = ", ".join(f"{counts[status]:,} {status}" for status in _STATUSES if counts[status])
     people, faces = counted(len(gallery), "person"), counted(gallery.faces, "face")
     note(f"{summary or 'nothing enrolled'}; the gallery {gallery.folder} holds {people}, {faces}")
+
+
+def _say_suspicions(gallery: Gallery, enrolled: Iterable[Enrolled], form: str) -> None:
+    """Say what is suspicious about the people who got a photo."""
+    from facedex import results
+
+    names = {result.name for result in enrolled if result.status == "enrolled"}
+    for suspicion in gallery.suspicions(*names) if names else []:
+        if form == "json":
+            print(results.json_line(results.suspicious_json(suspicion)), flush=True)
+        say(f"suspicious: {suspicion.photo}: {suspicion.reason}")
 
 
 def _remove_vanished(gallery: Gallery, folders: list[Path], yes: bool) -> int:
@@ -177,6 +189,28 @@ def list_people(
             from facedex.cli.result_tables import list_table
 
             show(list_table(people))
+
+
+def show_person(
+    name: Annotated[str, typer.Argument(help="The person.")],
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    as_json: JsonOption = False,
+    output: OutputOption = None,
+) -> None:
+    """Show a person's photos: path, time, quality, and how far each resembles the person's others."""
+    from facedex import results
+    from facedex.gallery.gallery import Gallery
+
+    form = output_form(as_json, None, output)
+    with Gallery(gallery) as opened:
+        person = opened.show(name)
+    with results_to(output):
+        if form == "json":
+            print(results.json_line(results.show_json(person)))
+        else:
+            from facedex.cli.result_tables import show_table
+
+            show(show_table(person))
 
 
 def rename(

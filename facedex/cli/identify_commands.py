@@ -201,6 +201,8 @@ def verify(
         result = Verifier(model, device).verify(photo_argument(a), photo_argument(b), fmr, prior)
         for remark in result.remarks:
             say(remark)
+        for warning in result.warnings:
+            say(f"warning: {warning}")
         if form == "json":
             print(results.json_line(results.verify_json(result)))
         else:

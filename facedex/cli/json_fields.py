@@ -71,7 +71,8 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
                 "photo": _PHOTO,
                 "name": "The name the photo was to be enrolled under.",
                 "status": "enrolled; known (this photo is in the gallery); moved (it is known under another path); "
-                "conflict (this face has another name in the gallery, or this photo another face); skipped.",
+                "conflict (this face has another name in the gallery, or this photo another face); skipped. After all "
+                "photos: suspicious (an enrolled photo that may show somebody else, or who has two names).",
                 "reason": "Why the photo was not enrolled, or a warning about an enrolled face, else null.",
             },
         ),
@@ -98,7 +99,9 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
                 "faces[].candidates[].logit": "The candidate's logit.",
                 **_QUALITY,
                 "faces[].quality.length": _LENGTH,
-                "faces[].reason": "Why the face has no name, where that is known, else null.",
+                "faces[].reason": "Why the face has no name, where that is known, else null. It names a best candidate "
+                "of probability .1 or more.",
+                "faces[].warning": "Why the stated rates may not hold for this face (a negative, a tint), else null.",
                 "error": _ERROR,
                 "remark": _REMARK,
                 "decision": "The threshold for the photo's faces, or null when the photo could not be used.",
@@ -121,6 +124,7 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
                 "threshold": "The least logit of a pair that is called the same person's.",
                 "fmr": "The share of impostor pairs that reach the threshold.",
                 "remarks": "What a user should know of the photos, such as that a part of one is missing.",
+                "warnings": "For each photo with an unusual face (a negative, a tint): the stated rates may not hold.",
             },
         ),
     ),
@@ -169,6 +173,24 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
             },
         ),
     ),
+    "show": (
+        JsonObject(
+            "the person",
+            {
+                "name": "The person's name.",
+                "enrolled": "When the first photo was enrolled, as an ISO 8601 time in UTC.",
+                "photos": "Every photo, in the order of enrolment.",
+                "photos[].photo": "The photo's path when it was enrolled.",
+                "photos[].box": _BOX,
+                "photos[].enrolled": "When the photo was enrolled, as an ISO 8601 time in UTC.",
+                "photos[].quality": "The length of the embedding before normalisation, 0 where not known.",
+                "photos[].unclear": "Whether the embedding is so short that errors are likely.",
+                "photos[].similarity": "The probability that the photo shows the person of the other photos when half "
+                "of all such pairs are genuine; null for the only photo.",
+                "least_alike": "The path of the photo that resembles the others least; null for fewer than three.",
+            },
+        ),
+    ),
     "doctor": (
         JsonObject(
             "a part of the gallery",
@@ -176,6 +198,23 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
                 "part": "The part that was checked.",
                 "state": "sound, repaired, warning or broken.",
                 "detail": "What was found, and the remedy.",
+            },
+        ),
+        JsonObject(
+            "a suspicious photo, or a pair of people, with `--people`",
+            {
+                "part": 'Always "people".',
+                "state": 'Always "warning".',
+                "detail": "What is suspicious, in words.",
+                "kind": "unlike (the photo does not resemble the person's others), other (it resembles another person "
+                "more) or same (two names may be one person).",
+                "name": "The person.",
+                "photo": "The path of the photo when it was enrolled; of a pair the photo most like `other`.",
+                "other": "The other person whom the photo resembles, or null.",
+                "photos": "How many photos the person has.",
+                "similarity": "The similarity of the photo with the person's other photos; null for the only photo.",
+                "other_similarity": "The similarity with `other`; of a pair that of the two people; null without one.",
+                "false_warnings": "The share of people with right photos whom so suspicious a score would concern.",
             },
         ),
     ),

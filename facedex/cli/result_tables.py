@@ -1,4 +1,4 @@
-"""The tables that identify, detect and list show in a terminal."""
+"""The tables that identify, detect, list and show print in a terminal."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Column, Table
 from rich.text import Text
 
+from facedex.gallery.shown import ShownPerson
 from facedex.photos.sources import UNKNOWN
 from facedex.recognition.identification import Identification, IdentifiedPhoto
 from facedex.store.rows import PersonRecord
@@ -68,10 +69,31 @@ def list_table(people: Iterable[PersonRecord]) -> Table:
     return table
 
 
+def show_table(person: ShownPerson) -> Table:
+    """The table of `show`: a row a photo. The photo that resembles the others least is marked."""
+    table = Table(
+        Column("photo", overflow="fold"),
+        "enrolled (UTC)",
+        Column("like the others", justify="right"),
+        Column("quality", justify="right"),
+        title=_plain(person.name),
+    )
+    least = person.least_alike
+    for one in person.photos:
+        similarity = "-" if one.similarity is None else f"{one.similarity:.1%}"
+        table.add_row(
+            _plain(one.photo),
+            one.enrolled.replace("T", " ")[:16],
+            f"least: {similarity}" if one is least else similarity,
+            f"unclear: {one.quality:.1f}" if one.unclear else f"{one.quality:.1f}",
+        )
+    return table
+
+
 def _person(face: Identification) -> Text:
-    """The name of a face, or "unknown" with the reason."""
+    """The name of a face with the warning about it, or "unknown" with the reason."""
     if face.name:
-        return _plain(face.name)
+        return _plain(f"{face.name} ({face.warning})" if face.warning else face.name)
     return Text(visible(f"{UNKNOWN} ({face.reason})") if face.reason else UNKNOWN, "dim")
 
 

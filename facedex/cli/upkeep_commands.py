@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 
 from facedex.cli.console import ask, note, say
-from facedex.cli.options import DEFAULT_GALLERY, DeviceOption, GalleryOption, JsonOption, QuietOption, YesOption
+from facedex.cli.options import (
+    DEFAULT_GALLERY,
+    DeviceOption,
+    GalleryOption,
+    JsonOption,
+    QuietOption,
+    YesOption,
+    rate_option,
+)
 from facedex.wording import counted, visible
 
 
@@ -64,6 +72,16 @@ def doctor(
         typer.Option("--model", "-m", help="The gallery's model, to restore the gallery's lost copy of it."),
     ] = None,
     drop: Annotated[bool, typer.Option("--drop", help="Delete faces whose records are damaged.")] = False,
+    people: Annotated[
+        bool,
+        typer.Option(
+            "--people", help="Also list photos that may show somebody else, and pairs of names that may be one person."
+        ),
+    ] = False,
+    false_warnings: Annotated[
+        float,
+        rate_option("With --people: the share of people whom each kind of warning may concern by mistake."),
+    ] = 0.01,
     as_json: JsonOption = False,
 ) -> None:
     """Check every part of the gallery and repair what can be repaired."""
@@ -77,7 +95,34 @@ def doctor(
             print(results.json_line(results.doctor_json(finding)), flush=True)
         else:
             print(visible(f"{finding.part:9}{finding.state:9}{finding.detail}"), flush=True)
+    if people and "broken" not in states:
+        states.add(_examine_people(gallery, false_warnings, as_json))
     raise typer.Exit(2 if "broken" in states else 1 if states - {"sound"} else 0)
+
+
+def _examine_people(gallery: Path, rate: float, as_json: bool) -> str:
+    """Print what is suspicious about the people of a gallery; returns the state."""
+    from facedex import results
+    from facedex.gallery.doctor import Finding
+    from facedex.gallery.gallery import Gallery
+
+    with Gallery(gallery) as opened:
+        suspicions, count = opened.suspicions(rate=rate), len(opened)
+    for one in suspicions:
+        if as_json:
+            print(results.json_line(results.suspicion_json(one)), flush=True)
+        else:
+            print(visible(f"{'people':9}{'warning':9}{one.photo}: {one.reason}"), flush=True)
+    if suspicions:
+        say(
+            f"Look at these photos. Each kind of warning is a mistake for {results.percentage(rate)} of people. Delete "
+            "wrong files and run `facedex enroll FOLDER --update`; `facedex merge` joins two names of one person"
+        )
+        return "warning"
+    finding = Finding("people", "sound", f"nothing stands out among the photos of {counted(count, 'person')}")
+    line = results.json_line(results.doctor_json(finding))
+    print(line if as_json else f"{finding.part:9}{finding.state:9}{finding.detail}", flush=True)
+    return finding.state
 
 
 def backup(

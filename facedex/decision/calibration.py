@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from facedex.decision.fitting import LEAST_PEOPLE, EnrolledSets, platt, sample, weighed_pairs
+from facedex.decision.misfit import own_below
 from facedex.decision.posterior import CONTENDERS, Normal, Scores, posterior
 from facedex.decision.tail import Tail, over_probes
 from facedex.errors import DataError, ModelError
@@ -163,6 +164,15 @@ class Calibration:
             return float(prior)
         odds = self.slope * logit + self.offset + math.log(prior / (1 - prior))
         return float(_sigmoid(np.array(odds)))
+
+    def misfit_rate(self, score: float, photos: int) -> float:
+        """The share of people with `photos` right photos, two or more, of whom a photo scores below `score`.
+
+        The score is that of one photo against the person's others, fused. The share is a bound: the sum over the
+        person's photos. Two photos are one comparison.
+        """
+        scores = self.scores[int(self._level(np.array(photos - 1)))]
+        return min(1.0, (photos if photos > 2 else 1) * own_below(scores, score))
 
     def _level(self, photos: np.ndarray) -> np.ndarray:
         return np.asarray(np.searchsorted([one.photos for one in self.scores], np.maximum(photos, 1), "right") - 1)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facedex.faces.face import Face
+from facedex.faces.unusual import unusual
 from facedex.opencv import cv2
 
 # Below these limits errors are many times as likely, whatever the embedding's length.
@@ -33,6 +34,7 @@ class Quality:
     in profile.
     `score`: the detector's confidence, 0..1.
     `length`: the embedding's length before normalisation, None for a face that was not encoded.
+    `unusual`: how the face differs from ordinary photos (faces/unusual.py), None for an ordinary one.
     """
 
     width: float
@@ -40,11 +42,18 @@ class Quality:
     turn: float
     score: float
     length: float | None = None
+    unusual: str | None = None
 
     @classmethod
     def of(cls, face: Face, crop: np.ndarray, length: float | None = None) -> Quality:
         """Measure a face by its aligned crop (112, 112, 3) uint8 RGB. `length`: its embedding's length, if encoded."""
-        return cls(float(min(face.box[2:])), sharpness(crop), turn(face.landmarks), face.score, length)
+        width = float(min(face.box[2:]))
+        return cls(width, sharpness(crop), turn(face.landmarks), face.score, length, unusual(crop))
+
+    @property
+    def warning(self) -> str | None:
+        """What an answer about an unusual face is worth, in words; None for an ordinary face."""
+        return f"face {self.unusual}; stated rates hold for ordinary photos only" if self.unusual else None
 
     def reason(self, unclear: float = 0.0) -> str | None:
         """Return what is wrong with the face and what helps, in words. None where errors are no likelier than usual.
@@ -53,9 +62,11 @@ class Quality:
         is not known. The length predicts best which faces are not recognised. Most other measures only explain it.
         """
         short = self.length is not None and self.length < unclear
-        if not short and self.width >= TINY and self.sharpness >= SMEARED:
+        if not short and self.width >= TINY and self.sharpness >= SMEARED and self.unusual is None:
             return None
         faults = []
+        if self.unusual:
+            faults.append((self.unusual, "uncovered and in its own colours"))
         if self.width < SMALL:
             faults.append((f"small ({self.width:.0f} px wide)", "larger"))
         if self.sharpness < BLURRED:

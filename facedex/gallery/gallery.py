@@ -30,6 +30,8 @@ from facedex.gallery.lookup import Lookup
 from facedex.gallery.moved_photos import vanished
 from facedex.gallery.naming import Naming
 from facedex.gallery.reencoding import encode_anew
+from facedex.gallery.shown import ShownPerson, show_person
+from facedex.gallery.suspicion import FALSE_WARNINGS, Examination, Suspicion, ids_of
 from facedex.index.manifest import stored_parameters
 from facedex.index.remote import Remote
 from facedex.log import logger, timed
@@ -169,6 +171,13 @@ class Gallery:
         people = {person.name: person for person in self._store.people()}
         return [people[name] for name in dict.fromkeys(self._store.stored_name(name) for name in names)]
 
+    def show(self, name: str) -> ShownPerson:
+        """A person's photos: path, time, quality, and how far each resembles the others.
+
+        Raises PersonNotFound, which says which names are near.
+        """
+        return show_person(self._store, self.head, self.calibration, name)
+
     def enroll(
         self, name: str, photo: PhotoInput, *, face: int | None = None, strict: bool = False, device: str = "cpu"
     ) -> Enrolled:
@@ -278,6 +287,27 @@ class Gallery:
                 reachable = reachable and self._index.send()
             self._index.update()
         return added
+
+    def suspicions(self, *names: str, rate: float = FALSE_WARNINGS) -> list[Suspicion]:
+        """Photos that may show somebody else, and pairs of people who may be one, most suspicious first.
+
+        Everybody is examined, or only the people with these `names`, who are compared with everybody. `rate` is the
+        share of people whom each kind of warning may concern by mistake. No photo is read again.
+        Raises PersonNotFound, EngineError, and ValueError for a rate outside 0..1.
+        """
+        threshold = self.threshold(rate)
+
+        def other(vector: NDArray[np.float32], own: NDArray[np.int64], name: str) -> Candidate | None:
+            if not self._lookup.may_reach(vector, own, threshold):
+                return None
+            best = next((one for one in self.match(vector, top=2) if one.name != name), None)
+            return best if best is not None and best.logit >= threshold else None
+
+        def false_alarms(logit: float) -> float:
+            return self.calibration.false_alarm_rate(logit, self._lookup.photos)
+
+        examination = Examination(self._store, self.head, self.calibration, other, threshold, rate, false_alarms)
+        return examination.suspicions(ids_of(self._store, names))
 
     def rename(self, old: str, new: str) -> None:
         """Give a person another name. Raises PersonNotFound, NameInvalid, GalleryError when it is taken."""

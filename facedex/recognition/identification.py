@@ -27,6 +27,8 @@ from facedex.recognition.embedding import encode_ahead
 FPIR = 0.01  # default share of strangers who are given a name
 PRIOR = 0.5  # default probability that the person in a photo is enrolled
 
+_PROBABLE = 0.1  # probability of a best candidate below the threshold who is worth a second look
+
 
 @dataclass(frozen=True)
 class Identification:
@@ -36,8 +38,8 @@ class Identification:
     similarity, probability: those of the named person; for a stranger those of the best candidate.
     candidates: the most similar people. The named person is the first, the others follow by probability.
     quality: the measures of the face.
-    reason: why a face has no name. It says what is wrong with the face, or that the best candidate is another face
-        of the photo. None when nothing is known, and for a named face.
+    reason: why a face has no name. It says what is wrong with the face, that the best candidate is another face of
+        the photo, or that the best candidate is not certain enough. None for a stranger to all, and for a named face.
     """
 
     face: Face
@@ -52,6 +54,11 @@ class Identification:
     def box(self) -> Box:
         """Left, top, width and height in pixels of the upright photo."""
         return self.face.box
+
+    @property
+    def warning(self) -> str | None:
+        """Why the stated rates may not hold for this face, such as a negative or a tint. None for an ordinary face."""
+        return None if self.quality is None else self.quality.warning
 
 
 @dataclass(frozen=True)
@@ -224,5 +231,7 @@ def _identification(
     best = next((candidate for candidate in candidates if candidate.name == name), candidates[0])
     if name is None and best.logit >= threshold:
         reason = f"{best.name} is another face of this photo"
+    elif name is None and reason is None and best.probability >= _PROBABLE:
+        reason = f"may be {best.name}, which is not certain enough for a name"
     listed = (best, *(candidate for candidate in candidates if candidate is not best))[:top]
     return Identification(face, name, best.similarity, best.probability, listed, quality, reason)

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from facedex.decision.calibration import Calibration
+from facedex.faces import alignment
+from facedex.faces.quality import Quality
 from facedex.model.head import Head
 from facedex.model.modelfile import read_model, shipped_model
 from facedex.model.reader import FaceReader
-from facedex.photos.inputs import PhotoInput, given_photo
+from facedex.photos.inputs import GivenPhoto, PhotoInput, given_photo
 from facedex.recognition.detection import read_faces
 
 FMR = 1e-3  # default share of impostor pairs that are called the same person
@@ -27,6 +29,7 @@ class Verification:
     logit: the score of the pair, compared with `threshold`.
     fmr: the share of impostor pairs that reach `threshold`.
     remarks: what a user should know of the photos, such as that a part of one is missing.
+    warnings: for each photo with an unusual face, such as a negative, that the stated rates may not hold.
     """
 
     same: bool
@@ -36,6 +39,7 @@ class Verification:
     threshold: float = math.nan
     fmr: float = math.nan
     remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class Verifier:
@@ -54,7 +58,9 @@ class Verifier:
         Raises PhotoError for a photo that cannot be used.
         """
         remarks: list[str] = []
-        logit = float(self.head.logits(self._embedding(a, remarks), self._embedding(b, remarks)))
+        warnings: list[str] = []
+        first, second = (self._subject(given_photo(photo), remarks, warnings) for photo in (a, b))
+        logit = float(self.head.logits(first, second))
         threshold = self.calibration.threshold(1, fmr)
         return Verification(
             same=logit >= threshold,
@@ -64,11 +70,15 @@ class Verifier:
             threshold=threshold,
             fmr=fmr,
             remarks=tuple(remarks),
+            warnings=tuple(warnings),
         )
 
-    def _embedding(self, photo: PhotoInput, remarks: list[str]) -> np.ndarray:
-        """The unit embedding (dim,) float32 of a photo's subject. What is to be told of the photo joins `remarks`."""
-        given, told = given_photo(photo), list[str]()
-        pixels, faces = read_faces(given, self.reader.detector, told)
-        remarks += [f"{given.name}: {remark}" for remark in told]
-        return self.reader.encode([(pixels, faces[0])])[0].vector
+    def _subject(self, photo: GivenPhoto, remarks: list[str], warnings: list[str]) -> np.ndarray:
+        """The unit embedding (dim,) float32 of a photo's subject. What is to be told of it joins the two lists."""
+        told: list[str] = []
+        pixels, faces = read_faces(photo, self.reader.detector, told)
+        remarks += [f"{photo.name}: {remark}" for remark in told]
+        crop = alignment.align(pixels, faces[0].landmarks)
+        if warning := Quality.of(faces[0], crop).warning:
+            warnings.append(f"{photo.name}: {warning}")
+        return self.reader.encode_crops([crop], faces[:1])[0].vector

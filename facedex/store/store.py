@@ -23,6 +23,7 @@ from facedex.faces.boxes import Box
 from facedex.log import logger
 from facedex.store import schema
 from facedex.store.database import Database, translated
+from facedex.store.nearnames import near_names
 from facedex.store.rows import (
     INSERT_FACE,
     SELECT_FACE,
@@ -274,6 +275,18 @@ class Store:
             photos.append(StoredPhoto(face, name, source, digest.hex(), (box[0], box[1], box[2], box[3])))
         return photos
 
+    def photos_of(self, name: str) -> tuple[StoredFaces, list[StoredPhoto], list[str]]:
+        """A person's faces, their photos, and when each was enrolled (ISO 8601, UTC), all ordered by face id.
+
+        Raises PersonNotFound, and GalleryDamaged for an altered row.
+        """
+        with self.snapshot():
+            person, stored = self._person(name)
+            rows = self._db.rows(f"{SELECT_FACE} WHERE face.person = ? ORDER BY face.id", (person,))
+            faces = stored_faces(rows, self.state.dim, self.path)
+        photos = [StoredPhoto(row[0], stored, row[9], row[10].hex(), (row[3], row[4], row[5], row[6])) for row in rows]
+        return faces, photos, [row[11] for row in rows]
+
     def sources(self) -> list[tuple[int, str, str, Box]]:
         """(id, path, SHA-256, box) of every face, ordered by id."""
         rows = self._db.rows("SELECT id, source, photo, box_left, box_top, box_width, box_height FROM face ORDER BY id")
@@ -432,7 +445,9 @@ class Store:
         wanted = unicodedata.normalize("NFC", name).encode("utf-8", "replace").decode()
         rows = self._db.rows("SELECT id, name FROM person WHERE name = ?", (wanted,))
         if not rows:
-            raise PersonNotFound(f"Nobody named {name!r} is enrolled; `facedex list` shows the names")
+            near = near_names(wanted, (str(one) for (one,) in self._db.rows("SELECT name FROM person ORDER BY name")))
+            remedy = f"did you mean {' or '.join(map(repr, near))}?" if near else "`facedex list` shows the names"
+            raise PersonNotFound(f"Nobody named {name!r} is enrolled; {remedy}")
         return int(rows[0][0]), str(rows[0][1])
 
     def _add_people(self, names: Iterable[str]) -> dict[str, int]:
