@@ -7,7 +7,8 @@
     │   ├── PhotoUnsupported  no picture, or a format that needs an extra
     │   ├── PhotoTooLarge     above the caps on bytes or pixels
     │   ├── NoFace
-    │   └── SeveralFaces      several faces where exactly one was asked for
+    │   ├── SeveralFaces      several faces where exactly one was asked for
+    │   └── XmpUnusable       a photo's XMP cannot be read or written
     ├── ModelError            a model file is missing, broken or of the wrong kind
     ├── DataError             training or evaluation data cannot be used
     ├── GalleryError
@@ -19,7 +20,8 @@
     │   │   └── EngineAway    the search engine does not answer
     │   └── PersonNotFound
     ├── NameInvalid
-    └── MissingExtra          an optional package is not installed
+    ├── MissingExtra          an optional package is not installed
+    └── MissingProgram        a program that facedex calls is not installed
 
 A message is one sentence that names the thing and the remedy. The command line prints it unchanged.
 """
@@ -62,6 +64,10 @@ class NoFace(PhotoError):
 
 class SeveralFaces(PhotoError):
     """Several faces were found where exactly one was asked for."""
+
+
+class XmpUnusable(PhotoError):
+    """The sidecar or the embedded XMP of a photo cannot be read or written."""
 
 
 class ModelError(FacedexError):
@@ -114,3 +120,7 @@ class MissingExtra(FacedexError):
     def __init__(self, what: str, extra: str) -> None:
         """`what` begins the message: the thing that needs the packages. `extra`: the extra of facedex to install."""
         super().__init__(f"{what} needs packages that are not installed; run: pip install 'facedex[{extra}]'")
+
+
+class MissingProgram(FacedexError):
+    """A program that facedex calls is not installed, or it is too old."""

@@ -18,6 +18,7 @@ FLOORS = (
     ("__init__",),
     ("annotate", "results"),
     ("recognition",),
+    ("library",),
     ("gallery",),
     ("index",),
     ("engines",),
@@ -34,7 +35,7 @@ FLOORS = (
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 MEASURING = {"training", "evaluation", "data"}
-ANSWERING = {"results", "annotate", "recognition", "gallery", "index", "engines", "store"}
+ANSWERING = {"results", "annotate", "recognition", "library", "gallery", "index", "engines", "store"}
 
 
 def imports(module: Path) -> Iterator[Path]:
