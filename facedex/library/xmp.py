@@ -9,7 +9,7 @@ import copy
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 from facedex._version import __version__
 from facedex.errors import XmpUnusable
@@ -138,10 +138,9 @@ def parse(data: bytes, where: str) -> Packet:
     try:
         for start in range(0, len(text), _CHUNK):
             parser.feed(text[start : start + _CHUNK])
-            for event, item in parser.read_events():
-                if isinstance(item, tuple):
-                    prefix, uri = cast("tuple[str, str]", item)
-                    prefixes.setdefault(uri, prefix)
+            for event, item in cast("Iterator[tuple[str, Any]]", parser.read_events()):
+                if event == "start-ns":
+                    prefixes.setdefault(item[1], item[0])
                 elif event == "start":
                     root = item if root is None else root
                     elements, depth = elements + 1, depth + 1
