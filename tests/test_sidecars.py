@@ -142,6 +142,13 @@ def test_the_sidecar_counts_before_the_photo_and_the_difference_is_told(photo):
     assert "Ada" in warning
 
 
+def test_thousands_of_regions_are_cut_off_with_a_warning(photo):
+    beside(photo, packet(regions(*[region()] * 20_000) + microsoft(*[("Bob", "0.2, 0.2, 0.3, 0.3")] * 20_000)))
+    found = read_names(photo)
+    assert len(found.regions) == 500
+    assert "more than 500" in "".join(found.warnings)
+
+
 def test_two_faces_close_together_are_both_read(photo):
     beside(photo, packet(regions(region("Ada", 0.3), region("Bob", 0.45))))
     assert [name for name, _ in read(photo)] == ["Ada", "Bob"]
@@ -209,7 +216,7 @@ def test_everything_in_a_rich_sidecar_stays(photo):
     before, after = facts(RICH), facts(sidecar.read_bytes())
     assert not before - after
     added = {path[-1].rpartition("}")[2] for path, _, _ in after - before}
-    assert added == {"li", "Name", "Type", "Area", "Extensions", "CreatorTool", "subject", "Bag"}
+    assert added == {"li", "Name", "Type", "Area", "Extensions", "CreatorTool", "Label", "subject", "Bag"}
     assert [name for name, _ in read(photo)] == ["Bob", "Ada"]
 
 
@@ -292,6 +299,16 @@ def test_another_name_by_another_program_is_a_conflict(photo, properties, place)
     assert "Eve" in conflict
     assert "Ada" in conflict
     assert sorted(name for name, _ in read(photo)) == ["Bob", "Eve"]
+
+
+def test_our_region_with_the_name_of_another_program_is_that_programs(photo):
+    sidecar = photo.with_name("a.jpg.xmp")
+    write_names(photo, [(FACE, "Ada")])
+    text = sidecar.read_text("utf-8").replace("<mwg-rs:Name>Ada<", "<mwg-rs:Name>Eve<")
+    sidecar.write_text(text, "utf-8")
+    assert "Eve" in write_names(photo, [(FACE, "Ada")]).conflicts[0]
+    write_names(photo, [(FACE, None)])
+    assert read(photo) == [("Eve", FACE)]
 
 
 def test_regions_of_a_cropped_picture_stay_and_are_a_conflict(photo):

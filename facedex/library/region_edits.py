@@ -33,6 +33,7 @@ def put_region(packet: xmp.Packet, header: PhotoHeader, orientation: int, name: 
     xmp.add(item, "mwg-rs:Area", attributes={**numbers, "stArea:unit": "normalized"})
     extensions = xmp.structure(item, "mwg-rs:Extensions")
     xmp.add(extensions, "xmp:CreatorTool", MAKER)
+    xmp.add(extensions, "xmp:Label", name)
     if add_keyword(packet, name):
         # The keyword is noted here, so that it goes when the face gets another name.
         xmp.add(xmp.bag(extensions, "dc:subject"), "rdf:li", name)

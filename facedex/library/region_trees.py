@@ -19,6 +19,7 @@ from facedex.photos.photoheader import PhotoHeader
 from facedex.photos.sources import UNKNOWN
 
 MAKER = "facedex"  # the tool named in the regions that facedex writes
+_MOST_REGIONS = 500  # of a kind in a packet. Comparing many thousands with each other would take minutes
 _NOWHERE = (math.nan, math.nan, math.nan, math.nan)
 
 
@@ -55,48 +56,53 @@ class FaceRegions:
 
 def face_regions(packet: xmp.Packet, header: PhotoHeader, where: str) -> FaceRegions:
     """Read the regions of faces. `where` stands for the packet in warnings."""
-    regions = FaceRegions([], [], header.orientation)
+    structure, info = packet.find("mwg-rs:Regions"), packet.find("MP:RegionInfo")
+    size = None if structure is None else _applied_to(structure)
+    regions = FaceRegions([], [], frame(size, header))
+    mwg = [] if structure is None else [item for item in xmp.items(structure, "mwg-rs:RegionList") if _is_face(item)]
+    # Microsoft lists people without a place too.
+    microsoft = [] if info is None else [item for item in xmp.items(info, "MPRI:Regions") if _rectangle(item)]
 
-    def keep(item: ET.Element, name: str, area: Area, orientation: int, microsoft: bool) -> None:
+    def keep(item: ET.Element, name: str, area: Area, orientation: int, is_microsoft: bool) -> None:
         sound = within(area)
         if sound is None:
             face = f"the face {name!r}" if name else "a face"
             regions.warnings.append(f"{where} gives {face} no sound place, so it was left out")
             return
         box = to_box(to_upright(sound, orientation), header.upright_size)
-        regions.found.append(FoundRegion(name, box, item, microsoft, not microsoft and is_ours(item)))
+        regions.found.append(FoundRegion(name, box, item, is_microsoft, not is_microsoft and _is_ours(item)))
 
-    for description in packet.descriptions:
-        structure = xmp.child(description, "mwg-rs:Regions")
-        if structure is not None:
-            size = _applied_to(structure)
-            regions.orientation = frame(size, header)
-            items = [item for item in xmp.items(structure, "mwg-rs:RegionList") if _is_face(item)]
-            if size and regions.orientation is None and items:
-                regions.warnings.append(
-                    f"the face regions in {where} are those of a picture of {size[0]:g} x {size[1]:g} pixels, "
-                    f"and the photo has another shape, so they were left out"
-                )
-            for item in items if regions.orientation else []:
-                area = _mwg_area(item, size or (header.width, header.height))
-                keep(item, _name(item, "mwg-rs:Name"), area, regions.orientation or 1, microsoft=False)
-        info = xmp.child(description, "MP:RegionInfo")
-        for item in [] if info is None else xmp.items(info, "MPRI:Regions"):
-            rectangle = xmp.text(item, "MPReg:Rectangle")
-            if rectangle:  # a person may be in the list without a place
-                name = _name(item, "MPReg:PersonDisplayName")
-                keep(item, name, _microsoft_area(rectangle), header.orientation, microsoft=True)
+    if regions.orientation is not None:
+        for item in mwg[:_MOST_REGIONS]:
+            area = _mwg_area(item, size or (header.width, header.height))
+            keep(item, _name(item, "mwg-rs:Name"), area, regions.orientation, False)
+    elif mwg and size:
+        regions.warnings.append(
+            f"the face regions in {where} are those of a picture of {size[0]:g} x {size[1]:g} pixels, "
+            f"and the photo has another shape, so they were left out"
+        )
+    for item in microsoft[:_MOST_REGIONS]:
+        keep(item, _name(item, "MPReg:PersonDisplayName"), _microsoft_area(_rectangle(item)), header.orientation, True)
+    if max(len(mwg), len(microsoft)) > _MOST_REGIONS:
+        regions.warnings.append(f"{where} has more than {_MOST_REGIONS} face regions; the others were left out")
     return regions
 
 
-def is_ours(item: ET.Element) -> bool:
-    """Whether facedex wrote an MWG region."""
-    extensions = xmp.child(item, "mwg-rs:Extensions")
-    return extensions is not None and xmp.text(extensions, "xmp:CreatorTool") == MAKER
-
-
 def _is_face(item: ET.Element) -> bool:
-    return xmp.text(item, "mwg-rs:Type").casefold() in ("face", "")
+    kind = xmp.text(item, "mwg-rs:Type").casefold()
+    return kind == "face" or (not kind and bool(xmp.text(item, "mwg-rs:Name")))
+
+
+def _is_ours(item: ET.Element) -> bool:
+    """Whether facedex wrote an MWG region, and its name is still the one that facedex gave."""
+    mark = xmp.child(item, "mwg-rs:Extensions")
+    if mark is None or xmp.text(mark, "xmp:CreatorTool") != MAKER:
+        return False
+    return xmp.text(mark, "xmp:Label") == xmp.text(item, "mwg-rs:Name")
+
+
+def _rectangle(item: ET.Element) -> str:
+    return xmp.text(item, "MPReg:Rectangle")
 
 
 def _name(item: ET.Element, field: str) -> str:

@@ -113,12 +113,12 @@ def matches(boxes: Sequence[Box], others: Sequence[Box]) -> dict[int, int]:
 
     Each has at most one partner. The pairs that overlap most come first.
     """
-    pairs = sorted(
-        ((overlap(a, b), i, j) for i, a in enumerate(boxes) for j, b in enumerate(others)),
-        key=lambda pair: -pair[0],
-    )
+    pairs = ((overlap(a, b), i, j) for i, a in enumerate(boxes) for j, b in enumerate(others))
+    near = sorted((pair for pair in pairs if pair[0] > _SAME_FACE_OVERLAP), key=lambda pair: -pair[0])
     found: dict[int, int] = {}
-    for shared, i, j in pairs:
-        if shared > _SAME_FACE_OVERLAP and i not in found and j not in found.values():
+    taken: set[int] = set()
+    for _, i, j in near:
+        if i not in found and j not in taken:
             found[i] = j
+            taken.add(j)
     return found

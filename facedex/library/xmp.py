@@ -69,6 +69,10 @@ class Packet:
         """The elements that hold the top-level properties."""
         return [node for rdf in self.root.iter(_RDF) for node in rdf.findall(_DESCRIPTION)]
 
+    def find(self, name: str) -> ET.Element | None:
+        """The element of a top-level property, or None."""
+        return next((found for node in self.descriptions if (found := child(node, name)) is not None), None)
+
     def property_holder(self, name: str) -> ET.Element:
         """The description that holds a top-level property, or else one that the property may be added to."""
         tag, descriptions = qualified(name), self.descriptions
