@@ -63,6 +63,21 @@ def test_a_photo_without_sound_exif_is_upright(exif):
     assert (header.width, header.height, header.orientation, header.xmp) == (40, 30, 1, ())
 
 
+def test_the_size_is_that_of_decoding_whatever_is_wrong_with_the_exif():
+    rng = random.Random(4)
+    exif = Image.Exif()
+    exif[274], exif[271], exif[282] = 6, "maker", 72.5
+    exif.get_ifd(0x8769)[36867] = "2020:01:01 00:00:00"
+    whole = encoded("JPEG", exif=exif)
+    start, end = whole.index(b"Exif"), whole.index(b"\xff\xdb")
+    for _ in range(300):
+        data = bytearray(whole)
+        for _ in range(rng.randrange(1, 4)):
+            data[rng.randrange(start, end)] = rng.randrange(256)
+        header = read_header(bytes(data), "a")
+        assert header.upright_size == images.decode(bytes(data), "a").shape[1::-1]
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "TIFF", "PNG", "AVIF"])
 def test_embedded_xmp_is_found(kind):
     if kind == "AVIF" and not features.check("avif"):

@@ -249,6 +249,13 @@ def test_another_name_for_a_face_replaces_ours_and_its_keyword(photo):
     assert keywords(sidecar) == ["Bob", "Eve", "Cyd"]
 
 
+def test_a_keyword_stays_while_another_face_has_the_name(photo):
+    sidecar = photo.with_name("a.jpg.xmp")
+    write_names(photo, [(FACE, "Ada"), (ELSEWHERE, "Ada")])
+    write_names(photo, [(FACE, "Eve")])
+    assert sorted(keywords(sidecar)) == ["Ada", "Eve"]
+
+
 def test_the_name_none_takes_ours_away_and_no_other(photo):
     sidecar = beside(photo, packet(regions(region("Bob", 0.8, 2 / 3, 0.2, 1 / 3))))
     write_names(photo, [(FACE, "Ada")])

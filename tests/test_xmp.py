@@ -126,3 +126,16 @@ def test_a_lone_keyword_becomes_an_item():
         (description,) = xmp.parse(sample.encode(), "photo.xmp").descriptions
         xmp.add(xmp.bag(description, "dc:subject"), "rdf:li", "new")
         assert [item.text for item in xmp.items(description, "dc:subject")] == ["old", "new"]
+
+
+@pytest.mark.parametrize(
+    ("properties", "attributes"),
+    [("", 'xmpNote:HasExtendedXMP="0F"'), ("<xmpNote:HasExtendedXMP>0F</xmpNote:HasExtendedXMP>", "")],
+)
+def test_extended_xmp_becomes_a_part_of_the_packet(properties, attributes):
+    main = xmp.parse(packet(properties + "<dc:a>1</dc:a>", attributes).encode(), "photo.jpg")
+    main.extend(xmp.parse(packet('<p:b xmlns:p="http://example.org/">2</p:b>').encode(), "photo.jpg"))
+    text = main.to_bytes().decode()
+    assert "HasExtendedXMP" not in text
+    assert "<dc:a>1</dc:a>" in text
+    assert "<p:b>2</p:b>" in text

@@ -106,8 +106,8 @@ RICH = packet(
     "<lr:hierarchicalSubject><rdf:Bag><rdf:li>People|Family</rdf:li></rdf:Bag></lr:hierarchicalSubject>"
     '<darktable:history><rdf:Seq><rdf:li darktable:operation="exposure" darktable:params="0000&#10;f0&#9;ff"/>'
     "</rdf:Seq></darktable:history>"
-    '<own:thing xmlns:own="http://example.org/own/" own:deep="1"><own:part xmlns="http://example.org/default/">'
-    "<leaf>  spaced  </leaf></own:part></own:thing>"
+    '<own:thing xmlns:own="http://example.org/own/" rdf:parseType="Resource"><own:part rdf:parseType="Resource" '
+    'xmlns="http://example.org/default/"><leaf>  spaced  </leaf></own:part></own:thing>'
     + regions(
         region("Rex", 0.8, 0.8, 0.2, 0.2, kind="Pet"),
         region("", 0.5, 0.5, 0.1, 0.1, kind="Focus", more="<mwg-rs:FocusUsage>EvaluatedUsed</mwg-rs:FocusUsage>"),

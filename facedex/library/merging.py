@@ -40,7 +40,7 @@ class Source:
 
 @dataclass
 class _Wish:
-    """A face to be named: its box and its name, the regions at its place, and those of them in the target."""
+    """A face to be named: its box, its name, and the regions that all files have at its place."""
 
     box: Box
     name: str | None
@@ -101,7 +101,8 @@ def _wishes(faces: Faces, header: PhotoHeader) -> tuple[list[_Wish], list[str]]:
             raise NameInvalid(f"{name!r} holds characters that XML cannot hold; rename the person")
         area = within(to_area(box, header.upright_size))
         if area is None:
-            problems.append(f"the box {box} of {name or 'a face'} does not lie in the photo, so it was not written")
+            place = ", ".join(f"{number:g}" for number in box)
+            problems.append(f"the box ({place}) of {name or 'a face'} does not lie in the photo; give another box")
         else:
             wishes.append(_Wish(to_box(area, header.upright_size), name))
     return wishes, problems
