@@ -16,6 +16,8 @@ from facedex.library.sidecars import WrittenNames, embedded_packet, read_photo_h
 _OLDEST = (12, 38)  # older versions run file names that end in | as commands (CVE-2022-23935)
 _SECONDS = 120
 _FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "WEBP", "AVIF", "HEIF")  # whose XMP can be read, so that none is lost
+# Raw photos have the structure of a TIFF and another suffix. They are never changed.
+_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".avif", ".heic", ".heif")
 _LARGEST_SEGMENT = 65_000  # bytes of a packet that fit into one segment of a JPEG
 _TAGS = ("-XMP-mwg-rs:RegionInfo", "-XMP-MP:RegionInfoMP", "-XMP-dc:Subject")
 
@@ -30,8 +32,7 @@ def embed_names(photo: str | os.PathLike[str], faces: Faces) -> WrittenNames:
     program = _exiftool()
     path = Path(photo)
     header = read_photo_header(path)
-    if header.format not in _FORMATS or (header.format == "TIFF" and path.suffix.lower() not in (".tif", ".tiff")):
-        # A raw photo has the structure of a TIFF, and is never changed.
+    if header.format not in _FORMATS or path.suffix.lower() not in _SUFFIXES:
         raise XmpUnusable(f"{path} is of a format that names are not written into; write a sidecar instead")
     target = Source(path, embedded_packet(path, header), header)
     before = target.packet.to_bytes()
