@@ -7,7 +7,8 @@
     │   ├── PhotoUnsupported  no picture, or a format that needs an extra
     │   ├── PhotoTooLarge     above the caps on bytes or pixels
     │   ├── NoFace
-    │   └── SeveralFaces      several faces where exactly one was asked for
+    │   ├── SeveralFaces      several faces where exactly one was asked for
+    │   └── XmpUnusable       a photo's XMP cannot be read or written
     ├── ModelError            a model file is missing, broken or of the wrong kind
     ├── DataError             training or evaluation data cannot be used
     ├── GalleryError
@@ -19,9 +20,14 @@
     │   │   └── EngineAway    the search engine does not answer
     │   └── PersonNotFound
     ├── NameInvalid
+<<<<<<< HEAD
     ├── NameDoubtful          folders or files are hardly named after people
     ├── MissingExtra          an optional package is not installed
     └── BrokenPackage         a package that facedex needs is there in part only
+=======
+    ├── MissingExtra          an optional package is not installed
+    └── MissingProgram        a program that facedex calls is not installed
+>>>>>>> w-xmp
 
 A message is one sentence that names the thing and the remedy. The command line prints it unchanged.
 """
@@ -71,6 +77,10 @@ class NoFace(PhotoError):
 
 class SeveralFaces(PhotoError):
     """Several faces were found where exactly one was asked for."""
+
+
+class XmpUnusable(PhotoError):
+    """The sidecar or the embedded XMP of a photo cannot be read or written."""
 
 
 class ModelError(FacedexError):
@@ -129,5 +139,10 @@ class MissingExtra(FacedexError):
         super().__init__(f"{what} needs packages that are not installed; run: pip install 'facedex[{extra}]'")
 
 
+<<<<<<< HEAD
 class BrokenPackage(FacedexError):
     """A package that facedex needs is missing, or is there in part only."""
+=======
+class MissingProgram(FacedexError):
+    """A program that facedex calls is not installed, or it is too old."""
+>>>>>>> w-xmp

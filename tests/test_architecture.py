@@ -17,6 +17,11 @@ FLOORS = (
     ("cli",),
     ("__init__",),
     ("annotate", "results"),
+<<<<<<< HEAD
+=======
+    ("recognition",),
+    ("library",),
+>>>>>>> w-xmp
     ("gallery",),
     ("index",),
     ("engines",),
@@ -35,7 +40,7 @@ FLOORS = (
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 MEASURING = {"training", "evaluation", "data"}
-ANSWERING = {"results", "annotate", "recognition", "gallery", "index", "engines", "store"}
+ANSWERING = {"results", "annotate", "recognition", "library", "gallery", "index", "engines", "store"}
 
 
 def imports(module: Path) -> Iterator[Path]:
