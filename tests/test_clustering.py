@@ -10,7 +10,10 @@ import pytest
 from facedex.decision import clustering
 from facedex.decision.calibration import Calibration
 from facedex.decision.clustering import Cut, Links, group_faces
+from facedex.index.neighbours import nearest_pairs
+from facedex.model.head import Head
 from facedex.model.modelfile import read_model
+from tests.helpers import unit
 
 BETA, DIM = 5.5, 64
 CALIBRATION = Calibration.from_meta(read_model("fast").meta)
@@ -151,3 +154,23 @@ def test_no_faces_and_one_face():
 def test_a_rate_outside_0_to_1_is_refused():
     with pytest.raises(ValueError, match="between 0 and 1"):
         grouped(faces([2])[0], rate=1.5)
+
+
+def test_every_face_is_paired_with_those_nearest_to_it_and_no_pair_comes_twice():
+    vectors = unit(300, seed=4)
+    head = Head.from_file(read_model("fast"))
+    pairs = nearest_pairs(head, vectors, nearest=5)
+    assert np.all(pairs[:, 0] < pairs[:, 1])
+    assert len(np.unique(pairs, axis=0)) == len(pairs)
+    points = head.project(vectors).astype(np.float64)
+    distance = ((points[:, None] - points) ** 2).sum(-1) + np.where(np.eye(300), np.inf, 0)
+    nearest = np.argsort(distance, 1)[:, :5]
+    wanted = {tuple(sorted((face, int(other)))) for face in range(300) for other in nearest[face]}
+    assert len(wanted ^ set(map(tuple, pairs.tolist()))) <= 2  # two distances may be equal to rounding
+
+
+def test_nearest_pairs_of_few_faces():
+    head = Head.from_file(read_model("fast"))
+    assert nearest_pairs(head, unit(3)).tolist() == [[0, 1], [0, 2], [1, 2]]
+    assert nearest_pairs(head, unit(1)).shape == (0, 2)
+    assert nearest_pairs(head, np.empty((0, 128), np.float32)).shape == (0, 2)
