@@ -20,14 +20,10 @@
     │   │   └── EngineAway    the search engine does not answer
     │   └── PersonNotFound
     ├── NameInvalid
-<<<<<<< HEAD
     ├── NameDoubtful          folders or files are hardly named after people
     ├── MissingExtra          an optional package is not installed
+    ├── MissingProgram        a program that facedex calls is not installed
     └── BrokenPackage         a package that facedex needs is there in part only
-=======
-    ├── MissingExtra          an optional package is not installed
-    └── MissingProgram        a program that facedex calls is not installed
->>>>>>> w-xmp
 
 A message is one sentence that names the thing and the remedy. The command line prints it unchanged.
 """
@@ -139,10 +135,9 @@ class MissingExtra(FacedexError):
         super().__init__(f"{what} needs packages that are not installed; run: pip install 'facedex[{extra}]'")
 
 
-<<<<<<< HEAD
 class BrokenPackage(FacedexError):
     """A package that facedex needs is missing, or is there in part only."""
-=======
+
+
 class MissingProgram(FacedexError):
     """A program that facedex calls is not installed, or it is too old."""
->>>>>>> w-xmp

@@ -17,11 +17,7 @@ FLOORS = (
     ("cli",),
     ("__init__",),
     ("annotate", "results"),
-<<<<<<< HEAD
-=======
-    ("recognition",),
     ("library",),
->>>>>>> w-xmp
     ("gallery",),
     ("index",),
     ("engines",),

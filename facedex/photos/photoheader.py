@@ -46,15 +46,12 @@ def read_header(data: bytes, name: str) -> PhotoHeader:
     `name` stands for the photo in error messages. Raises PhotoError, as `images.decode` does. The pixels are decoded
     only where XMP may stand behind them.
     """
-    formats = list(images._FORMATS)
-    if data[4:8] == b"ftyp" and b"avif" not in data[8:32]:
-        images._enable_heif(name)
-        formats = ["HEIF"]
+    data = images._developed(data, name, [])
+    formats = images._formats(data[:32], name)
     try:
-        with images._without_warnings, Image.open(io.BytesIO(data), formats=formats) as image:
+        with images._without_warnings, images._open(io.BytesIO(data), formats) as image:
             width, height = image.size
-            if width * height > images.MAX_PIXELS:
-                raise PhotoTooLarge(f"{name} has {width} x {height} pixels, more than the limit; save a smaller copy")
+            images.check_size(width, height, name, images.MAX_JPEG_PIXELS)
             if image.format == "PNG":
                 image.load()  # exiftool writes XMP behind the pixels
             orientation = _orientation(image, data)
