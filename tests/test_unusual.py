@@ -13,7 +13,8 @@ from facedex.faces.alignment import TEMPLATE, align
 from facedex.faces.face import Face
 from facedex.faces.quality import Quality
 from facedex.faces.unusual import COVERED, DARK_BELOW, FLAT, NEGATIVE, TINTED, unusual
-from facedex.photos.images import find_photos, read_photo
+from facedex.photos.images import read_photo
+from facedex.photos.listing import find_photos
 from facedex.recognition.verification import Verifier
 from scripts.benchmarks.unusual_colours import CHANGES, HARMFUL
 from tests.helpers import drawn_face, save_face
