@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,6 +62,9 @@ def embed(
 
 def _write(path: Path, vectors: list[np.ndarray], rows: list[dict[str, Any]], model: Path | None) -> None:
     """Write the embeddings (n, dim) float32 and the index of their rows, each file whole. Raises DataError."""
+    import io
+    import json
+
     import numpy as np
 
     from facedex.files import replace_file
