@@ -205,14 +205,17 @@ def _picture(data: bytes, link: Link, crop: Cropper) -> bytes:
     """Return the JPEG to keep of a fetched file. Metadata such as the place is dropped. Raises Failure."""
     if link.digest and _digest(data, link.digest) != link.digest:
         raise Failure("dead", _OTHER, "its checksum differs from the list's")
+    remarks: list[str] = []
     try:
-        pixels = images.decode(data, "the file", MAX_PIXELS)
+        pixels = images.decode(data, "the file", MAX_PIXELS, remarks)
     except PhotoUnsupported as error:
         raise Failure("dead", "not a picture", str(error)) from None
     except PhotoTooLarge as error:
         raise Failure("dead", "too large", str(error)) from None
     except PhotoError as error:
         raise Failure("dead", _BROKEN, str(error)) from None
+    if remarks:  # a photo of which a part is missing can be used, but another fetch may bring all of it
+        raise Failure("dead", _BROKEN, "; ".join(remarks))
     buffer = io.BytesIO()
     Image.fromarray(crop(pixels, link.rect)).save(buffer, "JPEG", quality=95)
     return buffer.getvalue()

@@ -416,7 +416,7 @@ def test_a_large_photo_is_decoded_smaller_where_that_is_enough(tmp_path, monkeyp
     photo[500 : 500 + side, 1200 : 1200 + side] = drawn_face(3, side)
     Image.fromarray(photo).save(tmp_path / "large.jpg", quality=92)
     whole, decode = [], images.decode
-    monkeypatch.setattr(images, "decode", lambda *given: whole.append(1) or decode(*given))
+    monkeypatch.setattr(images, "decode", lambda *given, **more: whole.append(1) or decode(*given, **more))
     with Gallery(tmp_path / "g", "fast", create=True) as opened:
         (result,) = enroll(opened, tmp_path / "large.jpg", name="Ada")
         assert result.status == "enrolled"

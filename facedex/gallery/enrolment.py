@@ -203,23 +203,27 @@ class Enrolling:
                 pixels, scale = images.decode_smaller(data, name, LEAST_SIDE, remarks)
                 faces = self._detect(pixels)
                 large_enough = bool(faces) and min(faces[0].box[2:]) >= alignment.SIZE
-                if faces and (scale == 1 or large_enough):
-                    return self._wanted(name, pixels, faces, scale, remarks)
+                if scale == 1 or large_enough:
+                    return self._subject(name, data, pixels, faces, scale, remarks)
         remarks.clear()
         with _PIXELS.take(images.pixel_count(data)):
             # `facedex detect` numbers the faces as found in all pixels.
-            for pixels in images.pages(data, name, remarks):
-                if faces := self._detect(pixels):
-                    break
-            return self._wanted(name, pixels, faces, 1.0, remarks)
+            pixels = images.decode(data, name, remarks=remarks)
+            return self._subject(name, data, pixels, self._detect(pixels), 1.0, remarks)
 
     def _detect(self, pixels: NDArray[np.uint8]) -> list[Face]:
         return self._reader.detector.detect(pixels, only_subject=self._number is None and not self._strict)
 
-    def _wanted(
-        self, name: str, pixels: NDArray[np.uint8], faces: list[Face], scale: float, remarks: list[str]
+    def _subject(
+        self, name: str, data: bytes, pixels: NDArray[np.uint8], faces: list[Face], scale: float, remarks: list[str]
     ) -> _Subject:
-        """What `_face` returns, from the faces of a photo that is `scale` times as large as these pixels."""
+        """What `_face` returns, from the faces of a photo that is `scale` times as large as these pixels.
+
+        Where they show no face, the next pages of a TIFF are searched.
+        """
+        later_pages = images.later_pages(data, name, remarks)
+        while not faces and (page := next(later_pages, None)) is not None:
+            pixels, faces = page, self._detect(page)
         if not faces:
             raise NoFace.at_all(name)
         if self._strict and len(faces) > 1:

@@ -190,8 +190,7 @@ def _decode_whole(data: bytes, name: str, max_pixels: int, min_side: int | None)
         # Pillow warns of large pictures. The cap below refuses them with a clearer message.
         with _without_warnings, _open(io.BytesIO(data), formats) as image:
             width, height = image.size
-            limit = min(max_pixels, MAX_JPEG_PIXELS if large.can_decode(image) else MAX_PIXELS)
-            check_size(width, height, name, limit)
+            check_size(width, height, name, min(max_pixels, _most_pixels(image)))
             if min_side is not None:
                 image.draft(image.mode, (min_side, min_side))  # only has an effect on JPEG
             pixels = _decode_large(data, name) if image.width * image.height > MAX_PIXELS else _rgb(image, data)
@@ -237,6 +236,10 @@ def check_size(width: int, height: int, name: str, max_pixels: int = MAX_PIXELS)
             f"{name} has {width} x {height} pixels, more than the "
             f"limit of {max_pixels / 1e6:.0f} million; save a smaller copy"
         )
+
+
+def _most_pixels(image: Image.Image) -> int:
+    return MAX_JPEG_PIXELS if large.can_decode(image) else MAX_PIXELS
 
 
 def _decode_large(data: bytes, name: str) -> np.ndarray:

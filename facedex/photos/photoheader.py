@@ -12,7 +12,6 @@ from PIL import Image, UnidentifiedImageError
 from facedex.errors import PhotoError, PhotoTooLarge, PhotoUnreadable, PhotoUnsupported
 from facedex.photos import images
 
-_ORIENTATION = 274  # of EXIF 2.3
 _EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"  # begins a JPEG segment of extended XMP (XMP part 3, 1.1.3.1)
 
 _HEIF_HEAD = 2**16  # bytes at the start of a HEIC file that hold its properties
@@ -51,7 +50,7 @@ def read_header(data: bytes, name: str) -> PhotoHeader:
     try:
         with images._without_warnings, images._open(io.BytesIO(data), formats) as image:
             width, height = image.size
-            images.check_size(width, height, name, images.MAX_JPEG_PIXELS)
+            images.check_size(width, height, name, images._most_pixels(image))
             if image.format == "PNG":
                 image.load()  # exiftool writes XMP behind the pixels
             orientation = _orientation(image, data)
@@ -77,16 +76,8 @@ def _orientation(image: Image.Image, data: bytes) -> int:
         # The container has a turn of its own, which cameras also name in EXIF. pillow_heif turns the pixels and sets
         # the orientation in EXIF to 1. Without a turn in the container EXIF does not count (ISO/IEC 23008-12).
         turned = image.info.get("original_orientation")
-    try:
-        exif = image.getexif()
-        orientation = turned or exif.get(_ORIENTATION, 1)
-        if orientation not in range(1, 9):
-            return 1
-        exif[_ORIENTATION] = 1
-        exif.tobytes()  # fails for damaged EXIF, whose orientation `images.decode` does not apply
-    except Exception:  # the parser raises errors of every class for damaged EXIF
-        return 1
-    return int(orientation)
+    orientation = int(turned or images._orientation(image))
+    return orientation if 1 <= orientation <= 8 else 1
 
 
 def _packets(image: Image.Image) -> tuple[bytes, ...]:

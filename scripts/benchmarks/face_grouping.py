@@ -1,6 +1,6 @@
 """Compare ways of grouping faces by person: facedex's, and scikit-learn's, on the same embeddings in one run.
 
-    python -m scripts.benchmarks.clustering PHOTOS [PACK...] --distractors PACK [--sizes 0,10000,75000]
+    python -m scripts.benchmarks.face_grouping PHOTOS [PACK...] --distractors PACK [--sizes 0,10000,75000]
         [--embeddings teachers.npz] [--corrections CSV] [--model FILE] [--only facedex,DBSCAN]
 
 PHOTOS is a folder of people. Each PACK holds aligned faces of further people. --distractors adds faces of others, so

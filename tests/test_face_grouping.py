@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed (extra dev)")
 
-from scripts.benchmarks.clustering import alone, score
+from scripts.benchmarks.face_grouping import alone, score
 
 
 def test_figures_of_a_grouping_worked_out_by_hand():
