@@ -138,7 +138,8 @@ def test_the_main_job_runs_from_another_folder(facedex, tmp_path):
     save_face(tmp_path / "database" / "Ben.png", 2)
     enrolled = run(facedex, "enroll", "database", "--json", cwd=tmp_path)
     assert enrolled.returncode == 0, enrolled.stderr
-    assert [json.loads(line)["status"] for line in enrolled.stdout.splitlines()] == ["enrolled", "enrolled"]
+    statuses = [json.loads(line)["status"] for line in enrolled.stdout.splitlines()]
+    assert statuses[:2] == ["enrolled", "enrolled"]  # lines about suspicious photos may follow: drawn faces are alike
     shutil.copy(tmp_path / "database" / "Ada.png", tmp_path / "party.png")
     found = run(facedex, "identify", "party.png", "--json", cwd=tmp_path)
     assert found.returncode == 0, found.stderr
