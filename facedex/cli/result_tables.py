@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Column, Table
 from rich.text import Text
 
-from facedex.gallery.shown import ShownPerson
 from facedex.photos.sources import UNKNOWN
 from facedex.recognition.identification import Identification, IdentifiedPhoto
 from facedex.store.rows import PersonRecord
 from facedex.wording import visible
+
+if TYPE_CHECKING:
+    from facedex.gallery.shown import ShownPerson
 
 
 def identify_table(photos: Iterable[IdentifiedPhoto], top: int) -> Table:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from facedex.decision.posterior import Scores
 from facedex.decision.tail import over_probes
 
+FALSE_WARNINGS = 0.01  # default share of people whom each kind of warning about a photo concerns by mistake
+
 
 def own_below(scores: Scores, score: float) -> float:
     """The share of right photos that score below `score` against the person's other photos.

