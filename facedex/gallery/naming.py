@@ -110,8 +110,9 @@ class Naming:
         if len(self._doubts) <= self._sound:
             return self._doubts
         in_folders = {photos[position].name for position in faces if len(photos[position].parts) > 1}
-        beside = f"the folders beside this one hold different people; {REMEDY}"
-        return dict.fromkeys((name for name in in_folders if len(vectors[name]) == 1), beside) | self._doubts
+        single = (name for name in in_folders if len(vectors[name]) == 1)
+        beside = {name: f"the folders beside {name!r} hold different people; {REMEDY}" for name in single}
+        return beside | self._doubts
 
     def _log_odds(self, vectors: Sequence[Vector], groups: NDArray[np.int64]) -> float:
         """The mean log odds of one person, over the pairs of vectors (n, dim) of different groups (n,)."""
