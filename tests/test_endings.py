@@ -63,7 +63,8 @@ def three(tmp_path_factory):
 
 
 def run_faulty(body, folder, **variables):
-    process = python(FAULTY.format(body=body), folder, env=environment(**variables))
+    # In the repository an editable installation has left its metadata, which would come before the test's own.
+    process = python(FAULTY.format(body=body), folder, env=environment(**variables), cwd=Path(folder).parent)
     out, errors = process.communicate()
     return process.returncode, out, errors
 
