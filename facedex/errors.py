@@ -18,7 +18,8 @@
     │   ├── GalleryMismatch   made with another model
     │   ├── EngineError       the search engine refuses, or holds another index
     │   │   └── EngineAway    the search engine does not answer
-    │   └── PersonNotFound
+    │   ├── PersonNotFound
+    │   └── GroupNotFound     no group of scanned faces has that number
     ├── NameInvalid
     ├── NameDoubtful          folders or files are hardly named after people
     ├── MissingExtra          an optional package is not installed
@@ -117,6 +118,10 @@ class EngineAway(EngineError):
 
 class PersonNotFound(GalleryError):
     """No person of that name is enrolled."""
+
+
+class GroupNotFound(GalleryError):
+    """No group of scanned faces has that number."""
 
 
 class NameInvalid(FacedexError):

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from facedex.faces.face import Face
+from facedex.faces.boxes import Box
 from facedex.faces.quality import Quality
 from facedex.gallery.enrolment import Enrolled
 from facedex.recognition.detection import DetectedFace, DetectedPhoto
@@ -27,11 +27,15 @@ if TYPE_CHECKING:
     from facedex.gallery.doctor import Finding  # `identify` does not load what only `doctor` needs
     from facedex.gallery.shown import ShownPerson
     from facedex.gallery.suspicion import Suspicion
+    from facedex.library.finding import FoundPhoto
+    from facedex.library.groups import FaceGroup
+    from facedex.library.scan import ScannedPhoto
 
 Row = dict[str, Any]  # a JSON object or a CSV row, by field name
 
 ENROLL_COLUMNS = ("photo", "name", "status", "reason")
 LIST_COLUMNS = ("name", "photos", "enrolled")
+FIND_COLUMNS = ("photo", "name", "left", "top", "width", "height", "quality")
 DETECT_COLUMNS = ("photo", "face", "left", "top", "width", "height", "score", "reason", "crop", "error")
 IDENTIFY_COLUMNS = (
     "photo",
@@ -126,6 +130,43 @@ def suspicion_json(suspicion: Suspicion) -> Row:
     }
 
 
+def scan_json(result: ScannedPhoto) -> Row:
+    """The JSON object of one photo of `scan`."""
+    return {"photo": result.photo, "status": result.status, "faces": result.faces, "reason": result.reason}
+
+
+def cluster_json(group: FaceGroup) -> Row:
+    """The JSON object of one group of `cluster`."""
+    return {
+        "group": group.number,
+        "faces": group.faces,
+        "photos": group.photos,
+        "examples": list(group.examples),
+        "resembles": group.resembles,
+        "ignored": group.ignored,
+    }
+
+
+def find_json(found: FoundPhoto, names: Sequence[str]) -> Row:
+    """The JSON object of one photo of `find`; `names` are those that were asked for, in that order."""
+    return {
+        "photo": found.photo,
+        "faces": [
+            {"name": name, "box": [round(value, 1) for value in box]}
+            for name, box in zip(names, found.boxes, strict=True)
+        ],
+        "quality": round(found.quality, 4),
+    }
+
+
+def find_rows(found: FoundPhoto, names: Sequence[str]) -> list[Row]:
+    """The CSV rows of one photo of `find`: a row a person."""
+    return [
+        {"photo": found.photo, "name": name, **_box_columns(box), "quality": round(found.quality, 4)}
+        for name, box in zip(names, found.boxes, strict=True)
+    ]
+
+
 def doctor_json(finding: Finding) -> Row:
     """The JSON object of one finding of `doctor`."""
     return {"part": finding.part, "state": finding.state, "detail": finding.detail}
@@ -168,7 +209,7 @@ def detect_rows(photo: DetectedPhoto, crops: Sequence[Path]) -> list[Row]:
         {
             "photo": photo.photo,
             "face": number,
-            **_box_columns(found.face),
+            **_box_columns(found.face.box),
             "score": round(found.face.score, 4),
             "reason": found.quality.reason() or "",
             "crop": str(crops[number - 1]) if crops else "",
@@ -233,7 +274,7 @@ def identify_rows(photo: IdentifiedPhoto) -> list[Row]:
         {
             **shared_columns,
             "face": number,
-            **_box_columns(face.face),
+            **_box_columns(face.face.box),
             "name": face.name or "",
             "similarity": _rounded(face.similarity),
             "probability": _rounded(face.probability),
@@ -287,9 +328,9 @@ def _decision_json(decision: Decision) -> Row:
     return {**values, "people": decision.people}
 
 
-def _box_columns(face: Face) -> dict[str, int]:
-    """The box of a face in whole pixels."""
-    return dict(zip(("left", "top", "width", "height"), map(round, face.box), strict=True))
+def _box_columns(box: Box) -> dict[str, int]:
+    """A box in whole pixels."""
+    return dict(zip(("left", "top", "width", "height"), map(round, box), strict=True))
 
 
 def _rounded_or_none(value: float | None) -> float | None:

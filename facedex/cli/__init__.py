@@ -23,6 +23,7 @@ from facedex.cli import (
     evaluate_commands,
     gallery_commands,
     identify_commands,
+    library_commands,
     train_commands,
     upkeep_commands,
 )
@@ -41,6 +42,12 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "rename": gallery_commands.rename,
     "merge": gallery_commands.merge,
     "remove": gallery_commands.remove,
+    "scan": library_commands.scan,
+    "cluster": library_commands.cluster,
+    "name": library_commands.name,
+    "ignore": library_commands.ignore,
+    "find": library_commands.find,
+    "forget": library_commands.forget,
     "reindex": upkeep_commands.reindex,
     "doctor": upkeep_commands.doctor,
     "backup": upkeep_commands.backup,
@@ -48,7 +55,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 
 # These commands multiply no large matrices. Without OpenBLAS's threads they need 45 of 480 ms less processor time.
-_WITHOUT_BLAS_THREADS = ("identify", "verify", "detect", "embed")
+_WITHOUT_BLAS_THREADS = ("identify", "verify", "detect", "embed", "scan")
 
 
 def _print_version(value: bool) -> None:

@@ -191,6 +191,44 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
             },
         ),
     ),
+    "scan": (
+        JsonObject(
+            "a photo that is not as the last scan saw it",
+            {
+                "photo": _PHOTO,
+                "status": "new; changed (another photo was at this path); moved (the photo had another path); copy "
+                "(the photo has another path too); skipped; gone (the file is no longer there).",
+                "faces": "The number of faces found now.",
+                "reason": "Why the photo was skipped, or what a user should know of it, else null.",
+            },
+        ),
+    ),
+    "cluster": (
+        JsonObject(
+            "a group, the largest first",
+            {
+                "group": "The group's number, for `name` and `ignore`.",
+                "faces": "The number of its faces that have no name.",
+                "photos": "The number of photos they are in.",
+                "examples": "The paths of up to three photos with the clearest of these faces.",
+                "resembles": "The person whom the faces resemble, or null.",
+                "ignored": "Whether `ignore` said that the group needs no name.",
+            },
+        ),
+    ),
+    "find": (
+        JsonObject(
+            "a photo, the one with the clearest faces first",
+            {
+                "photo": _PHOTO,
+                "faces": "The face of each person that was asked for, in that order.",
+                "faces[].name": "The person.",
+                "faces[].box": _BOX,
+                "quality": "The length of the least clear face's vector before normalisation; unclear faces have short "
+                "vectors.",
+            },
+        ),
+    ),
     "doctor": (
         JsonObject(
             "a part of the gallery",

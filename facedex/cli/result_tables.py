@@ -15,6 +15,8 @@ from facedex.wording import visible
 
 if TYPE_CHECKING:
     from facedex.gallery.shown import ShownPerson
+    from facedex.library.finding import FoundPhoto
+    from facedex.library.groups import FaceGroup
 
 
 def identify_table(photos: Iterable[IdentifiedPhoto], top: int) -> Table:
@@ -89,6 +91,31 @@ def show_table(person: ShownPerson) -> Table:
             f"least: {similarity}" if one is least else similarity,
             f"unclear: {one.quality:.1f}" if one.unclear else f"{one.quality:.1f}",
         )
+    return table
+
+
+def cluster_table(groups: Iterable[FaceGroup]) -> Table:
+    """The table of `cluster`: a row a group."""
+    table = Table(
+        Column("group", justify="right"),
+        Column("faces", justify="right"),
+        Column("photos", justify="right"),
+        Column("resembles", overflow="fold"),
+        Column("for example", overflow="fold"),
+    )
+    for group in groups:
+        counts = (str(group.number), f"{group.faces:,}", f"{group.photos:,}")
+        table.add_row(*counts, _plain(group.resembles or ""), Text("\n".join(map(visible, group.examples))))
+    return table
+
+
+def find_table(photos: Iterable[FoundPhoto]) -> Table:
+    """The table of `find`: a row a photo."""
+    table = Table(Column("photo", overflow="fold"), Column("face at", overflow="fold"), Column("quality"))
+    for found in photos:
+        places = (tuple(map(round, box)) for box in found.boxes)
+        at = "; ".join(f"{left},{top} {width}x{height}" for left, top, width, height in places)
+        table.add_row(_plain(found.photo), at, f"{found.quality:.1f}")
     return table
 
 

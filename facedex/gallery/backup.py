@@ -244,6 +244,7 @@ def _read_all(store: Store) -> None:
     """Raise GalleryDamaged for any altered row."""
     for _ in store.blocks():
         pass
+    store.library.faces()
 
 
 def _merge_log(path: Path) -> None:

@@ -1,6 +1,6 @@
 """Checks of every part of a gallery, and the repair of what can be repaired.
 
-The parts are folder, database, records, model and index. Each is checked by itself, so that one fault hides no other.
+The parts are folder, database, records, library, model and index. Each is checked by itself, so that one fault hides no other.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _findings(folder: Path, model: str | os.PathLike[str] | None, drop: bool) ->
         writable = False
         yield Finding("folder", "warning", f"{error}; nothing can be repaired here")
     options = _Options(writable, model, drop)
-    checks = {"database": _database, "records": _records, "model": _model, "index": _index}
+    checks = {"database": _database, "records": _records, "library": _library, "model": _model, "index": _index}
     for part, check in checks.items():
         try:
             yield check(folder, options)
@@ -224,6 +224,28 @@ def _damaged(store: Store, ids: list[int]) -> list[int]:
         return ids
     middle = len(ids) // 2
     return _damaged(store, ids[:middle]) + _damaged(store, ids[middle:])
+
+
+def _library(folder: Path, options: _Options) -> Finding:
+    """Check every scanned face's checksum, and that of its name. With `drop` damaged photos are forgotten."""
+    with Store(folder) as store:
+        damaged = store.library.damaged()
+        counts = store.library.counts()
+        if not damaged:
+            return Finding(
+                "library",
+                "sound",
+                f"{counted(counts.faces, 'face')} of {counted(counts.photos, 'scanned photo')}, every checksum right",
+            )
+        lost = ", ".join(source_path(source) for _, source in damaged[:20])
+        lost += f" and {len(damaged) - 20} more" if len(damaged) > 20 else ""
+        if options.drop and options.write:
+            with writing(folder, BUSY_SECONDS):
+                store.library.remove_faces([face for face, _ in damaged])
+                store.scrub()
+            return Finding("library", "repaired", f"damaged photos forgotten, scan again: {lost}")
+    remedy = "restore a backup, or `facedex doctor --drop` forgets these photos so that they can be scanned again"
+    return Finding("library", "broken", f"{len(damaged)} damaged: {lost}; {remedy}")
 
 
 def _model(folder: Path, options: _Options) -> Finding:

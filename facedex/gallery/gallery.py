@@ -38,8 +38,9 @@ from facedex.photos.inputs import PhotoInput, person_photos
 from facedex.photos.sources import NamedPhoto, Paths, named_photos, person_name
 from facedex.recognition.identification import FPIR, PRIOR, IdentifiedPhoto, identify
 from facedex.store import modelcopy
+from facedex.store.library_tables import LibraryTables
 from facedex.store.lock import writing
-from facedex.store.rows import FaceRecord, PersonRecord, StoredPhoto
+from facedex.store.rows import FaceRecord, PersonRecord, StoredFaces, StoredPhoto
 from facedex.store.store import BUSY_SECONDS, Store, is_there, is_unfinished
 
 # Verbs other than `match` load their modules when they are called: `facedex identify` is 5 ms faster.
@@ -383,7 +384,7 @@ class Gallery:
 
     def _move_to(self, model: ModelFile, device: str, losing: Callable[[list[str]], None]) -> list[str]:
         """Bind to another model, or to an intact copy of the same; returns the photos whose faces were deleted."""
-        from facedex.gallery.reencoding import encode_anew
+        from facedex.gallery.reencoding import encode_anew, encode_scanned_anew
 
         before, copies = self._store.state, modelcopy.files(self.folder)
         lost: list[str] = []
@@ -394,10 +395,12 @@ class Gallery:
             if copy.fingerprint != before.model:
                 reader = FaceReader(copy, device, self.detector)
                 vectors, lost = encode_anew(self._store, reader)
+                scanned, lost_scanned = encode_scanned_anew(self._store, reader)
+                lost += lost_scanned
                 if lost:
-                    _log.warning("%d faces of %s cannot be encoded with %s", len(lost), self.folder, model.path)
+                    _log.warning("%d photos of %s cannot be encoded with %s", len(lost), self.folder, model.path)
                     losing(lost)
-                self._store.replace_vectors(copy.fingerprint, copy.path.name, int(copy.meta["dim"]), vectors)
+                self._store.replace_vectors(copy.fingerprint, copy.path.name, int(copy.meta["dim"]), vectors, scanned)
                 self._readers = {(device, os.getpid()): reader}
             elif copy.path.name != before.model_file:
                 self._store.bind_model(copy.fingerprint, copy.path.name)
@@ -408,6 +411,31 @@ class Gallery:
         self._lookup.close()
         self._use_index()
         return lost
+
+    # the scanned library
+
+    @property
+    def library(self) -> LibraryTables:
+        """The scanned photos, for reading; the folder `library/` works with them."""
+        return self._store.library
+
+    def enrolled_photos(self, name: str) -> tuple[StoredFaces, list[StoredPhoto], list[str]]:
+        """A person's enrolled faces and photos, as Store.photos_of gives them. Raises PersonNotFound."""
+        return self._store.photos_of(name)
+
+    @contextmanager
+    def changing_library(self, enrolls: bool = False) -> Iterator[Store]:
+        """The store, for a change of the scanned photos under the write lock.
+
+        Deleted vectors are cleared out of every file in the end. `enrolls`: whether enrolled people change too.
+        Raises what `remove` raises.
+        """
+        with self._changing():
+            yield self._store
+            if self._store.unscrubbed:
+                self._index.clear()
+            elif enrolls:
+                self._index.update()
 
     # looking up
 

@@ -41,6 +41,50 @@ def encode_anew(store: Store, reader: FaceReader) -> tuple[dict[int, Embedding],
     return embeddings, [path for _, path in sorted(lost)]
 
 
+def encode_scanned_anew(store: Store, reader: FaceReader) -> tuple[dict[int, Embedding], list[str]]:
+    """The new embedding of each scanned face by id, and the paths of the photos that could not be encoded.
+
+    A photo must be at one of its paths, with the same bytes, and show all its faces where they were.
+    """
+    faces = store.library.faces()
+    sources = store.library.sources(faces.photos.tolist())
+    rows_of: dict[int, list[int]] = defaultdict(list)
+    for row, photo in enumerate(faces.photos.tolist()):
+        rows_of[photo].append(row)
+    embeddings: dict[int, Embedding] = {}
+    lost: list[str] = []
+    for photo, rows in rows_of.items():
+        boxes = {int(faces.ids[row]): faces.box(row) for row in rows}
+        found = next(
+            (
+                found
+                for source in sources.get(photo, [])
+                if (found := _same_faces(reader, source_path(source), faces.digests[rows[0]], boxes))
+            ),
+            None,
+        )
+        if found is None:
+            lost += [source_path(source) for source in sources.get(photo, [])[:1]]
+        else:
+            embeddings.update(found)
+    return embeddings, lost
+
+
+def _same_faces(reader: FaceReader, path: str, digest: str, boxes: dict[int, Box]) -> dict[int, Embedding] | None:
+    """The embeddings of all faces of a photo by id. None where the photo is gone or shows not all of them."""
+    with suppress(PhotoError):
+        data = images.read_bytes(path)
+        if images.sha256(data) != digest:
+            return None
+        for pixels in images.pages(data, path):
+            if faces := reader.read(pixels):
+                best = {face: max(faces, key=lambda one: overlap(one.face.box, box)) for face, box in boxes.items()}
+                if all(same_place(best[face].face.box, box) for face, box in boxes.items()):
+                    return {face: (encoded.vector, encoded.quality) for face, encoded in best.items()}
+                return None
+    return None
+
+
 def same_face(reader: FaceReader, data: bytes, digest: str, box: Box, name: str = "the photo") -> Embedding | None:
     """The embedding of the face at `box` (pixels) in a photo.
 

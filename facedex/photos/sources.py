@@ -112,11 +112,16 @@ class NamedPhoto:
         else:
             member = self.member or self.path[len(self.pack) + 1 :]
             path = f"{os.path.abspath(self.pack)}:{member}"
-        try:
-            path.encode()
-        except UnicodeEncodeError:
-            return _URI + quote(os.fsencode(path))
-        return path
+        return source_of(path)
+
+
+def source_of(path: str) -> str:
+    """Return the source of an absolute path, or of PACK:MEMBER."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return _URI + quote(os.fsencode(path))
+    return path
 
 
 def source_path(source: str) -> str:

@@ -48,6 +48,54 @@ _FIRST_TABLES = (
     """,
     "CREATE INDEX face_person ON face (person)",
     "CREATE UNIQUE INDEX face_photo ON face (photo, person)",
+    # The tables of the scanned library. A photo that lies at two paths is one photo with two files.
+    """
+    CREATE TABLE scanned_photo (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        photo BLOB NOT NULL UNIQUE         -- SHA-256 of the photo's bytes
+    )
+    """,
+    """
+    CREATE TABLE scanned_file (
+        source TEXT PRIMARY KEY,           -- as in the table face
+        photo INTEGER NOT NULL REFERENCES scanned_photo (id) ON DELETE CASCADE,
+        size INTEGER NOT NULL,             -- bytes
+        modified INTEGER NOT NULL          -- the file's time of change in ns
+    )
+    """,
+    """
+    CREATE TABLE face_group (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used twice, so that a noted number means no other group later
+        resembles INTEGER REFERENCES person (id) ON DELETE SET NULL,
+        ignored INTEGER NOT NULL DEFAULT 0     -- 1 where the user wants no name for the group
+    )
+    """,
+    """
+    CREATE TABLE scanned_face (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        photo INTEGER NOT NULL REFERENCES scanned_photo (id) ON DELETE CASCADE,
+        vector BLOB NOT NULL,              -- these columns as in the table face
+        box_left REAL NOT NULL, box_top REAL NOT NULL, box_width REAL NOT NULL, box_height REAL NOT NULL,
+        score REAL NOT NULL,
+        quality REAL NOT NULL,
+        landmarks BLOB NOT NULL,           -- five points x, y in pixels, little-endian float32
+        checksum BLOB NOT NULL,            -- see library_rows.face_checksum
+        in_group INTEGER REFERENCES face_group (id) ON DELETE SET NULL
+    )
+    """,
+    # A row is a person's decision. A face has at most one name.
+    """
+    CREATE TABLE face_name (
+        face INTEGER PRIMARY KEY REFERENCES scanned_face (id) ON DELETE CASCADE,
+        person INTEGER NOT NULL REFERENCES person (id) ON DELETE CASCADE,
+        checksum BLOB NOT NULL             -- see library_rows.name_checksum
+    )
+    """,
+    "CREATE INDEX scanned_file_photo ON scanned_file (photo)",
+    "CREATE INDEX scanned_face_photo ON scanned_face (photo)",
+    "CREATE INDEX scanned_face_group ON scanned_face (in_group)",
+    "CREATE INDEX face_name_person ON face_name (person)",
+    "CREATE INDEX face_group_resembles ON face_group (resembles)",
     # No row, or one: which search engine holds the index (engines/binding.py).
     "CREATE TABLE engine (note TEXT NOT NULL)",
     # Triggers keep the counts and the digest, because no writer can forget them. Store.add counts new faces itself.

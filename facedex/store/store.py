@@ -23,6 +23,7 @@ from facedex.faces.boxes import Box
 from facedex.log import logger
 from facedex.store import schema
 from facedex.store.database import Database, translated
+from facedex.store.library_tables import LibraryTables
 from facedex.store.nearnames import near_names
 from facedex.store.rows import (
     INSERT_FACE,
@@ -88,6 +89,7 @@ class Store:
         if create_for is None and not is_there(folder):
             raise GalleryError(f"{self.path} does not exist; enroll somebody first")
         self._db = Database(self.path, BUSY_SECONDS)
+        self.library = LibraryTables(self._db, self._change)  # the photos that were scanned
         try:
             with translated(self.path):
                 if create_for is not None:
@@ -221,10 +223,11 @@ class Store:
             taken = self._db.rows("SELECT id FROM person WHERE name = ?", (new,))
             if taken and taken[0][0] != person:
                 raise GalleryError(f"{new!r} is enrolled already; use merge to make the two one person")
-            faces = self.faces_of([person]).ids.tolist()
+            faces, scanned = self.faces_of([person]).ids.tolist(), self.library.named_faces(person)
             self._db.execute("UPDATE person SET name = ? WHERE id = ?", (new, person))
             for face in faces:
                 self._seal(face)
+            self.library.write_names(scanned, person)
 
     def merge(self, source: str, into: str) -> int:
         """Give all faces of one person to another; returns how many. A photo that both have is kept once.
@@ -247,14 +250,20 @@ class Store:
                 self._db.execute("UPDATE face SET person = ? WHERE id = ?", (taker, face))
                 self._seal(face)
                 moved += 1
+            self.library.write_names(self.library.named_faces(giver), taker)
+            self._db.execute("UPDATE face_group SET resembles = ? WHERE resembles = ?", (taker, giver))
             self._db.execute("DELETE FROM person WHERE id = ?", (giver,))
         return moved
 
     def remove(self, names: Iterable[str]) -> int:
-        """Delete people and their faces in one transaction; returns how many faces. Raises PersonNotFound."""
+        """Delete people, their faces and their scanned faces in one transaction; returns how many faces.
+
+        The number is that of enrolled faces. Raises PersonNotFound.
+        """
         with self._change(rewrites=True):
             removed = 0
             for person in [self._person(name)[0] for name in names]:
+                self.library.delete_faces_of(person)
                 removed += self._db.execute("DELETE FROM face WHERE person = ?", (person,))
                 self._db.execute("DELETE FROM person WHERE id = ?", (person,))
         return removed
@@ -333,19 +342,17 @@ class Store:
         """
         if not records:
             return []
-        enrolled = datetime.now(timezone.utc).isoformat(timespec="seconds")
         with self._change(rewrites=False):
-            dim, first = self.state.dim, self._next_id("face")
-            people = self._add_people(dict.fromkeys(record.name for record in records))
-            rows = [
-                new_row(face, people[record.name], record, dim, enrolled) for face, record in enumerate(records, first)
-            ]
-            self._db.execute_many(INSERT_FACE, rows)
-            self._db.execute(
-                f"UPDATE gallery SET faces = faces + ?, digest = (digest + ?) % {schema.MODULUS}",
-                (len(rows), sum(row[-1] for row in rows) % schema.MODULUS),
-            )
-        return list(range(first, first + len(records)))
+            return self._add(records)
+
+    def name_scanned(self, name: str, records: Sequence[FaceRecord], faces: Iterable[int]) -> None:
+        """Give scanned faces (ids) to a person, and enroll some of them, in one transaction.
+
+        The person is made where there is none. `records` bear this name. Raises as `add`.
+        """
+        with self._change(rewrites=False):
+            self._add(records)
+            self.library.write_names(faces, self._add_people([name])[name])
 
     def ids(self) -> NDArray[np.int64]:
         """Ids of all faces (n,) int64, ascending."""
@@ -397,10 +404,19 @@ class Store:
         return removed
 
     def replace_vectors(
-        self, model: str, model_file: str, dim: int, vectors: dict[int, tuple[NDArray[np.float32], float]]
+        self,
+        model: str,
+        model_file: str,
+        dim: int,
+        vectors: dict[int, tuple[NDArray[np.float32], float]],
+        scanned: dict[int, tuple[NDArray[np.float32], float]] | None = None,
     ) -> None:
-        """Bind to another model: every face in `vectors` gets its new vector (dim,) and quality, the others go."""
+        """Bind to another model: every face in `vectors` gets its new vector (dim,) and quality, the others go.
+
+        `scanned`: the same for scanned faces (LibraryTables.replace_vectors).
+        """
         with self._change(rewrites=True):
+            self.library.replace_vectors(scanned or {})
             for (face,) in self._db.rows("SELECT id FROM face"):
                 if face not in vectors:
                     self._db.execute("DELETE FROM face WHERE id = ?", (face,))
@@ -449,6 +465,19 @@ class Store:
             remedy = f"did you mean {' or '.join(map(repr, near))}?" if near else "`facedex list` shows the names"
             raise PersonNotFound(f"Nobody named {name!r} is enrolled; {remedy}")
         return int(rows[0][0]), str(rows[0][1])
+
+    def _add(self, records: Sequence[FaceRecord]) -> list[int]:
+        """Add faces inside the caller's transaction; returns their ids."""
+        enrolled = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        dim, first = self.state.dim, self._next_id("face")
+        people = self._add_people(dict.fromkeys(record.name for record in records))
+        rows = [new_row(face, people[record.name], record, dim, enrolled) for face, record in enumerate(records, first)]
+        self._db.execute_many(INSERT_FACE, rows)
+        self._db.execute(
+            f"UPDATE gallery SET faces = faces + ?, digest = (digest + ?) % {schema.MODULUS}",
+            (len(rows), sum(row[-1] for row in rows) % schema.MODULUS),
+        )
+        return list(range(first, first + len(records)))
 
     def _add_people(self, names: Iterable[str]) -> dict[str, int]:
         """Id by name, of people who are made where they are new."""

@@ -18,6 +18,7 @@ from facedex.decision.posterior import Normal, Scores
 from facedex.decision.tail import Tail
 from facedex.gallery.gallery import Gallery
 from facedex.model.modelfile import Branch, ModelFile, with_graphs
+from facedex.store.library_rows import FoundFace, SeenFile
 from facedex.store.rows import FaceRecord
 
 DIM = 8
@@ -54,6 +55,33 @@ def records() -> list[FaceRecord]:
     ]
 
 
+def scanned_files() -> list[SeenFile]:
+    """Two photos with two faces each. The second lies at two paths."""
+    landmarks = np.arange(10, dtype=np.float32).reshape(5, 2)
+    faces = [FoundFace(vector, (1.5, 2.25, 30.0, 40.0), landmarks, 0.875, 20.5) for vector in vectors(4, seed=3)]
+    digests = [hashlib.sha256(f"scanned {i}".encode()).hexdigest() for i in range(2)]
+    return [
+        SeenFile("/photos/one.jpg", 1000, 10**18, digests[0], tuple(faces[:2])),
+        SeenFile("/photos/two.jpg", 2000, 10**18 + 1, digests[1], tuple(faces[2:])),
+        SeenFile("/photos/copy of two.jpg", 2000, 10**18 + 2, digests[1]),
+    ]
+
+
+def scanned(gallery: Gallery) -> dict[str, object]:
+    """What the scanned library holds: files, and for each face its photo, group and name."""
+    faces, people = gallery.library.faces(), [""] * 4
+    for person in gallery.people():
+        for face in gallery.library.faces_named(person.name).ids.tolist():
+            people[face - 1] = person.name
+    return {
+        "files": sorted(
+            [source, file.size, file.modified, file.photo] for source, file in gallery.library.files().items()
+        ),
+        "faces": [list(row) for row in zip(faces.photos.tolist(), faces.groups.tolist(), people, strict=True)],
+        "groups": [[number, group.name, group.ignored] for number, group in sorted(gallery.library.groups().items())],
+    }
+
+
 def answers(gallery: Gallery) -> list[list[tuple[str, float]]]:
     """For each of five made-up probes everybody's name and fused logit, best first."""
     return [
@@ -69,9 +97,15 @@ def main() -> None:
     model_path = model(folder)
     with Gallery(folder, model_path, create=True) as gallery:
         gallery.add_faces(records())
+        with gallery.changing_library() as store:
+            store.library.save(scanned_files())
+            store.library.regroup({1: 1, 2: 2, 3: 1, 4: 3}, {1: 0, 2: 2, 3: 0})
+            store.library.ignore(3, True)
+            store.name_scanned("Ada", [], [1, 3])
         gallery.reindex()
         people = [[person.name, person.photos] for person in gallery.people()]
         expected = {"people": people, "faces": gallery.faces, "answers": answers(gallery)}
+        expected["scanned"] = scanned(gallery)
     (folder / "expected.json").write_text(json.dumps(expected, ensure_ascii=False) + "\n", "utf-8")
     model_path.unlink()
     (folder / "writer.lock").unlink()

@@ -1,0 +1,238 @@
+"""The commands about a whole photo library: scan, cluster, name, ignore, find, forget."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from facedex.cli.console import ask, note, say, show
+from facedex.cli.options import (
+    DEFAULT_GALLERY,
+    CsvOption,
+    DeviceOption,
+    GalleryOption,
+    JobsOption,
+    JsonOption,
+    ModelOption,
+    OutputOption,
+    QuietOption,
+    YesOption,
+    rate_option,
+)
+from facedex.cli.progress import progress_bar
+from facedex.cli.result_output import output_form, results_to
+from facedex.wording import counted
+
+if TYPE_CHECKING:
+    from facedex.gallery.gallery import Gallery
+    from facedex.library.scan import ScannedPhoto
+
+_STATUSES = ("new", "changed", "moved", "copy", "known", "skipped", "gone")  # in the order of the summary
+
+GroupArgument = Annotated[int, typer.Argument(min=1, help="The group's number in `facedex cluster`.")]
+
+
+def scan(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of photos, searched to the bottom, or photos.")],
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Forget photos that are no longer there without a question.")
+    ] = False,
+    model: ModelOption = None,
+    device: DeviceOption = "cpu",
+    jobs: JobsOption = None,
+    as_json: JsonOption = False,
+    output: OutputOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Keep every face of a photo library in the gallery, so that `cluster` can group them. Later scans are quick.
+
+    For each face the gallery keeps its place, its quality and its embedding, which is biometric data. `facedex forget`
+    deletes them.
+    """
+    from facedex.gallery.gallery import Gallery
+    from facedex.library.scan import list_photos
+    from facedex.library.scan import scan as scan_photos
+
+    form = output_form(as_json, None, output)
+    photos = list_photos(folders)  # before a gallery is made
+    counts: Counter[str] = Counter()
+    with Gallery(gallery, model, create=True) as opened, results_to(output):
+        try:
+            with progress_bar(len(photos)) as progress:
+                task = progress.add_task("scanning", total=len(photos))
+                for result in scan_photos(opened, photos, device):
+                    progress.advance(task)
+                    counts[result.status] += 1
+                    _report(result, form)
+            counts["gone"] = _forget_vanished(opened, folders, yes, form)
+        finally:  # what was reported before Ctrl-C is kept
+            _say_kept(opened, counts)
+    raise typer.Exit(1 if counts["skipped"] else 0)
+
+
+def _report(result: ScannedPhoto, form: str) -> None:
+    """Print the result for one file, unless the file is as it was."""
+    from facedex import results
+
+    if form == "json" and result.status != "known":
+        print(results.json_line(results.scan_json(result)), flush=True)
+    if result.status == "skipped":
+        say(f"skipped: {result.reason}")
+    elif result.reason and result.status != "moved":
+        say(f"{result.photo}: {result.reason}")
+
+
+def _forget_vanished(gallery: Gallery, folders: list[Path], yes: bool, form: str) -> int:
+    """Offer to forget the files that are gone; returns how many are gone."""
+    from facedex.library.forgetting import forget as forget_files
+    from facedex.library.scan import ScannedPhoto, vanished
+    from facedex.photos.sources import source_path
+
+    gone = vanished(gallery.library, folders)
+    for source in gone:
+        _report(ScannedPhoto(source_path(source), "gone"), form)
+        note(f"gone: {source_path(source)}")
+    which = "this photo and its faces" if len(gone) == 1 else f"these {len(gone):,} photos and their faces"
+    if gone and (yes or ask(f"Forget {which}?")):
+        forget_files(gallery, gone)
+    return len(gone)
+
+
+def _say_kept(gallery: Gallery, counts: Counter[str]) -> None:
+    """Print how many files came to which end, what the gallery keeps now, and how to delete it."""
+    summary = ", ".join(f"{counts[status]:,} {status}" for status in _STATUSES if counts[status])
+    library = gallery.library.counts()
+    photos, faces = counted(library.photos, "photo"), counted(library.faces, "face")
+    named = f"{library.named:,} of them named" if library.named else "none of them named"
+    note(f"{summary or 'nothing scanned'}; the gallery {gallery.folder} keeps {faces} of {photos}, {named}")
+    if counts["new"] or counts["changed"]:
+        note("a face's embedding is biometric data; `facedex forget` deletes what was scanned")
+
+
+def cluster(
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    rate: Annotated[
+        float, rate_option("Share of faces of people with no other photo that may join a wrong group.")
+    ] = 0.05,
+    top: Annotated[int, typer.Option(min=1, help="Number of groups in the table; JSON has all.")] = 20,
+    as_json: JsonOption = False,
+    output: OutputOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Group the scanned faces that have no name. `name` names a group."""
+    from facedex import results
+    from facedex.gallery.gallery import Gallery
+    from facedex.library.groups import cluster as group_library
+
+    form = output_form(as_json, None, output)
+    with Gallery(gallery) as opened:
+        groups = group_library(opened, rate)
+        scanned = opened.library.counts().photos
+    with results_to(output):
+        if form == "json":
+            for group in groups:
+                print(results.json_line(results.cluster_json(group)))
+        else:
+            from facedex.cli.result_tables import cluster_table
+
+            shown = [group for group in groups if not group.ignored]
+            show(cluster_table(shown[:top]))
+            if len(shown) > top:
+                note(f"{counted(len(shown) - top, 'smaller group')} more; --top N shows N groups")
+    if not scanned:
+        note(f"nothing was scanned into {gallery}; `facedex scan FOLDER` looks at photos")
+
+
+def name(
+    group: GroupArgument,
+    person: Annotated[str, typer.Argument(help="The person, who may be enrolled already.")],
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    quiet: QuietOption = False,
+) -> None:
+    """Name the faces of a group, and enroll the person by the best and most different of their photos."""
+    from facedex.gallery.gallery import Gallery
+    from facedex.library.group_names import name_group
+
+    with Gallery(gallery) as opened:
+        named = name_group(opened, group, person)
+    note(f"{counted(named.faces, 'face')} named {named.name}, {counted(named.enrolled, 'photo')} enrolled")
+    if named.others:
+        others = counted(named.others, "face")
+        say(f"left as before: {others} of the group, enrolled as another person")
+
+
+def ignore(
+    group: GroupArgument,
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    undo: Annotated[bool, typer.Option("--undo", help="List the group again.")] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Leave a group of strangers out of the table of `cluster`, with faces that join the group later."""
+    from facedex.gallery.gallery import Gallery
+    from facedex.library.group_names import ignore_group
+
+    with Gallery(gallery) as opened:
+        ignore_group(opened, group, not undo)
+    note(f"group {group} is {'listed again' if undo else 'ignored from now on'}")
+
+
+def find(
+    person: Annotated[str, typer.Argument(help="The person.")],
+    together: Annotated[
+        list[str] | None, typer.Option("--and", help="Another person in the same photo; may be repeated.")
+    ] = None,
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+    output: OutputOption = None,
+) -> None:
+    """List the photos that show a person, by scanned faces that bear the name and by enrolled photos."""
+    from facedex import results
+    from facedex.gallery.gallery import Gallery
+    from facedex.library.finding import find_photos_of
+
+    form = output_form(as_json, as_csv, output)
+    with Gallery(gallery) as opened:
+        names = [record.name for record in opened.find(person, *(together or []))]
+        found = find_photos_of(opened, names)
+    with results_to(output):
+        if form == "json":
+            for photo in found:
+                print(results.json_line(results.find_json(photo, names)))
+        elif form == "csv":
+            rows = (row for photo in found for row in results.find_rows(photo, names))
+            results.write_csv(sys.stdout, results.FIND_COLUMNS, rows)
+        else:
+            from facedex.cli.result_tables import find_table
+
+            show(find_table(found))
+    raise typer.Exit(0 if found else 1)
+
+
+def forget(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Photos and folders that were scanned. They need not exist any more.")
+    ] = None,
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    everything: Annotated[bool, typer.Option("--all", help="Forget everything that was scanned.")] = False,
+    yes: YesOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Delete what `scan` kept of photos: faces, groups and names of faces. Enrolled people and photo files stay."""
+    from facedex.gallery.gallery import Gallery
+    from facedex.library.forgetting import forget as forget_files
+    from facedex.library.forgetting import scanned_sources
+
+    if bool(paths) == everything:
+        raise typer.BadParameter("name photos or folders, or give --all alone")
+    with Gallery(gallery) as opened:
+        sources = scanned_sources(opened.library, paths or None)
+        if not yes and not ask(f"Forget the faces of {counted(len(sources), 'photo')}, and their names?"):
+            raise typer.Abort
+        photos, faces = forget_files(opened, sources)
+    note(f"forgot {counted(faces, 'face')} of {counted(photos, 'photo')}")

@@ -1,0 +1,168 @@
+"""Groups of scanned faces that have no name, each of one person as far as faces can tell.
+
+Named faces, enrolled faces and ignored groups are known beforehand. Faces that join a person's stay without a name
+until the user gives it: a group only says whom it resembles.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facedex.decision.clustering import RATE, Links, group_faces
+from facedex.faces.boxes import same_place
+from facedex.gallery.gallery import Gallery
+from facedex.index.neighbours import nearest_pairs
+from facedex.photos.sources import source_path
+from facedex.store.library_rows import ScannedFaces
+from facedex.store.library_tables import LibraryTables
+from facedex.store.store import Store
+
+_EXAMPLES = 3  # photos named for each group
+_IGNORED = 1 << 40  # added to the number of an ignored group, so that it is no person's
+
+
+@dataclass(frozen=True)
+class FaceGroup:
+    """A group of scanned faces without a name.
+
+    `number`: what `facedex name` takes. `faces` and `photos`: how many. `examples`: paths of photos with the clearest
+    of these faces. `resembles`: the person whom the faces resemble, or None. `ignored`: whether the group needs no
+    name.
+    """
+
+    number: int
+    faces: int
+    photos: int
+    examples: tuple[str, ...]
+    resembles: str | None
+    ignored: bool
+
+
+def cluster(gallery: Gallery, rate: float = RATE) -> list[FaceGroup]:
+    """Group all scanned faces that have no name, store the groups, and return them, the largest first.
+
+    A group keeps its number as long as more than half of its faces stay together. `rate`: the share of faces of people
+    with no other photo that may join a wrong group. The gallery is locked for writers meanwhile.
+    Raises ValueError for a rate outside 0..1, GalleryBusy, GalleryDamaged.
+    """
+    with gallery.changing_library() as store:
+        faces = store.library.faces()
+        if len(faces):
+            known = _known_people(store, faces)
+            labels = _labels(gallery, store, faces, known, rate)
+            _store_groups(store.library, faces, known, labels)
+    return stored_groups(gallery)
+
+
+def stored_groups(gallery: Gallery) -> list[FaceGroup]:
+    """The groups as `cluster` stored them, the largest first, with the faces that have no name yet."""
+    library = gallery.library
+    faces, described = library.faces(), library.groups()
+    owners = enrolled_owners(library)
+    open_rows = [row for row, face in enumerate(faces.ids.tolist()) if not faces.people[row] and face not in owners]
+    rows_of: dict[int, list[int]] = defaultdict(list)
+    for row in sorted(open_rows, key=lambda row: -faces.quality[row]):
+        rows_of[int(faces.groups[row])].append(row)
+    rows_of.pop(0, None)
+    photos_of = {group: list(dict.fromkeys(faces.photos[rows].tolist())) for group, rows in rows_of.items()}
+    shown = {photo for photos in photos_of.values() for photo in photos[:_EXAMPLES]}
+    paths = library.sources(shown)
+    groups = [
+        FaceGroup(
+            number,
+            len(rows),
+            len(photos_of[number]),
+            tuple(source_path(paths[photo][0]) for photo in photos_of[number][:_EXAMPLES] if photo in paths),
+            described[number].name,
+            described[number].ignored,
+        )
+        for number, rows in rows_of.items()
+    ]
+    return sorted(groups, key=lambda group: (-group.faces, group.number))
+
+
+def enrolled_owners(library: LibraryTables) -> dict[int, int]:
+    """The person (id) of each scanned face (id) that is enrolled, since it lies where an enrolled face does."""
+    return {face: person for face, _, person, box, other in library.enrolled_beside() if same_place(box, other)}
+
+
+def _known_people(store: Store, faces: ScannedFaces) -> NDArray[np.int64]:
+    """What is known of each scanned face (n,): its person, _IGNORED and its ignored group, or 0."""
+    owners = enrolled_owners(store.library)
+    ignored = {number for number, group in store.library.groups().items() if group.ignored}
+    known: NDArray[np.int64] = np.array(faces.people)
+    for row in np.flatnonzero(known == 0):
+        face, group = int(faces.ids[row]), int(faces.groups[row])
+        known[row] = owners.get(face, _IGNORED + group if group in ignored else 0)
+    return known
+
+
+def _labels(
+    gallery: Gallery, store: Store, faces: ScannedFaces, known: NDArray[np.int64], rate: float
+) -> NDArray[np.int64]:
+    """The group of each scanned face (n,), as a number without meaning."""
+    blocks = list(store.blocks())
+    vectors = np.concatenate([faces.vectors, *(block.vectors for block in blocks)])
+    people = np.concatenate([known, *(block.people for block in blocks)])
+    quality = np.concatenate([faces.quality, *(block.quality for block in blocks)])
+    clear = (quality == 0) | (quality >= gallery.calibration.unclear)
+    links = Links(people, _pairs_of_one_photo(faces.photos))
+    pairs, head = nearest_pairs(gallery.head, vectors), gallery.head
+    labels: NDArray[np.int64] = group_faces(
+        head.project(vectors), head.beta, gallery.calibration, pairs, links, clear, rate
+    )[0]
+    return labels[: len(faces)]
+
+
+def _pairs_of_one_photo(photos: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Pairs (p, 2) of rows with the same photo: two faces of one photo are two people's."""
+    order = np.argsort(photos, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(photos[order])) + 1)
+    pairs = [rows[np.stack(np.triu_indices(len(rows), 1), 1)] for rows in parts if len(rows) > 1]
+    return np.concatenate(pairs) if pairs else np.empty((0, 2), np.int64)
+
+
+def _store_groups(
+    library: LibraryTables, faces: ScannedFaces, known: NDArray[np.int64], labels: NDArray[np.int64]
+) -> None:
+    """Store what changed: the group of each face without a name, and whom each group resembles."""
+    links = {int(label): int(number) for label, number in zip(labels[known > 0], known[known > 0], strict=True)}
+    rows_of: dict[int, list[int]] = defaultdict(list)
+    for row in np.flatnonzero(known == 0):
+        rows_of[int(labels[row])].append(int(row))
+    settled = {label: number - _IGNORED for label, number in links.items() if number > _IGNORED and label in rows_of}
+    numbers = settled | _numbers(faces.groups, {k: v for k, v in rows_of.items() if k not in settled}, library)
+    groups = {
+        int(faces.ids[row]): numbers[label]
+        for label, rows in rows_of.items()
+        for row in rows
+        if faces.groups[row] != numbers[label]
+    }
+    before = library.groups()
+    resembles = {
+        number: links.get(label, 0)
+        for label, number in numbers.items()
+        if label not in settled and (number not in before or before[number].person != links.get(label, 0))
+    }
+    library.regroup(groups, resembles)
+
+
+def _numbers(before: NDArray[np.int64], rows_of: Mapping[int, list[int]], library: LibraryTables) -> dict[int, int]:
+    """The number of each group: that of the former group of which it holds more than half, else a new one."""
+    sizes = Counter(int(before[row]) for rows in rows_of.values() for row in rows)
+    numbers: dict[int, int] = {}
+    following = library.next_group()
+    for label, rows in sorted(rows_of.items(), key=lambda entry: (-len(entry[1]), entry[1][0])):
+        shares = Counter(int(before[row]) for row in rows if before[row])
+        kept = [(count, -number) for number, count in shares.items() if 2 * count > sizes[number]]
+        if kept:
+            numbers[label] = -max(kept)[1]
+        else:
+            numbers[label] = following
+            following += 1
+    return numbers

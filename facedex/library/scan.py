@@ -1,0 +1,206 @@
+"""Looks at every photo of a library once, and keeps every face found.
+
+Sizes and times of change show which files are as they were. Only the others are read. Photos that were looked at are
+committed a batch at a time, so that a scan that was killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice
+
+from facedex.errors import DataError, NoFace, PhotoError
+from facedex.gallery.gallery import Gallery
+from facedex.model.reader import EncodedFace
+from facedex.photos import images
+from facedex.photos.inputs import GivenPhoto
+from facedex.photos.listing import find_photos
+from facedex.photos.packs import is_pack
+from facedex.photos.sources import Paths, several, source_of, source_path, under
+from facedex.recognition.embedding import EncodedPhoto, encode_ahead
+from facedex.store.library_rows import FoundFace, SeenFile
+from facedex.store.library_tables import LibraryTables
+
+_BATCH = 32  # files committed together: what a kill can cost
+
+
+@dataclass(frozen=True)
+class ScannedPhoto:
+    """The result for one file.
+
+    `status`: "new", "changed" (another photo was at this path), "moved" (the photo had another path), "copy" (the photo
+    has another path too), "known" or "skipped". `faces`: how many were found now. `reason`: why the file was skipped,
+    or what a user should know of it.
+    """
+
+    photo: str
+    status: str
+    faces: int = 0
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class _File:
+    path: str
+    source: str
+    size: int
+    modified: int
+    status: str  # "new" or "changed"
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A file with its result. `seen`: what to store, None for a file that was skipped. `gone`: sources it had."""
+
+    result: ScannedPhoto
+    seen: SeenFile | None = None
+    gone: tuple[str, ...] = ()
+
+
+class _Photo(GivenPhoto):
+    """A photo file. `digest`: SHA-256 of its bytes (hex), once a thread has read them."""
+
+    def __init__(self, file: _File) -> None:
+        super().__init__(file.path, file.path)
+        self.file = file
+        self.digest: str | None = None
+
+    def data(self) -> bytes:
+        data = super().data()
+        self.digest = images.sha256(data)
+        return data
+
+
+def list_photos(paths: Paths) -> list[str]:
+    """The absolute paths of the photos in these folders, each once; a photo file may be named too.
+
+    Raises DataError for a path that does not exist or is a pack, and for a folder without photos.
+    """
+    found: dict[str, None] = {}
+    for path in several(paths):
+        top = os.path.abspath(path)
+        if not os.path.isdir(top):
+            if not os.path.lexists(top) or is_pack(top):
+                what = "is a pack; unpack it and" if os.path.lexists(top) else "does not exist;"
+                raise DataError(f"{path} {what} name a folder of photos")
+            found[top] = None
+            continue
+        before = len(found)
+        found.update(dict.fromkeys(map(str, find_photos(top))))
+        if len(found) == before and next(find_photos(top), None) is None:
+            raise DataError(f"{path} holds no photos; mount its disk, or delete what it held by `facedex forget`")
+    return list(found)
+
+
+def scan(gallery: Gallery, photos: list[str], device: str = "cpu") -> Iterator[ScannedPhoto]:
+    """Look at the photos of `list_photos` that are new or changed, and yield the result for every file.
+
+    Results are yielded once they are on disk. The files that are as they were come first. A file that cannot be used is
+    skipped, and the next scan tries it again. `device`: "cpu", "cuda" or "mps".
+    Raises GalleryBusy while another process writes, GalleryError, ModelError.
+    """
+    known = gallery.library.files()
+    waiting: list[_File] = []
+    for path in photos:
+        source = source_of(path)
+        try:
+            status = os.stat(path)
+            size, modified = status.st_size, status.st_mtime_ns
+        except OSError:  # reading the file will say why
+            size = modified = -1
+        before = known.get(source)
+        if before is not None and (before.size, before.modified) == (size, modified):
+            yield ScannedPhoto(path, "known")
+        else:
+            waiting.append(_File(path, source, size, modified, "changed" if before else "new"))
+    if waiting:
+        sizes = {file.size for file in known.values()}
+        with closing(_looked_at(gallery, waiting, sizes, device)) as results:
+            while batch := list(islice(results, _BATCH)):
+                seen = [done.seen for done in batch if done.seen is not None]
+                if seen:
+                    with gallery.changing_library() as store:
+                        store.library.save(seen, chain.from_iterable(done.gone for done in batch))
+                yield from (done.result for done in batch)
+    with gallery.changing_library() as store:
+        store.library.drop_files([])  # photos that were replaced
+
+
+def vanished(library: LibraryTables, paths: Paths) -> list[str]:
+    """The sources of the scanned files in these folders that are no longer there.
+
+    Call it after `scan`, which follows photos that only moved.
+    """
+    inside = [under(path) for path in several(paths)]
+    files = {os.path.abspath(path) for path in several(paths)}
+    return [
+        source
+        for source in library.files()
+        if (source_path(source) in files or any(test(source) for test in inside))
+        and not os.path.lexists(source_path(source))
+    ]
+
+
+def _looked_at(gallery: Gallery, files: list[_File], sizes: set[int], device: str) -> Generator[_Done, None, None]:
+    """Look at files. Those whose content is stored already are not searched for faces."""
+    elsewhere: list[_Done] = []
+
+    def unknown() -> Iterator[_Photo]:
+        for file in files:
+            # Only a file of the same size can be a stored photo. The others are read once, by the threads.
+            done = _stored_content(gallery.library, file) if file.size in sizes else None
+            if done is None:
+                yield _Photo(file)
+            else:
+                elsewhere.append(done)
+
+    photos = unknown()
+    first = next(photos, None)
+    if first is not None:  # else no network is loaded
+        load = partial(gallery.reader, device)
+        with closing(encode_ahead(chain([first], photos), gallery.detector, load)) as encoded:
+            for photo, result in encoded:
+                assert isinstance(photo, _Photo)
+                yield _done(photo, result)
+                while elsewhere:
+                    yield elsewhere.pop()
+    yield from elsewhere
+
+
+def _stored_content(library: LibraryTables, file: _File) -> _Done | None:
+    """The result for a file whose content is stored already, else None."""
+    try:
+        digest = images.sha256(images.read_bytes(file.path))
+    except PhotoError:
+        return None  # reading it again will say why
+    sources = library.sources_of_content(digest)
+    if sources is None:
+        return None
+    others = [source for source in sources if source != file.source]
+    gone = tuple(source for source in others if not os.path.lexists(source_path(source)))
+    seen = SeenFile(file.source, file.size, file.modified, digest)
+    if file.source in sources:
+        return _Done(ScannedPhoto(file.path, "known"), seen)
+    if gone or not others:
+        reason = f"it was {source_path(gone[0])}" if gone else None
+        return _Done(ScannedPhoto(file.path, "moved", reason=reason), seen, gone)
+    return _Done(ScannedPhoto(file.path, "copy"), seen)
+
+
+def _done(photo: _Photo, result: EncodedPhoto | PhotoError) -> _Done:
+    """The result for a photo that was searched for faces."""
+    file = photo.file
+    if photo.digest is None or (isinstance(result, PhotoError) and not isinstance(result, NoFace)):
+        return _Done(ScannedPhoto(file.path, "skipped", reason=str(result)))
+    faces, remark = ([], None) if isinstance(result, PhotoError) else (result.faces, result.remark)
+    seen = SeenFile(file.source, file.size, file.modified, photo.digest, tuple(map(_found_face, faces)))
+    return _Done(ScannedPhoto(file.path, file.status, len(faces), remark), seen)
+
+
+def _found_face(encoded: EncodedFace) -> FoundFace:
+    face = encoded.face
+    return FoundFace(encoded.vector, face.box, face.landmarks, face.score, encoded.quality)

@@ -1,0 +1,171 @@
+"""Row classes of the scanned library, and the checksums by which altered rows are noticed."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facedex.errors import GalleryDamaged, GalleryError
+from facedex.faces.boxes import Box
+from facedex.store.rows import Row
+
+SELECT_SCANNED = (
+    "SELECT scanned_face.id, vector, box_left, box_top, box_width, box_height, score, quality, landmarks, "
+    "scanned_photo.photo, scanned_face.checksum, scanned_photo.id, COALESCE(in_group, 0), person.id, person.name, "
+    "face_name.checksum FROM scanned_face JOIN scanned_photo ON scanned_photo.id = scanned_face.photo "
+    "LEFT JOIN face_name ON face_name.face = scanned_face.id LEFT JOIN person ON person.id = face_name.person"
+)
+INSERT_SCANNED = (
+    "INSERT INTO scanned_face (id, vector, box_left, box_top, box_width, box_height, score, quality, landmarks, photo, "
+    "checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+_COLUMNS = 16  # of SELECT_SCANNED
+_FACE = struct.Struct("<q6d2q")
+_NAME = struct.Struct("<2q")
+
+
+@dataclass(frozen=True)
+class FoundFace:
+    """A face that a scan found.
+
+    `vector`: (dim,) float32 of unit length. `box`: (left, top, width, height) in pixels. `landmarks`: (5, 2) float32
+    in pixels. `score`: the detector's. `quality`: that of EncodedFace.
+    """
+
+    vector: NDArray[np.float32]
+    box: Box
+    landmarks: NDArray[np.float32]
+    score: float
+    quality: float
+
+
+@dataclass(frozen=True)
+class ScannedFile:
+    """A photo file as a scan saw it: its size in bytes, its time of change in ns, and the id of its photo."""
+
+    size: int
+    modified: int
+    photo: int
+
+
+@dataclass(frozen=True)
+class SeenFile:
+    """A photo file to store.
+
+    `source`: see photos/sources.py. `size` in bytes, `modified` in ns. `photo`: SHA-256 of its bytes, hex. `faces`:
+    those in it. They are ignored where the photo is stored already.
+    """
+
+    source: str
+    size: int
+    modified: int
+    photo: str
+    faces: tuple[FoundFace, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScannedFaces:
+    """Scanned faces, ordered by id.
+
+    `ids`, `photos`, `groups` and `people` (n,) int64: the face, its photo, its group and its person. 0 stands for no
+    group and for no name. `vectors` (n, dim) float32, `boxes` (n, 4) float64 in pixels, `scores` and `quality` (n,)
+    float64. `digests`: SHA-256 of each face's photo, hex.
+    """
+
+    ids: NDArray[np.int64]
+    photos: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    people: NDArray[np.int64]
+    vectors: NDArray[np.float32]
+    boxes: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    quality: NDArray[np.float64]
+    digests: list[str]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def box(self, row: int) -> Box:
+        """The box of one face: (left, top, width, height) in pixels."""
+        left, top, width, height = map(float, self.boxes[row])
+        return left, top, width, height
+
+
+@dataclass(frozen=True)
+class LibraryCounts:
+    """How many photos, files, faces and named faces the scanned library holds."""
+
+    photos: int
+    files: int
+    faces: int
+    named: int
+
+
+@dataclass(frozen=True)
+class StoredGroup:
+    """A group of scanned faces: the person whom it resembles (id and name, 0 and None for nobody).
+
+    `ignored`: whether it needs no name.
+    """
+
+    person: int
+    name: str | None
+    ignored: bool
+
+
+def face_checksum(values: Row) -> bytes:
+    """Sixteen bytes of SHA-256 over the columns of SELECT_SCANNED before the checksum."""
+    face, vector, left, top, width, height, score, quality, landmarks, photo = values
+    numbers = _FACE.pack(face, left, top, width, height, score, quality, len(vector), len(landmarks))
+    return hashlib.sha256(numbers + vector + landmarks + photo).digest()[:16]
+
+
+def name_checksum(face: int, person: int, name: str) -> bytes:
+    """Sixteen bytes of SHA-256 over the ids of a face and its person, and the person's name."""
+    return hashlib.sha256(_NAME.pack(face, person) + name.encode()).digest()[:16]
+
+
+def new_scanned_row(face: int, photo: int, digest: bytes, found: FoundFace, dim: int, source: str) -> Row:
+    """The values of INSERT_SCANNED. Raises GalleryError for a vector that is not `dim` finite numbers."""
+    if found.vector.shape != (dim,) or not np.isfinite(found.vector).all():
+        raise GalleryError(f"The embedding of {source} is not {dim} finite numbers; check the model")
+    vector, landmarks = (np.asarray(values, "<f4").tobytes() for values in (found.vector, found.landmarks))
+    numbers = (*map(float, found.box), float(found.score), float(found.quality))
+    stored = (face, vector, *numbers, landmarks)
+    return (*stored, photo, face_checksum((*stored, digest)))
+
+
+def is_intact(row: Row, dim: int) -> bool:
+    """Whether a row of SELECT_SCANNED is as it was written, its name too."""
+    try:
+        if len(row[1]) != 4 * dim or face_checksum(row[:10]) != row[10]:
+            return False
+        return row[15] is None or name_checksum(row[0], row[13], row[14]) == row[15]
+    except (AttributeError, TypeError, ValueError, OverflowError, struct.error):  # a value of another type
+        return False
+
+
+def scanned_faces(rows: Sequence[Row], dim: int, path: Path) -> ScannedFaces:
+    """Rows of SELECT_SCANNED, checked. Raises GalleryDamaged, which names the database `path`, for an altered row."""
+    for row in rows:
+        if not is_intact(row, dim):
+            raise damaged_scan(row[0], path)
+    columns = list(zip(*rows, strict=True)) if rows else [()] * _COLUMNS
+    ids, photos, groups = (np.array(columns[at], np.int64) for at in (0, 11, 12))
+    people = np.array([person or 0 for person in columns[13]], np.int64)
+    vectors = np.frombuffer(b"".join(columns[1]), "<f4").reshape(-1, dim).astype(np.float32, copy=False)
+    boxes = np.stack([np.array(columns[at], np.float64) for at in (2, 3, 4, 5)], 1)
+    scores, quality = (np.array(columns[at], np.float64) for at in (6, 7))
+    return ScannedFaces(ids, photos, groups, people, vectors, boxes, scores, quality, [one.hex() for one in columns[9]])
+
+
+def damaged_scan(face: int, path: Path) -> GalleryDamaged:
+    """The error for a scanned face whose row was altered."""
+    return GalleryDamaged(f"Scanned face {face} in {path} is damaged; `facedex doctor` names its photo and what to do")

@@ -1,0 +1,287 @@
+"""The scanned library in gallery.db: photo files, every face found in them, groups of faces, and names of faces.
+
+These rows lie beside the enrolled people. No look-up reads them. Names of faces are decisions of a person, and only a
+method that a user asked for changes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facedex.faces.boxes import Box, same_place
+from facedex.store.database import Database
+from facedex.store.library_rows import (
+    INSERT_SCANNED,
+    SELECT_SCANNED,
+    LibraryCounts,
+    ScannedFaces,
+    ScannedFile,
+    SeenFile,
+    StoredGroup,
+    face_checksum,
+    is_intact,
+    name_checksum,
+    new_scanned_row,
+    scanned_faces,
+)
+from facedex.store.rows import Row
+
+_BLOCK = 20_000  # rows read at a time
+_SAME_PICTURE = 0.95  # cosine of two embeddings of one picture that was saved again; two people give less than .6
+_VALUES = 400  # ids in one query: older SQLite allows 999 values in a statement
+
+
+class LibraryTables:
+    """The scanned library of an open Store. Every method raises GalleryError or one of its kinds.
+
+    A change is one transaction, which is on disk when the method returns. Changes that delete vectors must be followed
+    by `Store.scrub`. Callers hold the gallery's write lock while they change anything.
+    """
+
+    def __init__(self, database: Database, change: Callable[[bool], AbstractContextManager[object]]) -> None:
+        """`change(rewrites)`: a transaction at whose end the gallery's revision grows (Store)."""
+        self._db, self._change = database, change
+
+    # Files and photos
+
+    def counts(self) -> LibraryCounts:
+        """How much was scanned."""
+        tables = ("scanned_photo", "scanned_file", "scanned_face", "face_name")
+        return LibraryCounts(*(self._db.rows(f"SELECT COUNT(*) FROM {table}")[0][0] for table in tables))
+
+    def files(self) -> dict[str, ScannedFile]:
+        """Every file by its source."""
+        rows = self._db.rows("SELECT source, size, modified, photo FROM scanned_file")
+        return {source: ScannedFile(*values) for source, *values in rows}
+
+    def sources(self, photos: Iterable[int]) -> dict[int, list[str]]:
+        """The sources of the files of these photos (ids), in the order of their text."""
+        found: dict[int, list[str]] = {}
+        query = "SELECT photo, source FROM scanned_file WHERE photo IN ({}) ORDER BY source"
+        for photo, source in self._several(query, photos):
+            found.setdefault(photo, []).append(source)
+        return found
+
+    def sources_of_content(self, photo: str) -> list[str] | None:
+        """The sources of the files with this SHA-256 (hex). None for a photo that was not scanned."""
+        rows = self._db.rows("SELECT id FROM scanned_photo WHERE photo = ?", (bytes.fromhex(photo),))
+        return self.sources([rows[0][0]]).get(rows[0][0], []) if rows else None
+
+    def save(self, files: Sequence[SeenFile], gone: Iterable[str] = ()) -> None:
+        """Store files, and the photos among them that are new, in one transaction.
+
+        `gone`: sources of files that moved. Their photos are stored under new sources by the same call. A photo that
+        was edited at its place keeps the names of the faces that look as before, as after a change of its metadata.
+        """
+        with self._db.transaction():
+            dim = self._db.rows("SELECT dim FROM gallery")[0][0]
+            for file in files:
+                digest = bytes.fromhex(file.photo)
+                former = self._db.rows("SELECT photo FROM scanned_file WHERE source = ?", (file.source,))
+                new = self._db.execute("INSERT OR IGNORE INTO scanned_photo (photo) VALUES (?)", (digest,))
+                photo = self._db.rows("SELECT id FROM scanned_photo WHERE photo = ?", (digest,))[0][0]
+                if new > 0:
+                    first = self._next_id("scanned_face")
+                    self._db.execute_many(
+                        INSERT_SCANNED,
+                        [
+                            new_scanned_row(face, photo, digest, found, dim, file.source)
+                            for face, found in enumerate(file.faces, first)
+                        ],
+                    )
+                    for (other,) in former:
+                        self._carry_names(other, photo)
+                self._db.execute(
+                    "INSERT OR REPLACE INTO scanned_file (source, photo, size, modified) VALUES (?, ?, ?, ?)",
+                    (file.source, photo, file.size, file.modified),
+                )
+            self._db.execute_many("DELETE FROM scanned_file WHERE source = ?", ((source,) for source in gone))
+
+    def drop_files(self, sources: Iterable[str]) -> tuple[int, int]:
+        """Delete files, and photos that have no file left, with their faces; returns how many photos and faces."""
+        before = self.counts()
+        sources = list(sources)
+        orphans = "FROM scanned_photo WHERE id NOT IN (SELECT photo FROM scanned_file)"
+        if not sources and not self._db.rows(f"SELECT 1 {orphans} LIMIT 1"):
+            return 0, 0  # nothing is deleted, so nothing is scrubbed
+        with self._change(True):
+            self._db.execute_many("DELETE FROM scanned_file WHERE source = ?", ((source,) for source in sources))
+            self._db.execute(f"DELETE {orphans}")
+            self._drop_empty_groups()
+        after = self.counts()
+        return before.photos - after.photos, before.faces - after.faces
+
+    # Faces and groups
+
+    def faces(self) -> ScannedFaces:
+        """Every scanned face. Raises GalleryDamaged for an altered row."""
+        rows = [row for block in self._blocks() for row in block]
+        return scanned_faces(rows, self._dim, self._db.path)
+
+    def faces_of_photos(self, digests: Iterable[str]) -> ScannedFaces:
+        """The faces of the photos with these SHA-256 (hex). Raises GalleryDamaged for an altered row."""
+        blobs = [bytes.fromhex(digest) for digest in digests]
+        rows = self._several(f"{SELECT_SCANNED} WHERE scanned_photo.photo IN ({{}}) ORDER BY scanned_face.id", blobs)
+        return scanned_faces(rows, self._dim, self._db.path)
+
+    def faces_named(self, person: str) -> ScannedFaces:
+        """The faces that bear this name. Raises GalleryDamaged for an altered row."""
+        rows = self._db.rows(f"{SELECT_SCANNED} WHERE person.name = ? ORDER BY scanned_face.id", (person,))
+        return scanned_faces(rows, self._dim, self._db.path)
+
+    def faces_in_group(self, group: int) -> ScannedFaces:
+        """The faces of a group, named ones too. Raises GalleryDamaged for an altered row."""
+        rows = self._db.rows(f"{SELECT_SCANNED} WHERE in_group = ? ORDER BY scanned_face.id", (group,))
+        return scanned_faces(rows, self._dim, self._db.path)
+
+    def enrolled_beside(self) -> list[tuple[int, int, int, Box, Box]]:
+        """Scanned and enrolled faces of the same photos, every pair of them.
+
+        (scanned face, enrolled face, person, box of the scanned face, box of the enrolled face), boxes in pixels.
+        """
+        rows = self._db.rows(
+            "SELECT scanned_face.id, face.id, face.person, scanned_face.box_left, scanned_face.box_top, "
+            "scanned_face.box_width, scanned_face.box_height, face.box_left, face.box_top, face.box_width, "
+            "face.box_height FROM scanned_face JOIN scanned_photo ON scanned_photo.id = scanned_face.photo "
+            "JOIN face ON face.photo = scanned_photo.photo ORDER BY scanned_face.id, face.id"
+        )
+        return [(*row[:3], tuple(row[3:7]), tuple(row[7:])) for row in rows]
+
+    def groups(self) -> dict[int, StoredGroup]:
+        """Every group by its number."""
+        rows = self._db.rows(
+            "SELECT face_group.id, COALESCE(resembles, 0), name, ignored FROM face_group "
+            "LEFT JOIN person ON person.id = resembles"
+        )
+        return {group: StoredGroup(person, name, bool(ignored)) for group, person, name, ignored in rows}
+
+    def next_group(self) -> int:
+        """The number of the next new group."""
+        return self._next_id("face_group")
+
+    def regroup(self, members: Mapping[int, int], resembles: Mapping[int, int]) -> None:
+        """Move faces into groups, in one transaction.
+
+        `members`: the new group by face, 0 for none. `resembles`: the person by group, 0 for nobody. Groups that are
+        not there are made, and those without faces are deleted.
+        """
+        if not members and not resembles:
+            return
+        with self._db.transaction():
+            self._db.execute_many(
+                "INSERT INTO face_group (id, resembles) VALUES (?, ?) "
+                "ON CONFLICT (id) DO UPDATE SET resembles = excluded.resembles",
+                ((group, person or None) for group, person in resembles.items()),
+            )
+            self._db.execute_many(
+                "UPDATE scanned_face SET in_group = ? WHERE id = ?",
+                ((group or None, face) for face, group in members.items()),
+            )
+            self._drop_empty_groups()
+
+    def ignore(self, group: int, ignored: bool) -> bool:
+        """Say whether a group needs a name; returns False where there is no such group."""
+        with self._db.transaction():
+            return self._db.execute("UPDATE face_group SET ignored = ? WHERE id = ?", (ignored, group)) > 0
+
+    # Names
+
+    def write_names(self, faces: Iterable[int], person: int) -> None:
+        """Give faces to a person, inside the caller's transaction."""
+        name = self._db.rows("SELECT name FROM person WHERE id = ?", (person,))[0][0]
+        self._db.execute_many(
+            "INSERT OR REPLACE INTO face_name (face, person, checksum) VALUES (?, ?, ?)",
+            ((face, person, name_checksum(face, person, name)) for face in faces),
+        )
+
+    def named_faces(self, person: int) -> list[int]:
+        """The ids of a person's faces, checked. Raises GalleryDamaged for an altered row."""
+        rows = self._db.rows(f"{SELECT_SCANNED} WHERE person.id = ?", (person,))
+        ids: list[int] = scanned_faces(rows, self._dim, self._db.path).ids.tolist()
+        return ids
+
+    def delete_faces_of(self, person: int) -> int:
+        """Delete a person's scanned faces inside the caller's transaction; returns how many.
+
+        Their photos stay known, so that no later scan brings the faces back.
+        """
+        query = "DELETE FROM scanned_face WHERE id IN (SELECT face FROM face_name WHERE person = ?)"
+        removed = self._db.execute(query, (person,))
+        self._drop_empty_groups()
+        return removed
+
+    # Damage, and another model
+
+    def damaged(self) -> list[tuple[int, str]]:
+        """The ids of scanned faces whose rows are altered, and the path of a file of each, "?" where there is none."""
+        dim = self._dim
+        damaged = [row for block in self._blocks() for row in block if not is_intact(row, dim)]
+        paths = self.sources(row[11] for row in damaged)
+        return [(row[0], paths.get(row[11], ["?"])[0]) for row in damaged]
+
+    def remove_faces(self, faces: Iterable[int]) -> None:
+        """Delete faces and forget their photos, so that the next scan looks at these again."""
+        with self._change(True):
+            for face in list(faces):
+                query = "DELETE FROM scanned_photo WHERE id = (SELECT photo FROM scanned_face WHERE id = ?)"
+                self._db.execute(query, (face,))
+            self._drop_empty_groups()
+
+    def replace_vectors(self, embeddings: Mapping[int, tuple[NDArray[np.float32], float]]) -> None:
+        """Give faces (ids) new vectors (dim,) and qualities, inside the caller's transaction.
+
+        A photo with a face that has none is forgotten, so that the next scan looks at it again.
+        """
+        for block in list(self._blocks()):
+            for row in block:
+                if row[0] not in embeddings:
+                    self._db.execute("DELETE FROM scanned_photo WHERE id = ?", (row[11],))
+                    continue
+                vector, quality = embeddings[row[0]]
+                blob = np.asarray(vector, "<f4").tobytes()
+                checksum = face_checksum((row[0], blob, *row[2:7], float(quality), *row[8:10]))
+                statement = "UPDATE scanned_face SET vector = ?, quality = ?, checksum = ? WHERE id = ?"
+                self._db.execute(statement, (blob, float(quality), checksum, row[0]))
+        self._drop_empty_groups()
+
+    # Private
+
+    @property
+    def _dim(self) -> int:
+        return int(self._db.rows("SELECT dim FROM gallery")[0][0])
+
+    def _blocks(self) -> Iterator[list[Row]]:
+        after = 0
+        query = f"{SELECT_SCANNED} WHERE scanned_face.id > ? ORDER BY scanned_face.id LIMIT ?"
+        while rows := self._db.rows(query, (after, _BLOCK)):
+            yield rows
+            after = rows[-1][0]
+
+    def _several(self, query: str, values: Iterable[object]) -> list[Row]:
+        """The rows of a query for many values, whose marks replace its braces."""
+        unique = list(dict.fromkeys(values))
+        parts = [unique[start : start + _VALUES] for start in range(0, len(unique), _VALUES)]
+        return [row for part in parts for row in self._db.rows(query.format(",".join("?" * len(part))), part)]
+
+    def _carry_names(self, former: int, photo: int) -> None:
+        """Give the names of a photo's faces to the same faces of its new version."""
+        query = f"{SELECT_SCANNED} WHERE scanned_photo.id = ? ORDER BY scanned_face.id"
+        old, new = (scanned_faces(self._db.rows(query, (one,)), self._dim, self._db.path) for one in (former, photo))
+        alike = old.vectors @ new.vectors.T
+        for row in np.flatnonzero(old.people).tolist():
+            for other in range(len(new)):
+                if alike[row, other] >= _SAME_PICTURE and same_place(old.box(row), new.box(other)):
+                    self.write_names([int(new.ids[other])], int(old.people[row]))
+
+    def _next_id(self, table: str) -> int:
+        """The id that AUTOINCREMENT would give next."""
+        query = f"SELECT MAX(id) FROM {table} UNION ALL SELECT seq FROM sqlite_sequence WHERE name = ?"
+        return 1 + max(int(last or 0) for (last,) in self._db.rows(query, (table,)))
+
+    def _drop_empty_groups(self) -> None:
+        used = "SELECT in_group FROM scanned_face WHERE in_group IS NOT NULL"
+        self._db.execute(f"DELETE FROM face_group WHERE id NOT IN ({used})")
