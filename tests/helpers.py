@@ -21,6 +21,7 @@ from facedex.decision.posterior import Normal, Scores
 from facedex.decision.tail import Tail
 from facedex.gallery.gallery import Gallery
 from facedex.model.modelfile import Branch, ModelFile, read_model, with_graphs
+from facedex.store.library_rows import FoundFace, SeenFile
 from facedex.store.rows import FaceRecord
 from facedex.store.store import Store, is_there
 
@@ -324,3 +325,23 @@ def unwritable(folder):
         copy.chmod(0o700)
         copy.parent.chmod(0o700)
         shutil.rmtree(copy.parent)
+
+
+def found_face(vector, left=10.0, quality=20.0):
+    """A face as a scan finds it, at a place that follows from `left`."""
+    points = np.arange(10, dtype=np.float32).reshape(5, 2) + np.float32(left)
+    return FoundFace(np.asarray(vector, np.float32), (left, 20.0, 60.0, 80.0), points, 0.9, quality)
+
+
+def seen_file(source, *vectors, size=1000, modified=1, photo=None, quality=20.0):
+    """A photo file as a scan stores it, with a face for each vector side by side."""
+    faces = tuple(found_face(vector, 10.0 + 100 * at, quality) for at, vector in enumerate(vectors))
+    return SeenFile(source, size, modified, photo or sha(source), faces)
+
+
+def scanned(folder, files, records=()):
+    """An open gallery that holds these scanned files (SeenFile) and enrolled faces."""
+    opened = gallery(folder, records)
+    with opened.changing_library() as store:
+        store.library.save(files)
+    return opened

@@ -1,6 +1,7 @@
 """Checks of every part of a gallery, and the repair of what can be repaired.
 
-The parts are folder, database, records, library, model and index. Each is checked by itself, so that one fault hides no other.
+The parts are folder, database, records, library, model and index. Each is checked by itself, so that one fault hides
+no other.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from facedex.index.neighbours import nearest_pairs
 from facedex.photos.sources import source_path
 from facedex.store.library_rows import ScannedFaces
 from facedex.store.library_tables import LibraryTables
+from facedex.store.rows import StoredFaces
 from facedex.store.store import Store
 
 _EXAMPLES = 3  # photos named for each group
@@ -50,11 +51,14 @@ def cluster(gallery: Gallery, rate: float = RATE) -> list[FaceGroup]:
     with no other photo that may join a wrong group. The gallery is locked for writers meanwhile.
     Raises ValueError for a rate outside 0..1, GalleryBusy, GalleryDamaged.
     """
+    if not 0 < rate < 1:
+        raise ValueError(f"rate must lie between 0 and 1, not {rate}")
     with gallery.changing_library() as store:
         faces = store.library.faces()
         if len(faces):
-            known = _known_people(store, faces)
-            labels = _labels(gallery, store, faces, known, rate)
+            enrolled = list(store.blocks())
+            known = np.concatenate([_known_people(store, faces), *(block.people for block in enrolled)])
+            labels = _labels(gallery, faces, enrolled, known, rate)
             _store_groups(store.library, faces, known, labels)
     return stored_groups(gallery)
 
@@ -103,20 +107,16 @@ def _known_people(store: Store, faces: ScannedFaces) -> NDArray[np.int64]:
 
 
 def _labels(
-    gallery: Gallery, store: Store, faces: ScannedFaces, known: NDArray[np.int64], rate: float
+    gallery: Gallery, faces: ScannedFaces, enrolled: list[StoredFaces], known: NDArray[np.int64], rate: float
 ) -> NDArray[np.int64]:
-    """The group of each scanned face (n,), as a number without meaning."""
-    blocks = list(store.blocks())
-    vectors = np.concatenate([faces.vectors, *(block.vectors for block in blocks)])
-    people = np.concatenate([known, *(block.people for block in blocks)])
-    quality = np.concatenate([faces.quality, *(block.quality for block in blocks)])
+    """The group of each scanned face and each enrolled one after them (n,), as a number without meaning."""
+    vectors = np.concatenate([faces.vectors, *(block.vectors for block in enrolled)])
+    quality = np.concatenate([faces.quality, *(block.quality for block in enrolled)])
     clear = (quality == 0) | (quality >= gallery.calibration.unclear)
-    links = Links(people, _pairs_of_one_photo(faces.photos))
+    links = Links(known, _pairs_of_one_photo(faces.photos))
     pairs, head = nearest_pairs(gallery.head, vectors), gallery.head
-    labels: NDArray[np.int64] = group_faces(
-        head.project(vectors), head.beta, gallery.calibration, pairs, links, clear, rate
-    )[0]
-    return labels[: len(faces)]
+    z, calibration = head.project(vectors), gallery.calibration
+    return group_faces(z, head.beta, calibration, pairs, links, clear, rate)[0]
 
 
 def _pairs_of_one_photo(photos: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -130,10 +130,13 @@ def _pairs_of_one_photo(photos: NDArray[np.int64]) -> NDArray[np.int64]:
 def _store_groups(
     library: LibraryTables, faces: ScannedFaces, known: NDArray[np.int64], labels: NDArray[np.int64]
 ) -> None:
-    """Store what changed: the group of each face without a name, and whom each group resembles."""
+    """Store what changed: the group of each face without a name, and whom each group resembles.
+
+    `known` and `labels` are of the scanned faces and of the enrolled ones after them.
+    """
     links = {int(label): int(number) for label, number in zip(labels[known > 0], known[known > 0], strict=True)}
     rows_of: dict[int, list[int]] = defaultdict(list)
-    for row in np.flatnonzero(known == 0):
+    for row in np.flatnonzero(known[: len(faces)] == 0):
         rows_of[int(labels[row])].append(int(row))
     settled = {label: number - _IGNORED for label, number in links.items() if number > _IGNORED and label in rows_of}
     numbers = settled | _numbers(faces.groups, {k: v for k, v in rows_of.items() if k not in settled}, library)

@@ -1,0 +1,155 @@
+"""Groups of scanned faces: who belongs together, what is known beforehand, and numbers that stay."""
+
+import numpy as np
+import pytest
+
+from facedex.library.group_names import ignore_group, name_group
+from facedex.library.groups import cluster, stored_groups
+from tests.helpers import near, record, scanned, seen_file, unit
+
+PEOPLE = unit(5, seed=11)
+
+
+def photo_of(*who, number=0, quality=20.0):
+    """A photo with a face of each of these people (rows of PEOPLE)."""
+    name = f"/photos/{'-'.join(map(str, who))}_{number}.jpg"
+    return seen_file(name, *(near(PEOPLE[one], number + 100 * one) for one in who), quality=quality)
+
+
+def photos_of(who, count, first=0):
+    return [photo_of(who, number=number) for number in range(first, first + count)]
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """Five photos of the first person, three of the second, two of both, one of the third."""
+    together = [photo_of(0, 1, number=number) for number in (50, 51)]
+    with scanned(tmp_path / "g", [*photos_of(0, 5), *photos_of(1, 3), *together, photo_of(2)]) as found:
+        yield found
+
+
+def add(opened, *files):
+    with opened.changing_library() as store:
+        store.library.save(files)
+
+
+def members(opened):
+    """The people (rows of PEOPLE) and the number of faces in each group, by its number."""
+    faces = opened.library.faces()
+    found = {}
+    for group in sorted(set(faces.groups.tolist()) - {0}):
+        rows = faces.groups == group
+        found[group] = (set(np.argmax(faces.vectors[rows] @ PEOPLE.T, 1).tolist()), int(rows.sum()))
+    return found
+
+
+def test_faces_of_one_person_are_one_group_and_the_largest_comes_first(opened):
+    groups = cluster(opened)
+    assert [(group.faces, group.photos) for group in groups] == [(7, 7), (5, 5), (1, 1)]
+    assert members(opened) == {1: ({0}, 7), 2: ({1}, 5), 3: ({2}, 1)}
+    assert len(groups[0].examples) == 3
+    assert all(example.startswith("/photos/0") for example in groups[0].examples)
+    assert groups[0].resembles is None
+
+
+def test_a_second_run_changes_nothing(opened):
+    before = cluster(opened)
+    stored, revision = opened.library.faces().groups.tolist(), opened._store._db.rows("PRAGMA data_version")
+    changes = opened._store._db.connection.total_changes
+    assert cluster(opened) == before
+    assert opened.library.faces().groups.tolist() == stored
+    assert opened._store._db.rows("PRAGMA data_version") == revision
+    assert opened._store._db.connection.total_changes == changes
+
+
+def test_two_faces_of_one_photo_are_two_people_however_alike(tmp_path):
+    twins = [seen_file(f"/twins{n}.jpg", near(PEOPLE[0], n), near(PEOPLE[0], n + 50)) for n in range(3)]
+    with scanned(tmp_path / "g", twins) as opened:
+        cluster(opened)
+        faces = opened.library.faces()
+        assert all(len({*faces.groups[faces.photos == photo].tolist()}) == 2 for photo in (1, 2, 3))
+
+
+def test_groups_keep_their_numbers_when_photos_come_and_go(opened):
+    cluster(opened)
+    add(opened, *photos_of(1, 6, first=20), *photos_of(3, 9))
+    groups = {group.number: group.faces for group in cluster(opened)}
+    assert groups == {1: 7, 2: 11, 3: 1, 4: 9}
+    with opened.changing_library() as store:
+        store.library.drop_files([photo.source for photo in photos_of(0, 4)])
+    assert {group.number: group.faces for group in cluster(opened)} == {1: 3, 2: 11, 3: 1, 4: 9}
+
+
+def test_a_blurred_face_joins_last_and_is_no_bridge(tmp_path):
+    between = (PEOPLE[0] + PEOPLE[1]) / np.sqrt(2)
+    blurred = [seen_file(f"/blur{n}.jpg", near(between, n, 0.1), quality=0.5) for n in range(3)]
+    with scanned(tmp_path / "g", [*photos_of(0, 4), *photos_of(1, 4), *blurred]) as opened:
+        assert opened.calibration.unclear > 0.5
+        cluster(opened)
+        faces = opened.library.faces()
+        assert len(set(faces.groups[:4].tolist())) == len(set(faces.groups[4:8].tolist())) == 1
+        assert faces.groups[0] != faces.groups[4]
+
+
+def test_faces_like_an_enrolled_person_say_so_and_get_no_name(tmp_path):
+    with scanned(tmp_path / "g", [*photos_of(0, 4), *photos_of(1, 3)], [record("Ada", PEOPLE[0])]) as opened:
+        assert [(group.faces, group.resembles) for group in cluster(opened)] == [(4, "Ada"), (3, None)]
+        assert opened.library.counts().named == 0
+
+
+def test_an_enrolled_face_needs_no_name(tmp_path):
+    files = photos_of(0, 4)
+    enrolled = record("Ada", files[0].faces[0].vector, files[0].photo)
+    with scanned(tmp_path / "g", files, [enrolled]) as opened:
+        assert [(group.faces, group.resembles) for group in cluster(opened)] == [(3, "Ada")]
+
+
+def test_faces_that_come_later_resemble_the_named_person(opened):
+    cluster(opened)
+    name_group(opened, 1, "Ada")
+    assert [group.number for group in cluster(opened)] == [2, 3]
+    add(opened, *photos_of(0, 2, first=30))
+    late = cluster(opened)
+    assert [(group.number, group.faces, group.resembles) for group in late] == [
+        (2, 5, None),
+        (4, 2, "Ada"),
+        (3, 1, None),
+    ]
+    assert opened.library.counts().named == 7  # nobody is named but by the user
+
+
+def test_faces_of_two_named_people_never_share_a_group(opened):
+    cluster(opened)
+    with opened.changing_library() as store:
+        faces = store.library.faces()
+        own = faces.ids[faces.groups == 1].tolist()
+        store.name_scanned("Ada", [], own[:1])
+        store.name_scanned("Bea", [], own[1:2])
+    add(opened, *photos_of(0, 2, first=30))
+    groups = cluster(opened)
+    assert {group.resembles for group in groups} <= {"Ada", "Bea", None}
+    assert sum(group.faces for group in groups) == opened.library.counts().faces - 2
+
+
+def test_faces_join_an_ignored_group(opened):
+    cluster(opened)
+    ignore_group(opened, 2)
+    add(opened, *photos_of(1, 2, first=30))
+    assert {group.number: (group.faces, group.ignored) for group in cluster(opened)} == {
+        1: (7, False),
+        2: (7, True),
+        3: (1, False),
+    }
+    ignore_group(opened, 2, False)
+    assert not any(group.ignored for group in cluster(opened))
+
+
+def test_an_empty_library_has_no_groups(tmp_path):
+    with scanned(tmp_path / "g", [seen_file("/none.jpg")]) as opened:
+        assert cluster(opened) == stored_groups(opened) == []
+
+
+def test_a_rate_that_is_none_is_refused(opened):
+    with pytest.raises(ValueError, match="rate"):
+        cluster(opened, rate=1.5)
+    assert stored_groups(opened) == []
