@@ -1,0 +1,146 @@
+"""The commands of a photo library: scan, cluster, name, ignore, find, forget."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from facedex.gallery.gallery import Gallery
+from tests.helpers import assert_fields_described, save_blank, save_face
+from tests.test_cli import elsewhere, lines, one_line, rows, run  # noqa: F401  fixtures
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two people: one in three photos, the other in two, both in one of them; and a photo of nobody."""
+    for side in (200, 220, 240):
+        save_face(tmp_path / "photos" / f"first {side}.png", 1, side=side)
+    save_face(tmp_path / "photos" / "trip" / "second.png", 2, side=200)
+    save_face(tmp_path / "photos" / "trip" / "both.png", 1, 2)
+    save_blank(tmp_path / "photos" / "nobody.png")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def scanned(run, photos):  # noqa: F811
+    assert run("scan", photos, "--model", "fast").code == 0
+    return photos
+
+
+def names_of(found):
+    return [Path(line["photo"]).name for line in found]
+
+
+def test_from_a_folder_of_photos_to_names(run, photos):  # noqa: F811
+    done = run("scan", photos, "--model", "fast")
+    assert (done.code, done.out) == (0, "")
+    assert "6 new; the gallery index keeps 6 faces of 6 photos, none of them named" in done.err
+    assert "biometric data; `facedex forget`" in done.err
+    groups = lines(run("cluster", "--json").out)
+    assert [(group["group"], group["faces"], group["photos"]) for group in groups] == [(1, 4, 4), (2, 2, 2)]
+    done = run("name", 1, "Ada Lovelace")
+    assert (done.code, done.out) == (0, "")
+    assert "4 faces named Ada Lovelace, 4 photos enrolled" in done.err
+    assert run("name", 2, "Charles Babbage").code == 0
+    assert lines(run("cluster", "--json").out) == []
+    found = lines(run("find", "Ada Lovelace", "--json").out)
+    assert sorted(names_of(found)) == ["both.png", "first 200.png", "first 220.png", "first 240.png"]
+    both = lines(run("find", "Ada Lovelace", "--and", "Charles Babbage", "--json").out)
+    assert names_of(both) == ["both.png"]
+    assert [face["name"] for face in both[0]["faces"]] == ["Ada Lovelace", "Charles Babbage"]
+    assert both[0]["faces"][0]["box"][0] < both[0]["faces"][1]["box"][0]  # she stands on the left
+    identified = lines(run("identify", photos / "trip" / "both.png", "--json").out)
+    assert {face["name"] for face in identified[0]["faces"]} == {"Ada Lovelace", "Charles Babbage"}
+
+
+def test_json_has_the_fields_that_are_documented(run, photos):  # noqa: F811
+    assert_fields_described(lines(run("scan", photos, "--model", "fast", "--json").out), "scan")
+    assert_fields_described(lines(run("cluster", "--json").out), "cluster")
+    run("name", 1, "Ada")
+    assert_fields_described(lines(run("find", "Ada", "--json").out), "find")
+
+
+def test_tables_and_csv(run, scanned):  # noqa: F811
+    table = run("cluster", "--top", 1)
+    assert "first 240.png" in table.out
+    assert "1 smaller group more; --top N shows N groups" in table.err
+    run("name", 1, "Ada")
+    assert "both.png" in run("find", "Ada").out
+    header, *found = rows(run("find", "Ada", "--csv").out)
+    assert header == ["photo", "name", "left", "top", "width", "height", "quality"]
+    assert {row[1] for row in found} == {"Ada"}
+    assert len(found) == 4
+
+
+def test_a_second_scan_prints_only_what_is_new(run, scanned):  # noqa: F811
+    save_face(scanned / "third.png", 3)
+    (scanned / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
+    done = run("scan", scanned, "--json")
+    assert done.code == 1
+    assert {name: line["status"] for name, line in zip(names_of(lines(done.out)), lines(done.out), strict=True)} == {
+        "third.png": "new",
+        "broken.jpg": "skipped",
+    }
+    assert "1 new, 6 known, 1 skipped" in done.err
+    assert "skipped: " in done.err
+
+
+def test_scan_asks_before_it_forgets_photos_that_are_gone(run, scanned):  # noqa: F811
+    (scanned / "trip" / "second.png").unlink()
+    done = run("scan", scanned, "--json")
+    assert "Forget this photo and its faces? [y/N]" in done.err
+    assert [line["status"] for line in lines(done.out)] == ["gone"]
+    assert "6 faces of 6 photos" in done.err
+    assert "5 faces of 5 photos" in run("scan", scanned, stdin="y\n").err
+    (scanned / "trip" / "both.png").unlink()
+    done = run("scan", scanned, "--yes")
+    assert "?" not in done.err
+    assert "3 faces of 4 photos" in done.err
+
+
+def test_forget_asks_and_deletes(run, scanned):  # noqa: F811
+    done = run("forget", scanned / "trip")
+    assert "Forget the faces of 2 photos, and their names? [y/N]" in done.err
+    assert done.code == 2
+    assert "forgot 3 faces of 2 photos" in run("forget", scanned / "trip", "--yes").err
+    assert "forgot 3 faces of 4 photos" in run("forget", "--all", stdin="yes\n").err
+    with Gallery("index") as opened:
+        assert opened.library.counts().files == 0
+
+
+def test_an_ignored_group_is_left_out_of_the_table(run, scanned):  # noqa: F811
+    run("cluster")
+    assert "ignored from now on" in run("ignore", 1).err
+    assert "first 240.png" not in run("cluster").out
+    assert [group["ignored"] for group in lines(run("cluster", "--json").out)] == [True, False]
+    run("ignore", 1, "--undo")
+    assert "first 240.png" in run("cluster").out
+
+
+def test_what_cannot_be_used_is_one_line(run, scanned, tmp_path):  # noqa: F811
+    one_line(run("scan", tmp_path / "missing"), "missing", "name a folder of photos")
+    (tmp_path / "empty").mkdir()
+    one_line(run("scan", tmp_path / "empty"), "empty", "holds no photos")
+    one_line(run("name", 99, "Ada"), "no group 99", "facedex cluster")
+    run("cluster")
+    one_line(run("name", 1, " "), "cannot be a person's name")
+    one_line(run("find", "Nobody"), "Nobody", "facedex list")
+    one_line(run("forget", tmp_path / "elsewhere", "--yes"), "Nothing was scanned")
+    one_line(run("cluster", "--gallery", tmp_path / "none"), "no gallery")
+    assert run("forget", "--yes").code == 2
+    assert run("forget", scanned, "--all", "--yes").code == 2
+    assert run("cluster", "--rate", "2").code == 2
+
+
+def test_no_gallery_is_made_for_a_folder_that_is_not_there(run, tmp_path):  # noqa: F811
+    run("scan", tmp_path / "missing")
+    assert os.listdir() == []
+
+
+def test_two_people_who_share_no_photo_are_exit_1(run, scanned):  # noqa: F811
+    run("cluster")
+    run("name", 1, "Ada")
+    save_face(scanned / "eve.png", 5)
+    run("enroll", "--name", "Eve", scanned / "eve.png")
+    done = run("find", "Ada", "--and", "Eve", "--json")
+    assert (done.code, done.out) == (1, "")
