@@ -38,7 +38,6 @@ from facedex.photos.inputs import PhotoInput, person_photos
 from facedex.photos.sources import NamedPhoto, Paths, named_photos, person_name
 from facedex.recognition.identification import FPIR, PRIOR, IdentifiedPhoto, identify
 from facedex.store import modelcopy
-from facedex.store.library_tables import LibraryTables
 from facedex.store.lock import writing
 from facedex.store.rows import FaceRecord, PersonRecord, StoredFaces, StoredPhoto
 from facedex.store.store import BUSY_SECONDS, Store, is_there, is_unfinished
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from facedex.gallery.enrolment import Enrolled
     from facedex.gallery.shown import ShownPerson
     from facedex.gallery.suspicion import Suspicion
+    from facedex.store.library_tables import LibraryTables
 
 _log = logger(__name__)
 

