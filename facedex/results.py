@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from facedex.gallery.doctor import Finding  # `identify` does not load what only `doctor` needs
     from facedex.gallery.shown import ShownPerson
     from facedex.gallery.suspicion import Suspicion
+    from facedex.library.exchange import ExportedPhoto, ImportedPhoto
     from facedex.library.finding import FoundPhoto
     from facedex.library.groups import FaceGroup
     from facedex.library.scan import ScannedPhoto
@@ -165,6 +166,16 @@ def find_rows(found: FoundPhoto, names: Sequence[str]) -> list[Row]:
         {"photo": found.photo, "name": name, **_box_columns(box), "quality": round(found.quality, 4)}
         for name, box in zip(names, found.boxes, strict=True)
     ]
+
+
+def export_json(result: ExportedPhoto) -> Row:
+    """The JSON object of one photo of `export`."""
+    return {**asdict(result), "names": list(result.names), "conflicts": list(result.conflicts)}
+
+
+def import_json(result: ImportedPhoto) -> Row:
+    """The JSON object of one photo of `import`."""
+    return {**asdict(result), "names": list(result.names), "warnings": list(result.warnings)}
 
 
 def doctor_json(finding: Finding) -> Row:

@@ -144,3 +144,21 @@ def test_two_people_who_share_no_photo_are_exit_1(run, scanned):  # noqa: F811
     run("enroll", "--name", "Eve", scanned / "eve.png")
     done = run("find", "Ada", "--and", "Eve", "--json")
     assert (done.code, done.out) == (1, "")
+
+
+def test_names_go_to_sidecars_and_into_another_gallery(run, scanned):  # noqa: F811
+    run("cluster")
+    run("name", 1, "Ada")
+    done = run("export", "--xmp", "--json")
+    assert done.code == 0
+    assert "4 sidecars written" in done.err
+    assert_fields_described(lines(done.out), "export")
+    assert {tuple(line["names"]) for line in lines(done.out)} == {("Ada",)}
+    run("scan", scanned, "--model", "fast", "--gallery", "other")
+    done = run("import", "--xmp", "--json", "--gallery", "other")
+    assert done.code == 0
+    assert "4 faces named" in done.err
+    assert_fields_described(lines(done.out), "import")
+    assert len(lines(run("find", "Ada", "--json", "--gallery", "other").out)) == 4
+    assert run("export").code == run("import").code == 2
+    one_line(run("export", scanned / "missing", "--xmp"), "Nothing was scanned")

@@ -48,6 +48,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "ignore": library_commands.ignore,
     "find": library_commands.find,
     "forget": library_commands.forget,
+    "export": library_commands.export,
+    "import": library_commands.import_names,
     "reindex": upkeep_commands.reindex,
     "doctor": upkeep_commands.doctor,
     "backup": upkeep_commands.backup,

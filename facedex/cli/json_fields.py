@@ -229,6 +229,30 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
             },
         ),
     ),
+    "export": (
+        JsonObject(
+            "a photo with names or with a sidecar",
+            {
+                "photo": _PHOTO,
+                "file": "The sidecar, or null where it cannot be used.",
+                "names": "The names that stand in it now.",
+                "conflicts": "A sentence for each face that another program names otherwise.",
+                "changed": "Whether the sidecar was written.",
+                "error": _ERROR,
+            },
+        ),
+    ),
+    "import": (
+        JsonObject(
+            "a photo with names",
+            {
+                "photo": _PHOTO,
+                "names": "The names that were taken over.",
+                "warnings": "A sentence for each name that was left out.",
+                "error": _ERROR,
+            },
+        ),
+    ),
     "doctor": (
         JsonObject(
             "a part of the gallery",

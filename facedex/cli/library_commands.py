@@ -1,15 +1,17 @@
-"""The commands about a whole photo library: scan, cluster, name, ignore, find, forget."""
+"""The commands about a whole photo library: scan, cluster, name, ignore, find, forget, export, import."""
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facedex.cli.console import ask, note, say, show
+from facedex.cli.console import ask, note, say, say_problems, show
 from facedex.cli.options import (
     DEFAULT_GALLERY,
     CsvOption,
@@ -23,7 +25,7 @@ from facedex.cli.options import (
     YesOption,
     rate_option,
 )
-from facedex.cli.progress import progress_bar
+from facedex.cli.progress import photo_progress, progress_bar
 from facedex.cli.result_output import output_form, results_to
 from facedex.wording import counted
 
@@ -236,3 +238,87 @@ def forget(
             raise typer.Abort
         photos, faces = forget_files(opened, sources)
     note(f"forgot {counted(faces, 'face')} of {counted(photos, 'photo')}")
+
+
+XmpOption = Annotated[bool, typer.Option("--xmp", help="The form of the names: XMP, in sidecars beside the photos.")]
+ScannedArgument = Annotated[
+    list[Path] | None, typer.Argument(help="Photos and folders that were scanned. Default: all of them.")
+]
+
+
+def export(
+    paths: ScannedArgument = None,
+    xmp: XmpOption = False,
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    as_json: JsonOption = False,
+    output: OutputOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Write the names of scanned faces beside their photos, for digiKam, Lightroom and others. No photo is changed."""
+    from facedex import results
+    from facedex.library.exchange import export_names
+
+    form = _exchange_form(xmp, as_json, output)
+    changed = problems = 0
+    with _scanned(gallery, paths) as (opened, sources), results_to(output), photo_progress(len(sources)) as progress:
+        task = progress.add_task("exporting", total=len(sources))
+        for result in export_names(opened, _counting(sources, lambda: progress.advance(task))):
+            changed += result.changed
+            if form == "json":
+                print(results.json_line(results.export_json(result)), flush=True)
+            problems += say_problems(result.photo, None, result.error) or bool(result.conflicts)
+            for conflict in result.conflicts:
+                say(f"{result.photo}: {conflict}")
+    note(f"{counted(changed, 'sidecar')} written")
+    raise typer.Exit(1 if problems else 0)
+
+
+def import_names(
+    paths: ScannedArgument = None,
+    xmp: XmpOption = False,
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    as_json: JsonOption = False,
+    output: OutputOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Take over names of faces from sidecars and photos, and enroll the people. Names given here stay."""
+    from facedex import results
+    from facedex.library.exchange import import_names as import_scanned
+
+    form = _exchange_form(xmp, as_json, output)
+    named = problems = 0
+    with _scanned(gallery, paths) as (opened, sources), results_to(output), photo_progress(len(sources)) as progress:
+        task = progress.add_task("importing", total=len(sources))
+        for result in import_scanned(opened, _counting(sources, lambda: progress.advance(task))):
+            named += len(result.names)
+            if form == "json":
+                print(results.json_line(results.import_json(result)), flush=True)
+            problems += say_problems(result.photo, None, result.error) or bool(result.warnings)
+            for warning in result.warnings:
+                say(f"{result.photo}: {warning}")
+    note(f"{counted(named, 'face')} named")
+    raise typer.Exit(1 if problems else 0)
+
+
+def _exchange_form(xmp: bool, as_json: bool, output: Path | None) -> str:
+    """The form of the results. Raises BadParameter where no form of the names is given."""
+    if not xmp:
+        raise typer.BadParameter("name the form of the names: --xmp")
+    return output_form(as_json, None, output)
+
+
+@contextmanager
+def _scanned(gallery: Path, paths: list[Path] | None) -> Iterator[tuple[Gallery, list[str]]]:
+    """The open gallery, and the sources of the scanned files at these paths."""
+    from facedex.gallery.gallery import Gallery
+    from facedex.library.forgetting import scanned_sources
+
+    with Gallery(gallery) as opened:
+        yield opened, sorted(scanned_sources(opened.library, paths or None))
+
+
+def _counting(items: list[str], count: Callable[[], None]) -> Iterator[str]:
+    """The items, with a call after each, since not every item has a result."""
+    for item in items:
+        yield item
+        count()

@@ -47,9 +47,18 @@ def name_group(gallery: Gallery, group: int, name: str) -> NamedGroup:
         if not unnamed.any():
             raise GroupNotFound(f"Every face of group {group} has a name already; `facedex cluster` shows the others")
         rows = np.flatnonzero(unnamed & (owner == own))
-        records = [] if not len(rows) else _records(store, faces, rows, person, gallery.calibration.unclear)
-        store.name_scanned(person, records, faces.ids[rows].tolist())
-    return NamedGroup(person, len(rows), len(records), int(unnamed.sum()) - len(rows))
+        enrolled = give_name(store, faces, rows, person, gallery.calibration.unclear) if len(rows) else 0
+    return NamedGroup(person, len(rows), enrolled, int(unnamed.sum()) - len(rows))
+
+
+def give_name(store: Store, faces: ScannedFaces, rows: NDArray[np.int64], person: str, unclear: float) -> int:
+    """Give a person the faces in these rows, and enroll some of their photos; returns how many.
+
+    The caller holds the write lock, and the faces have no other name. `unclear`: Calibration.unclear.
+    """
+    records = _records(store, faces, rows, person, unclear)
+    store.name_scanned(person, records, faces.ids[rows].tolist())
+    return len(records)
 
 
 def ignore_group(gallery: Gallery, group: int, ignored: bool = True) -> None:

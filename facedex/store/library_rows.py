@@ -76,7 +76,7 @@ class ScannedFaces:
 
     `ids`, `photos`, `groups` and `people` (n,) int64: the face, its photo, its group and its person. 0 stands for no
     group and for no name. `vectors` (n, dim) float32, `boxes` (n, 4) float64 in pixels, `scores` and `quality` (n,)
-    float64. `digests`: SHA-256 of each face's photo, hex.
+    float64. `digests`: SHA-256 of each face's photo, hex. `names`: the name of each face, None where it has none.
     """
 
     ids: NDArray[np.int64]
@@ -88,6 +88,7 @@ class ScannedFaces:
     scores: NDArray[np.float64]
     quality: NDArray[np.float64]
     digests: list[str]
+    names: list[str | None]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -163,7 +164,8 @@ def scanned_faces(rows: Sequence[Row], dim: int, path: Path) -> ScannedFaces:
     vectors = np.frombuffer(b"".join(columns[1]), "<f4").reshape(-1, dim).astype(np.float32, copy=False)
     boxes = np.stack([np.array(columns[at], np.float64) for at in (2, 3, 4, 5)], 1)
     scores, quality = (np.array(columns[at], np.float64) for at in (6, 7))
-    return ScannedFaces(ids, photos, groups, people, vectors, boxes, scores, quality, [one.hex() for one in columns[9]])
+    digests = [one.hex() for one in columns[9]]
+    return ScannedFaces(ids, photos, groups, people, vectors, boxes, scores, quality, digests, list(columns[14]))
 
 
 def damaged_scan(face: int, path: Path) -> GalleryDamaged:

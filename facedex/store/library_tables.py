@@ -214,6 +214,10 @@ class LibraryTables:
         self._drop_empty_groups()
         return removed
 
+    def people(self) -> dict[int, str]:
+        """The name of everybody who is enrolled, by id."""
+        return dict(self._db.rows("SELECT id, name FROM person"))
+
     # Damage, and another model
 
     def damaged(self) -> list[tuple[int, str]]:
