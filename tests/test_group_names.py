@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from facedex.errors import GroupNotFound, NameInvalid
-from facedex.library.group_names import best_and_different, ignore_group, name_group
+from facedex.errors import DataError, GroupNotFound, NameInvalid
+from facedex.library.group_names import best_and_different, ignore_group, name_group, split_group, undo_name
 from facedex.library.groups import cluster
 from tests.helpers import near, record, scanned, seen_file, unit
 
@@ -72,3 +72,60 @@ def test_the_clearest_comes_first_and_then_what_differs_most():
     assert 5 not in best_and_different(vectors, quality, 6, unclear=4.5)
     assert best_and_different(vectors, quality, 6, unclear=100) == [0]
     assert sorted(best_and_different(vectors, quality, 99)) == list(range(6))
+
+
+def state_of(opened):
+    faces = opened.library.faces()
+    people = [(person.name, person.photos) for person in opened.people()]
+    return people, faces.people.tolist(), faces.groups.tolist(), [group.number for group in cluster(opened)]
+
+
+def test_undo_takes_back_one_name_after_the_other(tmp_path, files):
+    files += [seen_file(f"/bob/{n}.jpg", near(BOB, n)) for n in range(3)]
+    with scanned(tmp_path / "g", files) as opened:
+        first, second = (group.number for group in cluster(opened))
+        unnamed = state_of(opened)
+        name_group(opened, first, "Ada")
+        one_name = state_of(opened)
+        name_group(opened, second, "Bob")
+        assert undo_name(opened) == ("Bob", 3, 3)
+        assert state_of(opened) == one_name
+        assert [candidate.name for candidate in opened.match(BOB, top=9)] == ["Ada"]
+        opened.rename("Ada", "Ada Lovelace")
+        assert undo_name(opened) == ("Ada", 12, 8)
+        assert state_of(opened) == unnamed
+        assert undo_name(opened) is None
+
+
+def test_undo_leaves_what_was_enrolled_by_hand(tmp_path, files):
+    with scanned(tmp_path / "g", files, [record("Ada", ADA)]) as opened:
+        (group,) = cluster(opened)
+        name_group(opened, group.number, "Ada")
+        assert undo_name(opened) == ("Ada", 12, 8)
+        assert [(person.name, person.photos) for person in opened.people()] == [("Ada", 1)]
+
+
+def test_a_split_face_never_comes_back(tmp_path, files):
+    with scanned(tmp_path / "g", files) as opened:
+        (group,) = cluster(opened)
+        number = split_group(opened, group.number, ["/photos/03.jpg", "/photos/04.jpg"])
+        assert {one.number: one.faces for one in cluster(opened)} == {group.number: 10, number: 2}
+        with opened.changing_library() as store:
+            store.library.save([seen_file("/photos/late.jpg", near(ADA, 77))])
+        later = cluster(opened)
+        assert sum(one.faces for one in later) == 13
+        faces = opened.library.faces()
+        apart = set(faces.groups[[3, 4]].tolist())
+        assert not apart & set(np.delete(faces.groups[:12], [3, 4]).tolist())
+
+
+def test_what_cannot_be_split(tmp_path, files):
+    with scanned(tmp_path / "g", files) as opened:
+        (group,) = cluster(opened)
+        with pytest.raises(GroupNotFound):
+            split_group(opened, 99, ["/photos/03.jpg"])
+        with pytest.raises(DataError, match="elsewhere"):
+            split_group(opened, group.number, ["/photos/03.jpg", "/elsewhere.jpg"])
+        with pytest.raises(DataError, match="no face left"):
+            split_group(opened, group.number, [file.source for file in files])
+        assert [one.faces for one in cluster(opened)] == [12]

@@ -162,3 +162,19 @@ def test_names_go_to_sidecars_and_into_another_gallery(run, scanned):  # noqa: F
     assert len(lines(run("find", "Ada", "--json", "--gallery", "other").out)) == 4
     assert run("export").code == run("import").code == 2
     one_line(run("export", scanned / "missing", "--xmp"), "Nothing was scanned")
+
+
+def test_a_name_is_undone_and_a_group_split(run, scanned):  # noqa: F811
+    assert run("undo").code == 1
+    run("cluster")
+    run("name", 1, "Ada")
+    done = run("undo")
+    assert (done.code, done.out) == (0, "")
+    assert "4 faces no longer named Ada, 4 photos no longer enrolled" in done.err
+    one_line(run("find", "Ada"), "Ada")
+    done = run("split", 1, scanned / "first 200.png")
+    assert "they are group 3 now" in done.err
+    groups = {group["group"]: group for group in lines(run("cluster", "--json").out)}
+    assert groups[1]["faces"] == 3
+    assert str(scanned / "first 200.png") not in groups[1]["examples"]
+    one_line(run("split", 1, "elsewhere.jpg"), "elsewhere.jpg has no face")

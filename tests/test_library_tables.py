@@ -13,7 +13,7 @@ from facedex.gallery.gallery import Gallery
 from facedex.library.group_names import name_group
 from facedex.library.scan import list_photos, scan
 from tests.helpers import other_encoder, record, save_face, scanned, seen_file, unit
-from tests.test_deletion import traces
+from tests.test_deletion import files_with, traces
 
 VECTORS = unit(6, seed=4)
 
@@ -126,6 +126,15 @@ def test_a_removed_person_leaves_no_scanned_face_in_any_file(opened):
     assert not traces(opened.folder, opened.head, VECTORS[0], VECTORS[4])
     assert opened.library.faces().ids.tolist() == [2, 3, 4]
     assert opened.library.counts().photos == 2  # so that the next scan does not bring the face back
+
+
+def test_a_removed_person_leaves_no_name_in_any_file(opened):
+    opened.rename("Ada", "Ada of the long name")
+    with opened.changing_library() as store:
+        store.name_scanned("Ada of the long name", [], [2])
+    assert files_with(opened.folder, b"Ada of the long name")
+    opened.remove("Ada of the long name")
+    assert not files_with(opened.folder, b"Ada of the long name")
 
 
 def test_a_forgotten_photo_leaves_nothing_in_any_file(opened):

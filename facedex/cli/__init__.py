@@ -45,6 +45,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "scan": library_commands.scan,
     "cluster": library_commands.cluster,
     "name": library_commands.name,
+    "undo": library_commands.undo,
+    "split": library_commands.split,
     "ignore": library_commands.ignore,
     "find": library_commands.find,
     "forget": library_commands.forget,

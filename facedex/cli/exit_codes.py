@@ -32,6 +32,8 @@ EXIT_CODES: dict[str, dict[int, str]] = {
     "scan": {0: "every photo was looked at", 1: "at least one photo was skipped"},
     "cluster": {0: "done"},
     "name": {0: "done"},
+    "undo": {0: "done", 1: "nothing is left to undo"},
+    "split": {0: "done"},
     "ignore": {0: "done"},
     "find": {0: "at least one photo was found", 1: "no photo shows all of these people"},
     "forget": {0: "done", 2: "as above; after an answer other than yes nothing is changed"},

@@ -1,4 +1,4 @@
-"""The commands about a whole photo library: scan, cluster, name, ignore, find, forget, export, import."""
+"""The commands about a whole photo library: scan, cluster, name, and so on."""
 
 from __future__ import annotations
 
@@ -166,6 +166,35 @@ def name(
     if named.others:
         others = counted(named.others, "face")
         say(f"left as before: {others} of the group, enrolled as another person")
+
+
+def undo(gallery: GalleryOption = DEFAULT_GALLERY, quiet: QuietOption = False) -> None:
+    """Undo the last `name`: its faces have no name again, and its photos are no longer enrolled. May be repeated."""
+    from facedex.gallery.gallery import Gallery
+    from facedex.library.group_names import undo_name
+
+    with Gallery(gallery) as opened:
+        undone = undo_name(opened)
+    if undone is None:
+        say(f"no name of scanned faces in {gallery} is left to undo")
+        raise typer.Exit(1)
+    person, faces, photos = undone
+    note(f"{counted(faces, 'face')} no longer named {person}, {counted(photos, 'photo')} no longer enrolled")
+
+
+def split(
+    group: GroupArgument,
+    photos: Annotated[list[Path], typer.Argument(help="Photos whose face is of somebody else.")],
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    quiet: QuietOption = False,
+) -> None:
+    """Take the faces of some photos out of a group, for good. They become a group of their own."""
+    from facedex.gallery.gallery import Gallery
+    from facedex.library.group_names import split_group
+
+    with Gallery(gallery) as opened:
+        number = split_group(opened, group, photos)
+    note(f"they are group {number} now; `facedex cluster` may part them further")
 
 
 def ignore(

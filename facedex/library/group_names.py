@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facedex.errors import GroupNotFound, PersonNotFound
+from facedex.errors import DataError, GroupNotFound, PersonNotFound
 from facedex.gallery.gallery import Gallery
 from facedex.library.groups import enrolled_owners
-from facedex.photos.sources import person_name
+from facedex.photos.sources import Paths, person_name, several, source_of
 from facedex.store.library_rows import ScannedFaces
 from facedex.store.rows import FaceRecord
 from facedex.store.store import Store
@@ -59,6 +60,51 @@ def give_name(store: Store, faces: ScannedFaces, rows: NDArray[np.int64], person
     records = _records(store, faces, rows, person, unclear)
     store.name_scanned(person, records, faces.ids[rows].tolist())
     return len(records)
+
+
+def undo_name(gallery: Gallery) -> tuple[str, int, int] | None:
+    """Undo the last `name_group`, or the last name of `import_names`, that was not undone yet.
+
+    Returns the name, how many scanned faces lost it, and how many enrolled photos went. None where nothing is left to
+    undo. Raises GalleryBusy, and what `Gallery.remove` raises.
+    """
+    with gallery.changing_library(enrolls=True) as store:
+        naming = store.library.last_naming()
+        if naming is None:
+            return None
+        before = store.count()[1]
+        taken = store.undo_naming(naming)
+        return naming.name, taken, before - store.count()[1]
+
+
+def split_group(gallery: Gallery, group: int, photos: Paths) -> int:
+    """Take the faces of some photos (paths) out of a group, for good; returns the number of their new group.
+
+    Later runs of `cluster` never join them with the faces that stay. Raises GroupNotFound, GalleryBusy, and DataError
+    for a photo that has no unnamed face in the group, or where no face would stay.
+    """
+    with gallery.changing_library() as store:
+        faces = store.library.faces_in_group(group)
+        if not len(faces):
+            raise GroupNotFound(f"There is no group {group}; `facedex cluster` shows the groups")
+        sources = store.library.sources(faces.photos.tolist())
+        leaving: set[int] = set()
+        for photo in several(photos):
+            source = source_of(os.path.abspath(photo))
+            rows = [row for row, one in enumerate(faces.photos.tolist()) if source in sources.get(one, [])]
+            found = [row for row in rows if not faces.people[row]]
+            if not found:
+                raise DataError(
+                    f"{photo} has no face without a name in group {group}; `facedex cluster` shows examples"
+                )
+            leaving.update(found)
+        staying = [row for row in range(len(faces)) if row not in leaving]
+        if not staying:
+            raise DataError(f"Group {group} would have no face left; name fewer photos")
+        number = store.library.next_group()
+        out, rest = faces.ids[sorted(leaving)].tolist(), faces.ids[staying].tolist()
+        store.library.set_apart(out, rest, number)
+    return number
 
 
 def ignore_group(gallery: Gallery, group: int, ignored: bool = True) -> None:

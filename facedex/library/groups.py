@@ -58,7 +58,8 @@ def cluster(gallery: Gallery, rate: float = RATE) -> list[FaceGroup]:
         if len(faces):
             enrolled = list(store.blocks())
             known = np.concatenate([_known_people(store, faces), *(block.people for block in enrolled)])
-            labels = _labels(gallery, faces, enrolled, known, rate)
+            apart = np.concatenate([_pairs_of_one_photo(faces.photos), _split_pairs(store.library, faces)])
+            labels = _labels(gallery, faces, enrolled, Links(known, apart), rate)
             _store_groups(store.library, faces, known, labels)
     return stored_groups(gallery)
 
@@ -107,13 +108,12 @@ def _known_people(store: Store, faces: ScannedFaces) -> NDArray[np.int64]:
 
 
 def _labels(
-    gallery: Gallery, faces: ScannedFaces, enrolled: list[StoredFaces], known: NDArray[np.int64], rate: float
+    gallery: Gallery, faces: ScannedFaces, enrolled: list[StoredFaces], links: Links, rate: float
 ) -> NDArray[np.int64]:
     """The group of each scanned face and each enrolled one after them (n,), as a number without meaning."""
     vectors = np.concatenate([faces.vectors, *(block.vectors for block in enrolled)])
     quality = np.concatenate([faces.quality, *(block.quality for block in enrolled)])
     clear = (quality == 0) | (quality >= gallery.calibration.unclear)
-    links = Links(known, _pairs_of_one_photo(faces.photos))
     pairs, head = nearest_pairs(gallery.head, vectors), gallery.head
     z, calibration = head.project(vectors), gallery.calibration
     return group_faces(z, head.beta, calibration, pairs, links, clear, rate)[0]
@@ -125,6 +125,13 @@ def _pairs_of_one_photo(photos: NDArray[np.int64]) -> NDArray[np.int64]:
     parts = np.split(order, np.flatnonzero(np.diff(photos[order])) + 1)
     pairs = [rows[np.stack(np.triu_indices(len(rows), 1), 1)] for rows in parts if len(rows) > 1]
     return np.concatenate(pairs) if pairs else np.empty((0, 2), np.int64)
+
+
+def _split_pairs(library: LibraryTables, faces: ScannedFaces) -> NDArray[np.int64]:
+    """Pairs (p, 2) of rows that `split_group` keeps apart."""
+    row_of = {face: row for row, face in enumerate(faces.ids.tolist())}
+    pairs = [(row_of[face], row_of[other]) for face, other in library.apart()]
+    return np.array(pairs, np.int64).reshape(-1, 2)
 
 
 def _store_groups(

@@ -6,12 +6,15 @@ method that a user asked for changes them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime, timezone
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facedex.errors import GalleryDamaged
 from facedex.faces.boxes import Box, same_place
 from facedex.store.database import Database
 from facedex.store.library_rows import (
@@ -22,6 +25,7 @@ from facedex.store.library_rows import (
     ScannedFile,
     SeenFile,
     StoredGroup,
+    StoredNaming,
     face_checksum,
     is_intact,
     name_checksum,
@@ -111,7 +115,7 @@ class LibraryTables:
         with self._change(True):
             self._db.execute_many("DELETE FROM scanned_file WHERE source = ?", ((source,) for source in sources))
             self._db.execute(f"DELETE {orphans}")
-            self._drop_empty_groups()
+            self._sweep()
         after = self.counts()
         return before.photos - after.photos, before.faces - after.faces
 
@@ -181,7 +185,7 @@ class LibraryTables:
                 "UPDATE scanned_face SET in_group = ? WHERE id = ?",
                 ((group or None, face) for face, group in members.items()),
             )
-            self._drop_empty_groups()
+            self._sweep()
 
     def ignore(self, group: int, ignored: bool) -> bool:
         """Say whether a group needs a name; returns False where there is no such group."""
@@ -198,6 +202,47 @@ class LibraryTables:
             ((face, person, name_checksum(face, person, name)) for face in faces),
         )
 
+    def log_naming(self, name: str, faces: Sequence[int], enrolled: Sequence[int]) -> None:
+        """Note a decision inside the caller's transaction, so that it can be undone."""
+        made = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        values = (name, made, json.dumps(list(faces)), json.dumps(list(enrolled)))
+        self._db.execute("INSERT INTO naming (name, made, faces, enrolled) VALUES (?, ?, ?, ?)", values)
+
+    def last_naming(self) -> StoredNaming | None:
+        """The last decision that was not undone. Raises GalleryDamaged for one that cannot be read."""
+        rows = self._db.rows("SELECT id, name, made, faces, enrolled FROM naming ORDER BY id DESC LIMIT 1")
+        if not rows:
+            return None
+        try:
+            faces, enrolled = (tuple(map(int, json.loads(text))) for text in rows[0][3:])
+        except (TypeError, ValueError):
+            raise GalleryDamaged(f"{self._db.path} is damaged; run `facedex doctor`, or restore a copy") from None
+        number, name, made = rows[0][:3]
+        return StoredNaming(number, name, made, faces, enrolled)
+
+    def take_back(self, naming: StoredNaming) -> int:
+        """Take a decision's name off its faces, inside the caller's transaction; returns of how many."""
+        query = "DELETE FROM face_name WHERE face = ?"
+        taken = sum(self._db.execute(query, (face,)) for face in naming.faces)
+        self._db.execute("DELETE FROM naming WHERE id = ?", (naming.number,))
+        return taken
+
+    def set_apart(self, faces: Sequence[int], others: Sequence[int], group: int) -> None:
+        """Move faces into a new group, and never group them with the others again."""
+        with self._db.transaction():
+            self._db.execute("INSERT INTO face_group (id) VALUES (?)", (group,))
+            self._db.execute_many(
+                "UPDATE scanned_face SET in_group = ? WHERE id = ?", ((group, face) for face in faces)
+            )
+            self._db.execute_many(
+                "INSERT OR IGNORE INTO face_apart (face, other) VALUES (?, ?)",
+                ((face, other) for face in faces for other in others),
+            )
+
+    def apart(self) -> list[tuple[int, int]]:
+        """Pairs of faces (ids) that `set_apart` keeps apart."""
+        return [(face, other) for face, other in self._db.rows("SELECT face, other FROM face_apart")]
+
     def named_faces(self, person: int) -> list[int]:
         """The ids of a person's faces, checked. Raises GalleryDamaged for an altered row."""
         rows = self._db.rows(f"{SELECT_SCANNED} WHERE person.id = ?", (person,))
@@ -211,7 +256,7 @@ class LibraryTables:
         """
         query = "DELETE FROM scanned_face WHERE id IN (SELECT face FROM face_name WHERE person = ?)"
         removed = self._db.execute(query, (person,))
-        self._drop_empty_groups()
+        self._sweep()
         return removed
 
     def people(self) -> dict[int, str]:
@@ -233,7 +278,7 @@ class LibraryTables:
             for face in list(faces):
                 query = "DELETE FROM scanned_photo WHERE id = (SELECT photo FROM scanned_face WHERE id = ?)"
                 self._db.execute(query, (face,))
-            self._drop_empty_groups()
+            self._sweep()
 
     def replace_vectors(self, embeddings: Mapping[int, tuple[NDArray[np.float32], float]]) -> None:
         """Give faces (ids) new vectors (dim,) and qualities, inside the caller's transaction.
@@ -250,7 +295,7 @@ class LibraryTables:
                 checksum = face_checksum((row[0], blob, *row[2:7], float(quality), *row[8:10]))
                 statement = "UPDATE scanned_face SET vector = ?, quality = ?, checksum = ? WHERE id = ?"
                 self._db.execute(statement, (blob, float(quality), checksum, row[0]))
-        self._drop_empty_groups()
+        self._sweep()
 
     # Private
 
@@ -286,6 +331,9 @@ class LibraryTables:
         query = f"SELECT MAX(id) FROM {table} UNION ALL SELECT seq FROM sqlite_sequence WHERE name = ?"
         return 1 + max(int(last or 0) for (last,) in self._db.rows(query, (table,)))
 
-    def _drop_empty_groups(self) -> None:
+    def _sweep(self) -> None:
+        """Delete groups without faces, and decisions whose faces are all gone, with the names in them."""
         used = "SELECT in_group FROM scanned_face WHERE in_group IS NOT NULL"
         self._db.execute(f"DELETE FROM face_group WHERE id NOT IN ({used})")
+        left = "SELECT 1 FROM json_each(naming.faces) JOIN scanned_face ON scanned_face.id = value"
+        self._db.execute(f"DELETE FROM naming WHERE NOT EXISTS ({left})")

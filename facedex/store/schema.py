@@ -91,6 +91,25 @@ _FIRST_TABLES = (
         checksum BLOB NOT NULL             -- see library_rows.name_checksum
     )
     """,
+    # A face may not be grouped with another. A row is a person's decision.
+    """
+    CREATE TABLE face_apart (
+        face INTEGER NOT NULL REFERENCES scanned_face (id) ON DELETE CASCADE,
+        other INTEGER NOT NULL REFERENCES scanned_face (id) ON DELETE CASCADE,
+        PRIMARY KEY (face, other)
+    ) WITHOUT ROWID
+    """,
+    # One row for each time that scanned faces got a name. It is deleted when that is undone.
+    """
+    CREATE TABLE naming (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL,                -- as it was given
+        made TEXT NOT NULL,                -- ISO 8601, UTC
+        faces TEXT NOT NULL,               -- ids of scanned faces that got the name then, a JSON array
+        enrolled TEXT NOT NULL             -- ids of faces that were enrolled then, a JSON array
+    )
+    """,
+    "CREATE INDEX face_apart_other ON face_apart (other)",
     "CREATE INDEX scanned_file_photo ON scanned_file (photo)",
     "CREATE INDEX scanned_face_photo ON scanned_face (photo)",
     "CREATE INDEX scanned_face_group ON scanned_face (in_group)",

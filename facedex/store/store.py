@@ -41,6 +41,7 @@ from facedex.store.rows import (
 )
 
 if TYPE_CHECKING:
+    from facedex.store.library_rows import StoredNaming
     from facedex.store.library_tables import LibraryTables
 
 _log = logger(__name__)
@@ -360,8 +361,22 @@ class Store:
         The person is made where there is none. `records` bear this name. Raises as `add`.
         """
         with self._change(rewrites=False):
-            self._add(records)
+            enrolled, faces = self._add(records), list(faces)
             self.library.write_names(faces, self._add_people([name])[name])
+            self.library.log_naming(name, faces, enrolled)
+
+    def undo_naming(self, naming: StoredNaming) -> int:
+        """Undo `name_scanned`: names and enrolled faces of that call go, and people who have none left.
+
+        Returns how many scanned faces lost their name. All of it is one transaction.
+        """
+        with self._change(rewrites=bool(naming.enrolled)):
+            owners = self._owners(naming.enrolled)
+            for face in naming.enrolled:
+                self._db.execute("DELETE FROM face WHERE id = ?", (face,))
+            taken = self.library.take_back(naming)
+            self._delete_empty(owners)
+        return taken
 
     def ids(self) -> NDArray[np.int64]:
         """Ids of all faces (n,) int64, ascending."""
