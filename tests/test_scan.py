@@ -127,6 +127,19 @@ def test_only_photos_that_are_gone_have_vanished(opened, photos, tmp_path):
     assert vanished(opened.library, tmp_path / "elsewhere") == []
 
 
+def test_a_copy_that_is_gone_costs_nothing(opened, photos):
+    shutil.copy(photos / "one.png", photos / "copy.png")
+    statuses(opened, photos)
+    before = opened.library.faces().ids.tolist()
+    (photos / "one.png").unlink()
+    assert statuses(opened, photos)["copy.png"] == "known"
+    assert not vanished(opened.library, photos)
+    assert opened.library.faces().ids.tolist() == before
+    (photos / "copy.png").unlink()
+    statuses(opened, photos)
+    assert [os.path.basename(source) for source in vanished(opened.library, photos)] == ["copy.png"]
+
+
 def test_a_folder_without_photos_is_refused_since_its_disk_may_be_away(opened, photos, tmp_path):
     statuses(opened, photos)
     shutil.rmtree(photos)

@@ -250,7 +250,7 @@ def remove(
     yes: YesOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Delete people. No file of the gallery keeps anything of their faces."""
+    """Delete people, and scanned faces that bear their names. No file of the gallery keeps anything of these faces."""
     from facedex.gallery.gallery import Gallery
 
     with Gallery(gallery) as opened:

@@ -7,6 +7,7 @@ committed a batch at a time, so that a scan that was killed goes on where it was
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -127,13 +128,13 @@ def scan(gallery: Gallery, photos: list[str], device: str = "cpu") -> Iterator[S
                         store.library.save(seen, chain.from_iterable(done.gone for done in batch))
                 yield from (done.result for done in batch)
     with gallery.changing_library() as store:
-        store.library.drop_files([])  # photos that were replaced
+        store.library.drop_files(_lost_copies(store.library))  # and photos that were replaced
 
 
 def vanished(library: LibraryTables, paths: Paths) -> list[str]:
     """The sources of the scanned files in these folders that are no longer there.
 
-    Call it after `scan`, which follows photos that only moved.
+    Call it after `scan`, which follows photos that only moved, and copies of photos.
     """
     inside = [under(path) for path in several(paths)]
     files = {os.path.abspath(path) for path in several(paths)}
@@ -143,6 +144,19 @@ def vanished(library: LibraryTables, paths: Paths) -> list[str]:
         if (source_path(source) in files or any(test(source) for test in inside))
         and not os.path.lexists(source_path(source))
     ]
+
+
+def _lost_copies(library: LibraryTables) -> list[str]:
+    """The sources of files that are gone, where another file of the same photo is there."""
+    copies: dict[int, list[str]] = defaultdict(list)
+    for source, file in library.files().items():
+        copies[file.photo].append(source)
+    lost: list[str] = []
+    for sources in copies.values():
+        if len(sources) > 1:
+            gone = [source for source in sources if not os.path.lexists(source_path(source))]
+            lost += gone if len(gone) < len(sources) else []
+    return lost
 
 
 def _looked_at(gallery: Gallery, files: list[_File], sizes: set[int], device: str) -> Generator[_Done, None, None]:
