@@ -28,7 +28,10 @@ def golden(request, tmp_path):
 def check(opened, expected):
     assert [[person.name, person.photos] for person in opened.people()] == expected["people"]
     assert opened.faces == expected["faces"]
-    assert make.scanned(opened) == expected["scanned"]
+    if "scanned" in expected:
+        assert make.scanned(opened) == expected["scanned"]
+    else:  # version 1 has no library
+        assert opened.library.files() == {}
     for found, right in zip(make.answers(opened), expected["answers"], strict=True):
         assert [name for name, _ in found] == [name for name, _ in right]
         np.testing.assert_allclose([logit for _, logit in found], [logit for _, logit in right], atol=1e-4)

@@ -434,8 +434,9 @@ def test_another_programs_database_is_refused_and_left_alone(tmp_path):
 
 
 def test_a_newer_version_is_refused_with_the_remedy(store):
-    raw(store, "UPDATE gallery SET schema_version = 2")
-    with pytest.raises(GalleryMismatch, match=r"version 2 .* reads 1; upgrade facedex"):
+    newest = len(schema.MIGRATIONS)
+    raw(store, "UPDATE gallery SET schema_version = ?", (newest + 1,))
+    with pytest.raises(GalleryMismatch, match=rf"version {newest + 1} .* reads {newest}; upgrade facedex"):
         Store(store.path.parent)
 
 
@@ -762,8 +763,8 @@ def fail_halfway(connection):
 
 
 @pytest.fixture
-def version_1(store, tmp_path):
-    """A folder with a gallery.db of version 1, and its state."""
+def older_gallery(store, tmp_path):
+    """A folder with a gallery.db of the present version, and its state."""
     store.add(people(unit(30)))
     state = store.state
     store.close()
@@ -771,30 +772,30 @@ def version_1(store, tmp_path):
 
 
 @pytest.fixture
-def version_2(monkeypatch):
-    """Makes 2 the newest version of the format, by a made-up migration."""
+def newer_version(monkeypatch):
+    """Adds a made-up migration, so that galleries made before are older."""
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, add_nickname))
 
 
-def test_an_older_version_is_migrated_once(version_1, version_2):
-    folder, before = version_1
+def test_an_older_version_is_migrated_once(older_gallery, newer_version):
+    folder, before = older_gallery
     for _ in range(2):
         with Store(folder) as store:
             assert store.state == before
             assert truth(store) == (30, 30, before.digest)
-            assert store._db.rows("SELECT schema_version FROM gallery") == [(2,)]
+            assert store._db.rows("SELECT schema_version FROM gallery") == [(len(schema.MIGRATIONS),)]
             assert store._db.rows("SELECT DISTINCT nickname FROM person") == [("per",)]
 
 
-def test_a_new_gallery_has_the_newest_version(tmp_path, version_2):
+def test_a_new_gallery_has_the_newest_version(tmp_path, newer_version):
     with Store(tmp_path, MODEL) as store:
         store.add(people(unit(3)))
-        assert store._db.rows("SELECT schema_version FROM gallery") == [(2,)]
+        assert store._db.rows("SELECT schema_version FROM gallery") == [(len(schema.MIGRATIONS),)]
         assert store._db.rows("SELECT DISTINCT nickname FROM person") == [("",)]
 
 
-def test_a_failed_migration_leaves_the_older_version(version_1, monkeypatch):
-    folder, before = version_1
+def test_a_failed_migration_leaves_the_older_version(older_gallery, monkeypatch):
+    folder, before = older_gallery
     with monkeypatch.context() as patch:
         patch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, fail_halfway))
         with pytest.raises(GalleryError, match="no such table"):
@@ -804,7 +805,7 @@ def test_a_failed_migration_leaves_the_older_version(version_1, monkeypatch):
         assert "nickname" not in [row[1] for row in store._db.rows("PRAGMA table_info(person)")]
 
 
-def test_an_older_version_on_a_read_only_medium_is_refused_with_the_remedy(version_1, version_2):
-    folder, _ = version_1
+def test_an_older_version_on_a_read_only_medium_is_refused_with_the_remedy(older_gallery, newer_version):
+    folder, _ = older_gallery
     with unwritable(folder) as copy, pytest.raises(GalleryError, match=r"older version.*copy the gallery's folder"):
         Store(copy)

@@ -48,7 +48,26 @@ _FIRST_TABLES = (
     """,
     "CREATE INDEX face_person ON face (person)",
     "CREATE UNIQUE INDEX face_photo ON face (photo, person)",
-    # The tables of the scanned library. A photo that lies at two paths is one photo with two files.
+    # No row, or one: which search engine holds the index (engines/binding.py).
+    "CREATE TABLE engine (note TEXT NOT NULL)",
+    # Triggers keep the counts and the digest, because no writer can forget them. Store.add counts new faces itself.
+    "CREATE TRIGGER person_came AFTER INSERT ON person BEGIN UPDATE gallery SET people = people + 1; END",
+    "CREATE TRIGGER person_went AFTER DELETE ON person BEGIN UPDATE gallery SET people = people - 1; END",
+    f"""
+    CREATE TRIGGER face_went AFTER DELETE ON face BEGIN
+        UPDATE gallery SET faces = faces - 1, digest = (digest - OLD.mark + {MODULUS}) % {MODULUS};
+    END
+    """,
+    f"""
+    CREATE TRIGGER face_moved AFTER UPDATE OF mark ON face BEGIN
+        UPDATE gallery SET digest = (digest - OLD.mark + NEW.mark + {MODULUS}) % {MODULUS};
+    END
+    """,
+)
+
+
+# The tables of the scanned library. A photo that lies at two paths is one photo with two files.
+_LIBRARY_TABLES = (
     """
     CREATE TABLE scanned_photo (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -115,21 +134,6 @@ _FIRST_TABLES = (
     "CREATE INDEX scanned_face_group ON scanned_face (in_group)",
     "CREATE INDEX face_name_person ON face_name (person)",
     "CREATE INDEX face_group_resembles ON face_group (resembles)",
-    # No row, or one: which search engine holds the index (engines/binding.py).
-    "CREATE TABLE engine (note TEXT NOT NULL)",
-    # Triggers keep the counts and the digest, because no writer can forget them. Store.add counts new faces itself.
-    "CREATE TRIGGER person_came AFTER INSERT ON person BEGIN UPDATE gallery SET people = people + 1; END",
-    "CREATE TRIGGER person_went AFTER DELETE ON person BEGIN UPDATE gallery SET people = people - 1; END",
-    f"""
-    CREATE TRIGGER face_went AFTER DELETE ON face BEGIN
-        UPDATE gallery SET faces = faces - 1, digest = (digest - OLD.mark + {MODULUS}) % {MODULUS};
-    END
-    """,
-    f"""
-    CREATE TRIGGER face_moved AFTER UPDATE OF mark ON face BEGIN
-        UPDATE gallery SET digest = (digest - OLD.mark + NEW.mark + {MODULUS}) % {MODULUS};
-    END
-    """,
 )
 
 
@@ -139,8 +143,14 @@ def m001_first_tables(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
+def m002_library_tables(connection: sqlite3.Connection) -> None:
+    """Make the tables of the scanned library."""
+    for statement in _LIBRARY_TABLES:
+        connection.execute(statement)
+
+
 # A change of the format is a new function at the end. Those before it never change: old galleries go through them.
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_first_tables,)
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_first_tables, m002_library_tables)
 
 
 def version(connection: sqlite3.Connection) -> object:
