@@ -33,15 +33,7 @@ def source(tmp_path_factory) -> Path:
     for name in ("facedex", "scripts", "tests"):
         shutil.copytree(ROOT / name, source / name, ignore=ignored)
     (source / "index").mkdir()
-    for name in (
-        "pyproject.toml",
-        "setup.py",
-        "MANIFEST.in",
-        "README.md",
-        "CHANGELOG.md",
-        "LICENSE",
-        "index/README.md",
-    ):
+    for name in ("pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "index/README.md"):
         shutil.copy(ROOT / name, source / name)
     return source
 
