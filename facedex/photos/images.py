@@ -13,7 +13,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
 import numpy as np
@@ -140,7 +140,7 @@ def _decode(
 ) -> tuple[np.ndarray, float]:
     """See `decode_smaller`. A picture that a decoder refuses is mended and read again."""
     remarks = [] if remarks is None else remarks
-    data = _developed(data, name, remarks)
+    data = picture_in(data, name, remarks)
     try:
         pixels, scale = _decode_whole(data, name, max_pixels, min_side)
         with _without_warnings:
@@ -159,7 +159,7 @@ def _decode(
     return pixels, scale
 
 
-def _developed(data: bytes, name: str, remarks: list[str]) -> bytes:
+def picture_in(data: bytes, name: str, remarks: list[str]) -> bytes:
     """The picture itself, or the largest preview of a raw file.
 
     Raises PhotoUnsupported for a raw file without one, and for a TIFF whose pixels would be read wrongly.
@@ -183,21 +183,31 @@ def _developed(data: bytes, name: str, remarks: list[str]) -> bytes:
 
 
 def _decode_whole(data: bytes, name: str, max_pixels: int, min_side: int | None) -> tuple[np.ndarray, float]:
+    with opened(data, name, max_pixels) as image:
+        width, height = image.size
+        if min_side is not None:
+            image.draft(image.mode, (min_side, min_side))  # only has an effect on JPEG
+        pixels = _decode_large(data, name) if image.width * image.height > MAX_PIXELS else _rgb(image, data)
+        orientation = exif_orientation(image)
+        longer = max(image.size)
+        image.close()  # its pixels would take the memory of those that are turned
+        return in_grey(_upright(pixels, orientation)), max(width, height) / longer
+
+
+@contextmanager
+def opened(data: bytes, name: str, max_pixels: int = MAX_JPEG_PIXELS) -> Iterator[Image.Image]:
+    """A picture whose header is read, and whose format and size are allowed.
+
+    Inside, errors of decoders become the PhotoErrors of `decode`, and Python's warnings are off.
+    """
     if not data:
         raise PhotoUnreadable(f"{name} is empty; replace the file")
     formats = _formats(data[:32], name)
     try:
         # Pillow warns of large pictures. The cap below refuses them with a clearer message.
         with _without_warnings, _open(io.BytesIO(data), formats) as image:
-            width, height = image.size
-            check_size(width, height, name, min(max_pixels, _most_pixels(image)))
-            if min_side is not None:
-                image.draft(image.mode, (min_side, min_side))  # only has an effect on JPEG
-            pixels = _decode_large(data, name) if image.width * image.height > MAX_PIXELS else _rgb(image, data)
-            orientation = _orientation(image)
-            longer = max(image.size)
-            image.close()  # its pixels would take the memory of those that are turned
-            return in_grey(_upright(pixels, orientation)), max(width, height) / longer
+            check_size(image.width, image.height, name, min(max_pixels, _most_pixels(image)))
+            yield image
     except PhotoError:
         raise
     except UnidentifiedImageError:
@@ -222,7 +232,7 @@ def pixels_of(image: Image.Image, name: str) -> np.ndarray:
     check_size(*image.size, name)
     try:
         with _without_warnings:
-            return _upright(_rgb(image, b""), _orientation(image))
+            return _upright(_rgb(image, b""), exif_orientation(image))
     except Exception as error:  # decoders raise errors of every class for broken input
         raise PhotoUnreadable(
             f"{name} cannot be decoded ({str(error)[:80] or type(error).__name__}); open it again"
@@ -349,7 +359,7 @@ class _WithoutWarnings:
 _without_warnings = _WithoutWarnings()
 
 
-def _orientation(image: Image.Image) -> int:
+def exif_orientation(image: Image.Image) -> int:
     """A loaded picture's EXIF orientation, 1..8 (EXIF 2.3, tag 274)."""
     try:
         return int(image.getexif().get(_EXIF_ORIENTATION, 1))

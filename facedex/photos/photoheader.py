@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import re
 import struct
 from dataclasses import dataclass
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from facedex.errors import PhotoError, PhotoTooLarge, PhotoUnreadable, PhotoUnsupported
 from facedex.photos import images
 
 _EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"  # begins a JPEG segment of extended XMP (XMP part 3, 1.1.3.1)
@@ -45,28 +43,16 @@ def read_header(data: bytes, name: str) -> PhotoHeader:
     `name` stands for the photo in error messages. Raises PhotoError, as `images.decode` does. The pixels are decoded
     only where XMP may stand behind them.
     """
-    data = images._developed(data, name, [])
-    formats = images._formats(data[:32], name)
-    try:
-        with images._without_warnings, images._open(io.BytesIO(data), formats) as image:
-            width, height = image.size
-            images.check_size(width, height, name, images._most_pixels(image))
-            if image.format == "PNG":
-                image.load()  # exiftool writes XMP behind the pixels
-            orientation = _orientation(image, data)
-            # Pillow gives the upright size of a TIFF and of HEIC, and the stored size of the other formats.
-            if orientation >= 5 and image.format in ("TIFF", "HEIF"):
-                width, height = height, width
-            return PhotoHeader(width, height, orientation, _packets(image), image.format or "")
-    except PhotoError:
-        raise
-    except Image.DecompressionBombError:
-        raise PhotoTooLarge(f"{name} has too many pixels; save a smaller copy") from None
-    except UnidentifiedImageError:
-        raise PhotoUnsupported(f"{name} is broken, or no picture in a known format; replace the file") from None
-    except Exception as error:  # decoders raise errors of every class for broken input
-        reason = str(error)[:80] or type(error).__name__
-        raise PhotoUnreadable(f"{name} is broken ({reason}); replace the file") from None
+    data = images.picture_in(data, name, [])
+    with images.opened(data, name) as image:
+        width, height = image.size
+        if image.format == "PNG":
+            image.load()  # exiftool writes XMP behind the pixels
+        orientation = _orientation(image, data)
+        # Pillow gives the upright size of a TIFF and of HEIC, and the stored size of the other formats.
+        if orientation >= 5 and image.format in ("TIFF", "HEIF"):
+            width, height = height, width
+        return PhotoHeader(width, height, orientation, _packets(image), image.format or "")
 
 
 def _orientation(image: Image.Image, data: bytes) -> int:
@@ -76,7 +62,7 @@ def _orientation(image: Image.Image, data: bytes) -> int:
         # The container has a turn of its own, which cameras also name in EXIF. pillow_heif turns the pixels and sets
         # the orientation in EXIF to 1. Without a turn in the container EXIF does not count (ISO/IEC 23008-12).
         turned = image.info.get("original_orientation")
-    orientation = int(turned or images._orientation(image))
+    orientation = int(turned or images.exif_orientation(image))
     return orientation if 1 <= orientation <= 8 else 1
 
 
