@@ -69,13 +69,8 @@ def json_line(value: Row) -> str:
 
 
 def enroll_json(result: Enrolled) -> Row:
-    """The JSON object of one photo of `enroll`."""
+    """The JSON object, and the CSV row, of one photo of `enroll`."""
     return {"photo": result.photo, "name": result.name, "status": result.status, "reason": result.reason}
-
-
-def enroll_rows(result: Enrolled) -> list[Row]:
-    """The CSV row of one photo of `enroll`."""
-    return [enroll_json(result)]
 
 
 def list_json(record: PersonRecord) -> Row:

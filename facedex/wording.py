@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 
 # Overrides and isolates of the direction of writing reorder the letters around them, and so can disguise a name.
 _REORDERING = "\u202a-\u202e\u2066-\u2069"
@@ -20,6 +21,11 @@ def counted(number: int, noun: str) -> str:
 def plural(number: int, noun: str) -> str:
     """A noun, or another word of _PLURALS, in the form that goes with a number."""
     return noun if number == 1 else _PLURALS.get(noun, f"{noun}s")
+
+
+def tally(counts: Mapping[str, int], order: Sequence[str]) -> str:
+    """Counts by name in a given order, without zeros: 3 enrolled, 1 skipped."""
+    return ", ".join(f"{counts[name]:,} {name}" for name in order if counts[name])
 
 
 def visible(text: str) -> str:

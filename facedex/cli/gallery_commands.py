@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from itertools import chain
 from pathlib import Path
@@ -27,7 +26,7 @@ from facedex.cli.progress import progress_bar
 from facedex.cli.result_output import ResultPrinter, output_form, results_to
 from facedex.cli.stdin_photo import photos_to_enroll
 from facedex.errors import DataError
-from facedex.wording import counted, plural
+from facedex.wording import counted, plural, tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -104,7 +103,7 @@ def enroll(
                     for result in opened.iter_enroll(chain([first], found), strict, device, update, face, yes):
                         enrolled.append(result)
                         progress.advance(task)
-                        printer.print(results.enroll_json, results.enroll_rows, result)
+                        printer.print(results.enroll_json, None, result)
                         _say_reason(result)
                 if update:
                     removed = _remove_vanished(opened, photos, yes)
@@ -137,7 +136,7 @@ def _say_summary(enrolled: Iterable[Enrolled], removed: int, gallery: Gallery) -
     """Print how many photos came to which end, and how large the gallery is."""
     counts = Counter(result.status for result in enrolled)
     counts["removed"] = removed
-    summary = ", ".join(f"{counts[status]:,} {status}" for status in _STATUSES if counts[status])
+    summary = tally(counts, _STATUSES)
     people, faces = counted(len(gallery), "person"), counted(gallery.faces, "face")
     note(f"{summary or 'nothing enrolled'}; the gallery {gallery.folder} holds {people}, {faces}")
 
@@ -180,12 +179,10 @@ def list_people(
     with Gallery(gallery) as opened:
         people = opened.people()
     with results_to(output):
-        if form == "json":
-            for record in people:
-                print(results.json_line(results.list_json(record)))
-        elif form == "csv":
-            results.write_csv(sys.stdout, results.LIST_COLUMNS, map(results.list_json, people))
-        else:
+        printer = ResultPrinter(form, results.LIST_COLUMNS)
+        for record in people:
+            printer.print(results.list_json, None, record)
+        if form == "table":
             from facedex.cli.result_tables import list_table
 
             show(list_table(people))
@@ -205,9 +202,7 @@ def show_person(
     with Gallery(gallery) as opened:
         person = opened.show(name)
     with results_to(output):
-        if form == "json":
-            print(results.json_line(results.show_json(person)))
-        else:
+        if not ResultPrinter(form).print(results.show_json, None, person):
             from facedex.cli.result_tables import show_table
 
             show(show_table(person))

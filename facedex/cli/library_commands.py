@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -26,12 +24,14 @@ from facedex.cli.options import (
     rate_option,
 )
 from facedex.cli.progress import photo_progress, progress_bar
-from facedex.cli.result_output import output_form, results_to
-from facedex.wording import counted
+from facedex.cli.result_output import ResultPrinter, output_form, results_to
+from facedex.wording import counted, tally
 
 if TYPE_CHECKING:
     from facedex.gallery.gallery import Gallery
     from facedex.library.scan import ScannedPhoto
+
+Result = TypeVar("Result")
 
 _STATUSES = ("new", "changed", "moved", "copy", "known", "skipped", "gone")  # in the order of the summary
 
@@ -63,6 +63,7 @@ def scan(
     form = output_form(as_json, None, output)
     photos = list_photos(folders)  # before a gallery is made
     counts: Counter[str] = Counter()
+    printer = ResultPrinter(form)
     with Gallery(gallery, model, create=True) as opened, results_to(output):
         try:
             with progress_bar(len(photos)) as progress:
@@ -70,26 +71,26 @@ def scan(
                 for result in scan_photos(opened, photos, device):
                     progress.advance(task)
                     counts[result.status] += 1
-                    _report(result, form)
-            counts["gone"] = _forget_vanished(opened, folders, yes, form)
+                    _report(result, printer)
+            counts["gone"] = _forget_vanished(opened, folders, yes, printer)
         finally:  # what was reported before Ctrl-C is kept
             _say_kept(opened, counts)
     raise typer.Exit(1 if counts["skipped"] else 0)
 
 
-def _report(result: ScannedPhoto, form: str) -> None:
+def _report(result: ScannedPhoto, printer: ResultPrinter) -> None:
     """Print the result for one file, unless the file is as it was."""
     from facedex import results
 
-    if form == "json" and result.status != "known":
-        print(results.json_line(results.scan_json(result)), flush=True)
+    if result.status != "known":
+        printer.print(results.scan_json, None, result)
     if result.status == "skipped":
         say(f"skipped: {result.reason}")
     elif result.reason and result.status != "moved":
         say(f"{result.photo}: {result.reason}")
 
 
-def _forget_vanished(gallery: Gallery, folders: list[Path], yes: bool, form: str) -> int:
+def _forget_vanished(gallery: Gallery, folders: list[Path], yes: bool, printer: ResultPrinter) -> int:
     """Offer to forget the files that are gone; returns how many are gone."""
     from facedex.library.forgetting import forget as forget_files
     from facedex.library.scan import ScannedPhoto, vanished
@@ -97,7 +98,7 @@ def _forget_vanished(gallery: Gallery, folders: list[Path], yes: bool, form: str
 
     gone = vanished(gallery.library, folders)
     for source in gone:
-        _report(ScannedPhoto(source_path(source), "gone"), form)
+        _report(ScannedPhoto(source_path(source), "gone"), printer)
         note(f"gone: {source_path(source)}")
     which = "this photo and its faces" if len(gone) == 1 else f"these {len(gone):,} photos and their faces"
     if gone and (yes or ask(f"Forget {which}?")):
@@ -107,7 +108,7 @@ def _forget_vanished(gallery: Gallery, folders: list[Path], yes: bool, form: str
 
 def _say_kept(gallery: Gallery, counts: Counter[str]) -> None:
     """Print how many files came to which end, what the gallery keeps now, and how to delete it."""
-    summary = ", ".join(f"{counts[status]:,} {status}" for status in _STATUSES if counts[status])
+    summary = tally(counts, _STATUSES)
     library = gallery.library.counts()
     photos, faces = counted(library.photos, "photo"), counted(library.faces, "face")
     named = f"{library.named:,} of them named" if library.named else "none of them named"
@@ -136,10 +137,10 @@ def cluster(
         groups = group_library(opened, rate)
         scanned = opened.library.counts().photos
     with results_to(output):
-        if form == "json":
-            for group in groups:
-                print(results.json_line(results.cluster_json(group)))
-        else:
+        printer = ResultPrinter(form)
+        for group in groups:
+            printer.print(results.cluster_json, None, group)
+        if form == "table":
             from facedex.cli.result_tables import cluster_table
 
             shown = [group for group in groups if not group.ignored]
@@ -232,13 +233,10 @@ def find(
         names = [record.name for record in opened.find(person, *(together or []))]
         found = find_photos_of(opened, names)
     with results_to(output):
-        if form == "json":
-            for photo in found:
-                print(results.json_line(results.find_json(photo, names)))
-        elif form == "csv":
-            rows = (row for photo in found for row in results.find_rows(photo, names))
-            results.write_csv(sys.stdout, results.FIND_COLUMNS, rows)
-        else:
+        printer = ResultPrinter(form, results.FIND_COLUMNS)
+        for photo in found:
+            printer.print(results.find_json, results.find_rows, photo, names)
+        if form == "table":
             from facedex.cli.result_tables import find_table
 
             show(find_table(found))
@@ -289,15 +287,9 @@ def export(
 
     form = _exchange_form(xmp, as_json, output)
     changed = problems = 0
-    with _scanned(gallery, paths) as (opened, sources), results_to(output), photo_progress(len(sources)) as progress:
-        task = progress.add_task("exporting", total=len(sources))
-        for result in export_names(opened, _counting(sources, lambda: progress.advance(task))):
-            changed += result.changed
-            if form == "json":
-                print(results.json_line(results.export_json(result)), flush=True)
-            problems += say_problems(result.photo, None, result.error) or bool(result.conflicts)
-            for conflict in result.conflicts:
-                say(f"{result.photo}: {conflict}")
+    for result in _exchange(export_names, "exporting", paths, gallery, results.export_json, form, output):
+        changed += result.changed
+        problems += _say_exchange(result.photo, result.error, result.conflicts)
     note(f"{counted(changed, 'sidecar')} written")
     raise typer.Exit(1 if problems else 0)
 
@@ -316,15 +308,9 @@ def import_names(
 
     form = _exchange_form(xmp, as_json, output)
     named = problems = 0
-    with _scanned(gallery, paths) as (opened, sources), results_to(output), photo_progress(len(sources)) as progress:
-        task = progress.add_task("importing", total=len(sources))
-        for result in import_scanned(opened, _counting(sources, lambda: progress.advance(task))):
-            named += len(result.names)
-            if form == "json":
-                print(results.json_line(results.import_json(result)), flush=True)
-            problems += say_problems(result.photo, None, result.error) or bool(result.warnings)
-            for warning in result.warnings:
-                say(f"{result.photo}: {warning}")
+    for result in _exchange(import_scanned, "importing", paths, gallery, results.import_json, form, output):
+        named += len(result.names)
+        problems += _say_exchange(result.photo, result.error, result.warnings)
     note(f"{counted(named, 'face')} named")
     raise typer.Exit(1 if problems else 0)
 
@@ -336,14 +322,35 @@ def _exchange_form(xmp: bool, as_json: bool, output: Path | None) -> str:
     return output_form(as_json, None, output)
 
 
-@contextmanager
-def _scanned(gallery: Path, paths: list[Path] | None) -> Iterator[tuple[Gallery, list[str]]]:
-    """The open gallery, and the sources of the scanned files at these paths."""
+def _exchange(
+    work: Callable[[Gallery, Iterator[str]], Iterator[Result]],
+    verb: str,
+    paths: list[Path] | None,
+    folder: Path,
+    to_json: Callable[[Result], dict[str, Any]],
+    form: str,
+    output: Path | None,
+) -> Iterator[Result]:
+    """Do the work on the scanned files at these paths. Prints each result as the form says, and yields it."""
     from facedex.gallery.gallery import Gallery
     from facedex.library.forgetting import scanned_sources
 
-    with Gallery(gallery) as opened:
-        yield opened, sorted(scanned_sources(opened.library, paths or None))
+    printer = ResultPrinter(form)
+    with Gallery(folder) as opened, results_to(output):
+        sources = sorted(scanned_sources(opened.library, paths or None))
+        with photo_progress(len(sources)) as progress:
+            task = progress.add_task(verb, total=len(sources))
+            for result in work(opened, _counting(sources, lambda: progress.advance(task))):
+                printer.print(to_json, None, result)
+                yield result
+
+
+def _say_exchange(photo: str, error: str | None, remarks: Sequence[str]) -> bool:
+    """Print what went wrong with a photo; returns whether anything did."""
+    failed = say_problems(photo, None, error)
+    for remark in remarks:
+        say(f"{photo}: {remark}")
+    return failed or bool(remarks)
 
 
 def _counting(items: list[str], count: Callable[[], None]) -> Iterator[str]:

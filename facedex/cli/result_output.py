@@ -74,8 +74,8 @@ def make_picture_folder(folder: Path) -> None:
 class ResultPrinter:
     """Prints results one by one as JSON or CSV, each as soon as it is known. A table is printed by the command."""
 
-    def __init__(self, form: str, columns: Sequence[str]) -> None:
-        """`form`: see `output_form`. `columns`: the header of the CSV, which is printed now."""
+    def __init__(self, form: str, columns: Sequence[str] = ()) -> None:
+        """`form`: see `output_form`. `columns`: the header of the CSV, printed now. Some commands have none."""
         from facedex import results
 
         self._results, self._form, self._columns = results, form, columns
@@ -85,13 +85,17 @@ class ResultPrinter:
     def print(
         self,
         to_json: Callable[Result, dict[str, Any]],
-        to_rows: Callable[Result, list[dict[str, Any]]],
+        to_rows: Callable[Result, list[dict[str, Any]]] | None,
         *result: Result.args,
         **more: Result.kwargs,
     ) -> bool:
-        """Print one result as the form says; returns False for a table, of which nothing is printed here."""
+        """Print one result as the form says; returns False for a table, of which nothing is printed here.
+
+        `to_rows` is None where the CSV has one row a result, with the fields of the JSON.
+        """
         if self._form == "json":
             print(self._results.json_line(to_json(*result, **more)), flush=True)
         elif self._form == "csv":
-            self._results.write_csv(sys.stdout, self._columns, to_rows(*result, **more), header=False)
+            rows = to_rows(*result, **more) if to_rows else [to_json(*result, **more)]
+            self._results.write_csv(sys.stdout, self._columns, rows, header=False)
         return self._form != "table"
