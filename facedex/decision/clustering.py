@@ -87,10 +87,7 @@ def group_faces(
     The FPIR depends on the number of people, which is the number of groups. Cut and groups are found in turns.
     """
     links = links or Links.none(len(z))
-    logits = np.empty(len(pairs))
-    for start in range(0, len(pairs), _BLOCK):
-        a, b = pairs[start : start + _BLOCK].T
-        logits[start : start + _BLOCK] = beta - np.abs(z[a] - z[b]).sum(1)
+    logits = pair_logits(z, beta, pairs)
     people, before = len(z), 0
     for _ in range(_PASSES):
         cut = Cut.for_people(calibration, people, rate)
@@ -99,6 +96,15 @@ def group_faces(
         if people == before:
             break
     return groups, cut
+
+
+def pair_logits(z: NDArray[np.float32], beta: float, pairs: Numbers) -> Scores:
+    """The logits (p,) of pairs (p, 2) of n faces: beta - ||z_a - z_b||_1, for `z` (n, dim)."""
+    logits = np.empty(len(pairs))
+    for start in range(0, len(pairs), _BLOCK):
+        a, b = pairs[start : start + _BLOCK].T
+        logits[start : start + _BLOCK] = beta - np.abs(z[a] - z[b]).sum(1)
+    return logits
 
 
 def _group_in_two_steps(

@@ -124,11 +124,13 @@ def _taken(
 
 def _store_names(gallery: Gallery, wanted: dict[str, set[int]]) -> None:
     with gallery.changing_library(enrolls=True) as store:
+        faces = store.library.faces()
+        free = faces.people == 0
         for name, ids in wanted.items():
-            faces = store.library.faces()  # anew, because each name changes them
-            rows = np.flatnonzero(np.isin(faces.ids, list(ids)) & (faces.people == 0))
+            rows = np.flatnonzero(np.isin(faces.ids, list(ids)) & free)
             if len(rows):
                 give_name(store, faces, rows, name, gallery.calibration.unclear)
+                free[rows] = False
 
 
 def _names(gallery: Gallery, faces: ScannedFaces) -> list[str | None]:

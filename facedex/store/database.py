@@ -73,6 +73,11 @@ class Database:
         with self._using() as opened:
             opened.connection.executemany(statement, rows)
 
+    def next_id(self, table: str) -> int:
+        """The id that AUTOINCREMENT would give next: above every id that the table holds or ever held."""
+        query = f"SELECT MAX(id) FROM {table} UNION ALL SELECT seq FROM sqlite_sequence WHERE name = ?"
+        return 1 + max(int(last or 0) for (last,) in self.rows(query, (table,)))
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All changes inside are made, or none. They are on disk afterwards."""

@@ -89,7 +89,7 @@ class LibraryTables:
                 new = self._db.execute("INSERT OR IGNORE INTO scanned_photo (photo) VALUES (?)", (digest,))
                 photo = self._db.rows("SELECT id FROM scanned_photo WHERE photo = ?", (digest,))[0][0]
                 if new > 0:
-                    first = self._next_id("scanned_face")
+                    first = self._db.next_id("scanned_face")
                     self._db.execute_many(
                         INSERT_SCANNED,
                         [
@@ -134,13 +134,11 @@ class LibraryTables:
 
     def faces_named(self, person: str) -> ScannedFaces:
         """The faces that bear this name. Raises GalleryDamaged for an altered row."""
-        rows = self._db.rows(f"{SELECT_SCANNED} WHERE person.name = ? ORDER BY scanned_face.id", (person,))
-        return scanned_faces(rows, self._dim, self._db.path)
+        return self._faces_where("person.name = ?", person)
 
     def faces_in_group(self, group: int) -> ScannedFaces:
         """The faces of a group, named ones too. Raises GalleryDamaged for an altered row."""
-        rows = self._db.rows(f"{SELECT_SCANNED} WHERE in_group = ? ORDER BY scanned_face.id", (group,))
-        return scanned_faces(rows, self._dim, self._db.path)
+        return self._faces_where("in_group = ?", group)
 
     def enrolled_beside(self) -> list[tuple[int, int, int, Box, Box]]:
         """Scanned and enrolled faces of the same photos, every pair of them.
@@ -165,7 +163,7 @@ class LibraryTables:
 
     def next_group(self) -> int:
         """The number of the next new group."""
-        return self._next_id("face_group")
+        return self._db.next_id("face_group")
 
     def regroup(self, members: Mapping[int, int], resembles: Mapping[int, int]) -> None:
         """Move faces into groups, in one transaction.
@@ -245,8 +243,7 @@ class LibraryTables:
 
     def named_faces(self, person: int) -> list[int]:
         """The ids of a person's faces, checked. Raises GalleryDamaged for an altered row."""
-        rows = self._db.rows(f"{SELECT_SCANNED} WHERE person.id = ?", (person,))
-        ids: list[int] = scanned_faces(rows, self._dim, self._db.path).ids.tolist()
+        ids: list[int] = self._faces_where("person.id = ?", person).ids.tolist()
         return ids
 
     def delete_faces_of(self, person: int) -> int:
@@ -303,6 +300,11 @@ class LibraryTables:
     def _dim(self) -> int:
         return int(self._db.rows("SELECT dim FROM gallery")[0][0])
 
+    def _faces_where(self, condition: str, value: object) -> ScannedFaces:
+        """The faces that meet a condition, checked."""
+        rows = self._db.rows(f"{SELECT_SCANNED} WHERE {condition} ORDER BY scanned_face.id", (value,))
+        return scanned_faces(rows, self._dim, self._db.path)
+
     def _blocks(self) -> Iterator[list[Row]]:
         after = 0
         query = f"{SELECT_SCANNED} WHERE scanned_face.id > ? ORDER BY scanned_face.id LIMIT ?"
@@ -318,18 +320,12 @@ class LibraryTables:
 
     def _carry_names(self, former: int, photo: int) -> None:
         """Give the names of a photo's faces to the same faces of its new version."""
-        query = f"{SELECT_SCANNED} WHERE scanned_photo.id = ? ORDER BY scanned_face.id"
-        old, new = (scanned_faces(self._db.rows(query, (one,)), self._dim, self._db.path) for one in (former, photo))
+        old, new = (self._faces_where("scanned_photo.id = ?", one) for one in (former, photo))
         alike = old.vectors @ new.vectors.T
         for row in np.flatnonzero(old.people).tolist():
             for other in range(len(new)):
                 if alike[row, other] >= _SAME_PICTURE and same_place(old.box(row), new.box(other)):
                     self.write_names([int(new.ids[other])], int(old.people[row]))
-
-    def _next_id(self, table: str) -> int:
-        """The id that AUTOINCREMENT would give next."""
-        query = f"SELECT MAX(id) FROM {table} UNION ALL SELECT seq FROM sqlite_sequence WHERE name = ?"
-        return 1 + max(int(last or 0) for (last,) in self._db.rows(query, (table,)))
 
     def _sweep(self) -> None:
         """Delete groups without faces, and decisions whose faces are all gone, with the names in them."""

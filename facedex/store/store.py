@@ -493,7 +493,7 @@ class Store:
     def _add(self, records: Sequence[FaceRecord]) -> list[int]:
         """Add faces inside the caller's transaction; returns their ids."""
         enrolled = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        dim, first = self.state.dim, self._next_id("face")
+        dim, first = self.state.dim, self._db.next_id("face")
         people = self._add_people(dict.fromkeys(record.name for record in records))
         rows = [new_row(face, people[record.name], record, dim, enrolled) for face, record in enumerate(records, first)]
         self._db.execute_many(INSERT_FACE, rows)
@@ -506,7 +506,7 @@ class Store:
     def _add_people(self, names: Iterable[str]) -> dict[str, int]:
         """Id by name, of people who are made where they are new."""
         ids: dict[str, int] = {}
-        first, wanted = self._next_id("person"), list(names)
+        first, wanted = self._db.next_id("person"), list(names)
         for start in range(0, len(wanted), _VALUES):
             part = wanted[start : start + _VALUES]
             new = dict(zip(part, range(first + start, first + start + len(part)), strict=True))
@@ -517,11 +517,6 @@ class Store:
                 new = dict(self._db.rows(f"SELECT name, id FROM person WHERE name IN ({marks})", part))
             ids.update(new)
         return ids
-
-    def _next_id(self, table: str) -> int:
-        """The id that AUTOINCREMENT would give next: above every id that the table holds or ever held."""
-        query = f"SELECT MAX(id) FROM {table} UNION ALL SELECT seq FROM sqlite_sequence WHERE name = ?"
-        return 1 + max(int(last or 0) for (last,) in self._db.rows(query, (table,)))
 
     def _owners(self, faces: Sequence[int]) -> set[int]:
         """Ids of the people of these faces."""

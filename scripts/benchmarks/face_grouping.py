@@ -41,7 +41,7 @@ from sklearn.cluster import DBSCAN, HDBSCAN, AgglomerativeClustering
 
 from facedex.data.dataset import read_corrections
 from facedex.decision.calibration import Calibration
-from facedex.decision.clustering import RATE, group_faces
+from facedex.decision.clustering import RATE, group_faces, pair_logits
 from facedex.errors import DataError
 from facedex.evaluation.bootstrap import Figure, people_weights
 from facedex.evaluation.embedded_photos import read_people
@@ -83,8 +83,7 @@ class Library:
         began = time.perf_counter()
         pairs, z = nearest_pairs(head, vectors), head.project(vectors)
         seconds = time.perf_counter() - began
-        blocks = [pairs[start : start + 20_000] for start in range(0, len(pairs), 20_000)]
-        logits = np.concatenate([head.beta - np.abs(z[block[:, 0]] - z[block[:, 1]]).sum(1) for block in blocks])
+        logits = pair_logits(z, head.beta, pairs)
         return cls(vectors, people, head, Calibration.from_meta(model.meta), z, pairs, logits, seconds)
 
 
