@@ -24,6 +24,7 @@ from facedex.cli import (
     gallery_commands,
     identify_commands,
     library_commands,
+    log_commands,
     train_commands,
     upkeep_commands,
 )
@@ -45,7 +46,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "scan": library_commands.scan,
     "cluster": library_commands.cluster,
     "name": library_commands.name,
-    "undo": library_commands.undo,
+    "undo": log_commands.undo,
     "split": library_commands.split,
     "ignore": library_commands.ignore,
     "find": library_commands.find,

@@ -169,20 +169,6 @@ def name(
         say(f"left as before: {others} of the group, enrolled as another person")
 
 
-def undo(gallery: GalleryOption = DEFAULT_GALLERY, quiet: QuietOption = False) -> None:
-    """Undo the last `name`: its faces have no name again, and its photos are no longer enrolled. May be repeated."""
-    from facedex.gallery.gallery import Gallery
-    from facedex.library.group_names import undo_name
-
-    with Gallery(gallery) as opened:
-        undone = undo_name(opened)
-    if undone is None:
-        say(f"no name of scanned faces in {gallery} is left to undo")
-        raise typer.Exit(1)
-    person, faces, photos = undone
-    note(f"{counted(faces, 'face')} no longer named {person}, {counted(photos, 'photo')} no longer enrolled")
-
-
 def split(
     group: GroupArgument,
     photos: Annotated[list[Path], typer.Argument(help="Photos whose face is of somebody else.")],

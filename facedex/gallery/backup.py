@@ -119,6 +119,7 @@ def _check_gallery(source: Path, work: Path) -> tuple[int, int]:
             gallery.model.need_graphs()
             _read_all(store)
             counts = len(gallery), gallery.faces
+            store.note_restore()
             store.note_engine(None)  # the rows in an engine belong to the gallery that was saved
     except FacedexError as error:
         raise DataError(f"{source} holds no whole gallery ({error}); use another backup") from None

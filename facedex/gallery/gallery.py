@@ -35,7 +35,7 @@ from facedex.model.head import Head
 from facedex.model.modelfile import ModelFile, read_model, shipped_model
 from facedex.model.reader import FaceReader
 from facedex.photos.inputs import PhotoInput, person_photos
-from facedex.photos.sources import NamedPhoto, Paths, named_photos, person_name
+from facedex.photos.sources import NamedPhoto, Paths, named_photos, person_name, source_path
 from facedex.recognition.identification import FPIR, PRIOR, IdentifiedPhoto, identify
 from facedex.store import modelcopy
 from facedex.store.lock import writing
@@ -47,7 +47,9 @@ if TYPE_CHECKING:
     from facedex.gallery.enrolment import Enrolled
     from facedex.gallery.shown import ShownPerson
     from facedex.gallery.suspicion import Suspicion
+    from facedex.store.changelog import Change
     from facedex.store.library_tables import LibraryTables
+    from facedex.store.undoing import Undone
 
 _log = logger(__name__)
 
@@ -436,6 +438,41 @@ class Gallery:
                 self._index.clear()
             elif enrolls:
                 self._index.update()
+
+    # the log
+
+    def changes(self, since: str = "") -> list[tuple[Change, tuple[str, ...]]]:
+        """Every change of the gallery, the first one first, and the paths of its photos that are still there.
+
+        `since`: a time (ISO 8601, UTC), from which on changes are listed.
+        """
+        return [(change, tuple(map(source_path, sources))) for change, sources in self._store.changes.lines(since)]
+
+    def undoable(self) -> tuple[Change | None, list[Change]]:
+        """The change that `undo` would undo, None where nothing is left, and the deletions after it, newest first.
+
+        A deletion cannot be undone, because nothing of what was deleted is kept.
+        """
+        log = self._store.changes
+        change = log.last_undoable()
+        return change, log.deletions_after(change.number if change else 0)
+
+    def undo(self, number: int | None = None) -> Undone | None:
+        """Undo the last change that can be undone: a name of scanned faces, a split, an ignored group, a rename, a
+        merge, a consent. Run again, it undoes the one before.
+
+        `number`: the change that is meant, as `undoable` gave it. None where nothing is left. Raises GalleryError where
+        another change came in between or stands in the way, and what `remove` raises.
+        """
+        from facedex.store import undoing
+
+        with self.changing_library(enrolls=True) as store:
+            change = store.changes.last_undoable()
+            if change is None:
+                return None
+            if number not in (None, change.number):
+                raise GalleryError(f"Another change of {self.folder} was made meanwhile; run `facedex undo` again")
+            return undoing.undo(store, change)
 
     # looking up
 

@@ -129,7 +129,7 @@ def _store_names(gallery: Gallery, wanted: dict[str, set[int]]) -> None:
         for name, ids in wanted.items():
             rows = np.flatnonzero(np.isin(faces.ids, list(ids)) & free)
             if len(rows):
-                give_name(store, faces, rows, name, gallery.calibration.unclear)
+                give_name(store, faces, rows, name, gallery.calibration.unclear, kind="imported")
                 free[rows] = False
 
 

@@ -48,33 +48,28 @@ def name_group(gallery: Gallery, group: int, name: str) -> NamedGroup:
         if not unnamed.any():
             raise GroupNotFound(f"Every face of group {group} has a name already; `facedex cluster` shows the others")
         rows = np.flatnonzero(unnamed & (owner == own))
-        enrolled = give_name(store, faces, rows, person, gallery.calibration.unclear) if len(rows) else 0
+        unclear, named = gallery.calibration.unclear, f"group {group}"
+        enrolled = give_name(store, faces, rows, person, unclear, detail=named) if len(rows) else 0
     return NamedGroup(person, len(rows), enrolled, int(unnamed.sum()) - len(rows))
 
 
-def give_name(store: Store, faces: ScannedFaces, rows: NDArray[np.int64], person: str, unclear: float) -> int:
+def give_name(
+    store: Store,
+    faces: ScannedFaces,
+    rows: NDArray[np.int64],
+    person: str,
+    unclear: float,
+    kind: str = "named",
+    detail: str = "",
+) -> int:
     """Give a person the faces in these rows, and enroll some of their photos; returns how many.
 
-    The caller holds the write lock, and the faces have no other name. `unclear`: Calibration.unclear.
+    The caller holds the write lock, and the faces have no other name. `unclear`: Calibration.unclear. `kind` and
+    `detail`: those of the line in the log (store/changelog.py).
     """
     records = _records(store, faces, rows, person, unclear)
-    store.name_scanned(person, records, faces.ids[rows].tolist())
+    store.name_scanned(person, records, faces.ids[rows].tolist(), kind, detail)
     return len(records)
-
-
-def undo_name(gallery: Gallery) -> tuple[str, int, int] | None:
-    """Undo the last `name_group`, or the last name of `import_names`, that was not undone yet.
-
-    Returns the name, how many scanned faces lost it, and how many enrolled photos went. None where nothing is left to
-    undo. Raises GalleryBusy, and what `Gallery.remove` raises.
-    """
-    with gallery.changing_library(enrolls=True) as store:
-        naming = store.library.last_naming()
-        if naming is None:
-            return None
-        before = store.count()[1]
-        taken = store.undo_naming(naming)
-        return naming.name, taken, before - store.count()[1]
 
 
 def split_group(gallery: Gallery, group: int, photos: Paths) -> int:
@@ -103,7 +98,7 @@ def split_group(gallery: Gallery, group: int, photos: Paths) -> int:
             raise DataError(f"Group {group} would have no face left; name fewer photos")
         number = store.library.next_group()
         out, rest = faces.ids[sorted(leaving)].tolist(), faces.ids[staying].tolist()
-        store.library.set_apart(out, rest, number)
+        store.library.set_apart(out, rest, number, group)
     return number
 
 

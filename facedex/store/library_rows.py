@@ -121,17 +121,6 @@ class StoredGroup:
     ignored: bool
 
 
-@dataclass(frozen=True)
-class StoredNaming:
-    """A decision that gave scanned faces a name: when (ISO 8601, UTC), to which faces, and which it enrolled (ids)."""
-
-    number: int
-    name: str
-    made: str
-    faces: tuple[int, ...]
-    enrolled: tuple[int, ...]
-
-
 def face_checksum(values: Row) -> bytes:
     """Sixteen bytes of SHA-256 over the columns of SELECT_SCANNED before the checksum."""
     face, vector, left, top, width, height, score, quality, landmarks, photo = values

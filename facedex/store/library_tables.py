@@ -6,16 +6,14 @@ method that a user asked for changes them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime, timezone
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facedex.errors import GalleryDamaged
 from facedex.faces.boxes import Box, same_place
+from facedex.store.changelog import ChangeLog
 from facedex.store.database import Database
 from facedex.store.library_rows import (
     INSERT_SCANNED,
@@ -25,7 +23,6 @@ from facedex.store.library_rows import (
     ScannedFile,
     SeenFile,
     StoredGroup,
-    StoredNaming,
     face_checksum,
     is_intact,
     name_checksum,
@@ -33,6 +30,7 @@ from facedex.store.library_rows import (
     scanned_faces,
 )
 from facedex.store.rows import Row
+from facedex.store.settling import settle
 
 _BLOCK = 20_000  # rows read at a time
 _SAME_PICTURE = 0.95  # cosine of two embeddings of one picture that was saved again; two people give less than .6
@@ -48,7 +46,7 @@ class LibraryTables:
 
     def __init__(self, database: Database, change: Callable[[bool], AbstractContextManager[object]]) -> None:
         """`change(rewrites)`: a transaction at whose end the gallery's revision grows (Store)."""
-        self._db, self._change = database, change
+        self._db, self._change, self._changes = database, change, ChangeLog(database)
 
     # Files and photos
 
@@ -75,14 +73,15 @@ class LibraryTables:
         rows = self._db.rows("SELECT id FROM scanned_photo WHERE photo = ?", (bytes.fromhex(photo),))
         return self.sources([rows[0][0]]).get(rows[0][0], []) if rows else None
 
-    def save(self, files: Sequence[SeenFile], gone: Iterable[str] = ()) -> None:
-        """Store files, and the photos among them that are new, in one transaction.
+    def save(self, files: Sequence[SeenFile], gone: Iterable[str] = (), line: int | None = None) -> int:
+        """Store files, and the photos among them that are new, in one transaction; returns the log's line.
 
+        `line`: the number of the line of the files before these, where a scan goes on.
         `gone`: sources of files that moved. Their photos are stored under new sources by the same call. A photo that
         was edited at its place keeps the names of the faces that look as before, as after a change of its metadata.
         """
         with self._db.transaction():
-            dim = self._db.rows("SELECT dim FROM gallery")[0][0]
+            dim, before = self._db.rows("SELECT dim FROM gallery")[0][0], self.counts()
             for file in files:
                 digest = bytes.fromhex(file.photo)
                 former = self._db.rows("SELECT photo FROM scanned_file WHERE source = ?", (file.source,))
@@ -104,6 +103,9 @@ class LibraryTables:
                     (file.source, photo, file.size, file.modified),
                 )
             self._db.execute_many("DELETE FROM scanned_file WHERE source = ?", ((source,) for source in gone))
+            line, after = line or self._changes.add("scanned"), self.counts()
+            self._changes.count_more(line, after.photos - before.photos, after.faces - before.faces)
+        return line
 
     def drop_files(self, sources: Iterable[str]) -> tuple[int, int]:
         """Delete files, and photos that have no file left, with their faces; returns how many photos and faces."""
@@ -116,8 +118,10 @@ class LibraryTables:
             self._db.execute_many("DELETE FROM scanned_file WHERE source = ?", ((source,) for source in sources))
             self._db.execute(f"DELETE {orphans}")
             self._sweep()
-        after = self.counts()
-        return before.photos - after.photos, before.faces - after.faces
+            after = self.counts()
+            photos, faces = before.photos - after.photos, before.faces - after.faces
+            self._changes.add("forgotten", photos=photos, faces=faces)
+        return photos, faces
 
     # Faces and groups
 
@@ -188,7 +192,12 @@ class LibraryTables:
     def ignore(self, group: int, ignored: bool) -> bool:
         """Say whether a group needs a name; returns False where there is no such group."""
         with self._db.transaction():
-            return self._db.execute("UPDATE face_group SET ignored = ? WHERE id = ?", (ignored, group)) > 0
+            rows = self._db.rows("SELECT ignored FROM face_group WHERE id = ?", (group,))
+            if rows and rows[0][0] != ignored:
+                self._db.execute("UPDATE face_group SET ignored = ? WHERE id = ?", (ignored, group))
+                back = {"group": group, "ignored": rows[0][0]}
+                self._changes.add("ignored" if ignored else "listed", detail=f"group {group}", back=back)
+        return bool(rows)
 
     # Names
 
@@ -200,42 +209,30 @@ class LibraryTables:
             ((face, person, name_checksum(face, person, name)) for face in faces),
         )
 
-    def log_naming(self, name: str, faces: Sequence[int], enrolled: Sequence[int]) -> None:
-        """Note a decision inside the caller's transaction, so that it can be undone."""
-        made = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        values = (name, made, json.dumps(list(faces)), json.dumps(list(enrolled)))
-        self._db.execute("INSERT INTO naming (name, made, faces, enrolled) VALUES (?, ?, ?, ?)", values)
-
-    def last_naming(self) -> StoredNaming | None:
-        """The last decision that was not undone. Raises GalleryDamaged for one that cannot be read."""
-        rows = self._db.rows("SELECT id, name, made, faces, enrolled FROM naming ORDER BY id DESC LIMIT 1")
-        if not rows:
-            return None
-        try:
-            faces, enrolled = (tuple(map(int, json.loads(text))) for text in rows[0][3:])
-        except (TypeError, ValueError):
-            raise GalleryDamaged(f"{self._db.path} is damaged; run `facedex doctor`, or restore a copy") from None
-        number, name, made = rows[0][:3]
-        return StoredNaming(number, name, made, faces, enrolled)
-
-    def take_back(self, naming: StoredNaming) -> int:
-        """Take a decision's name off its faces, inside the caller's transaction; returns of how many."""
-        query = "DELETE FROM face_name WHERE face = ?"
-        taken = sum(self._db.execute(query, (face,)) for face in naming.faces)
-        self._db.execute("DELETE FROM naming WHERE id = ?", (naming.number,))
-        return taken
-
-    def set_apart(self, faces: Sequence[int], others: Sequence[int], group: int) -> None:
-        """Move faces into a new group, and never group them with the others again."""
+    def set_apart(self, faces: Sequence[int], others: Sequence[int], group: int, former: int) -> None:
+        """Move faces from a `former` group into a new `group`, and never group them with the others again."""
+        known = set(self.apart())
+        pairs = [(face, other) for face in faces for other in others]
+        new = [pair for pair in pairs if pair not in known]
         with self._db.transaction():
             self._db.execute("INSERT INTO face_group (id) VALUES (?)", (group,))
-            self._db.execute_many(
-                "UPDATE scanned_face SET in_group = ? WHERE id = ?", ((group, face) for face in faces)
+            self._move(faces, group)
+            self._db.execute_many("INSERT INTO face_apart (face, other) VALUES (?, ?)", new)
+            self._changes.add(
+                "split",
+                detail=f"group {group} out of group {former}",
+                faces=len(faces),
+                scanned=faces,
+                back={"number": group, "group": former, "pairs": new},
             )
-            self._db.execute_many(
-                "INSERT OR IGNORE INTO face_apart (face, other) VALUES (?, ?)",
-                ((face, other) for face in faces for other in others),
-            )
+
+    def join_again(self, faces: Iterable[int], pairs: Iterable[tuple[int, int]], group: int, former: int) -> None:
+        """Undo `set_apart`, inside the caller's transaction. Faces that have left `group` since stay where they are."""
+        self._db.execute_many("DELETE FROM face_apart WHERE face = ? AND other = ?", pairs)
+        if self._db.rows("SELECT 1 FROM face_group WHERE id = ?", (former,)):
+            there = {face for (face,) in self._db.rows("SELECT id FROM scanned_face WHERE in_group = ?", (group,))}
+            self._move(there & set(faces), former)
+        self._sweep()
 
     def apart(self) -> list[tuple[int, int]]:
         """Pairs of faces (ids) that `set_apart` keeps apart."""
@@ -272,10 +269,13 @@ class LibraryTables:
     def remove_faces(self, faces: Iterable[int]) -> None:
         """Delete faces and forget their photos, so that the next scan looks at these again."""
         with self._change(True):
+            before = self.counts()
             for face in list(faces):
                 query = "DELETE FROM scanned_photo WHERE id = (SELECT photo FROM scanned_face WHERE id = ?)"
                 self._db.execute(query, (face,))
             self._sweep()
+            after = self.counts()
+            self._changes.add("forgotten", photos=before.photos - after.photos, faces=before.faces - after.faces)
 
     def replace_vectors(self, embeddings: Mapping[int, tuple[NDArray[np.float32], float]]) -> None:
         """Give faces (ids) new vectors (dim,) and qualities, inside the caller's transaction.
@@ -327,9 +327,12 @@ class LibraryTables:
                 if alike[row, other] >= _SAME_PICTURE and same_place(old.box(row), new.box(other)):
                     self.write_names([int(new.ids[other])], int(old.people[row]))
 
+    def _move(self, faces: Iterable[int], group: int) -> None:
+        """Move faces into a group that is there, inside the caller's transaction."""
+        self._db.execute_many("UPDATE scanned_face SET in_group = ? WHERE id = ?", ((group, face) for face in faces))
+
     def _sweep(self) -> None:
-        """Delete groups without faces, and decisions whose faces are all gone, with the names in them."""
+        """Delete groups without faces, and people without photos who have lost their last named face."""
         used = "SELECT in_group FROM scanned_face WHERE in_group IS NOT NULL"
         self._db.execute(f"DELETE FROM face_group WHERE id NOT IN ({used})")
-        left = "SELECT 1 FROM json_each(naming.faces) JOIN scanned_face ON scanned_face.id = value"
-        self._db.execute(f"DELETE FROM naming WHERE NOT EXISTS ({left})")
+        settle(self._db, [person for (person,) in self._db.rows("SELECT id FROM person WHERE photoless = 1")])

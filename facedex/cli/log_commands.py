@@ -1,0 +1,65 @@
+"""The commands about changes of a gallery: log, undo."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from facedex.cli.console import ask, note, say
+from facedex.cli.options import DEFAULT_GALLERY, GalleryOption, QuietOption, YesOption
+from facedex.wording import counted
+
+if TYPE_CHECKING:
+    from facedex.store.changelog import Change
+    from facedex.store.undoing import Undone
+
+
+def undo(gallery: GalleryOption = DEFAULT_GALLERY, yes: YesOption = False, quiet: QuietOption = False) -> None:
+    """Undo the last change that can be undone: `name`, `import`, `split`, `ignore`, `rename`, `merge` or `consent`.
+
+    Run again, it undoes the one before. Nothing that was deleted comes back, because nothing of it is kept.
+    """
+    from facedex.gallery.gallery import Gallery
+
+    with Gallery(gallery) as opened:
+        change, deletions = opened.undoable()
+        for deletion in deletions:
+            say(f"cannot be undone, because nothing deleted is kept: {describe(deletion)}")
+        if change is None:
+            say(f"no change of {gallery} is left that can be undone")
+            raise typer.Exit(1)
+        if deletions and not yes and not ask(f"Undo the change before it: {describe(change)}?"):
+            raise typer.Abort
+        undone = opened.undo(change.number)
+    assert undone is not None
+    note(f"undone: {_outcome(undone)}")
+
+
+def describe(change: Change) -> str:
+    """A line of the log in words: when, what, who."""
+    from facedex.store.changelog import KINDS
+
+    parts = [change.made.replace("T", " ")[:16], KINDS.get(change.kind, change.kind)]
+    if change.former and change.name:
+        parts.append(f"{change.former} to {change.name}")
+    elif change.name:
+        parts.append(change.name)
+    if change.detail:
+        parts.append(change.detail)
+    return ", ".join(parts)
+
+
+def _outcome(undone: Undone) -> str:
+    """What is as before now."""
+    change = undone.change
+    faces, photos = counted(undone.faces, "face"), counted(undone.photos, "photo")
+    if change.kind in ("named", "imported"):
+        return f"{faces} no longer named {change.name}, {photos} no longer enrolled"
+    if change.kind == "renamed":
+        return f"{change.name} is {change.former} again"
+    if change.kind == "merged":
+        return f"{change.former} is apart from {change.name} again, with {photos} and {faces} of scanned photos"
+    if change.kind == "split":
+        return f"{change.detail}; `facedex cluster` joins the two again"
+    return describe(change)
