@@ -1,4 +1,4 @@
-"""The commands about the people of a gallery: enroll, list, show, rename, merge, remove."""
+"""The commands about the people of a gallery: enroll, list, show, rename, merge, remove, consent, purge."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import typer
 from facedex.cli.console import ask, note, say, show
 from facedex.cli.options import (
     DEFAULT_GALLERY,
+    ConsentOption,
     CsvOption,
     DeviceOption,
+    ExpiresOption,
     GalleryOption,
     JobsOption,
     JsonOption,
@@ -69,6 +71,8 @@ def enroll(
             help="Enroll under doubtful names too; with --update, remove faces without a question.",
         ),
     ] = False,
+    consent: ConsentOption = None,
+    expires: ExpiresOption = None,
     model: ModelOption = None,
     device: DeviceOption = "cpu",
     jobs: JobsOption = None,
@@ -80,6 +84,7 @@ def enroll(
     """Enroll the subjects of photos. DIR/NAME.jpg and DIR/NAME/*.jpg give the names."""
     from facedex import results
     from facedex.gallery.gallery import Gallery
+    from facedex.store.expiry import last_day
 
     form = output_form(as_json, as_csv, output)
     if update and name is not None:
@@ -88,6 +93,7 @@ def enroll(
         raise typer.BadParameter("--face chooses a face for one person; add --name, and leave out --strict")
     if encoding is not None:
         _check_encoding(encoding)
+    end = last_day(expires)  # raises for a wrong one before a gallery is made
     enrolled: list[Enrolled] = []
     notice = say if len(photos) > 1 else None
     with photos_to_enroll(photos, name, notice, encoding) as (found, total), results_to(output):
@@ -100,7 +106,8 @@ def enroll(
             try:
                 with progress_bar(total) as progress:
                     task = progress.add_task("enrolling", total=total)
-                    for result in opened.iter_enroll(chain([first], found), strict, device, update, face, yes):
+                    given = (strict, device, update, face, yes, consent or "", end or None)
+                    for result in opened.iter_enroll(chain([first], found), *given):
                         enrolled.append(result)
                         progress.advance(task)
                         printer.print(results.enroll_json, None, result)
@@ -181,7 +188,7 @@ def list_people(
     with results_to(output):
         printer = ResultPrinter(form, results.LIST_COLUMNS)
         for record in people:
-            printer.print(results.list_json, None, record)
+            printer.print(results.list_json, results.list_rows, record)
         if form == "table":
             from facedex.cli.result_tables import list_table
 
@@ -234,7 +241,7 @@ def merge(
 
     with Gallery(gallery) as opened:
         if not yes:
-            _confirm(opened.find(source, into), f"Make {source} a part of {into}, for good?")
+            _confirm(opened.find(source, into), f"Make {source} a part of {into}?")
         moved = opened.merge(source, into)
     note(f"{counted(moved, 'face')} of {source} {plural(moved, 'is')} now {into}'s")
 
@@ -254,6 +261,52 @@ def remove(
             _confirm(people, f"Delete {plural(len(people), 'this person')} from the gallery?")
         removed = opened.remove(*(record.name for record in people))
     note(f"deleted {counted(removed, 'face')} of {counted(len(people), 'person')}")
+
+
+def consent(
+    name: Annotated[str, typer.Argument(help="The person.")],
+    photos: Annotated[
+        list[Path] | None, typer.Argument(help="Photos of the person that this is about. Default: all of them.")
+    ] = None,
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    consent: ConsentOption = None,
+    expires: ExpiresOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Change what an enrolled person allowed, or its last day, for all photos or for some."""
+    from facedex.gallery.gallery import Gallery
+
+    if consent is None and expires is None:
+        raise typer.BadParameter("name what changes: --consent TEXT, --expires DATE, or both")
+    with Gallery(gallery) as opened:
+        changed = opened.set_consent(name, consent, expires, photos or None)
+    note(f"changed for {counted(changed, 'photo')} of {name}")
+
+
+def purge(
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    yes: YesOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Delete everybody whose consent has expired, as `remove` does. People who have other photos keep these."""
+    from facedex.gallery.gallery import Gallery
+    from facedex.photos.sources import source_path
+
+    with Gallery(gallery) as opened:
+        people, photos = opened.expired()
+        if not people and not photos:
+            note(f"no consent in {gallery} has expired")
+            return
+        for photo in photos:
+            say(f"expired: {source_path(photo.source)} ({photo.name})")
+        for person in sorted(set(people) - {photo.name for photo in photos}):
+            say(f"expired: {person}, who has no enrolled photo any more")
+        if not yes and not ask(
+            f"Delete {counted(len(photos), 'photo')}, and {counted(len(people), 'person')} entirely?"
+        ):
+            raise typer.Abort
+        gone, faces = opened.purge()
+    note(f"deleted {counted(faces, 'face')}; {counted(gone, 'person')} {plural(gone, 'is')} gone")
 
 
 def _confirm(people: Iterable[PersonRecord], question: str) -> None:

@@ -2,17 +2,49 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facedex.cli.console import ask, note, say
-from facedex.cli.options import DEFAULT_GALLERY, GalleryOption, QuietOption, YesOption
+from facedex.cli.console import ask, note, say, show
+from facedex.cli.options import DEFAULT_GALLERY, GalleryOption, JsonOption, OutputOption, QuietOption, YesOption
+from facedex.cli.result_output import ResultPrinter, output_form, results_to
 from facedex.wording import counted
 
 if TYPE_CHECKING:
     from facedex.store.changelog import Change
     from facedex.store.undoing import Undone
+
+
+def log(
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="DATE", help="Only changes since a day (2026-11-30), a time, or 90d, 12w, 6m, 1y ago."),
+    ] = None,
+    as_json: JsonOption = False,
+    output: OutputOption = None,
+) -> None:
+    """List every change of the gallery, the first one first: when, what, whom it concerns, from what, by which account.
+
+    Paths are those of photos that are still in the gallery. Whoever was deleted is named nowhere.
+    """
+    from facedex import results
+    from facedex.gallery.gallery import Gallery
+    from facedex.store.expiry import since_when
+
+    form = output_form(as_json, None, output)
+    start = "" if since is None else since_when(since)
+    with Gallery(gallery) as opened:
+        changes = opened.changes(start)
+    with results_to(output):
+        printer = ResultPrinter(form)
+        for change, photos in changes:
+            printer.print(results.log_json, None, change, photos)
+        if form == "table":
+            from facedex.cli.result_tables import log_table
+
+            show(log_table(changes))
 
 
 def undo(gallery: GalleryOption = DEFAULT_GALLERY, yes: YesOption = False, quiet: QuietOption = False) -> None:

@@ -18,6 +18,7 @@ from facedex.faces.boxes import same_place
 from facedex.gallery.gallery import Gallery
 from facedex.index.neighbours import nearest_pairs
 from facedex.photos.sources import source_path
+from facedex.store import expiry
 from facedex.store.library_rows import ScannedFaces
 from facedex.store.library_tables import LibraryTables
 from facedex.store.rows import StoredFaces
@@ -54,9 +55,13 @@ def cluster(gallery: Gallery, rate: float = RATE) -> list[FaceGroup]:
     if not 0 < rate < 1:
         raise ValueError(f"rate must lie between 0 and 1, not {rate}")
     with gallery.changing_library() as store:
-        faces = store.library.faces()
+        faces, expired = store.library.faces(), store.expired_people(expiry.today())
+        if expired:  # nobody is compared with them
+            owners = enrolled_owners(store.library)
+            known = np.where(faces.people > 0, faces.people, [owners.get(face, 0) for face in faces.ids.tolist()])
+            faces = faces.only(~np.isin(known, list(expired)))
         if len(faces):
-            enrolled = list(store.blocks())
+            enrolled = [block.valid(expiry.today()) for block in store.blocks()]
             known = np.concatenate([_known_people(store, faces), *(block.people for block in enrolled)])
             apart = np.concatenate([_pairs_of_one_photo(faces.photos), _split_pairs(store.library, faces)])
             labels = _labels(gallery, faces, enrolled, Links(known, apart), rate)
@@ -66,7 +71,7 @@ def cluster(gallery: Gallery, rate: float = RATE) -> list[FaceGroup]:
 
 def stored_groups(gallery: Gallery) -> list[FaceGroup]:
     """The groups as `cluster` stored them, the largest first, with the faces that have no name yet."""
-    library = gallery.library
+    library, expired = gallery.library, gallery.expired()[0]
     faces, described = library.faces(), library.groups()
     owners = enrolled_owners(library)
     open_rows = [row for row, face in enumerate(faces.ids.tolist()) if not faces.people[row] and face not in owners]
@@ -83,7 +88,7 @@ def stored_groups(gallery: Gallery) -> list[FaceGroup]:
             len(rows),
             len(photos_of[number]),
             tuple(source_path(paths[photo][0]) for photo in photos_of[number][:_EXAMPLES] if photo in paths),
-            described[number].name,
+            None if described[number].name in expired else described[number].name,
             described[number].ignored,
         )
         for number, rows in rows_of.items()

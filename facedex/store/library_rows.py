@@ -93,6 +93,22 @@ class ScannedFaces:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def only(self, rows: NDArray[np.bool_]) -> ScannedFaces:
+        """Those of the faces where `rows` (n,) is true."""
+        kept = np.flatnonzero(rows).tolist()
+        return ScannedFaces(
+            self.ids[rows],
+            self.photos[rows],
+            self.groups[rows],
+            self.people[rows],
+            self.vectors[rows],
+            self.boxes[rows],
+            self.scores[rows],
+            self.quality[rows],
+            [self.digests[row] for row in kept],
+            [self.names[row] for row in kept],
+        )
+
     def box(self, row: int) -> Box:
         """The box of one face: (left, top, width, height) in pixels."""
         left, top, width, height = map(float, self.boxes[row])

@@ -56,11 +56,17 @@ class FaceRecord:
 
 @dataclass(frozen=True)
 class PersonRecord:
-    """One enrolled person: the number of photos, and when the first was enrolled (ISO 8601, UTC)."""
+    """One enrolled person: the number of photos, and when the first was enrolled (ISO 8601, UTC).
+
+    A person who has lost every photo has 0 photos and "" there. `consents`: what was allowed for these photos.
+    `expires`: the last day on which a photo may be matched (YYYY-MM-DD), "" where there is no end.
+    """
 
     name: str
     photos: int
     enrolled: str
+    consents: tuple[str, ...] = ()
+    expires: str = ""
 
 
 @dataclass(frozen=True)

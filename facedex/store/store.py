@@ -6,6 +6,7 @@ acknowledged.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 import unicodedata
@@ -216,21 +217,97 @@ class Store:
         rows = self._db.rows("SELECT id / ?, COUNT(*), SUM(mark) FROM face GROUP BY 1", (size,))
         return {block: (count, total) for block, count, total in rows}
 
-    def photos_each(self) -> NDArray[np.int64]:
-        """How many faces each person has (people,) int64, in no particular order."""
-        rows = self._db.rows("SELECT n, COUNT(*) FROM (SELECT COUNT(*) AS n FROM face GROUP BY person) GROUP BY n")
+    def photos_each(self, today: str = "") -> NDArray[np.int64]:
+        """How many faces each person has (people,) int64, in no particular order.
+
+        `today` (YYYY-MM-DD) leaves out faces whose consent has expired, and people who have no other.
+        """
+        each = "SELECT COUNT(*) AS n FROM face WHERE expires = '' OR expires >= ? GROUP BY person"
+        rows = self._db.rows(f"SELECT n, COUNT(*) FROM ({each}) GROUP BY n", (today,))
         counts = np.array(rows, np.int64).reshape(-1, 2)
         return np.repeat(counts[:, 0], counts[:, 1])
+
+    # Consents
+
+    def expired(self, today: str) -> list[int]:
+        """The ids of enrolled faces whose consent has expired on the day `today` (YYYY-MM-DD), ascending."""
+        query = "SELECT id FROM face WHERE expires <> '' AND expires < ? ORDER BY id"
+        return [face for (face,) in self._db.rows(query, (today,))]
+
+    def expired_people(self, today: str) -> dict[int, str]:
+        """Name by id of the people none of whose photos may be matched on the day `today`, because all have expired."""
+        rows = self._db.rows(
+            "SELECT id, name FROM person WHERE expires <> '' AND expires < :today AND photoless = 1 OR id IN "
+            "(SELECT person FROM face WHERE expires <> '' AND expires < :today) AND NOT EXISTS "
+            "(SELECT 1 FROM face WHERE person = person.id AND (expires = '' OR expires >= :today))",
+            {"today": today},
+        )
+        return dict(rows)
+
+    def consents(self, faces: Iterable[int]) -> list[tuple[str, str]]:
+        """What was allowed for each of these faces (ids), and its last day (YYYY-MM-DD, "" for no end)."""
+        query = "SELECT consent, expires FROM face WHERE id = ?"
+        return [(consent, expires) for face in faces for consent, expires in self._db.rows(query, (face,))]
+
+    def set_consent(self, faces: Sequence[int], consent: str | None, expires: str | None) -> None:
+        """Replace what was allowed for faces (ids) of one person, or its last day (YYYY-MM-DD, "" for no end), or both.
+
+        None leaves the present value. Raises GalleryDamaged for an altered row.
+        """
+        with self.changing(rewrites=False):
+            (person,) = self.owners_of(faces)
+            former = [(face, *terms) for face, terms in zip(faces, self.consents(faces), strict=True)]
+            self.write_consents(
+                (face, was if consent is None else consent, ended if expires is None else expires)
+                for face, was, ended in former
+            )
+            until = f"until {expires}" if expires else "without end"
+            self.changes.add(
+                "consent",
+                person=person,
+                name=self._name_of(person),
+                detail="" if expires is None else until,
+                photos=len(faces),
+                enrolled=faces,
+                back={"was": former},
+            )
+
+    def purge(self, today: str) -> tuple[int, int]:
+        """Delete every face whose consent has expired on the day `today`, in one transaction; returns (people, faces).
+
+        People who have no other photo are deleted as by `remove`, with the scanned faces that bear their names. The
+        number of people is that of these.
+        """
+        expired, gone = self.expired(today), self.expired_people(today)
+        if not expired and not gone:
+            return 0, 0
+        with self.changing(rewrites=True):
+            owners = self._owner_counts(expired)
+            self._delete_faces(expired)
+            for person in gone:
+                self.library.delete_faces_of(person)
+            self.settle(gone)
+            for person, count in owners.items():
+                if person not in gone:
+                    self.changes.add("purged", person=person, name=self._name_of(person), photos=count)
+            for _ in gone:
+                self.changes.add("purged")
+        return len(gone), len(expired)
 
     # People
 
     def people(self) -> list[PersonRecord]:
         """Everybody, ordered by name, also those who have lost their photos and still have named scanned faces."""
         rows = self._db.rows(
-            "SELECT name, COUNT(face.id), COALESCE(MIN(enrolled), '') FROM person "
+            "SELECT name, COUNT(face.id), COALESCE(MIN(enrolled), ''), "
+            "json_group_array(DISTINCT consent) FILTER (WHERE consent <> ''), "
+            "CASE WHEN MIN(face.expires) = '' THEN '' ELSE COALESCE(MAX(face.expires), person.expires) END FROM person "
             "LEFT JOIN face ON face.person = person.id GROUP BY person.id ORDER BY name"
         )
-        return [PersonRecord(*row) for row in rows]
+        return [
+            PersonRecord(name, photos, enrolled, tuple(sorted(json.loads(consents))), expires)
+            for name, photos, enrolled, consents, expires in rows
+        ]
 
     def names(self) -> dict[int, str]:
         """Name by person id."""
@@ -450,8 +527,7 @@ class Store:
     def remove_faces(self, faces: Sequence[int]) -> int:
         """Delete faces in one transaction; returns how many. `settling.settle` says what becomes of their people."""
         with self.changing(rewrites=True):
-            photos = Counter(owner for face in faces for owner in self.owners_of([face]))
-            removed = sum(self._db.execute("DELETE FROM face WHERE id = ?", (face,)) for face in faces)
+            photos, removed = self._owner_counts(faces), self._delete_faces(faces)
             for owner, count in photos.items():
                 self.changes.add("photos-removed", person=owner, name=self._name_of(owner), photos=count)
             self.settle(photos)
@@ -527,6 +603,14 @@ class Store:
             self._db.execute("UPDATE face SET person = ? WHERE id = ?", (person, face))
             self._seal(face)
 
+    def write_consents(self, consents: Iterable[tuple[int, str, str]]) -> None:
+        """Write for faces (ids) what was allowed, and its last day. Raises GalleryDamaged for an altered row."""
+        consents = list(consents)
+        self.faces([face for face, *_ in consents])  # raises GalleryDamaged for damage, which a new seal would hide
+        for face, consent, expires in consents:
+            self._db.execute("UPDATE face SET consent = ?, expires = ? WHERE id = ?", (consent, expires, face))
+            self._seal(face)
+
     def write_person_name(self, person: int, name: str) -> None:
         """Give a person (id) another name. Raises GalleryError where it is taken."""
         taken = self._db.rows("SELECT id FROM person WHERE name = ?", (name,))
@@ -588,6 +672,14 @@ class Store:
                 new = dict(self._db.rows(f"SELECT name, id FROM person WHERE name IN ({marks})", part))
             ids.update(new)
         return ids
+
+    def _owner_counts(self, faces: Iterable[int]) -> Counter[int]:
+        """How many of these faces (ids) each person has."""
+        return Counter(owner for face in faces for owner in self.owners_of([face]))
+
+    def _delete_faces(self, faces: Iterable[int]) -> int:
+        """Delete faces (ids) inside the caller's transaction; returns how many there were."""
+        return sum(self._db.execute("DELETE FROM face WHERE id = ?", (face,)) for face in faces)
 
     def _name_of(self, person: int) -> str | None:
         """The name of a person (id); None where it is damaged, so that a damaged face can be deleted."""

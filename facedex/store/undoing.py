@@ -96,11 +96,20 @@ def _ignored(store: Store, change: Change) -> Undone:
     return Undone(change)
 
 
+def _consent(store: Store, change: Change) -> Undone:
+    assert change.back is not None
+    there = {int(face) for face in store.faces(list(change.enrolled)).ids}
+    former = [(face, consent, expires) for face, consent, expires in change.back["was"] if face in there]
+    store.write_consents(former)
+    return Undone(change, photos=len(former))
+
+
 UNDO: dict[str, Callable[[Store, Change], Undone]] = {
     "named": _named,
     "imported": _named,
     "renamed": _renamed,
     "merged": _merged,
+    "consent": _consent,
     "split": _split,
     "ignored": _ignored,
     "listed": _ignored,
