@@ -105,7 +105,9 @@ def show_table(person: ShownPerson) -> Table:
             f"least: {similarity}" if one is least else similarity,
             f"unclear: {one.quality:.1f}" if one.unclear else f"{one.quality:.1f}",
         ]
-        table.add_row(*cells, *([_plain(one.consent), _last_day(one.expires)] if with_consent else []))
+        if with_consent:
+            cells += [_plain(one.consent), _last_day(one.expires)]
+        table.add_row(*cells)
     return table
 
 
