@@ -28,9 +28,17 @@ EXIT_CODES: dict[str, dict[int, str]] = {
     "show": {0: "done"},
     "rename": {0: "done"},
     "merge": {0: "done", 2: "as above; after an answer other than yes nothing is changed"},
-    "remove": {0: "done", 2: "as above; after an answer other than yes nothing is changed"},
+    "remove": {
+        0: "done",
+        1: "the people are deleted, but a sidecar could not be changed",
+        2: "as above; after an answer other than yes nothing is changed",
+    },
     "consent": {0: "done"},
-    "purge": {0: "done, or nothing has expired", 2: "as above; after an answer other than yes nothing is changed"},
+    "purge": {
+        0: "done, or nothing has expired",
+        1: "the people are deleted, but a sidecar could not be changed",
+        2: "as above; after an answer other than yes nothing is changed",
+    },
     "log": {0: "done"},
     "undo": {
         0: "done",

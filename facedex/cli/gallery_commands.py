@@ -31,11 +31,16 @@ from facedex.errors import DataError
 from facedex.wording import counted, plural, tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from facedex.gallery.enrolment import Enrolled
     from facedex.gallery.gallery import Gallery
+    from facedex.library.name_removal import NamingSidecar
     from facedex.store.rows import PersonRecord
+
+SidecarsOption = Annotated[
+    bool, typer.Option("--sidecars", help="Take the names out of the XMP sidecars of scanned photos too.")
+]
 
 _STATUSES = ("enrolled", "moved", "known", "conflict", "skipped", "removed")  # in the order of the summary
 
@@ -249,18 +254,43 @@ def merge(
 def remove(
     names: Annotated[list[str], typer.Argument(help="People to delete.")],
     gallery: GalleryOption = DEFAULT_GALLERY,
+    sidecars: SidecarsOption = False,
     yes: YesOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Delete people, and scanned faces that bear their names. No file of the gallery keeps anything of these faces."""
+    """Delete people, and scanned faces that bear their names. No file of the gallery keeps anything of these faces.
+
+    XMP sidecars of scanned photos that hold a name are listed. --sidecars works for people deleted earlier too.
+    """
     from facedex.gallery.gallery import Gallery
+    from facedex.library.name_removal import sidecars_naming
+    from facedex.photos.sources import person_name
 
     with Gallery(gallery) as opened:
-        people = opened.find(*names)
-        if not yes:
+        enrolled = {record.name for record in opened.people()}
+        naming = list(sidecars_naming(opened, {person_name(name) for name in names}))
+        in_sidecars = {name for sidecar in naming for name in sidecar.names} if sidecars else set()
+        people = opened.find(*(name for name in names if person_name(name) not in in_sidecars - enrolled))
+        if people and not yes:
             _confirm(people, f"Delete {plural(len(people), 'this person')} from the gallery?")
-        removed = opened.remove(*(record.name for record in people))
+        removed = opened.remove(*(record.name for record in people)) if people else 0
     note(f"deleted {counted(removed, 'face')} of {counted(len(people), 'person')}")
+    _end_with_sidecars(naming, sidecars)
+
+
+def _end_with_sidecars(naming: Sequence[NamingSidecar], change: bool) -> None:
+    """Take the names out of the sidecars, or say which hold them. Raises Exit for a sidecar that cannot be changed."""
+    from facedex.library.name_removal import take_names_out
+
+    failed = 0
+    for sidecar in take_names_out(naming) if change else naming:
+        failed += sidecar.error is not None
+        what = "the name was taken out of" if change else "the name stays in"
+        say(f"skipped: {sidecar.error}" if sidecar.error else f"{what} {sidecar.file} ({', '.join(sidecar.names)})")
+    if naming and not change:
+        say("`facedex remove --sidecars NAME` takes a name out of these sidecars")
+    if failed:
+        raise typer.Exit(1)
 
 
 def consent(
@@ -285,11 +315,13 @@ def consent(
 
 def purge(
     gallery: GalleryOption = DEFAULT_GALLERY,
+    sidecars: SidecarsOption = False,
     yes: YesOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Delete everybody whose consent has expired, as `remove` does. People who have other photos keep these."""
     from facedex.gallery.gallery import Gallery
+    from facedex.library.name_removal import sidecars_naming
     from facedex.photos.sources import source_path
 
     with Gallery(gallery) as opened:
@@ -305,8 +337,10 @@ def purge(
             f"Delete {counted(len(photos), 'photo')}, and {counted(len(people), 'person')} entirely?"
         ):
             raise typer.Abort
+        naming = list(sidecars_naming(opened, people))
         gone, faces = opened.purge()
     note(f"deleted {counted(faces, 'face')}; {counted(gone, 'person')} {plural(gone, 'is')} gone")
+    _end_with_sidecars(naming, sidecars)
 
 
 def _confirm(people: Iterable[PersonRecord], question: str) -> None:

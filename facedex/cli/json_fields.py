@@ -207,7 +207,7 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
                 "account": "The system's account of the process that made it, or null.",
                 "kind": f"{', '.join(sorted(KINDS)[:-1])} or {sorted(KINDS)[-1]}.",
                 "name": "The person as named then, or null; null too for whoever was deleted later.",
-                "former": "The former name, the person who was merged, or the former person of a moved photo; else null.",
+                "former": "The former name, the person who was merged, or the former person of a moved photo, or null.",
                 "photos": "The number of photos that it concerns.",
                 "faces": "The number of scanned faces that it concerns.",
                 "paths": "The paths of those of its photos that are still in the gallery.",
