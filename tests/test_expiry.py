@@ -222,6 +222,18 @@ def test_names_of_scanned_faces_expire_with_the_last_photo_that_went(opened, day
     assert len(opened.library.faces()) == 0
 
 
+def test_photos_enrolled_by_the_name_of_a_group_have_the_consent_of_the_person(opened, day):
+    with opened.changing_library() as store:
+        store.name_scanned("Ada", [record("Ada", near(ADA, 7))], [])
+        store.name_scanned("Cy", [record("Cy", near(CY, 7))], [])
+        store.name_scanned("Eve", [record("Eve", near(BOB, 7))], [])
+    day("2027-01-01")
+    assert [(one.consent, one.expired) for one in opened.show("Ada").photos] == [("form of 2026", True)] * 2
+    assert [one.expired for one in opened.show("Cy").photos] == [False, True, False]
+    assert [one.expired for one in opened.show("Eve").photos] == [False]
+    assert opened.expired()[0] == ["Ada"]
+
+
 def test_doctor_counts_the_expired(opened, day):
     found = {finding.part: finding for finding in examine(opened.folder)}
     assert found["consents"].state == "sound"

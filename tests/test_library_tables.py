@@ -153,6 +153,8 @@ def test_names_of_scanned_faces_stay_when_the_last_enrolled_photo_goes(opened):
     assert (len(opened), next((one.name, one.photos) for one in opened.people())) == (2, ("Ada", 0))
     assert {candidate.name for candidate in opened.match(VECTORS[4], top=9)} == {"Bob", "Cy"}
     assert set(states(opened.folder).values()) == {"sound"}
+    library = next(finding for finding in examine(opened.folder) if finding.part == "library")
+    assert library.detail.endswith("named, but without an enrolled photo: Ada")
     opened.add_faces([record("Ada", VECTORS[4])])
     assert (len(opened), named(opened, "Ada")) == (3, [1])
     opened.remove("Ada")

@@ -4,6 +4,7 @@ import io
 
 import pytest
 
+from facedex.gallery.gallery import Gallery
 from facedex.store import expiry
 from tests.helpers import assert_fields_described, save_face
 from tests.test_cli import elsewhere, lines, one_line, rows, run  # noqa: F401  fixtures
@@ -111,3 +112,19 @@ def test_an_undone_consent_is_as_before(run, enrolled):  # noqa: F811
     run("consent", "Ada", "--consent", "other", "--expires", "1y")
     assert "Ada" in run("undo").err
     assert lines(run("list", "--json").out) == before
+
+
+def test_whoever_loses_every_photo_keeps_named_faces_and_is_told_of(run, photos):  # noqa: F811
+    save_face(photos.parent / "trip" / "one.png", 1, side=160)
+    run("scan", photos.parent / "trip", "--model", "fast")
+    run("cluster")
+    run("name", 1, "Ada")
+    run("enroll", photos)
+    (photos / "Ada.png").unlink()
+    with Gallery("index") as opened:
+        opened.remove_photos([photo for photo in opened._store.photos() if "trip" in photo.source])
+    done = run("enroll", photos, "--update", "--yes")
+    assert "Ada has no enrolled photo any more" in done.err
+    assert [(one["name"], one["photos"]) for one in lines(run("list", "--json").out)] == [("Ada", 0), ("Bob", 1)]
+    assert len(lines(run("find", "Ada", "--json").out)) == 1
+    assert "Ada" in run("show", "Ada").out

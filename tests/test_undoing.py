@@ -71,6 +71,20 @@ def test_changes_are_undone_one_after_the_other(opened):
     assert opened.undo() is None
 
 
+@pytest.mark.parametrize("lost", [["Ada"], ["Bob"], ["Ada", "Bob"]])
+@pytest.mark.parametrize("kind", ["merged", "renamed", "named again"])
+def test_changes_of_people_without_photos_are_undone_exactly(opened, kind, lost):
+    for name in lost:
+        opened.set_consent(name, "form", "2999-12-31")
+        opened.remove_photos([photo for photo in opened._store.photos() if photo.name == name])
+    before = state_of(opened)
+    change = CHANGES.get(kind, lambda opened: name_group(opened, group_of(opened, 9), "Ada"))
+    change(opened)
+    opened.undo()
+    assert state_of(opened) == before
+    assert len(opened) == 2 - len(lost)
+
+
 def test_a_split_is_undone_after_the_faces_were_grouped_anew(opened):
     number = group_of(opened, 9)
     split_group(opened, number, ["/cy/1.jpg"])

@@ -31,7 +31,7 @@ from facedex.errors import DataError
 from facedex.wording import counted, plural, tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Sequence
 
     from facedex.gallery.enrolment import Enrolled
     from facedex.gallery.gallery import Gallery
@@ -174,7 +174,19 @@ def _remove_vanished(gallery: Gallery, folders: list[Path], yes: bool) -> int:
     which = "this face" if len(vanished) == 1 else f"these {len(vanished):,} faces"
     if not vanished or not (yes or ask(f"Delete {which} from the gallery?")):
         return 0
-    return gallery.remove_photos(vanished)
+    removed = gallery.remove_photos(vanished)
+    say_photoless(gallery, {photo.name for photo in vanished})
+    return removed
+
+
+def say_photoless(gallery: Gallery, names: Container[str]) -> None:
+    """Say which of these people have lost every photo, and are only the name of scanned faces now."""
+    for person in gallery.people():
+        if not person.photos and person.name in names:
+            say(
+                f"{person.name} has no enrolled photo any more and is not recognised; scanned faces keep the name, "
+                "`facedex remove` deletes both"
+            )
 
 
 def list_people(

@@ -250,11 +250,13 @@ def _library(folder: Path, options: _Options) -> Finding:
         damaged = store.library.damaged()
         counts = store.library.counts()
         if not damaged:
-            return Finding(
-                "library",
-                "sound",
-                f"{counted(counts.faces, 'face')} of {counted(counts.photos, 'scanned photo')}, every checksum right",
+            found = (
+                f"{counted(counts.faces, 'face')} of {counted(counts.photos, 'scanned photo')}, every checksum right"
             )
+            without = [person.name for person in store.people() if not person.photos]
+            if without:
+                found += f"; named, but without an enrolled photo: {', '.join(without)}"
+            return Finding("library", "sound", found)
         lost = ", ".join(source_path(source) for _, source in damaged[:20])
         lost += f" and {len(damaged) - 20} more" if len(damaged) > 20 else ""
         if options.drop and options.write:

@@ -349,7 +349,10 @@ class Gallery:
             self._store.rename(old, person_name(new))
 
     def merge(self, source: str, into: str) -> int:
-        """Make two people one, named `into`; returns how many faces moved. Raises PersonNotFound."""
+        """Make two people one, named `into`; returns how many faces moved. Raises PersonNotFound.
+
+        `undo` parts them again, unless a photo that both had was deleted.
+        """
         with self._changing():
             moved = self._store.merge(source, into)
             if self._store.unscrubbed:  # a photo that both had was deleted

@@ -13,7 +13,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -345,7 +345,7 @@ class Store:
             self.library.write_names(scanned, taker)
             groups = [group for (group,) in self._db.rows("SELECT id FROM face_group WHERE resembles = ?", (giver,))]
             self._db.execute("UPDATE face_group SET resembles = ? WHERE resembles = ?", (taker, giver))
-            photoless, expires = self._db.rows("SELECT photoless, expires FROM person WHERE id = ?", (giver,))[0]
+            ends = {"giver": self._end_of(giver), "taker": self._end_of(taker)}
             self._db.execute("DELETE FROM person WHERE id = ?", (giver,))
             self.settle({taker})
             self.changes.add(
@@ -358,7 +358,7 @@ class Store:
                 faces=len(scanned),
                 enrolled=moved,
                 scanned=scanned,
-                back=None if doubles else {"photoless": photoless, "expires": expires, "groups": groups},
+                back=None if doubles else {**ends, "groups": groups},
             )
         return len(moved)
 
@@ -415,13 +415,13 @@ class Store:
 
     def relocate(self, photo: StoredPhoto, name: str, source: str) -> None:
         """Store a photo's new path, and the name of the person whom it shows there."""
-        with self.changing(rewrites=False) as change:
+        with self.changing(rewrites=False):
             self.faces([photo.face])  # raises GalleryDamaged for damage, which a new seal would hide
             (former,) = self.owners_of([photo.face])
             person = self._add_people([name])[name]
             self._db.execute("UPDATE face SET source = ?, person = ? WHERE id = ?", (source, person, photo.face))
             self._seal(photo.face)
-            change.rewrites = gone = self.settle({former, person})
+            gone = self.settle({former, person})
             other = (None, None) if gone or former == person else (former, photo.name)
             self.changes.add(
                 "moved", person=person, name=name, other=other[0], former=other[1], photos=1, enrolled=[photo.face]
@@ -464,12 +464,13 @@ class Store:
     ) -> None:
         """Give scanned faces (ids) to a person, and enroll some of them, in one transaction.
 
-        The person is made where there is none. `records` bear this name. `kind` and `detail`: those of the log's line.
-        Raises as `add`.
+        The person is made where there is none. `records` bear this name. The consent of the person's photos holds for
+        them too: of several that which ends last. `kind` and `detail`: those of the log's line. Raises as `add`.
         """
         with self.changing(rewrites=False):
-            enrolled, faces = self._add(records)[0], list(faces)
-            person = self._add_people([name])[name]
+            person, faces = self._add_people([name])[name], list(faces)
+            end, terms = self._end_of(person), self._terms_of(person)
+            enrolled = self._add([replace(record, consent=terms[0], expires=terms[1]) for record in records])[0]
             self.library.write_names(faces, person)
             self.settle({person})
             self.changes.add(
@@ -481,7 +482,7 @@ class Store:
                 faces=len(faces),
                 enrolled=enrolled,
                 scanned=faces,
-                back={},
+                back={"end": end},
             )
 
     def ids(self) -> NDArray[np.int64]:
@@ -603,6 +604,10 @@ class Store:
             self._db.execute("UPDATE face SET person = ? WHERE id = ?", (person, face))
             self._seal(face)
 
+    def write_end(self, person: int, expires: str) -> None:
+        """Write the last day that a person (id) who has lost every photo keeps of the last one."""
+        self._db.execute("UPDATE person SET expires = ? WHERE id = ? AND photoless = 1", (expires, person))
+
     def write_consents(self, consents: Iterable[tuple[int, str, str]]) -> None:
         """Write for faces (ids) what was allowed, and its last day. Raises GalleryDamaged for an altered row."""
         consents = list(consents)
@@ -680,6 +685,17 @@ class Store:
     def _delete_faces(self, faces: Iterable[int]) -> int:
         """Delete faces (ids) inside the caller's transaction; returns how many there were."""
         return sum(self._db.execute("DELETE FROM face WHERE id = ?", (face,)) for face in faces)
+
+    def _end_of(self, person: int) -> str:
+        """The last day that a person (id) who has lost every photo keeps of the last one; "" for anybody else."""
+        return "".join(end for (end,) in self._db.rows("SELECT expires FROM person WHERE id = ?", (person,)))
+
+    def _terms_of(self, person: int) -> tuple[str, str]:
+        """Consent and last day of the photo of a person (id) whose consent ends last. One without end ends last."""
+        query = "SELECT consent, expires FROM face WHERE person = ? ORDER BY expires <> '', expires DESC, id LIMIT 1"
+        for consent, expires in self._db.rows(query, (person,)):
+            return consent, expires
+        return "", self._end_of(person)
 
     def _name_of(self, person: int) -> str | None:
         """The name of a person (id); None where it is damaged, so that a damaged face can be deleted."""

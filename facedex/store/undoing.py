@@ -45,7 +45,10 @@ def _named(store: Store, change: Change) -> Undone:
     owners = store.owners_of(change.enrolled)
     photos = sum(store.database.execute("DELETE FROM face WHERE id = ?", (face,)) for face in change.enrolled)
     faces = sum(store.database.execute("DELETE FROM face_name WHERE face = ?", (face,)) for face in change.scanned)
-    gone = store.settle(owners | ({change.person} if change.person else set()))
+    assert change.back is not None
+    assert change.person is not None
+    gone = store.settle(owners | {change.person})
+    store.write_end(change.person, change.back["end"])
     return Undone(change, faces, photos, deleted=gone or photos > 0)
 
 
@@ -62,11 +65,7 @@ def _merged(store: Store, change: Change) -> Undone:
     taker, giver, name = change.person, change.other, change.former
     if store.database.rows("SELECT 1 FROM person WHERE name = ?", (name,)):
         raise GalleryError(f"{name!r} was enrolled anew since the merge; rename that person, then undo again")
-    photoless, expires = change.back["photoless"], change.back["expires"]
-    values = (giver, name, photoless, expires)
-    store.database.execute("INSERT INTO person (id, name, photoless, expires) VALUES (?, ?, ?, ?)", values)
-    # The trigger of a new row counts the person as one with a photo.
-    store.database.execute("UPDATE gallery SET people = people - ?", (photoless,))
+    store.database.execute("INSERT INTO person (id, name) VALUES (?, ?)", (giver, name))
     assert taker is not None
     assert giver is not None
     moved = [face for face in change.enrolled if store.owners_of([face]) == {taker}]
@@ -79,6 +78,8 @@ def _merged(store: Store, change: Change) -> Undone:
         ((giver, group, taker) for group in change.back["groups"]),
     )
     store.settle({giver, taker})
+    store.write_end(giver, change.back["giver"])
+    store.write_end(taker, change.back["taker"])
     return Undone(change, len(scanned), len(moved))
 
 
