@@ -52,8 +52,9 @@ class Change:
 
     `made`: when, ISO 8601 in UTC. `account`: the system's account of the process, None where it has no name. `kind`:
     one of KINDS. `name` and `former`: the person and the former name, or the other person; None for nobody, and for
-    somebody who was deleted later. `detail`: the rest in words. `photos` and `faces`: how many the change concerns.
-    `enrolled` and `scanned`: ids of these faces. `back`: what undoing needs, None where the change cannot be undone.
+    somebody who was deleted later. `detail`: the rest in words. `photos` and `faces`: how many photos and
+    scanned faces the change concerns. `enrolled` and `scanned`: ids of its faces. `back`: what undoing needs, None
+    where the change cannot be undone.
     """
 
     number: int
@@ -108,7 +109,7 @@ class ChangeLog:
         self._db.execute_many(
             _ADD,
             (
-                (*origin, "enrolled", person, None, name, None, "", len(faces), len(faces), _ids(faces), "[]", None)
+                (*origin, "enrolled", person, None, name, None, "", len(faces), 0, _ids(faces), "[]", None)
                 for person, name, faces in people
             ),
         )

@@ -149,11 +149,10 @@ def checksum(values: Row) -> bytes:
     Each field of variable length counts with its length, so that no byte can move from one field into the next. A face
     without consent has the checksum that it would have if there were no such columns.
     """
-    face, person, vector, left, top, width, height, score, quality, source, photo, enrolled, name, *allowed = values
+    face, person, vector, left, top, width, height, score, quality, source, photo, enrolled, name, *terms = values
     path, time, owner = source.encode("utf-8", "surrogateescape"), enrolled.encode(), name.encode()
     parts = [_NUMBERS.pack(face, person, left, top, width, height, score, quality, len(vector)), vector]
-    terms = [text.encode() for text in allowed] if any(allowed) else []
-    for part in (path, photo, time, owner, *terms):
+    for part in (path, photo, time, owner, *([text.encode() for text in terms] if terms != ["", ""] else ())):
         parts += _LENGTH.pack(len(part)), part
     return hashlib.sha256(b"".join(parts)).digest()[:16]
 
