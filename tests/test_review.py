@@ -11,7 +11,7 @@ from facedex.library.group_names import ignore_group, name_group
 from facedex.library.groups import cluster
 from facedex.library.review import Review, answer_question
 from facedex.store.face_links import APART, NOT_PERSON, SAME
-from tests.helpers import near, other_encoder, record, scanned, seen_file, unit
+from tests.helpers import near, record, scanned, seen_file, unit
 
 PEOPLE = np.linalg.qr(unit(40, seed=31).T)[0].T.astype(np.float32)  # as unlike each other as can be
 ADA, BOB, CY = PEOPLE[:3]
@@ -155,7 +155,9 @@ def test_a_person_who_is_only_enrolled_is_asked_about(tmp_path):
 @pytest.fixture
 def weak(tmp_path):
     """Ada has a name for eleven faces. One of them is hardly like the others, and not enrolled."""
-    with scanned(tmp_path / "g", [*photos(ADA, 10, "ada"), seen_file("/odd.jpg", near(ODD, 3, 0.1), quality=9), *strangers()]) as found:
+    with scanned(
+        tmp_path / "g", [*photos(ADA, 10, "ada"), seen_file("/odd.jpg", near(ODD, 3, 0.1), quality=9), *strangers()]
+    ) as found:
         cluster(found)
         with found.changing_library(enrolls=True) as store:
             store.name_scanned("Ada", [], list(range(1, 12)))
@@ -223,7 +225,9 @@ def test_what_is_certain_or_settled_is_not_asked_about(opened, tmp_path):
     opened.undo()
     assert mark_not_faces(opened, 2) == 4
     assert asked(opened) == []
-    with scanned(tmp_path / "twins", [seen_file(f"/{n}.jpg", near(ADA, n), near(ODD, n)) for n in range(4)] + strangers()) as twins:
+    with scanned(
+        tmp_path / "twins", [seen_file(f"/{n}.jpg", near(ADA, n), near(ODD, n)) for n in range(4)] + strangers()
+    ) as twins:
         cluster(twins)
         assert asked(twins) == []  # two faces of one photo are two people's
 

@@ -36,7 +36,7 @@ _SIDE = 96  # pixels of a picture
 _QUALITY = 75  # of the JPEGs: 3 KB each
 
 _NOTE = (
-    "<footer><p><b>What to do.</b> <code>facedex name 12 \"Ada Lovelace\"</code> names group 12. <code>facedex join 3 "
+    '<footer><p><b>What to do.</b> <code>facedex name 12 "Ada Lovelace"</code> names group 12. <code>facedex join 3 '
     "5</code> puts two groups of one person together, <code>facedex split 12 PHOTO</code> takes somebody else out, "
     "<code>facedex not-a-face 12 PHOTO</code> leaves out what is no face. <code>facedex review</code> asks about the "
     "rest. A dashed frame marks a face that hardly resembles its group.</p>"
@@ -99,9 +99,7 @@ def _shown_faces(
     for row in np.argsort(-faces.quality, kind="stable").tolist():
         if not faces.people[row]:
             rows_of[int(faces.groups[row])].append(row)
-    rows = {
-        group.number: sorted(rows_of[group.number], key=lambda row: row not in weak)[:_FACES] for group in groups
-    }
+    rows = {group.number: sorted(rows_of[group.number], key=lambda row: row not in weak)[:_FACES] for group in groups}
     sources = gallery.library.sources(int(faces.photos[row]) for mine in rows.values() for row in mine)
 
     def place(row: int) -> PlacedFace:

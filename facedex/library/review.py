@@ -107,7 +107,11 @@ class Review:
 
     def answer(self, question: Question, same: bool | None) -> None:
         """Take an answer: yes, no, or None to skip the question for now. Raises what `answer_question` raises."""
-        change = None if same is None else answer_question(self._gallery, question, same)
+        try:
+            change = None if same is None else answer_question(self._gallery, question, same)
+        except DataError:
+            self._doubts = None  # the questions are found anew
+            raise
         self._skipped.add(_key(question))
         self._answered.append((question, change))
         self._since += same is not None
@@ -263,9 +267,7 @@ class _Library:
             return []
         head, calibration = self._gallery.head, self._gallery.calibration
         cut = Cut.for_people(calibration, len(self._rows), self._rate)
-        a, b, excess = close_groups(
-            self._z, head.beta, cut, self._pairs, self._logits, self._links, self._units, DEPTH
-        )
+        a, b, excess = close_groups(self._z, head.beta, cut, self._pairs, self._logits, self._links, self._units, DEPTH)
         low, high = np.minimum(a, b), np.maximum(a, b)  # a person comes second
         joined = {tuple(sorted(pair)) for pair in self._units[self._same].tolist()}
         probability = chance(calibration, excess)
@@ -320,9 +322,7 @@ class _Library:
 
     def _most_alike(self, rows: list[int], others: list[int]) -> tuple[int, int]:
         """A row of each side: among the clearest faces of both, the two that resemble each other most."""
-        one, other = (
-            sorted(side, key=lambda row: -self._quality[row])[:_SHOWN] for side in (rows, others)
-        )
+        one, other = (sorted(side, key=lambda row: -self._quality[row])[:_SHOWN] for side in (rows, others))
         pairs = np.stack(np.meshgrid(one, other, indexing="ij"), -1).reshape(-1, 2)
         a, b = pairs[int(np.argmax(pair_logits(self._z, self._gallery.head.beta, pairs)))].tolist()
         return a, b
