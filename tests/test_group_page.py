@@ -122,6 +122,6 @@ def test_the_command_writes_the_page_and_the_table(run, tmp_path):  # noqa: F811
 
 
 def test_a_folder_that_cannot_be_written_is_one_clear_error(opened):
-    with unwritable(opened.folder) as copy, Gallery(copy) as locked:
-        with pytest.raises(DataError, match="name another folder by --report"):
-            write_group_page(locked, copy / "out")
+    failing = pytest.raises(DataError, match="name another folder by --report")
+    with unwritable(opened.folder) as copy, Gallery(copy) as locked, failing:
+        write_group_page(locked, copy / "out")

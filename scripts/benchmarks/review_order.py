@@ -8,8 +8,8 @@ are grouped. A simulated user then names the largest group without a name, by wh
 ten faces have their right name. With review, the user also answers questions, rightly, so many for each name as --asked
 says: in the order of `Review`, or in a random one.
 
-An answer is a name or a y or n. They do not take equally long. The seconds are those of the keystroke-level model (Card,
-Moran and Newell 1980): 1.35 to make up one's mind and .28 a key, with 13 letters and Enter for a name.
+An answer is a name or a y or n. They do not take equally long. The seconds are those of the keystroke-level model
+(Card, Moran and Newell 1980): 1.35 to make up one's mind and .28 a key, with 13 letters and Enter for a name.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from unittest import mock
 
 import numpy as np
 
+from facedex.decision import doubts
 from facedex.gallery.gallery import Gallery
 from facedex.library import review
 from facedex.library.group_names import name_group
@@ -60,8 +61,8 @@ def main() -> None:
         return rng.random(len(faces))
 
     for way, asked, worth in (
-        ("groups by size", 0.0, review.worth),
-        ("review", options.asked, review.worth),
+        ("groups by size", 0.0, doubts.worth),
+        ("review", options.asked, doubts.worth),
         ("review in random order", options.asked, by_chance),
     ):
         with mock.patch.object(review, "worth", worth), scanned(options.model, vectors) as gallery:
