@@ -30,7 +30,7 @@ FLOORS = (
     ("faces",),
     ("photos",),
     ("decision",),
-    ("threads", "files", "weights", "log", "fonts", "wording"),
+    ("threads", "files", "weights", "log", "fonts", "wording", "pages"),
     ("opencv",),
     ("errors", "_version"),
 )

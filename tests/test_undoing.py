@@ -7,6 +7,7 @@ from facedex.errors import GalleryError
 from facedex.library.group_names import ignore_group, name_group, split_group
 from facedex.library.groups import cluster
 from facedex.store import changelog, undoing
+from facedex.store.face_links import APART
 from tests.helpers import gallery, near, record, scanned, seen_file, sha, unit
 
 ADA, BOB, CY = unit(3, seed=61)
@@ -90,7 +91,7 @@ def test_a_split_is_undone_after_the_faces_were_grouped_anew(opened):
     split_group(opened, number, ["/cy/1.jpg"])
     cluster(opened)
     opened.undo()
-    assert opened.library.apart() == []
+    assert opened.library.links.rows(APART) == []
     assert {group.number: group.faces for group in cluster(opened)}[number] == 4
 
 

@@ -25,6 +25,7 @@ from facedex.cli import (
     identify_commands,
     library_commands,
     log_commands,
+    review_commands,
     train_commands,
     upkeep_commands,
 )
@@ -50,7 +51,10 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "scan": library_commands.scan,
     "cluster": library_commands.cluster,
     "name": library_commands.name,
+    "review": review_commands.review,
+    "join": library_commands.join,
     "split": library_commands.split,
+    "not-a-face": library_commands.not_a_face,
     "ignore": library_commands.ignore,
     "find": library_commands.find,
     "forget": library_commands.forget,

@@ -48,9 +48,10 @@ def log(
 
 
 def undo(gallery: GalleryOption = DEFAULT_GALLERY, yes: YesOption = False, quiet: QuietOption = False) -> None:
-    """Undo the last change that can be undone: `name`, `import`, `split`, `ignore`, `rename`, `merge` or `consent`.
+    """Undo the last change that can be undone, be it of a name, a group, an answer or a consent.
 
-    Run again, it undoes the one before. Nothing that was deleted comes back, because nothing of it is kept.
+    These are `name`, `import`, `review`, `join`, `split`, `not-a-face`, `ignore`, `rename`, `merge` and `consent`. Run
+    again, it undoes the one before. Nothing that was deleted comes back, because nothing of it is kept.
     """
     from facedex.gallery.gallery import Gallery
 

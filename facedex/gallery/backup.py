@@ -245,7 +245,7 @@ def _read_all(store: Store) -> None:
     """Raise GalleryDamaged for any altered row."""
     for _ in store.blocks():
         pass
-    store.library.faces()
+    store.library.faces(everything=True)
 
 
 def _merge_log(path: Path) -> None:

@@ -496,6 +496,14 @@ class Gallery:
         """A person's enrolled faces and photos, as Store.photos_of gives them. Raises PersonNotFound."""
         return self._store.photos_of(name)
 
+    def enrolled_faces(self) -> list[StoredFaces]:
+        """The enrolled faces that may be compared today, in blocks. Raises GalleryDamaged for an altered row."""
+        return [block.valid(expiry.today()) for block in self._store.blocks()]
+
+    def expired_people(self) -> set[int]:
+        """The people (ids) who may not be compared with anybody today."""
+        return set(self._store.expired_people(expiry.today()))
+
     @contextmanager
     def changing_library(self, enrolls: bool = False) -> Iterator[Store]:
         """The store, for a change of the scanned photos under the write lock.

@@ -12,8 +12,8 @@ import numpy as np
 from facedex.errors import NameInvalid, PhotoError
 from facedex.faces.boxes import Box
 from facedex.gallery.gallery import Gallery
+from facedex.library.decided import enrolled_owners
 from facedex.library.group_names import give_name
-from facedex.library.groups import enrolled_owners
 from facedex.library.regions import NamedRegion, matches
 from facedex.library.sidecars import read_names, write_names
 from facedex.photos.sources import person_name, source_path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +9,9 @@ from numpy.typing import NDArray
 
 from facedex.errors import DataError, GroupNotFound, PersonNotFound
 from facedex.gallery.gallery import Gallery
-from facedex.library.groups import enrolled_owners
-from facedex.photos.sources import Paths, person_name, several, source_of
+from facedex.library.decided import enrolled_owners
+from facedex.library.group_edits import clearest, part, rows_in, unnamed_in
+from facedex.photos.sources import Paths, person_name
 from facedex.store.library_rows import ScannedFaces
 from facedex.store.rows import FaceRecord
 from facedex.store.store import Store
@@ -79,26 +79,14 @@ def split_group(gallery: Gallery, group: int, photos: Paths) -> int:
     for a photo that has no unnamed face in the group, or where no face would stay.
     """
     with gallery.changing_library() as store:
-        faces = store.library.faces_in_group(group)
-        if not len(faces):
-            raise GroupNotFound(f"There is no group {group}; `facedex cluster` shows the groups")
-        sources = store.library.sources(faces.photos.tolist())
-        leaving: set[int] = set()
-        for photo in several(photos):
-            source = source_of(os.path.abspath(photo))
-            rows = [row for row, one in enumerate(faces.photos.tolist()) if source in sources.get(one, [])]
-            found = [row for row in rows if not faces.people[row]]
-            if not found:
-                raise DataError(
-                    f"{photo} has no face without a name in group {group}; `facedex cluster` shows examples"
-                )
-            leaving.update(found)
+        faces = unnamed_in(store.library, group)
+        leaving = rows_in(store.library, faces, photos, group)
         staying = [row for row in range(len(faces)) if row not in leaving]
         if not staying:
             raise DataError(f"Group {group} would have no face left; name fewer photos")
         number = store.library.next_group()
-        out, rest = faces.ids[sorted(leaving)].tolist(), faces.ids[staying].tolist()
-        store.library.set_apart(out, rest, number, group)
+        out, rest = clearest(faces, leaving), clearest(faces, staying)
+        part(store.library, "split", f"group {number} out of group {group}", out, rest, dict.fromkeys(out, number))
     return number
 
 

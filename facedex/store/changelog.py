@@ -30,6 +30,12 @@ KINDS = {
     "photos-removed": "photos deleted",
     "purged": "deleted, since consent had expired",
     "split": "group split",
+    "joined": "groups joined",
+    "apart": "groups kept apart",
+    "not-person": "faces kept apart from a person",
+    "confirmed": "name of a face confirmed",
+    "not-a-face": "marked as no face",
+    "face-again": "a face after all",
     "ignored": "group ignored",
     "listed": "group listed again",
     "scanned": "photos scanned",
@@ -38,6 +44,8 @@ KINDS = {
     "restored": "restored from a backup",
 }
 DELETIONS = ("removed", "photos-removed", "purged", "forgotten")  # nothing of what they deleted is kept
+# What a user says about scanned faces besides names (LibraryTables.decide).
+DECISIONS = ("split", "joined", "apart", "not-person", "confirmed", "not-a-face", "face-again")
 
 _COLUMNS = "id, made, account, kind, person, other, name, former, detail, photos, faces, enrolled, scanned, back"
 _ADD = (

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,19 +96,10 @@ class ScannedFaces:
 
     def only(self, rows: NDArray[np.bool_]) -> ScannedFaces:
         """Those of the faces where `rows` (n,) is true."""
-        kept = np.flatnonzero(rows).tolist()
-        return ScannedFaces(
-            self.ids[rows],
-            self.photos[rows],
-            self.groups[rows],
-            self.people[rows],
-            self.vectors[rows],
-            self.boxes[rows],
-            self.scores[rows],
-            self.quality[rows],
-            [self.digests[row] for row in kept],
-            [self.names[row] for row in kept],
-        )
+        kept = np.flatnonzero(rows)
+        columns: list[Any] = [getattr(self, field.name) for field in fields(self)]
+        chosen: list[Any] = [[one[row] for row in kept] if isinstance(one, list) else one[kept] for one in columns]
+        return ScannedFaces(*chosen)
 
     def box(self, row: int) -> Box:
         """The box of one face: (left, top, width, height) in pixels."""

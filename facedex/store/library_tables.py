@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from facedex.faces.boxes import Box, same_place
 from facedex.store.changelog import ChangeLog
 from facedex.store.database import Database
+from facedex.store.face_links import NOT_FACE, FaceLinks, Rows
 from facedex.store.library_rows import (
     INSERT_SCANNED,
     SELECT_SCANNED,
@@ -47,6 +49,7 @@ class LibraryTables:
     def __init__(self, database: Database, change: Callable[[bool], AbstractContextManager[object]]) -> None:
         """`change(rewrites)`: a transaction at whose end the gallery's revision grows (Store)."""
         self._db, self._change, self._changes = database, change, ChangeLog(database)
+        self.links = FaceLinks(database)
 
     # Files and photos
 
@@ -78,7 +81,8 @@ class LibraryTables:
 
         `line`: the number of the line of the files before these, where a scan goes on.
         `gone`: sources of files that moved. Their photos are stored under new sources by the same call. A photo that
-        was edited at its place keeps the names of the faces that look as before, as after a change of its metadata.
+        was edited at its place keeps the names of the faces that look as before, as after a change of its metadata. It
+        keeps all else that a user said about them, too.
         """
         with self._db.transaction():
             dim, before = self._db.rows("SELECT dim FROM gallery")[0][0], self.counts()
@@ -97,7 +101,7 @@ class LibraryTables:
                         ],
                     )
                     for (other,) in former:
-                        self._carry_names(other, photo)
+                        self._carry_decisions(other, photo)
                 self._db.execute(
                     "INSERT OR REPLACE INTO scanned_file (source, photo, size, modified) VALUES (?, ?, ?, ?)",
                     (file.source, photo, file.size, file.modified),
@@ -125,10 +129,23 @@ class LibraryTables:
 
     # Faces and groups
 
-    def faces(self) -> ScannedFaces:
-        """Every scanned face. Raises GalleryDamaged for an altered row."""
-        rows = [row for block in self._blocks() for row in block]
+    def faces(self, everything: bool = False) -> ScannedFaces:
+        """The scanned faces. Raises GalleryDamaged for an altered row.
+
+        `everything`: also those of which a user said that they are no faces.
+        """
+        left_out = set() if everything else {face for (face,) in self.links.rows(NOT_FACE)}
+        rows = [row for block in self._blocks() for row in block if row[0] not in left_out]
         return scanned_faces(rows, self._dim, self._db.path)
+
+    def places(self) -> dict[int, tuple[int, int]]:
+        """The group and the person of each scanned face, 0 for none. What a user calls no face is left out."""
+        query = (
+            "SELECT scanned_face.id, COALESCE(in_group, 0), COALESCE(person, 0) FROM scanned_face "
+            "LEFT JOIN face_name ON face_name.face = scanned_face.id "
+            f"WHERE scanned_face.id NOT IN (SELECT face FROM {NOT_FACE})"
+        )
+        return {face: (group, person) for face, group, person in self._db.rows(query)}
 
     def faces_of_photos(self, digests: Iterable[str]) -> ScannedFaces:
         """The faces of the photos with these SHA-256 (hex). Raises GalleryDamaged for an altered row."""
@@ -141,8 +158,12 @@ class LibraryTables:
         return self._faces_where("person.name = ?", person)
 
     def faces_in_group(self, group: int) -> ScannedFaces:
-        """The faces of a group, named ones too. Raises GalleryDamaged for an altered row."""
-        return self._faces_where("in_group = ?", group)
+        """The faces of a group, named ones too, without what is no face. Raises GalleryDamaged for an altered row."""
+        return self._faces_where(f"scanned_face.id NOT IN (SELECT face FROM {NOT_FACE}) AND in_group = ?", group)
+
+    def not_faces_in_group(self, group: int) -> ScannedFaces:
+        """What a user called no face of a group. Raises GalleryDamaged for an altered row."""
+        return self._faces_where(f"scanned_face.id IN (SELECT face FROM {NOT_FACE}) AND in_group = ?", group)
 
     def enrolled_beside(self) -> list[tuple[int, int, int, Box, Box]]:
         """Scanned and enrolled faces of the same photos, every pair of them.
@@ -199,6 +220,34 @@ class LibraryTables:
                 self._changes.add("ignored" if ignored else "listed", detail=f"group {group}", back=back)
         return bool(rows)
 
+    def decide(
+        self,
+        kind: str,
+        detail: str,
+        faces: Sequence[int],
+        add: Rows | None = None,
+        remove: Rows | None = None,
+        groups: Mapping[int, int] | None = None,
+        unname: Sequence[int] = (),
+        person: tuple[int, str] | None = None,
+    ) -> None:
+        """Change what a user says about faces, with a line in the log, in one transaction. See `FaceLinks.change`.
+
+        `kind` and `detail`: those of the line (changelog.py). `faces` (ids) and `person` (id, name): whom it concerns.
+        """
+        with self._db.transaction():
+            back = self.links.change(add, remove, groups, unname)
+            self._sweep()
+            number, name = person or (None, None)
+            count = len(faces)
+            self._changes.add(kind, person=number, name=name, detail=detail, faces=count, scanned=faces, back=back)
+
+    def take_back(self, back: Mapping[str, Any]) -> None:
+        """Undo `decide`, inside the caller's transaction."""
+        for face, person in self.links.restore(back):
+            self.write_names([face], person)
+        self._sweep()
+
     # Names
 
     def write_names(self, faces: Iterable[int], person: int) -> None:
@@ -209,34 +258,6 @@ class LibraryTables:
             ((face, person, name_checksum(face, person, name)) for face in faces),
         )
 
-    def set_apart(self, faces: Sequence[int], others: Sequence[int], group: int, former: int) -> None:
-        """Move faces from a `former` group into a new `group`, and never group them with the others again."""
-        known = set(self.apart())
-        pairs = [(face, other) for face in faces for other in others]
-        new = [pair for pair in pairs if pair not in known]
-        with self._db.transaction():
-            self._db.execute("INSERT INTO face_group (id) VALUES (?)", (group,))
-            self._move(faces, group)
-            self._db.execute_many("INSERT INTO face_apart (face, other) VALUES (?, ?)", new)
-            self._changes.add(
-                "split",
-                detail=f"group {group} out of group {former}",
-                faces=len(faces),
-                scanned=faces,
-                back={"number": group, "group": former, "pairs": new},
-            )
-
-    def join_again(self, faces: Iterable[int], pairs: Iterable[tuple[int, int]], group: int, former: int) -> None:
-        """Undo `set_apart`, inside the caller's transaction. Faces that have left `group` since stay where they are."""
-        self._db.execute_many("DELETE FROM face_apart WHERE face = ? AND other = ?", pairs)
-        if self._db.rows("SELECT 1 FROM face_group WHERE id = ?", (former,)):
-            there = {face for (face,) in self._db.rows("SELECT id FROM scanned_face WHERE in_group = ?", (group,))}
-            self._move(there & set(faces), former)
-        self._sweep()
-
-    def apart(self) -> list[tuple[int, int]]:
-        """Pairs of faces (ids) that `set_apart` keeps apart."""
-        return [(face, other) for face, other in self._db.rows("SELECT face, other FROM face_apart")]
 
     def named_faces(self, person: int) -> list[int]:
         """The ids of a person's faces, checked. Raises GalleryDamaged for an altered row."""
@@ -318,18 +339,15 @@ class LibraryTables:
         parts = [unique[start : start + _VALUES] for start in range(0, len(unique), _VALUES)]
         return [row for part in parts for row in self._db.rows(query.format(",".join("?" * len(part))), part)]
 
-    def _carry_names(self, former: int, photo: int) -> None:
-        """Give the names of a photo's faces to the same faces of its new version."""
+    def _carry_decisions(self, former: int, photo: int) -> None:
+        """Give the names of a photo's faces, and what else a user said, to the same faces of its new version."""
         old, new = (self._faces_where("scanned_photo.id = ?", one) for one in (former, photo))
         alike = old.vectors @ new.vectors.T
-        for row in np.flatnonzero(old.people).tolist():
-            for other in range(len(new)):
-                if alike[row, other] >= _SAME_PICTURE and same_place(old.box(row), new.box(other)):
+        for row, other in np.argwhere(alike >= _SAME_PICTURE).tolist():
+            if same_place(old.box(row), new.box(other)):
+                if old.people[row]:
                     self.write_names([int(new.ids[other])], int(old.people[row]))
-
-    def _move(self, faces: Iterable[int], group: int) -> None:
-        """Move faces into a group that is there, inside the caller's transaction."""
-        self._db.execute_many("UPDATE scanned_face SET in_group = ? WHERE id = ?", ((group, face) for face in faces))
+                self.links.carry(int(old.ids[row]), int(new.ids[other]))
 
     def _sweep(self) -> None:
         """Delete groups without faces, and people without photos who have lost their last named face."""

@@ -118,7 +118,32 @@ _LIBRARY_TABLES = (
         PRIMARY KEY (face, other)
     ) WITHOUT ROWID
     """,
+    # A face shows the same person as another. A row is a person's decision.
+    """
+    CREATE TABLE face_same (
+        face INTEGER NOT NULL REFERENCES scanned_face (id) ON DELETE CASCADE,
+        other INTEGER NOT NULL REFERENCES scanned_face (id) ON DELETE CASCADE,
+        PRIMARY KEY (face, other)
+    ) WITHOUT ROWID
+    """,
+    # A face does not show this person. A row is a person's decision.
+    """
+    CREATE TABLE face_not_person (
+        face INTEGER NOT NULL REFERENCES scanned_face (id) ON DELETE CASCADE,
+        person INTEGER NOT NULL REFERENCES person (id) ON DELETE CASCADE,
+        PRIMARY KEY (face, person)
+    ) WITHOUT ROWID
+    """,
+    # What the detector took for a face, and a person says is none: a statue, a poster, a blur. Its row stays, so that
+    # no later scan brings it back.
+    """
+    CREATE TABLE not_face (
+        face INTEGER PRIMARY KEY REFERENCES scanned_face (id) ON DELETE CASCADE
+    )
+    """,
     "CREATE INDEX face_apart_other ON face_apart (other)",
+    "CREATE INDEX face_same_other ON face_same (other)",
+    "CREATE INDEX face_not_person_person ON face_not_person (person)",
     "CREATE INDEX scanned_file_photo ON scanned_file (photo)",
     "CREATE INDEX scanned_face_photo ON scanned_face (photo)",
     "CREATE INDEX scanned_face_group ON scanned_face (in_group)",

@@ -346,6 +346,7 @@ class Store:
             groups = [group for (group,) in self._db.rows("SELECT id FROM face_group WHERE resembles = ?", (giver,))]
             self._db.execute("UPDATE face_group SET resembles = ? WHERE resembles = ?", (taker, giver))
             ends = {"giver": self._end_of(giver), "taker": self._end_of(taker)}
+            strangers = self.library.links.move_strangers(giver, taker)
             self._db.execute("DELETE FROM person WHERE id = ?", (giver,))
             self.settle({taker})
             self.changes.add(
@@ -358,7 +359,7 @@ class Store:
                 faces=len(scanned),
                 enrolled=moved,
                 scanned=scanned,
-                back=None if doubles else {**ends, "groups": groups},
+                back=None if doubles else {**ends, "groups": groups, "strangers": strangers},
             )
         return len(moved)
 

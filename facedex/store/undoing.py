@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from facedex.errors import GalleryError
-from facedex.store.changelog import Change
+from facedex.store.changelog import DECISIONS, Change
 from facedex.store.store import Store
 
 
@@ -77,16 +77,17 @@ def _merged(store: Store, change: Change) -> Undone:
         "UPDATE face_group SET resembles = ? WHERE id = ? AND resembles = ?",
         ((giver, group, taker) for group in change.back["groups"]),
     )
+    store.library.links.restore(change.back["strangers"])
     store.settle({giver, taker})
     store.write_end(giver, change.back["giver"])
     store.write_end(taker, change.back["taker"])
     return Undone(change, len(scanned), len(moved))
 
 
-def _split(store: Store, change: Change) -> Undone:
-    """The faces go back into their group, unless `cluster` has moved them, and may be grouped with the others again."""
+def _decided(store: Store, change: Change) -> Undone:
+    """Links between faces, groups and names are as before (LibraryTables.decide)."""
     assert change.back is not None
-    store.library.join_again(change.scanned, change.back["pairs"], change.back["number"], change.back["group"])
+    store.library.take_back(change.back)
     return Undone(change, len(change.scanned))
 
 
@@ -111,7 +112,7 @@ UNDO: dict[str, Callable[[Store, Change], Undone]] = {
     "renamed": _renamed,
     "merged": _merged,
     "consent": _consent,
-    "split": _split,
+    **dict.fromkeys(DECISIONS, _decided),
     "ignored": _ignored,
     "listed": _ignored,
 }
