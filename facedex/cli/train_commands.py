@@ -126,7 +126,7 @@ def train(
     try:
         if scratch:
             code = training_runs.train_from_scratch(
-                job, arch or "compact", teachers, unlabelled or [], init, size, minutes or _SCRATCH_MINUTES
+                job, arch, teachers, unlabelled or [], init, size, minutes or _SCRATCH_MINUTES
             )
             raise typer.Exit(code)
         if encoder is None:
