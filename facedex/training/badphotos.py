@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torchvision.transforms.v2 import functional as TF
 
+from facedex.opencv import cv2
 from facedex.training.draws import Draws
 
 _LEAST_SIDE = 14  # pixels of the smallest crop: a face about 12 pixels wide
@@ -152,5 +154,7 @@ def _compressed(x: torch.Tensor, draws: Draws) -> torch.Tensor:
 
 
 def _jpeg(x: torch.Tensor, quality: int) -> torch.Tensor:
-    stored: torch.Tensor = TF.jpeg(x.clamp(0, 255).round().to(torch.uint8).cpu(), quality)
-    return stored.to(x)
+    pictures = x.clamp(0, 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    files = [cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1] for picture in pictures]
+    read = np.stack([cv2.imdecode(file, cv2.IMREAD_COLOR) for file in files])
+    return torch.from_numpy(read).permute(0, 3, 1, 2).to(x)

@@ -144,7 +144,7 @@ STUDENT = Recipe(
     pair_weight=0.02,
     relational_weight=4.0,
     relational_l1_weight=0.0,
-    head_people=2000,
+    head_people=1000,
     validations=12,
 )
 
