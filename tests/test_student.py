@@ -113,8 +113,8 @@ def test_matrices_and_offsets_are_learnt_and_the_scaling_of_pixels_and_slopes_ar
     file = read_model("fast")
     network = GraphNetwork(file, file.branches[0])
     constants = {name: value for name, value in file.tensors.items() if name.startswith("graph.reid.")}
-    others = {name: value for name, value in constants.items() if name.removeprefix("graph.reid.") not in network.learnt}
-    assert {value.size for value in others.values()} == {1, 3}, "slopes, and the scaling of the three colours"
+    others = [value for name, value in constants.items() if name.removeprefix("graph.reid.") not in network.learnt]
+    assert {value.size for value in others} == {1, 3}, "slopes, and the scaling of the three colours"
     assert len(network.learnt) + len(others) == len(constants)
     network(torch.rand(2, 3, 128, 128) * 255).square().sum().backward()
     assert all(weight.grad is not None and weight.grad.abs().max() > 0 for weight in network.parameters())

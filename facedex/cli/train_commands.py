@@ -63,8 +63,8 @@ def train(
     teachers: Annotated[
         Path | None,
         typer.Option(
-            help="A .npz file of embeddings of other encoders to learn from, for a new network: key (NAME/PHOTO "
-            "without suffix), and (n, d) arrays."
+            help="A .npz file of embeddings of other encoders to learn from, for a new network or the one network of "
+            "--init: key (NAME/PHOTO without suffix), and (n, d) arrays."
         ),
     ] = None,
     unlabelled: Annotated[

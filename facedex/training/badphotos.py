@@ -155,6 +155,8 @@ def _compressed(x: torch.Tensor, draws: Draws) -> torch.Tensor:
 
 def _jpeg(x: torch.Tensor, quality: int) -> torch.Tensor:
     pictures = x.clamp(0, 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-    files = [cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1] for picture in pictures]
-    read = np.stack([cv2.imdecode(file, cv2.IMREAD_COLOR) for file in files])
-    return torch.from_numpy(read).permute(0, 3, 1, 2).to(x)
+    stored = np.empty_like(pictures)
+    for picture, out in zip(pictures, stored, strict=True):
+        file = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        out[:] = np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR))
+    return torch.from_numpy(stored).permute(0, 3, 1, 2).to(x)
