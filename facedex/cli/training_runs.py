@@ -65,7 +65,7 @@ def train_from_scratch(
     if size is None and job.resume:  # the run may have begun on a device with another default size
         size = size_of_run(job.work)
     if start and size is None:
-        size = input_size(start)
+        size = input_size(start) if arch == FROZEN else start.size
     recipe = recipe_for(arch, teachers is not None, pick_device(job.device).type, size, begun=start is not None)
     recipe = replace(recipe, seed=job.seed, steps=job.steps, rate=job.rate)
     known, choosing, calibrating = job.data.split()

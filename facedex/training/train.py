@@ -180,7 +180,8 @@ def _network_to_train_on(start: ModelFile, recipe: Recipe) -> Siamese:
     """The network of a stored model. Raises DataError for one of another architecture than the recipe's."""
     if start.frozen and recipe.arch != FROZEN:
         raise DataError(
-            f"{start.path} has no network that can be trained on; leave out --init, or train without --arch"
+            f"{start.path} came as a graph, which learns from teachers alone; leave out --init, or add --teachers and "
+            "leave out --arch"
         )
     network = from_file(start)
     if network.arch != recipe.arch:
