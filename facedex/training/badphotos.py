@@ -35,7 +35,7 @@ def covered(canvas: torch.Tensor, draws: Draws, share: float) -> torch.Tensor:
 def degraded(x: torch.Tensor, draws: Draws, share: float) -> torch.Tensor:
     """Some crops (n, 3, size, size) float32 in 0..255 as a bad camera would give them; with a `share` of 0..1.
 
-    With a share of 1, three crops in four are changed, many of them in several ways. The order is that of a camera:
+    With a share of 1, two crops in three are changed, many of them in several ways. The order is that of a camera:
     light, lens, sensor, file. A step has one strength of blur and three sizes.
     """
     changes: tuple[tuple[Change, float], ...] = (

@@ -142,12 +142,10 @@ def to_file(model: Siamese, meta: dict[str, Any]) -> ModelFile:
 def from_file(file: ModelFile) -> Siamese:
     """The torch network of a stored model, in evaluation mode. Raises ModelError when its tensors do not fit."""
     arch = str(file.meta.get("arch"))
-    shape: dict[str, Any] = {"blocks": file.meta.get("blocks", BLOCKS)} if arch == "compact" else {}
-    if file.frozen:
-        shape = {"file": file}
+    shapes: dict[str, dict[str, Any]] = {"compact": {"blocks": file.meta.get("blocks", BLOCKS)}, FROZEN: {"file": file}}
     frame = head_tensors(file)[2]
     bases = 1 if frame is None else max(1, len(frame) // frame.shape[1])
-    model = Siamese(arch, input_size(file), bases, **shape)
+    model = Siamese(arch, input_size(file), bases, **shapes.get(arch, {}))
     model.encoder.mirrored = file.mirrored
     state = {
         name: torch.from_numpy(tensor.astype(np.float32))

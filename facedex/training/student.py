@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from facedex.errors import ModelError
-from facedex.model.modelfile import FROZEN, ModelFile
+from facedex.model.modelfile import ModelFile
 from facedex.model.torchgraph import GraphNetwork
 
 DIM = 128  # numbers of an embedding where the model has no projection yet
@@ -81,4 +81,4 @@ class Student(nn.Module):
         projection = {"centre": self.centre, "matrix": self.matrix}
         for name, value in projection.items():
             tensors[f"projection.{name}"] = value.detach().cpu().numpy()
-        return tensors, {"arch": FROZEN, "branches": [self._branch.to_meta()]}
+        return tensors, {"branches": [self._branch.to_meta()]}
