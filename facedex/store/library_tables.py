@@ -258,7 +258,6 @@ class LibraryTables:
             ((face, person, name_checksum(face, person, name)) for face in faces),
         )
 
-
     def named_faces(self, person: int) -> list[int]:
         """The ids of a person's faces, checked. Raises GalleryDamaged for an altered row."""
         ids: list[int] = self._faces_where("person.id = ?", person).ids.tolist()
