@@ -118,6 +118,8 @@ COMMANDS: dict[str, Command] = {
     "remove": on_gallery(lambda gallery, work: gallery.remove("p1", "p3")),
     "rename": on_gallery(lambda gallery, work: gallery.rename("p1", "renamed")),
     "merge": on_gallery(lambda gallery, work: gallery.merge("p1", "p3")),
+    "purge": on_gallery(lambda gallery, work: gallery.purge()),
+    "undo": on_gallery(lambda gallery, work: gallery.undo()),
     "reindex": on_gallery(lambda gallery, work: gallery.reindex()),
     "reindex, another head": on_gallery(lambda gallery, work: gallery.reindex(work / "b.safetensors")),
     "reindex, another encoder": on_gallery(lambda gallery, work: gallery.reindex(work / "c.safetensors")),
@@ -130,6 +132,7 @@ WITHOUT_GALLERY = ("create", "restore, nothing there", "restore, over a ruin")
 DELETED_PEOPLE = {  # whose vectors must be in no file in the end
     "remove": ("p1", "p3"),
     "update": ("p0",),
+    "purge": ("p5",),
     "restore": tuple(f"p{i}" for i in range(6)),
 }
 
@@ -161,18 +164,24 @@ def prepare(work: Path) -> None:
     shutil.rmtree(work / "h")
     enroll(work, lambda text: None, "old")
     with Gallery(work / "g") as gallery:
+        with gallery.changing_library() as store:
+            store.set_consent(store.photos_of("p5")[0].ids.tolist(), None, "2001-01-01")
         gallery.reindex()
 
 
 def read_state(folder: Path) -> list[Any]:
-    """Return the gallery's people, model and model file, or [] while there is no gallery."""
+    """Return the gallery's people, model, model file and log, or [] while there is no gallery.
+
+    Lines that say that a backup was restored are left out, because a backup is compared with its gallery.
+    """
     database = folder / "gallery.db"
     if not database.exists():
         return []
     try:
         with Store(folder) as store:
-            people = [[person.name, person.photos] for person in store.people()]
-            return [people, store.state.model, store.state.model_file]
+            people = [[person.name, person.photos, person.expires] for person in store.people()]
+            changes = [[change.kind, change.name] for change, _ in store.changes.lines() if change.kind != "restored"]
+            return [people, store.state.model, store.state.model_file, changes]
     except Exception:
         if database.stat().st_size <= 4096 or database.read_bytes() == NOT_A_DATABASE:
             return []  # the process was killed while it created the database
@@ -442,7 +451,7 @@ def check_acknowledged(now: list[Any], final: list[Any], acknowledged: list[str]
             assert now == final, "the command was acknowledged and is not done"
         elif status != "skipped":
             assert now, f"{name} was acknowledged and is lost"
-            assert name in dict(now[0]), f"{name} was acknowledged and is lost"
+            assert name in [person for person, *_ in now[0]], f"{name} was acknowledged and is lost"
 
 
 def check_rebuilt(folder: Path, copy: Path) -> None:
