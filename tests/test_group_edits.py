@@ -11,7 +11,7 @@ from facedex.library.group_names import name_group, split_group
 from facedex.library.groups import cluster
 from facedex.library.scan import list_photos, scan
 from facedex.store.face_links import APART, SAME
-from tests.helpers import near, save_face, scanned, seen_file
+from tests.helpers import near, other_encoder, save_face, scanned, seen_file
 from tests.test_review import ADA, BOB, CY, HARDLY, between, photos, sizes, state, strangers
 
 
@@ -162,6 +162,20 @@ def test_no_face_does_not_come_back_by_a_new_scan(tmp_path):
         assert statuses == ["changed", "known", "moved"]
         assert cluster(opened) == []
         assert len(opened.library.faces(everything=True)) == 3
+
+
+def test_no_face_and_links_outlast_another_model(tmp_path):
+    folder = tmp_path / "photos"
+    for side in (200, 220, 240, 260):
+        save_face(folder / f"{side}.png", 1, side=side)
+    with scanned(tmp_path / "g", []) as opened:
+        list(scan(opened, list_photos(folder)))
+        (group,) = cluster(opened)
+        mark_not_faces(opened, group.number, [folder / "200.png"])
+        split_group(opened, group.number, [folder / "220.png"])
+        assert opened.reindex(model=other_encoder(tmp_path / "other.safetensors")) == []
+        assert sorted(group.faces for group in cluster(opened)) == [1, 2]
+        assert len(opened.library.faces(everything=True)) == 4
 
 
 def test_links_outlast_a_change_of_metadata(tmp_path):

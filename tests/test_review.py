@@ -24,7 +24,7 @@ def between(one, other, share):
     return (mixed / np.linalg.norm(mixed)).astype(np.float32)
 
 
-HARDLY = 0.78  # of the way to somebody else a group is just below the cut
+HARDLY = 0.77  # of the way to somebody else a group is just below the cut
 ODD = between(ADA, BOB, HARDLY)
 
 
@@ -185,7 +185,7 @@ def test_a_confirmed_face_keeps_its_name_and_is_not_asked_about_again(weak):
 
 
 def test_the_most_useful_question_comes_first(tmp_path):
-    pairs = PEOPLE[:6]
+    pairs = PEOPLE[[0, 1, 4, 5, 6, 7]]
     files = []
     for at, count in enumerate((2, 9, 5)):
         one, other = pairs[2 * at : 2 * at + 2]
@@ -245,16 +245,17 @@ def test_an_answer_that_comes_too_late_changes_nothing(opened):
     assert state(opened) == before
 
 
-def test_changes_of_others_count_in_a_running_review(opened):
+def test_a_review_goes_on_where_others_changed_the_groups(opened):
     review = Review(opened)
-    assert review.question() is not None
-    review.answer(review.question(), None)
-    name_group(opened, 3, "Cy")
-    with opened.changing_library() as store:
-        store.library.save(photos(between(CY, BOB, HARDLY), 4, "like cy"))
-    cluster(opened)
-    again = Review(opened)
-    assert {one.person for one in again.questions()} == {None, "Cy"}
+    question = review.question()
+    name_group(opened, 1, "Ada")
+    with pytest.raises(DataError, match="next question"):
+        review.answer(question, True)
+    again = review.question()
+    assert (again.group, again.other_group, again.person) == (2, 0, "Ada")
+    review.answer(again, True)
+    assert review.question() is None
+    assert len(opened.library.faces_named("Ada")) == 12
 
 
 def test_an_empty_library_has_no_questions(tmp_path):

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-import tempfile
 import time
-import webbrowser
 from collections import Counter
 from collections.abc import Callable
 from html import escape
@@ -48,6 +45,9 @@ def review(
     A question is about two groups of `cluster`, about a group and a person, or about a named face that hardly fits. No
     answer is asked for twice. Pictures appear in terminals that can show them, else in the browser of this machine.
     """
+    import shutil
+    import tempfile
+
     from facedex.gallery.gallery import Gallery
     from facedex.library.review import Review
 
@@ -66,7 +66,8 @@ def review(
         try:
             _ask_all(session, _display(page, no_pictures, folder))
         finally:
-            _end_page(folder)
+            _end_page(folder / _PAGE)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _ask_all(session: Review, display: Callable[[Question, Pair], None]) -> None:
@@ -165,6 +166,8 @@ def _described(path: str, picture: FacePicture | None) -> str:
 
 def _show_page(question: Question, pictures: Pair, path: Path, opened: list[bool]) -> None:
     """Write the page, which loads itself again every second, and open it the first time."""
+    import webbrowser
+
     from facedex.files import replace_file
     from facedex.pages.html_page import html_page, jpeg_uri
 
@@ -185,15 +188,13 @@ def _show_page(question: Question, pictures: Pair, path: Path, opened: list[bool
     _show_paths(question, pictures)
 
 
-def _end_page(folder: Path) -> None:
-    """Let a browser that shows the page see that the review is over, and delete the page."""
+def _end_page(path: Path) -> None:
+    """Let a browser that shows the page see that the review is over, before the page is deleted."""
     from facedex.pages.html_page import html_page
 
-    page = folder / _PAGE
-    if page.exists():
-        page.write_bytes(html_page("facedex review", ["<h1>The review is over.</h1>"]))
+    if path.exists():
+        path.write_bytes(html_page("facedex review", ["<h1>The review is over.</h1>"]))
         time.sleep(1.5 * _RELOAD_SECONDS)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _has_desktop() -> bool:

@@ -51,6 +51,11 @@ class Cut:
         return np.asarray(self.usual + (self.single - self.usual) * part)
 
 
+    def lowered(self, a: Numbers, b: Numbers) -> Scores:
+        """By how much the cuts (n,) for groups of `a` (n,) and `b` (n,) faces lie below that for two single faces."""
+        return np.asarray(self.single - self.between(a, b))
+
+
 @dataclass(frozen=True)
 class Links:
     """What is known of n faces besides their scores.

@@ -25,6 +25,7 @@ from facedex.library.group_names import give_name
 from facedex.store.face_links import NOT_PERSON, SAME
 from facedex.store.store import Store
 
+LEAST = 0.05  # two groups are not asked about where a yes is less probable: the user would answer no all the time
 SURE = 0.95  # a named face is not asked about where it belongs to the person with this probability
 
 _PERSON = 1 << 42  # added to what is known of a face, so that no group has this number
@@ -66,8 +67,8 @@ class _Doubt:
 class Review:
     """The questions of a gallery, for one user who answers them one by one.
 
-    The questions are found once, and put in order anew after every few answers. Changes that others make meanwhile
-    count too: a question that has become pointless is left out.
+    The questions are found once, and put in order anew after every few answers. Where others have changed the faces of
+    a question meanwhile, its answer is refused, and the questions are found anew.
     """
 
     def __init__(self, gallery: Gallery, rate: float = RATE) -> None:
@@ -270,11 +271,15 @@ class _Library:
         a, b, excess = close_groups(self._z, head.beta, cut, self._pairs, self._logits, self._links, self._units, DEPTH)
         low, high = np.minimum(a, b), np.maximum(a, b)  # a person comes second
         joined = {tuple(sorted(pair)) for pair in self._units[self._same].tolist()}
-        probability = chance(calibration, excess)
+        sizes = [np.array([len(self._rows[unit]) for unit in side.tolist()], np.int64) for side in (low, high)]
+        probability = chance(calibration, excess, cut.lowered(*sizes))
         found = [
             self._doubt(one, other, None, min(len(self._rows[one]), self._moving(other)), p)
             for one, other, p in zip(low.tolist(), high.tolist(), probability.tolist(), strict=True)
-            if 0 < one < IGNORED and (other < IGNORED or other - _PERSON in self._names) and (one, other) not in joined
+            if p >= LEAST
+            and 0 < one < IGNORED
+            and (other < IGNORED or other - _PERSON in self._names)
+            and (one, other) not in joined
         ]
         probability = chance(calibration, fits(self._z, head.beta, cut, self._units))
         found += [

@@ -1,7 +1,7 @@
 """How many answers a user gives until faces have their names: with `facedex review`, and by naming groups alone.
 
     python -m scripts.benchmarks.review_order PHOTOS [PACK...] [--embeddings teachers.npz] [--corrections CSV]
-        [--model FILE] [--asked .25]
+        [--model FILE] [--asked .05,.25]
 
 PHOTOS, PACK and the options are those of face_grouping.py. The faces go into a gallery as if they had been scanned, and
 are grouped. A simulated user then names the largest group without a name, by whom most of its faces show, until nine in
@@ -31,7 +31,7 @@ from facedex.library.groups import cluster
 from facedex.model.modelfile import read_model, shipped_model
 from facedex.store.library_rows import FoundFace, SeenFile
 from scripts.benchmarks.face_grouping import NAMED, read_photos
-from scripts.runner import run_script
+from scripts.runner import list_of, run_script
 
 SHARES = (0.5, 0.75, NAMED)
 NAME_SECONDS, KEY_SECONDS = 1.35 + 14 * 0.28, 1.35 + 0.28
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--embeddings", type=Path)
     parser.add_argument("--corrections", type=Path)
     parser.add_argument("--model", default=str(shipped_model()))
-    parser.add_argument("--asked", type=float, default=0.25)
+    parser.add_argument("--asked", type=list_of(float, 0), default="0.05,0.25")
     options = parser.parse_args()
     model = read_model(options.model)
     parts = [read_photos(options.photos, model, False, None, None)]
@@ -60,11 +60,10 @@ def main() -> None:
     def by_chance(faces: np.ndarray, probability: np.ndarray) -> np.ndarray:
         return rng.random(len(faces))
 
-    for way, asked, worth in (
-        ("groups by size", 0.0, doubts.worth),
-        ("review", options.asked, doubts.worth),
-        ("review in random order", options.asked, by_chance),
-    ):
+    ways = [("groups by size", 0.0, doubts.worth)]
+    for asked in options.asked:
+        ways += [(f"review, {asked:g} a name", asked, doubts.worth), (f"random, {asked:g} a name", asked, by_chance)]
+    for way, asked, worth in ways:
         with mock.patch.object(review, "worth", worth), scanned(options.model, vectors) as gallery:
             show(way, User(gallery, people), asked)
 
