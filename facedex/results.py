@@ -282,6 +282,7 @@ def identify_json(photo: IdentifiedPhoto) -> Row:
                 "box": [round(value, 1) for value in face.face.box],
                 "score": round(face.face.score, 4),
                 "name": face.name,
+                "named_by": None if face.name is None else "library" if face.confirmed else "recognition",
                 "similarity": _rounded(face.similarity),
                 "probability": _rounded(face.probability),
                 "logit": _rounded(face.candidates[0].logit) if face.candidates else None,

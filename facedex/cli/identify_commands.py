@@ -54,6 +54,9 @@ def identify(
         bool, typer.Option("--allow-repeat", help="Allow the same name for two faces of one photo.")
     ] = False,
     exhaustive: Annotated[bool, typer.Option("--exhaustive", help="Score everybody, without the index.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Look at every photo anew, without what `scan` and `name` kept of it.")
+    ] = False,
     annotate: Annotated[
         Path | None, typer.Option(help="Folder in which the photos are saved with boxes and names.")
     ] = None,
@@ -71,9 +74,13 @@ def identify(
     output: OutputOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Name every face of every photo. Strangers stay unknown."""
+    """Name every face of every photo. Strangers stay unknown.
+
+    What `scan` kept of an unchanged photo is used in place of a new look. Names of scanned faces win over recognition.
+    """
     from facedex import results
     from facedex.gallery.gallery import Gallery
+    from facedex.library.known_photos import known_photos
     from facedex.recognition.identification import identify as identify_photos
 
     form = output_form(as_json, as_csv, output)
@@ -91,7 +98,7 @@ def identify(
                 task = progress.add_task("identifying", total=len(paths))
                 for photo in identify_photos(
                     opened,
-                    paths,
+                    paths if fresh else known_photos(opened, paths),
                     top=top,
                     fpir=fpir,
                     prior=prior,

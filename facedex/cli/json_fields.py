@@ -88,10 +88,11 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
                 "faces[].box": _BOX,
                 "faces[].score": _SCORE,
                 "faces[].name": "The person, or null for an unknown face.",
+                "faces[].named_by": "library (a person named this scanned face), recognition, or null for no name.",
                 "faces[].similarity": "The probability that the face is the person's when half of all pairs are "
                 "genuine; for an unknown face that of the best candidate.",
                 "faces[].probability": "The probability that the name is right, given everybody enrolled and the "
-                "prior; for an unknown face that of the best candidate.",
+                "prior; for an unknown face that of the best candidate. It is recognition's, whoever gave the name.",
                 "faces[].logit": "The head's score for the same person, compared with decision.threshold; null when "
                 "nobody is enrolled.",
                 "faces[].candidates": "Up to `--top` people: the named person first, then by probability.",

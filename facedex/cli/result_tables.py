@@ -38,7 +38,7 @@ def identify_table(photos: Iterable[IdentifiedPhoto], top: int) -> Table:
                 _plain(photo.photo) if number == 0 else "",
                 f"{left},{upper} {width}x{height}",
                 _person(face),
-                f"{face.probability:.1%}" if face.candidates else "-",
+                "named" if face.confirmed else f"{face.probability:.1%}" if face.candidates else "-",
             ]
             if top > 1:
                 others = face.candidates[1:] if face.name else face.candidates

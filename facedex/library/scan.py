@@ -11,10 +11,13 @@ from collections import defaultdict
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from itertools import chain, islice
 
 from facedex.errors import DataError, NoFace, PhotoError
+from facedex.faces import detector
+from facedex.faces.quality import Quality
 from facedex.gallery.gallery import Gallery
 from facedex.model.reader import EncodedFace
 from facedex.photos import images
@@ -22,6 +25,7 @@ from facedex.photos.inputs import GivenPhoto
 from facedex.photos.listing import find_photos
 from facedex.photos.packs import is_pack
 from facedex.photos.sources import Paths, several, source_of, source_path, under
+from facedex.photos.takentime import taken_time
 from facedex.recognition.embedding import EncodedPhoto, encode_ahead
 from facedex.store.library_rows import FoundFace, SeenFile
 from facedex.store.library_tables import LibraryTables
@@ -63,16 +67,17 @@ class _Done:
 
 
 class _Photo(GivenPhoto):
-    """A photo file. `digest`: SHA-256 of its bytes (hex), once a thread has read them."""
+    """A photo file. `digest`: SHA-256 of its bytes (hex), once a thread has read them. `taken`: when, by EXIF."""
 
     def __init__(self, file: _File) -> None:
         super().__init__(file.path, file.path)
         self.file = file
         self.digest: str | None = None
+        self.taken: datetime | None = None
 
     def data(self) -> bytes:
         data = super().data()
-        self.digest = images.sha256(data)
+        self.digest, self.taken = images.sha256(data), taken_time(data, self.name)
         return data
 
 
@@ -210,11 +215,17 @@ def _done(photo: _Photo, result: EncodedPhoto | PhotoError) -> _Done:
     file = photo.file
     if photo.digest is None or (isinstance(result, PhotoError) and not isinstance(result, NoFace)):
         return _Done(ScannedPhoto(file.path, "skipped", reason=str(result)))
-    faces, remark = ([], None) if isinstance(result, PhotoError) else (result.faces, result.remark)
-    seen = SeenFile(file.source, file.size, file.modified, photo.digest, tuple(map(_found_face, faces)))
+    faces: list[tuple[EncodedFace, Quality]] = []
+    remark = None
+    if not isinstance(result, PhotoError):
+        faces, remark = list(zip(result.faces, result.qualities, strict=True)), result.remark
+    found = tuple(_found_face(face, quality) for face, quality in faces)
+    taken = photo.taken.isoformat() if photo.taken else None
+    seen = SeenFile(file.source, file.size, file.modified, photo.digest, found, remark, taken, detector.VERSION)
     return _Done(ScannedPhoto(file.path, file.status, len(faces), remark), seen)
 
 
-def _found_face(encoded: EncodedFace) -> FoundFace:
+def _found_face(encoded: EncodedFace, quality: Quality) -> FoundFace:
     face = encoded.face
-    return FoundFace(encoded.vector, face.box, face.landmarks, face.score, encoded.quality)
+    measures = face.score, encoded.quality, quality.sharpness, quality.unusual
+    return FoundFace(encoded.vector, face.box, face.landmarks, *measures)
