@@ -273,8 +273,8 @@ def embed_rows(photo: DetectedPhoto) -> list[Row]:
     return [{"photo": photo.photo, **_face_json(number, face)} for number, face in enumerate(photo.faces, 1)]
 
 
-def identify_json(photo: IdentifiedPhoto) -> Row:
-    """The JSON object of one photo of `identify`."""
+def identify_json(photo: IdentifiedPhoto, copies: Sequence[str] = ()) -> Row:
+    """The JSON object of one photo of `identify`; `copies` are the paths of its sorted copies."""
     return {
         "photo": photo.photo,
         "faces": [
@@ -301,6 +301,7 @@ def identify_json(photo: IdentifiedPhoto) -> Row:
             }
             for face in photo.faces
         ],
+        "copies": list(copies),
         "error": photo.error,
         "remark": photo.remark,
         "decision": None if photo.decision is None else _decision_json(photo.decision),

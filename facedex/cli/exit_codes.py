@@ -18,7 +18,7 @@ EXIT_CODES: dict[str, dict[int, str]] = {
     },
     "identify": {
         0: "at least one face was named",
-        1: "nobody was named, a photo was skipped, or a picture not written",
+        1: "nobody was named, a photo was skipped, or a picture or copy not written",
     },
     "verify": {0: "the same person", 1: "different people"},
     "evaluate": {0: "every photo was used", 1: "at least one photo shows no usable face"},

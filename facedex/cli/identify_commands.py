@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from facedex.cli.console import note, say, say_problems, show
+from facedex.cli.copying import Copying, CopyToOption, DryRunOption, LinkOption
 from facedex.cli.options import (
     DEFAULT_GALLERY,
     CsvOption,
@@ -20,7 +22,6 @@ from facedex.cli.options import (
     ModelOption,
     OutputOption,
     QuietOption,
-    find_photos,
     prior_option,
     rate_option,
 )
@@ -66,6 +67,9 @@ def identify(
             help="With --annotate: the font of the names (.ttf, .otf, .ttc). Default: DejaVu Sans, then the machine's."
         ),
     ] = None,
+    copy_to: CopyToOption = None,
+    link: LinkOption = False,
+    dry_run: DryRunOption = False,
     model: ModelOption = None,
     device: DeviceOption = "cpu",
     jobs: JobsOption = None,
@@ -86,7 +90,8 @@ def identify(
     form = output_form(as_json, as_csv, output)
     if threshold is not None and not math.isfinite(threshold):
         raise typer.BadParameter("--threshold is a logit; give a number")
-    paths = find_photos(photos)
+    copying = Copying(copy_to, link, dry_run, photos, form == "table")
+    paths = copying.find(photos)
     pictures = _Pictures(annotate, font)
     table_photos: list[IdentifiedPhoto] = []
     named = skipped = False
@@ -94,6 +99,7 @@ def identify(
         try:
             with Gallery(gallery, model) as opened, photo_progress(len(paths)) as progress:
                 _say_who_is_named(opened, gallery, threshold)
+                copying.begin(opened)
                 printer = ResultPrinter(form, results.IDENTIFY_COLUMNS)
                 task = progress.add_task("identifying", total=len(paths))
                 for photo in identify_photos(
@@ -110,7 +116,8 @@ def identify(
                 ):
                     progress.advance(task)
                     named = named or any(face.name for face in photo.faces)
-                    printed = printer.print(results.identify_json, results.identify_rows, photo)
+                    to_json = partial(results.identify_json, copies=copying.add(photo))
+                    printed = printer.print(to_json, results.identify_rows, photo)
                     if say_problems(photo.photo, photo.remark, photo.error):
                         skipped = True
                         continue
@@ -122,8 +129,9 @@ def identify(
                 from facedex.cli.result_tables import identify_table
 
                 show(identify_table(table_photos, top))
+            copying.say_summary()
         pictures.say_missing_letters()
-        raise typer.Exit(0 if named and not skipped and not pictures.failed else 1)
+        raise typer.Exit(0 if named and not (skipped or pictures.failed or copying.failed) else 1)
 
 
 def _say_who_is_named(gallery: Gallery, folder: Path, threshold: float | None) -> None:

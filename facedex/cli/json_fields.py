@@ -105,6 +105,7 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
                 "faces[].reason": "Why the face has no name, where that is known, else null. It names a best candidate "
                 "of probability .1 or more.",
                 "faces[].warning": "Why the stated rates may not hold for this face (a negative, a tint), else null.",
+                "copies": "The photo's copies in the folder of `--copy-to`, one for each person in it.",
                 "error": _ERROR,
                 "remark": _REMARK,
                 "decision": "The threshold for the photo's faces, or null when the photo could not be used.",

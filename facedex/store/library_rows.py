@@ -19,7 +19,8 @@ from facedex.store.rows import Row
 SELECT_SCANNED = (
     "SELECT scanned_face.id, vector, box_left, box_top, box_width, box_height, score, quality, landmarks, "
     "sharpness, unusual, scanned_photo.photo, scanned_face.checksum, scanned_photo.id, COALESCE(in_group, 0), "
-    "person.id, person.name, face_name.checksum FROM scanned_face JOIN scanned_photo ON scanned_photo.id = scanned_face.photo "
+    "person.id, person.name, face_name.checksum FROM scanned_face "
+    "JOIN scanned_photo ON scanned_photo.id = scanned_face.photo "
     "LEFT JOIN face_name ON face_name.face = scanned_face.id LEFT JOIN person ON person.id = face_name.person"
 )
 INSERT_SCANNED = (
