@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -25,6 +26,7 @@ from facedex.cli.options import (
 )
 from facedex.cli.progress import photo_progress, progress_bar
 from facedex.cli.result_output import ResultPrinter, output_form, results_to
+from facedex.cli.watch_loop import watch_library
 from facedex.wording import counted, tally
 
 if TYPE_CHECKING:
@@ -44,6 +46,13 @@ def scan(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Forget photos that are no longer there without a question.")
     ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Go on until Ctrl-C, as photos arrive, change, move or go. After a quiet minute faces are grouped.",
+        ),
+    ] = False,
     model: ModelOption = None,
     device: DeviceOption = "cpu",
     jobs: JobsOption = None,
@@ -57,25 +66,36 @@ def scan(
     deletes them.
     """
     from facedex.gallery.gallery import Gallery
-    from facedex.library.scan import list_photos
+    from facedex.library.scan import check_place, list_photos
     from facedex.library.scan import scan as scan_photos
 
+    if watch:
+        for folder in folders:
+            check_place(folder)  # before a gallery is made
     form = output_form(as_json, None, output)
-    photos = list_photos(folders)  # before a gallery is made
+    if watch and output:
+        raise typer.BadParameter("--output is written at the end, and --watch has none; redirect stdout instead")
+    photos = [] if watch else list_photos(folders)  # before a gallery is made
     counts: Counter[str] = Counter()
     printer = ResultPrinter(form)
     with Gallery(gallery, model, create=True) as opened, results_to(output):
         try:
+            if watch:
+                watch_library(opened, folders, device, yes, partial(_count, counts, printer))
             with progress_bar(len(photos)) as progress:
                 task = progress.add_task("scanning", total=len(photos))
                 for result in scan_photos(opened, photos, device):
                     progress.advance(task)
-                    counts[result.status] += 1
-                    _report(result, printer)
+                    _count(counts, printer, result)
             counts["gone"] = _forget_vanished(opened, folders, yes, printer)
         finally:  # what was reported before Ctrl-C is kept
             _say_kept(opened, counts)
     raise typer.Exit(1 if counts["skipped"] else 0)
+
+
+def _count(counts: Counter[str], printer: ResultPrinter, result: ScannedPhoto) -> None:
+    counts[result.status] += 1
+    _report(result, printer)
 
 
 def _report(result: ScannedPhoto, printer: ResultPrinter) -> None:

@@ -509,9 +509,10 @@ class Gallery:
         """The store, for a change of the scanned photos under the write lock.
 
         Deleted vectors are cleared out of every file in the end. `enrolls`: whether enrolled people change too.
-        Raises what `remove` raises.
+        Raises what `remove` raises, and GalleryMismatch where another process has changed the gallery's model.
         """
         with self._changing():
+            self._lookup.own_state()  # vectors of another model must not come among those of this one
             yield self._store
             if self._store.unscrubbed:
                 self._index.clear()
