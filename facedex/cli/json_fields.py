@@ -253,6 +253,8 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
                 "faces[].box": _BOX,
                 "quality": "The length of the least clear face's vector before normalisation; unclear faces have short "
                 "vectors.",
+                "taken": "When the photo was taken, as an ISO 8601 local time; null without `--since`.",
+                "taken_from": "exif, or file for the file's time of change; null without `--since`.",
             },
         ),
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -31,6 +32,7 @@ from facedex.wording import counted, tally
 
 if TYPE_CHECKING:
     from facedex.gallery.gallery import Gallery
+    from facedex.library.finding import FoundPhoto
     from facedex.library.scan import ScannedPhoto
 
 Result = TypeVar("Result")
@@ -268,20 +270,32 @@ def find(
     together: Annotated[
         list[str] | None, typer.Option("--and", help="Another person in the same photo; may be repeated.")
     ] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d", "%Y-%m", "%Y"],
+            help="Only photos taken on this day or later, by EXIF, else by the file's time of change.",
+        ),
+    ] = None,
     gallery: GalleryOption = DEFAULT_GALLERY,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
     output: OutputOption = None,
 ) -> None:
-    """List the photos that show a person, by scanned faces that bear the name and by enrolled photos."""
+    """List the photos that show a person, by scanned faces that bear the name and by enrolled photos.
+
+    Those with the clearest faces come first.
+    """
     from facedex import results
     from facedex.gallery.gallery import Gallery
-    from facedex.library.finding import find_photos_of
+    from facedex.library.finding import find_photos_of, with_dates
 
     form = output_form(as_json, as_csv, output)
     with Gallery(gallery) as opened:
         names = [record.name for record in opened.find(person, *(together or []))]
         found = find_photos_of(opened, names)
+        if since is not None:
+            found = _since(since, with_dates(opened, found))
     with results_to(output):
         printer = ResultPrinter(form, results.FIND_COLUMNS)
         for photo in found:
@@ -291,6 +305,14 @@ def find(
 
             show(find_table(found))
     raise typer.Exit(0 if found else 1)
+
+
+def _since(since: datetime, found: list[FoundPhoto]) -> list[FoundPhoto]:
+    """The photos that were taken since a time. Those without a date are told and left out."""
+    for photo in found:
+        if photo.taken is None:
+            say(f"left out: {photo.photo} was not scanned and cannot be read, so it has no date")
+    return [photo for photo in found if photo.taken is not None and photo.taken >= since]
 
 
 def forget(
