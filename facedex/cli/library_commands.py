@@ -274,7 +274,8 @@ def find(
         datetime | None,
         typer.Option(
             formats=["%Y-%m-%d", "%Y-%m", "%Y"],
-            help="Only photos taken on this day or later, by EXIF, else by the file's time of change.",
+            help="Only photos taken on this day or later (2024-05-31, 2024-05 or 2024), by EXIF, else by the file's time "
+            "of change.",
         ),
     ] = None,
     gallery: GalleryOption = DEFAULT_GALLERY,

@@ -22,8 +22,8 @@ class FoundPhoto:
 
     `photo`: its path. `boxes`: the face of each person, in the order of the names (left, top, width, height in pixels).
     `quality`: that of the least clear of these faces, the length of its embedding before normalisation.
-    `taken`: when the photo was taken, in local time. `taken_from`: "exif", or "file" for the file's time of change. They
-    are None until `with_dates` adds them.
+    `taken`: when the photo was taken, in local time, None until `with_dates` adds it. `taken_from`: "exif", or "file"
+    for the file's time of change.
     """
 
     photo: str
