@@ -263,10 +263,10 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
             "a photo with names or with a sidecar",
             {
                 "photo": _PHOTO,
-                "file": "The sidecar, or null where it cannot be used.",
+                "file": "The sidecar, with `--embed` the photo; null where it cannot be used.",
                 "names": "The names that stand in it now.",
                 "conflicts": "A sentence for each face that another program names otherwise.",
-                "changed": "Whether the sidecar was written.",
+                "changed": "Whether the file was written.",
                 "error": _ERROR,
             },
         ),

@@ -274,8 +274,8 @@ def find(
         datetime | None,
         typer.Option(
             formats=["%Y-%m-%d", "%Y-%m", "%Y"],
-            help="Only photos taken on this day or later (2024-05-31, 2024-05 or 2024), by EXIF, else by the file's time "
-            "of change.",
+            help="Only photos taken on this day or later (2024-05-31, 2024-05 or 2024), by EXIF, else by the file's "
+            "time of change.",
         ),
     ] = None,
     gallery: GalleryOption = DEFAULT_GALLERY,
@@ -349,22 +349,49 @@ ScannedArgument = Annotated[
 def export(
     paths: ScannedArgument = None,
     xmp: XmpOption = False,
+    embed: Annotated[
+        bool,
+        typer.Option("--embed", help="Write the names into the photo files, by exiftool 12.38 or newer."),
+    ] = False,
+    yes: YesOption = False,
     gallery: GalleryOption = DEFAULT_GALLERY,
     as_json: JsonOption = False,
     output: OutputOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Write the names of scanned faces beside their photos, for digiKam, Lightroom and others. No photo is changed."""
-    from facedex import results
-    from facedex.library.exchange import export_names
+    """Write the names of scanned faces beside their photos, for digiKam, Lightroom and others.
 
-    form = _exchange_form(xmp, as_json, output)
+    Photos are changed by --embed alone, after a question. Their pixels and dates stay.
+    """
+    from facedex import results
+    from facedex.library.exchange import embed_in_photos, export_names
+
+    if xmp and embed:
+        raise typer.BadParameter("--xmp and --embed exclude each other; choose one")
+    form = _exchange_form(xmp or embed, as_json, output, " or --embed")
+    if embed and not yes:
+        _ask_to_embed(gallery, paths)
+    work = embed_in_photos if embed else export_names
     changed = problems = 0
-    for result in _exchange(export_names, "exporting", paths, gallery, results.export_json, form, output):
+    for result in _exchange(work, "exporting", paths, gallery, results.export_json, form, output):
         changed += result.changed
         problems += _say_exchange(result.photo, result.error, result.conflicts)
-    note(f"{counted(changed, 'sidecar')} written")
+    note(f"{counted(changed, 'photo file' if embed else 'sidecar')} written")
     raise typer.Exit(1 if problems else 0)
+
+
+def _ask_to_embed(folder: Path, paths: list[Path] | None) -> None:
+    """Ask whether photo files may change. Raises Abort, and MissingProgram where exiftool is not installed."""
+    from facedex.gallery.gallery import Gallery
+    from facedex.library.exchange import with_names
+    from facedex.library.exiftool import find_exiftool
+    from facedex.library.forgetting import scanned_sources
+
+    find_exiftool()
+    with Gallery(folder) as opened:
+        files = len(with_names(opened, scanned_sources(opened.library, paths or None)))
+    if not ask(f"Write names into {counted(files, 'photo file')}? The files change, and their pixels stay."):
+        raise typer.Abort
 
 
 def import_names(
@@ -388,10 +415,10 @@ def import_names(
     raise typer.Exit(1 if problems else 0)
 
 
-def _exchange_form(xmp: bool, as_json: bool, output: Path | None) -> str:
+def _exchange_form(chosen: bool, as_json: bool, output: Path | None, other: str = "") -> str:
     """The form of the results. Raises BadParameter where no form of the names is given."""
-    if not xmp:
-        raise typer.BadParameter("name the form of the names: --xmp")
+    if not chosen:
+        raise typer.BadParameter(f"name the form of the names: --xmp{other}")
     return output_form(as_json, None, output)
 
 

@@ -139,6 +139,32 @@ class LibraryTables:
             self._changes.count_more(line, after.photos - before.photos, after.faces - before.faces)
         return line
 
+    def follow_content(self, file: SeenFile, former: str) -> None:
+        """Store that a file has new bytes and shows the same picture, inside the caller's transaction.
+
+        `file`: its source, new size, time and SHA-256. `former`: the SHA-256 before (hex). Faces, groups, names and
+        decisions stay. A copy of the photo elsewhere keeps its bytes, so that there are two photos then.
+        Raises GalleryDamaged.
+        """
+        number, digest = self.photo_of_content(former), bytes.fromhex(file.photo)
+        if number is None:
+            return  # forgotten meanwhile
+        faces = self._faces_where("scanned_photo.id = ?", number)  # raises for damage, which new checksums would hide
+        if (photo := self.photo_of_content(file.photo)) is not None:
+            self._carry_decisions(number, photo)
+        elif len(self.sources([number])[number]) > 1:
+            photo = self._copy_photo(number, faces, digest)
+        else:
+            photo = number
+            self._db.execute("UPDATE scanned_photo SET photo = ? WHERE id = ?", (digest, number))
+            for row in self._db.rows(f"{SELECT_SCANNED} WHERE scanned_photo.id = ?", (number,)):
+                statement = "UPDATE scanned_face SET checksum = ? WHERE id = ?"
+                self._db.execute(statement, (face_checksum(row[:12]), row[0]))
+        self._db.execute(
+            "UPDATE scanned_file SET photo = ?, size = ?, modified = ? WHERE source = ?",
+            (photo, file.size, file.modified, file.source),
+        )
+
     def drop_files(self, sources: Iterable[str]) -> tuple[int, int]:
         """Delete files, and photos that have no file left, with their faces; returns how many photos and faces."""
         before = self.counts()
@@ -365,6 +391,26 @@ class LibraryTables:
         unique = list(dict.fromkeys(values))
         parts = [unique[start : start + _VALUES] for start in range(0, len(unique), _VALUES)]
         return [row for part in parts for row in self._db.rows(query.format(",".join("?" * len(part))), part)]
+
+    def _copy_photo(self, former: int, faces: ScannedFaces, digest: bytes) -> int:
+        """Store a photo anew under another SHA-256, with its faces, groups and names; returns its id."""
+        self._db.execute(
+            "INSERT INTO scanned_photo (photo, faces, detector, remark, taken) "
+            "SELECT ?, faces, detector, remark, taken FROM scanned_photo WHERE id = ?",
+            (digest, former),
+        )
+        (photo,) = self._db.rows("SELECT id FROM scanned_photo WHERE photo = ?", (digest,))[0]
+        first = self._db.next_id("scanned_face")
+        found = [(first + row, faces.found(row)) for row in range(len(faces))]
+        self._db.execute_many(
+            INSERT_SCANNED, [new_scanned_row(face, photo, digest, one, self._dim, digest.hex()) for face, one in found]
+        )
+        twins = {old: first + row for row, old in enumerate(faces.ids.tolist())}
+        for old, group in zip(faces.ids.tolist(), faces.groups.tolist(), strict=True):
+            self._db.execute("UPDATE scanned_face SET in_group = ? WHERE id = ?", (group or None, twins[old]))
+        self._carry_decisions(former, photo)
+        self._changes.add_twins(twins)
+        return int(photo)
 
     def _carry_decisions(self, former: int, photo: int) -> None:
         """Give the names of a photo's faces, and what else a user said, to the same faces of its new version."""
