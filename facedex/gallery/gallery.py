@@ -492,6 +492,11 @@ class Gallery:
         """The scanned photos, for reading; the folder `library/` works with them."""
         return self._store.library
 
+    @property
+    def has_scans(self) -> bool:
+        """Whether anything was scanned."""
+        return self._store.has_scans
+
     def enrolled_photos(self, name: str) -> tuple[StoredFaces, list[StoredPhoto], list[str]]:
         """A person's enrolled faces and photos, as Store.photos_of gives them. Raises PersonNotFound."""
         return self._store.photos_of(name)

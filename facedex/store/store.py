@@ -194,6 +194,11 @@ class Store:
 
     # Counts
 
+    @property
+    def has_scans(self) -> bool:
+        """Whether anything was scanned. `library` loads modules that a gallery without scans does not need."""
+        return bool(self._db.rows("SELECT 1 FROM scanned_file LIMIT 1"))
+
     def count(self) -> tuple[int, int]:
         """(people, faces), as every change keeps them."""
         state = self.state
