@@ -9,7 +9,6 @@ from facedex.errors import MissingProgram
 from facedex.gallery.gallery import Gallery
 from facedex.library import exchange
 from facedex.library.exchange import embed_in_photos, with_names
-from facedex.library.group_names import undo_name
 from facedex.library.groups import cluster
 from facedex.library.known_photos import known_photos
 from facedex.library.scan import list_photos, scan, vanished
@@ -139,7 +138,7 @@ def test_a_name_that_is_taken_back_goes_out_of_the_file(library):
     opened, photos = library
     name(opened, photos / "three.jpg", "Cy")
     embed(opened)
-    undo_name(opened)
+    opened.undo()
     assert embed(opened)["three.jpg"].changed
     assert read_names(photos / "three.jpg").regions == ()
 

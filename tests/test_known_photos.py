@@ -15,6 +15,7 @@ from facedex.photos import images
 from facedex.recognition.embedding import KnownPhoto
 from facedex.recognition.identification import identify
 from facedex.results import identify_json, identify_rows, json_line
+from facedex.store import expiry
 from tests.helpers import drawn_face, record, save_blank, save_face, unit
 from tests.test_cli import elsewhere, lines, run  # noqa: F401  fixtures
 
@@ -167,12 +168,22 @@ def test_nobody_else_in_the_photo_gets_a_name_that_a_person_gave(library):
     assert [face.name for face in found.faces] == ["Bob", "Bob"]
 
 
-def test_a_name_that_is_gone_meanwhile_is_not_given(library):
+def test_a_name_without_an_enrolled_photo_wins_too(library):
     opened, folder = library
     name(opened, folder / "ada.png", 0, "Eve")
-    photos = list(known_photos(opened, [folder / "ada.png"]))
-    opened.rename("Eve", "Eva")
-    (found,) = identify(opened, photos)
+    opened.remove_photos(opened.enrolled_photos("Eve")[1])
+    (found,) = identify(opened, known_photos(opened, [folder / "ada.png"]))
+    assert (found.faces[0].name, found.faces[0].confirmed, found.faces[0].candidates) == ("Eve", True, ())
+    (face,) = identify_json(found)["faces"]
+    assert (face["named_by"], face["logit"], face["candidates"]) == ("library", None, [])
+
+
+def test_a_name_whose_consent_has_expired_is_not_given(library, monkeypatch):
+    opened, folder = library
+    name(opened, folder / "ada.png", 0, "Eve")
+    opened.set_consent("Eve", expires="1d")
+    monkeypatch.setattr(expiry, "today", lambda: "2999-01-01")
+    (found,) = identify(opened, known_photos(opened, [folder / "ada.png"]))
     assert (found.faces[0].name, found.faces[0].confirmed) == ("Ada", False)
 
 

@@ -94,7 +94,7 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
                 "faces[].probability": "The probability that the name is right, given everybody enrolled and the "
                 "prior; for an unknown face that of the best candidate. It is recognition's, whoever gave the name.",
                 "faces[].logit": "The head's score for the same person, compared with decision.threshold; null when "
-                "nobody is enrolled.",
+                "nobody, or nobody of a name that the library gives, is enrolled.",
                 "faces[].candidates": "Up to `--top` people: the named person first, then by probability.",
                 "faces[].candidates[].name": "The candidate.",
                 "faces[].candidates[].similarity": "The candidate's similarity.",

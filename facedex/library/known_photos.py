@@ -23,12 +23,13 @@ def known_photos(gallery: Gallery, photos: PhotoInput | Iterable[PhotoInput]) ->
     """The photos for `facedex.identify`, each as KnownPhoto where the gallery's library knows it, else as given.
 
     A file is known if it was scanned and has the same size and time of change, or else the same SHA-256. Its answer is
-    that of a fresh look, but for names that a person gave to scanned faces: these win. Raises GalleryError.
+    that of a fresh look, but for names that a person gave to scanned faces: these win. Names whose consent has expired
+    do not count. Raises GalleryError.
     """
-    library = gallery.library
+    library, expired = gallery.library, gallery.expired_people()
     for photo in given_photos(photos):
         number = _scanned_photo(library, photo.path) if photo.path == photo.name else None
-        yield photo if number is None or photo.path is None else _known(library, number, photo.path)
+        yield photo if number is None or photo.path is None else _known(library, number, photo.path, expired)
 
 
 def _scanned_photo(library: LibraryTables, path: str | None) -> int | None:
@@ -50,9 +51,13 @@ def _scanned_photo(library: LibraryTables, path: str | None) -> int | None:
         return None
 
 
-def _known(library: LibraryTables, number: int, path: str) -> KnownPhoto:
+def _known(library: LibraryTables, number: int, path: str, expired: set[int]) -> KnownPhoto:
     faces, facts = library.faces_of_photo(number), library.facts([number]).get(number)
-    names = tuple((faces.box(row), name) for row, name in enumerate(faces.names) if name is not None)
+    names = tuple(
+        (faces.box(row), name)
+        for row, (name, person) in enumerate(zip(faces.names, faces.people.tolist(), strict=True))
+        if name is not None and person not in expired
+    )
     # Faces go when their person is removed, and another detector may find others. The photo is looked at again then.
     if facts is None or (facts.faces, facts.detector) != (len(faces), detector.VERSION):
         return KnownPhoto(path, None, names)

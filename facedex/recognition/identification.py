@@ -41,7 +41,8 @@ class Identification:
     reason: why a face has no name. It says what is wrong with the face, that the best candidate is another face of
         the photo, or that the best candidate is not certain enough. None for a stranger to all, and for a named face.
     confirmed: whether a person gave the name (KnownPhoto.names). `similarity` and `probability` are still those of
-        recognition, which such a name need not please.
+        recognition, which such a name need not please. They are 0, without candidates, where nobody of that name is
+        enrolled by a photo.
     """
 
     face: Face
@@ -199,8 +200,7 @@ def _confirmed(
 ) -> dict[int, str]:
     """The names that a person gave to faces of this photo, by the number of the face from 0.
 
-    Each such person is added to the face's candidates, where recognition has not found her. A name that nobody in the
-    gallery bears any more is left out.
+    Each such person is added to the face's candidates, where recognition has not found her and she is enrolled.
     """
     confirmed: dict[int, str] = {}
     for box, name in photo.names if isinstance(photo, KnownPhoto) else ():
@@ -208,11 +208,10 @@ def _confirmed(
         if index is None or not same_place(faces[index].face.box, box):
             continue
         ranked, face = candidates[index], faces[index]
-        if all(candidate.name != name for candidate in ranked):
+        if ranked and all(candidate.name != name for candidate in ranked):
             everybody = gallery.match(face.vector, len(gallery), prior, True, quality=face.quality)
             ranked += [candidate for candidate in everybody if candidate.name == name]
-        if any(candidate.name == name for candidate in ranked):
-            confirmed[index] = name
+        confirmed[index] = name
     return confirmed
 
 
@@ -265,6 +264,8 @@ def _identification(
     unclear_length: float,
 ) -> Identification:
     """The result for one face: its name, or the reason why it has none."""
+    if name is not None and all(candidate.name != name for candidate in candidates):
+        return Identification(face, name, 0.0, 0.0, (), quality)  # somebody named the face, and enrolled no photo
     reason = quality.reason(unclear_length) if name is None else None
     if not candidates:
         return Identification(face, None, 0.0, 0.0, (), quality, reason)
