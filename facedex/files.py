@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 T = TypeVar("T")
 
@@ -25,7 +26,14 @@ def make_private(folder: Path, work: str = "") -> None:
 
 
 def replace_file(path: Path, data: bytes, private: bool = False) -> None:
-    """Write a file so that a crash leaves the old or the new content, and nothing else. Raises OSError.
+    """Write a file as `replacing` does. Raises OSError."""
+    with replacing(path, private) as file:
+        file.write(data)
+
+
+@contextmanager
+def replacing(path: Path, private: bool = False) -> Iterator[BinaryIO]:
+    """Write a file so that a crash or an error leaves the old or the new content, and nothing else. Raises OSError.
 
     The data goes to a temporary file, which is flushed to disk and then renamed. A `private` file can be read only by
     its owner from the first byte on.
@@ -34,7 +42,7 @@ def replace_file(path: Path, data: bytes, private: bool = False) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         with open(temporary, "wb", opener=partial(os.open, mode=0o600 if private else 0o666)) as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         patiently(partial(os.replace, temporary, path))

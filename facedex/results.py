@@ -38,7 +38,7 @@ Row = dict[str, Any]  # a JSON object or a CSV row, by field name
 
 ENROLL_COLUMNS = ("photo", "name", "status", "reason")
 LIST_COLUMNS = ("name", "photos", "enrolled", "consents", "expires", "expired")
-FIND_COLUMNS = ("photo", "name", "left", "top", "width", "height", "quality")
+FIND_COLUMNS = ("photo", "name", "left", "top", "width", "height", "quality", "taken", "taken_from")
 DETECT_COLUMNS = ("photo", "face", "left", "top", "width", "height", "score", "reason", "crop", "error")
 IDENTIFY_COLUMNS = (
     "photo",
@@ -185,13 +185,14 @@ def find_json(found: FoundPhoto, names: Sequence[str]) -> Row:
             for name, box in zip(names, found.boxes, strict=True)
         ],
         "quality": round(found.quality, 4),
+        **_taken(found),
     }
 
 
 def find_rows(found: FoundPhoto, names: Sequence[str]) -> list[Row]:
     """The CSV rows of one photo of `find`: a row a person."""
     return [
-        {"photo": found.photo, "name": name, **_box_columns(box), "quality": round(found.quality, 4)}
+        {"photo": found.photo, "name": name, **_box_columns(box), "quality": round(found.quality, 4), **_taken(found)}
         for name, box in zip(names, found.boxes, strict=True)
     ]
 
@@ -273,8 +274,8 @@ def embed_rows(photo: DetectedPhoto) -> list[Row]:
     return [{"photo": photo.photo, **_face_json(number, face)} for number, face in enumerate(photo.faces, 1)]
 
 
-def identify_json(photo: IdentifiedPhoto) -> Row:
-    """The JSON object of one photo of `identify`."""
+def identify_json(photo: IdentifiedPhoto, copies: Sequence[str] = ()) -> Row:
+    """The JSON object of one photo of `identify`; `copies` are the paths of its sorted copies."""
     return {
         "photo": photo.photo,
         "faces": [
@@ -282,6 +283,7 @@ def identify_json(photo: IdentifiedPhoto) -> Row:
                 "box": [round(value, 1) for value in face.face.box],
                 "score": round(face.face.score, 4),
                 "name": face.name,
+                "named_by": None if face.name is None else "library" if face.confirmed else "recognition",
                 "similarity": _rounded(face.similarity),
                 "probability": _rounded(face.probability),
                 "logit": _rounded(face.candidates[0].logit) if face.candidates else None,
@@ -300,6 +302,7 @@ def identify_json(photo: IdentifiedPhoto) -> Row:
             }
             for face in photo.faces
         ],
+        "copies": list(copies),
         "error": photo.error,
         "remark": photo.remark,
         "decision": None if photo.decision is None else _decision_json(photo.decision),
@@ -370,6 +373,10 @@ def _decision_json(decision: Decision) -> Row:
 def _box_columns(box: Box) -> dict[str, int]:
     """A box in whole pixels."""
     return dict(zip(("left", "top", "width", "height"), map(round, box), strict=True))
+
+
+def _taken(found: FoundPhoto) -> Row:
+    return {"taken": found.taken.isoformat() if found.taken else None, "taken_from": found.taken_from}
 
 
 def _rounded_or_none(value: float | None) -> float | None:

@@ -10,7 +10,9 @@ _REORDERING = "\u202a-\u202e\u2066-\u2069"
 _HIDDEN = re.compile(f"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff{_REORDERING}]")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet takes a cell that begins with one of them for a formula
 
-_PLURALS = {"person": "people", "this person": "these people", "is": "are", "has": "have", "shows": "show"}
+_PLURALS = {
+    "person": "people", "this person": "these people", "copy": "copies", "is": "are", "has": "have", "shows": "show",
+}  # fmt: skip
 
 
 def counted(number: int, noun: str) -> str:

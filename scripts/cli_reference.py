@@ -26,6 +26,7 @@ README = FOLDER / "README.md"
 TYPES = {
     "bool": "flag",
     "boolean": "flag",
+    "datetime": "date",
     "float": "number",
     "int": "integer",
     "integer": "integer",

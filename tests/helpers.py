@@ -330,7 +330,7 @@ def unwritable(folder):
 def found_face(vector, left=10.0, quality=20.0):
     """A face as a scan finds it, at a place that follows from `left`."""
     points = np.arange(10, dtype=np.float32).reshape(5, 2) + np.float32(left)
-    return FoundFace(np.asarray(vector, np.float32), (left, 20.0, 60.0, 80.0), points, 0.9, quality)
+    return FoundFace(np.asarray(vector, np.float32), (left, 20.0, 60.0, 80.0), points, 0.9, quality, 0.05)
 
 
 def seen_file(source, *vectors, size=1000, modified=1, photo=None, quality=20.0):

@@ -289,7 +289,7 @@ def test_identify_json(run, enrolled, database):
     done = run("identify", database / "Ada.png", database / "gone.png", "-g", enrolled, "--top", 2, "--json")
     assert done.code == 1
     good, bad = lines(done.out)
-    assert list(good) == list(bad) == ["photo", "faces", "error", "remark", "decision"]
+    assert list(good) == list(bad) == ["photo", "faces", "copies", "error", "remark", "decision"]
     assert good["photo"] == str(database / "Ada.png")
     assert good["error"] is None
     (face,) = good["faces"]

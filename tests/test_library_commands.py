@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from facedex.gallery.gallery import Gallery
 from tests.helpers import assert_fields_described, save_blank, save_face
@@ -67,7 +68,7 @@ def test_tables_and_csv(run, scanned):  # noqa: F811
     run("name", 1, "Ada")
     assert "both.png" in run("find", "Ada").out
     header, *found = rows(run("find", "Ada", "--csv").out)
-    assert header == ["photo", "name", "left", "top", "width", "height", "quality"]
+    assert header == ["photo", "name", "left", "top", "width", "height", "quality", "taken", "taken_from"]
     assert {row[1] for row in found} == {"Ada"}
     assert len(found) == 4
 
@@ -144,6 +145,44 @@ def test_two_people_who_share_no_photo_are_exit_1(run, scanned):  # noqa: F811
     run("enroll", "--name", "Eve", scanned / "eve.png")
     done = run("find", "Ada", "--and", "Eve", "--json")
     assert (done.code, done.out) == (1, "")
+
+
+def test_photos_since_a_day_by_exif_else_by_their_files(run, scanned):  # noqa: F811
+    with_exif(scanned / "taken.jpg", "2021:05:06 07:08:09", 1)
+    save_face(scanned / "new.png", 1, side=230)
+    os.utime(scanned / "new.png", (2_000_000_000, 2_000_000_000))
+    for name in ("first 200.png", "first 220.png"):
+        os.utime(scanned / name, (1_000_000_000, 1_000_000_000))  # 2001
+    save_face(scanned.parent / "enrolled.png", 1, side=210)
+    run("scan", scanned)
+    run("cluster")
+    run("name", 1, "Ada")
+    run("enroll", "--name", "Ada", scanned.parent / "enrolled.png")
+    (scanned.parent / "enrolled.png").unlink()
+    done = run("find", "Ada", "--since", "2021-05-06", "--json")
+    assert_fields_described(lines(done.out), "find")
+    found = {Path(line["photo"]).name: (line["taken"], line["taken_from"]) for line in lines(done.out)}
+    assert found["taken.jpg"] == ("2021-05-06T07:08:09", "exif")
+    assert found["new.png"][1] == "file"
+    assert not found.keys() & {"first 200.png", "first 220.png", "enrolled.png"}
+    assert "enrolled.png was not scanned and cannot be read" in done.err
+    qualities = [line["quality"] for line in lines(done.out)]
+    assert qualities == sorted(qualities, reverse=True)
+    later = run("find", "Ada", "--since", "2021-05-07", "--json")
+    assert found.keys() - {Path(line["photo"]).name for line in lines(later.out)} == {"taken.jpg"}
+    assert [line["taken"] for line in lines(run("find", "Ada", "--json").out)] == [None] * (len(found) + 3)
+    assert "(exif)" in run("find", "Ada", "--since", "2021").out
+    assert run("find", "Ada", "--since", "2050-01").code == 1
+    assert run("find", "Ada", "--since", "yesterday").code == 2
+
+
+def with_exif(path, taken, *seeds):
+    """A photo of drawn faces whose EXIF says when it was taken."""
+    save_face(path, *seeds)
+    with Image.open(path) as image:
+        exif = image.getexif()
+        exif.get_ifd(0x8769)[0x9003] = taken
+        image.save(path, exif=exif)
 
 
 def test_names_go_to_sidecars_and_into_another_gallery(run, scanned):  # noqa: F811

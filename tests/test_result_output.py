@@ -5,14 +5,21 @@ import io
 import json
 import os
 import sys
+import tracemalloc
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from facedex import annotate, cli, threads
+from facedex.cli.result_output import results_to
 from facedex.gallery.gallery import Gallery
+from facedex.library.known_photos import known_photos
+from facedex.photos import images
 from facedex.photos.sources import named_photos
+from facedex.recognition.identification import identify
+from facedex.results import identify_json
 from tests.helpers import make_model, save_blank, save_face
 from tests.test_cli import Done, lines, one_line
 
@@ -282,3 +289,52 @@ def test_doctor_finds_a_restored_and_a_new_gallery_sound(run, enrolled, tmp_path
         assert done.code == 0, done.out
     run("enroll", enrolled / "db", "-g", "new")
     assert run("doctor", "-g", "new").code == 0
+
+
+# A whole library
+
+
+def test_results_for_a_file_do_not_fill_the_memory(tmp_path):
+    tracemalloc.start()
+    with results_to(tmp_path / "out.json"):
+        for _ in range(2_000):
+            print("x" * 10_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (tmp_path / "out.json").stat().st_size == 20_002_000
+    assert peak < 4_000_000
+
+
+@pytest.mark.parametrize(("form", "lines_before"), [("--json", 1), ("--csv", 2)])
+def test_results_of_a_library_come_as_they_are_known(run, enrolled, tmp_path, monkeypatch, form, lines_before):
+    for number in range(60):
+        (tmp_path / f"{number:02d}.jpg").write_bytes(b"\xff\xd8 no picture")
+    read, real = [], images.read_bytes
+    monkeypatch.setattr(images, "read_bytes", lambda path: read.append(path) or real(path))
+    written = []
+
+    class Stdout(io.StringIO):
+        def write(self, text):
+            written.extend(len(read) for _ in range(text.count("\n")))
+            return super().write(text)
+
+    with redirect_stdout(Stdout()):
+        run("identify", tmp_path, form, "-g", enrolled / "g")
+    assert len(written) == 59 + lines_before
+    assert written[lines_before - 1] <= 20
+
+
+def test_memory_is_bounded_whatever_the_number_of_photos(enrolled, tmp_path, caplog):
+    caplog.set_level("CRITICAL", "facedex")  # pytest keeps what is logged
+
+    def peak(photos):
+        tracemalloc.start()
+        with Gallery(enrolled / "g") as opened:
+            given = (str(tmp_path / f"{number}.jpg") for number in range(photos))
+            assert sum(bool(identify_json(photo)["error"]) for photo in identify(opened, known_photos(opened, given)))
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    peak(10)  # what is loaded once
+    assert peak(2_000) < peak(200) + 1_000_000

@@ -47,6 +47,7 @@ def test_the_json_of_identify_exactly():
                 "box": [100.0, 80.0, 60.5, 70.2],
                 "score": 0.9123,
                 "name": "Ada",
+                "named_by": "recognition",
                 "similarity": 0.876543,
                 "probability": 0.9,
                 "logit": 3.5,
@@ -59,13 +60,15 @@ def test_the_json_of_identify_exactly():
                 "warning": None,
             }
         ],
+        "copies": [],
         "error": None,
         "remark": None,
         "decision": None,
     }
-    assert results.identify_json(IdentifiedPhoto("x", error="why")) == {
+    assert results.identify_json(IdentifiedPhoto("x", error="why"), ["y/x"]) == {
         "photo": "x",
         "faces": [],
+        "copies": ["y/x"],
         "error": "why",
         "remark": None,
         "decision": None,

@@ -140,6 +140,43 @@ def test_a_copy_that_is_gone_costs_nothing(opened, photos):
     assert [os.path.basename(source) for source in vanished(opened.library, photos)] == ["copy.png"]
 
 
+def broken_files(folder, count):
+    folder.mkdir(exist_ok=True)
+    for number in range(count):
+        (folder / f"{number:03d}.jpg").write_bytes(b"\xff\xd8 no picture %d" % number)
+
+
+def reads(monkeypatch):
+    """The paths that are read from now on."""
+    read, real = [], scanning.images.read_bytes
+    monkeypatch.setattr(scanning.images, "read_bytes", lambda path: read.append(str(path)) or real(path))
+    return read
+
+
+def test_the_first_result_comes_long_before_the_last_photo_is_read(opened, tmp_path, monkeypatch):
+    broken_files(tmp_path / "many", 40)
+    read = reads(monkeypatch)
+    results = scan(opened, list_photos(tmp_path / "many"))
+    next(results)
+    assert len(read) <= 20  # a thread reads sixteen photos ahead
+    assert len(list(results)) == 39
+
+
+def test_the_first_result_comes_early_where_every_photo_moved(opened, tmp_path, monkeypatch):
+    broken_files(tmp_path / "many", 40)
+    files = [(path, path.read_bytes()) for path in map(tmp_path.joinpath, list_photos(tmp_path / "many"))]
+    with opened.changing_library() as store:
+        store.library.save(
+            [seen_file(str(path), size=len(data), photo=scanning.images.sha256(data)) for path, data in files]
+        )
+    (tmp_path / "many").rename(tmp_path / "other")
+    read = reads(monkeypatch)
+    results = scan(opened, list_photos(tmp_path / "other"))
+    assert next(results).status == "moved"
+    assert len(read) <= 20
+    assert {result.status for result in results} == {"moved"}
+
+
 def test_a_folder_without_photos_is_refused_since_its_disk_may_be_away(opened, photos, tmp_path):
     statuses(opened, photos)
     shutil.rmtree(photos)

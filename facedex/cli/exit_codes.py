@@ -18,7 +18,7 @@ EXIT_CODES: dict[str, dict[int, str]] = {
     },
     "identify": {
         0: "at least one face was named",
-        1: "nobody was named, a photo was skipped, or a picture not written",
+        1: "nobody was named, a photo was skipped, or a picture or copy not written",
     },
     "verify": {0: "the same person", 1: "different people"},
     "evaluate": {0: "every photo was used", 1: "at least one photo shows no usable face"},
@@ -55,7 +55,11 @@ EXIT_CODES: dict[str, dict[int, str]] = {
     "ignore": {0: "done"},
     "find": {0: "at least one photo was found", 1: "no photo shows all of these people"},
     "forget": {0: "done", 2: "as above; after an answer other than yes nothing is changed"},
-    "export": {0: "done", 1: "a photo was skipped, or another program names a face otherwise"},
+    "export": {
+        0: "done",
+        1: "a photo was skipped, or another program names a face otherwise",
+        2: "as above; after an answer other than yes nothing is changed",
+    },
     "import": {0: "done", 1: "a photo was skipped, or a name was left out"},
     "reindex": {
         0: "done",

@@ -88,12 +88,13 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
                 "faces[].box": _BOX,
                 "faces[].score": _SCORE,
                 "faces[].name": "The person, or null for an unknown face.",
+                "faces[].named_by": "library (a person named this scanned face), recognition, or null for no name.",
                 "faces[].similarity": "The probability that the face is the person's when half of all pairs are "
                 "genuine; for an unknown face that of the best candidate.",
                 "faces[].probability": "The probability that the name is right, given everybody enrolled and the "
-                "prior; for an unknown face that of the best candidate.",
+                "prior; for an unknown face that of the best candidate. It is recognition's, whoever gave the name.",
                 "faces[].logit": "The head's score for the same person, compared with decision.threshold; null when "
-                "nobody is enrolled.",
+                "nobody, or nobody of a name that the library gives, is enrolled.",
                 "faces[].candidates": "Up to `--top` people: the named person first, then by probability.",
                 "faces[].candidates[].name": "The candidate.",
                 "faces[].candidates[].similarity": "The candidate's similarity.",
@@ -104,6 +105,7 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
                 "faces[].reason": "Why the face has no name, where that is known, else null. It names a best candidate "
                 "of probability .1 or more.",
                 "faces[].warning": "Why the stated rates may not hold for this face (a negative, a tint), else null.",
+                "copies": "The photo's copies in the folder of `--copy-to`, one for each person in it.",
                 "error": _ERROR,
                 "remark": _REMARK,
                 "decision": "The threshold for the photo's faces, or null when the photo could not be used.",
@@ -251,6 +253,8 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
                 "faces[].box": _BOX,
                 "quality": "The length of the least clear face's vector before normalisation; unclear faces have short "
                 "vectors.",
+                "taken": "When the photo was taken, as an ISO 8601 local time; null without `--since`.",
+                "taken_from": "exif, or file for the file's time of change; null without `--since`.",
             },
         ),
     ),
@@ -259,10 +263,10 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
             "a photo with names or with a sidecar",
             {
                 "photo": _PHOTO,
-                "file": "The sidecar, or null where it cannot be used.",
+                "file": "The sidecar, with `--embed` the photo; null where it cannot be used.",
                 "names": "The names that stand in it now.",
                 "conflicts": "A sentence for each face that another program names otherwise.",
-                "changed": "Whether the sidecar was written.",
+                "changed": "Whether the file was written.",
                 "error": _ERROR,
             },
         ),

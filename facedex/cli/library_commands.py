@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -25,10 +27,12 @@ from facedex.cli.options import (
 )
 from facedex.cli.progress import photo_progress, progress_bar
 from facedex.cli.result_output import ResultPrinter, output_form, results_to
+from facedex.cli.watch_loop import watch_library
 from facedex.wording import counted, tally
 
 if TYPE_CHECKING:
     from facedex.gallery.gallery import Gallery
+    from facedex.library.finding import FoundPhoto
     from facedex.library.scan import ScannedPhoto
 
 Result = TypeVar("Result")
@@ -44,6 +48,13 @@ def scan(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Forget photos that are no longer there without a question.")
     ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Go on until Ctrl-C, as photos arrive, change, move or go. After a quiet minute faces are grouped.",
+        ),
+    ] = False,
     model: ModelOption = None,
     device: DeviceOption = "cpu",
     jobs: JobsOption = None,
@@ -57,25 +68,36 @@ def scan(
     deletes them.
     """
     from facedex.gallery.gallery import Gallery
-    from facedex.library.scan import list_photos
+    from facedex.library.scan import check_place, list_photos
     from facedex.library.scan import scan as scan_photos
 
+    if watch:
+        for folder in folders:
+            check_place(folder)  # before a gallery is made
     form = output_form(as_json, None, output)
-    photos = list_photos(folders)  # before a gallery is made
+    if watch and output:
+        raise typer.BadParameter("--output is written at the end, and --watch has none; redirect stdout instead")
+    photos = [] if watch else list_photos(folders)  # before a gallery is made
     counts: Counter[str] = Counter()
     printer = ResultPrinter(form)
     with Gallery(gallery, model, create=True) as opened, results_to(output):
         try:
+            if watch:
+                watch_library(opened, folders, device, yes, partial(_count, counts, printer))
             with progress_bar(len(photos)) as progress:
                 task = progress.add_task("scanning", total=len(photos))
                 for result in scan_photos(opened, photos, device):
                     progress.advance(task)
-                    counts[result.status] += 1
-                    _report(result, printer)
+                    _count(counts, printer, result)
             counts["gone"] = _forget_vanished(opened, folders, yes, printer)
         finally:  # what was reported before Ctrl-C is kept
             _say_kept(opened, counts)
     raise typer.Exit(1 if counts["skipped"] else 0)
+
+
+def _count(counts: Counter[str], printer: ResultPrinter, result: ScannedPhoto) -> None:
+    counts[result.status] += 1
+    _report(result, printer)
 
 
 def _report(result: ScannedPhoto, printer: ResultPrinter) -> None:
@@ -248,20 +270,33 @@ def find(
     together: Annotated[
         list[str] | None, typer.Option("--and", help="Another person in the same photo; may be repeated.")
     ] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d", "%Y-%m", "%Y"],
+            help="Only photos taken on this day or later (2024-05-31, 2024-05 or 2024), by EXIF, else by the file's "
+            "time of change.",
+        ),
+    ] = None,
     gallery: GalleryOption = DEFAULT_GALLERY,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
     output: OutputOption = None,
 ) -> None:
-    """List the photos that show a person, by scanned faces that bear the name and by enrolled photos."""
+    """List the photos that show a person, by scanned faces that bear the name and by enrolled photos.
+
+    Those with the clearest faces come first.
+    """
     from facedex import results
     from facedex.gallery.gallery import Gallery
-    from facedex.library.finding import find_photos_of
+    from facedex.library.finding import find_photos_of, with_dates
 
     form = output_form(as_json, as_csv, output)
     with Gallery(gallery) as opened:
         names = [record.name for record in opened.find(person, *(together or []))]
         found = find_photos_of(opened, names)
+        if since is not None:
+            found = _since(since, with_dates(opened, found))
     with results_to(output):
         printer = ResultPrinter(form, results.FIND_COLUMNS)
         for photo in found:
@@ -271,6 +306,14 @@ def find(
 
             show(find_table(found))
     raise typer.Exit(0 if found else 1)
+
+
+def _since(since: datetime, found: list[FoundPhoto]) -> list[FoundPhoto]:
+    """The photos that were taken since a time. Those without a date are told and left out."""
+    for photo in found:
+        if photo.taken is None:
+            say(f"left out: {photo.photo} was not scanned and cannot be read, so it has no date")
+    return [photo for photo in found if photo.taken is not None and photo.taken >= since]
 
 
 def forget(
@@ -306,22 +349,49 @@ ScannedArgument = Annotated[
 def export(
     paths: ScannedArgument = None,
     xmp: XmpOption = False,
+    embed: Annotated[
+        bool,
+        typer.Option("--embed", help="Write the names into the photo files, by exiftool 12.38 or newer."),
+    ] = False,
+    yes: YesOption = False,
     gallery: GalleryOption = DEFAULT_GALLERY,
     as_json: JsonOption = False,
     output: OutputOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Write the names of scanned faces beside their photos, for digiKam, Lightroom and others. No photo is changed."""
-    from facedex import results
-    from facedex.library.exchange import export_names
+    """Write the names of scanned faces beside their photos, for digiKam, Lightroom and others.
 
-    form = _exchange_form(xmp, as_json, output)
+    Photos are changed by --embed alone, after a question. Their pixels and dates stay.
+    """
+    from facedex import results
+    from facedex.library.exchange import embed_in_photos, export_names
+
+    if xmp and embed:
+        raise typer.BadParameter("--xmp and --embed exclude each other; choose one")
+    form = _exchange_form(xmp or embed, as_json, output, " or --embed")
+    if embed and not yes:
+        _ask_to_embed(gallery, paths)
+    work = embed_in_photos if embed else export_names
     changed = problems = 0
-    for result in _exchange(export_names, "exporting", paths, gallery, results.export_json, form, output):
+    for result in _exchange(work, "exporting", paths, gallery, results.export_json, form, output):
         changed += result.changed
         problems += _say_exchange(result.photo, result.error, result.conflicts)
-    note(f"{counted(changed, 'sidecar')} written")
+    note(f"{counted(changed, 'photo file' if embed else 'sidecar')} written")
     raise typer.Exit(1 if problems else 0)
+
+
+def _ask_to_embed(folder: Path, paths: list[Path] | None) -> None:
+    """Ask whether photo files may change. Raises Abort, and MissingProgram where exiftool is not installed."""
+    from facedex.gallery.gallery import Gallery
+    from facedex.library.exchange import with_names
+    from facedex.library.exiftool import find_exiftool
+    from facedex.library.forgetting import scanned_sources
+
+    find_exiftool()
+    with Gallery(folder) as opened:
+        files = len(with_names(opened, scanned_sources(opened.library, paths or None)))
+    if not ask(f"Write names into {counted(files, 'photo file')}? The files change, and their pixels stay."):
+        raise typer.Abort
 
 
 def import_names(
@@ -345,10 +415,10 @@ def import_names(
     raise typer.Exit(1 if problems else 0)
 
 
-def _exchange_form(xmp: bool, as_json: bool, output: Path | None) -> str:
+def _exchange_form(chosen: bool, as_json: bool, output: Path | None, other: str = "") -> str:
     """The form of the results. Raises BadParameter where no form of the names is given."""
-    if not xmp:
-        raise typer.BadParameter("name the form of the names: --xmp")
+    if not chosen:
+        raise typer.BadParameter(f"name the form of the names: --xmp{other}")
     return output_form(as_json, None, output)
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, BinaryIO, ParamSpec, cast
 
 import typer
 
 from facedex.errors import DataError, FacedexError
-from facedex.files import replace_file
+from facedex.files import replacing
 
 Result = ParamSpec("Result")
 
@@ -41,6 +42,7 @@ def results_to(output: Path | None) -> Iterator[None]:
     """Inside, what is printed on stdout goes to a file, which is written in the end, whole or not at all.
 
     Nothing is written after an error or Ctrl-C; the exit code of a command is no error. Without a file nothing changes.
+    Results wait on disk, because those of a whole library would fill the memory.
     Raises DataError for a file that cannot be written, at once where that is known already.
     """
     if output is None:
@@ -48,19 +50,26 @@ def results_to(output: Path | None) -> Iterator[None]:
         return
     if output.is_dir() or not os.access(output.parent, os.W_OK):
         raise DataError(f"{output} cannot be written; name a file in a folder that is there and may be written to")
-    text = io.StringIO()
     ended: typer.Exit | None = None
-    with redirect_stdout(text):
-        try:
-            yield
-        except typer.Exit as end:
-            ended = end
-    try:
-        replace_file(output, text.getvalue().encode("utf-8", "backslashreplace"))
-    except OSError as error:
-        raise DataError(f"{output} cannot be written ({error.strerror}); make room, or name another file") from None
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace", newline="") as text:
+        with redirect_stdout(text):
+            try:
+                yield
+            except typer.Exit as end:
+                ended = end
+        text.seek(0)
+        _write(output, cast(BinaryIO, text.buffer))
     if ended is not None:
         raise ended
+
+
+def _write(output: Path, results: BinaryIO) -> None:
+    """Raises DataError."""
+    try:
+        with replacing(output) as file:
+            shutil.copyfileobj(results, file)
+    except OSError as error:
+        raise DataError(f"{output} cannot be written ({error.strerror}); make room, or name another file") from None
 
 
 def make_picture_folder(folder: Path) -> None:

@@ -38,7 +38,7 @@ def identify_table(photos: Iterable[IdentifiedPhoto], top: int) -> Table:
                 _plain(photo.photo) if number == 0 else "",
                 f"{left},{upper} {width}x{height}",
                 _person(face),
-                f"{face.probability:.1%}" if face.candidates else "-",
+                "named" if face.confirmed else f"{face.probability:.1%}" if face.candidates else "-",
             ]
             if top > 1:
                 others = face.candidates[1:] if face.name else face.candidates
@@ -158,11 +158,15 @@ def log_table(lines: Iterable[tuple[Change, Sequence[str]]]) -> Table:
 
 def find_table(photos: Iterable[FoundPhoto]) -> Table:
     """The table of `find`: a row a photo."""
+    photos = list(photos)
     table = Table(Column("photo", overflow="fold"), Column("face at", overflow="fold"), Column("quality"))
+    if any(found.taken for found in photos):
+        table.add_column("taken", overflow="fold")
     for found in photos:
         places = (tuple(map(round, box)) for box in found.boxes)
         at = "; ".join(f"{left},{top} {width}x{height}" for left, top, width, height in places)
-        table.add_row(_plain(found.photo), at, f"{found.quality:.1f}")
+        taken = [f"{found.taken:%Y-%m-%d %H:%M} ({found.taken_from})"] if found.taken else []
+        table.add_row(_plain(found.photo), at, f"{found.quality:.1f}", *taken)
     return table
 
 

@@ -492,6 +492,11 @@ class Gallery:
         """The scanned photos, for reading; the folder `library/` works with them."""
         return self._store.library
 
+    @property
+    def has_scans(self) -> bool:
+        """Whether anything was scanned."""
+        return self._store.has_scans
+
     def enrolled_photos(self, name: str) -> tuple[StoredFaces, list[StoredPhoto], list[str]]:
         """A person's enrolled faces and photos, as Store.photos_of gives them. Raises PersonNotFound."""
         return self._store.photos_of(name)
@@ -509,9 +514,10 @@ class Gallery:
         """The store, for a change of the scanned photos under the write lock.
 
         Deleted vectors are cleared out of every file in the end. `enrolls`: whether enrolled people change too.
-        Raises what `remove` raises.
+        Raises what `remove` raises, and GalleryMismatch where another process has changed the gallery's model.
         """
         with self._changing():
+            self._lookup.own_state()  # vectors of another model must not come among those of this one
             yield self._store
             if self._store.unscrubbed:
                 self._index.clear()

@@ -72,7 +72,7 @@ class Lookup:
         shown = slice(max(top, CONTENDERS))  # of everybody, where all were scored; the others change nothing
         today, outdated = expiry.today(), 0
         while True:
-            projection, state = (None, self._own_state()) if exhaustive else self._refreshed()
+            projection, state = (None, self.own_state()) if exhaustive else self._refreshed()
             with self._alone_with(projection), self._store.snapshot():
                 if self._store.state != state:  # somebody wrote this moment
                     continue
@@ -239,7 +239,7 @@ class Lookup:
         people, logits = (np.concatenate(column) for column in zip(*parts, strict=True))
         return fuse_people(logits, people)
 
-    def _own_state(self) -> State:
+    def own_state(self) -> State:
         """The gallery's present state. Raises GalleryMismatch when its model is no longer this reader's."""
         state = self._store.state
         if state.model_file != (self.model.path.name if self.model.path else None):
@@ -256,7 +256,7 @@ class Lookup:
         known = self._projection
         if known is not None and state == self._state and not (isinstance(known, RemoteProjection) and known.expired):
             return known, state
-        self._own_state()
+        self.own_state()
         outdated = 0
         while (remote := self.remote()) is not None:
             try:
@@ -265,7 +265,7 @@ class Lookup:
             except Outdated:
                 outdated = self._again(outdated)
         with self._store.snapshot():
-            state = self._own_state()
+            state = self.own_state()
             head_id, data = self.model.head_fingerprint, None
             # A copy follows, because other threads may be searching the former state.
             projection = copy(self._projection) if isinstance(self._projection, Projection) else None

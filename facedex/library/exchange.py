@@ -1,32 +1,37 @@
-"""Names of scanned faces, told to other programs by XMP sidecars, and taken over from their XMP."""
+"""Names of scanned faces, told to other programs by XMP in sidecars or photos, and taken over from their XMP."""
 
 from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from facedex.errors import NameInvalid, PhotoError
+from facedex.errors import NameInvalid, PhotoError, PhotoUnreadable
 from facedex.faces.boxes import Box
 from facedex.gallery.gallery import Gallery
 from facedex.library.decided import enrolled_owners
+from facedex.library.exiftool import embed_names, find_exiftool
 from facedex.library.group_names import give_name
 from facedex.library.regions import NamedRegion, matches
-from facedex.library.sidecars import read_names, write_names
+from facedex.library.sidecars import WrittenNames, read_names, write_names
+from facedex.photos import images
 from facedex.photos.sources import person_name, source_path
-from facedex.store.library_rows import ScannedFaces
+from facedex.store.library_rows import ScannedFaces, SeenFile
+
+_Named = list[tuple[Box, str | None]]  # the faces of a photo with their names
 
 
 @dataclass(frozen=True)
 class ExportedPhoto:
-    """What `export_names` did for one photo file.
+    """What `export_names` or `embed_in_photos` did for one photo file.
 
-    `file`: the sidecar. `names`: those that stand in it now, in the order of the faces. `conflicts`: a sentence for
-    each face that another program names otherwise. `changed`: whether the sidecar was written. `error`: why not, where
-    the photo or its sidecar cannot be used.
+    `file`: the sidecar, or the photo itself. `names`: those that stand in it now, in the order of the faces.
+    `conflicts`: a sentence for each face that another program names otherwise. `changed`: whether the file was written.
+    `error`: why not, where the photo or its sidecar cannot be used.
     """
 
     photo: str
@@ -57,22 +62,71 @@ def export_names(gallery: Gallery, sources: Iterable[str]) -> Iterator[ExportedP
     Yields each file that has a name or a sidecar. `sources`: those of scanned files. A face that lost its name loses
     the one that facedex wrote. A photo that cannot be used does not stop the others.
     """
+    for source, _, named in _named_faces(gallery, sources):
+        path = source_path(source)
+        if any(name for _, name in named) or _has_sidecar(path):  # else the photo need not be read
+            yield _exported(path, partial(write_names, path, named))
+
+
+def embed_in_photos(gallery: Gallery, sources: Iterable[str]) -> Iterator[ExportedPhoto]:
+    """Write the names of scanned faces into these photo files themselves, by exiftool (`exiftool.embed_names`).
+
+    Yields each file that has a name, or had one of facedex's. `sources`: those of scanned files. The gallery follows
+    the new content of each file, so that the photo stays known. A file that has changed since it was scanned is left as
+    it is. One that cannot be used does not stop the others. Raises MissingProgram, GalleryBusy, GalleryError.
+    """
+    find_exiftool()
+    for source, digest, named in _named_faces(gallery, sources):
+        if not named:
+            continue
+        path = source_path(source)
+        done = _exported(path, partial(_embed, path, digest, named))
+        if done.changed:
+            _follow(gallery, source, digest)
+        if done.changed or done.error or done.conflicts or any(name for _, name in named):
+            yield done
+    with gallery.changing_library() as store:
+        store.library.drop_files([])  # photos all of whose files have new content
+
+
+def with_names(gallery: Gallery, sources: Iterable[str]) -> list[str]:
+    """Those of the sources that show a face with a name."""
+    return [source for source, _, named in _named_faces(gallery, sources) if any(name for _, name in named)]
+
+
+def _named_faces(gallery: Gallery, sources: Iterable[str]) -> Iterator[tuple[str, str, _Named]]:
+    """Each source with the SHA-256 of its photo (hex, "" where no face is left), and its faces with their names."""
     library = gallery.library
     faces, files = library.faces(), library.files()
     names, rows_of = _names(gallery, faces), _rows_of(faces)
     for source in sources:
-        path = source_path(source)
         rows = rows_of[files[source].photo]
-        named: list[tuple[Box, str | None]] = [(faces.box(row), names[row]) for row in rows]
-        if not any(name for _, name in named) and not _has_sidecar(path):
-            continue  # the photo need not be read
-        try:
-            written = write_names(path, named)
-        except (PhotoError, NameInvalid) as error:
-            yield ExportedPhoto(path, None, error=str(error))
-            continue
-        known = tuple(region.name for region in written.regions)
-        yield ExportedPhoto(path, written.file, known, written.conflicts, written.changed)
+        yield source, faces.digests[rows[0]] if rows else "", [(faces.box(row), names[row]) for row in rows]
+
+
+def _exported(path: str, write: Callable[[], WrittenNames]) -> ExportedPhoto:
+    try:
+        written = write()
+    except (PhotoError, NameInvalid) as error:
+        return ExportedPhoto(path, None, error=str(error))
+    known = tuple(region.name for region in written.regions)
+    return ExportedPhoto(path, written.file, known, written.conflicts, written.changed)
+
+
+def _embed(path: str, digest: str, named: _Named) -> WrittenNames:
+    if images.sha256(images.read_bytes(path)) != digest:
+        raise PhotoUnreadable(f"{path} has changed since it was scanned; run `facedex scan` first")
+    return embed_names(path, named)
+
+
+def _follow(gallery: Gallery, source: str, former: str) -> None:
+    """Tell the gallery of a file's new content. A kill before leaves a photo that the next scan looks at again."""
+    path = source_path(source)
+    status, digest = os.stat(path), images.sha256(images.read_bytes(path))
+    with gallery.changing_library() as store:
+        gone = [one.source for one in store.photos(former) if not os.path.lexists(source_path(one.source))]
+        file = SeenFile(source, status.st_size, status.st_mtime_ns, digest)
+        store.follow_content(file, former, {source, *gone})
 
 
 def import_names(gallery: Gallery, sources: Iterable[str]) -> Iterator[ImportedPhoto]:

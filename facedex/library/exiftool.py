@@ -26,10 +26,11 @@ def embed_names(photo: str | os.PathLike[str], faces: Faces) -> WrittenNames:
     """Write the names of a photo's faces into the photo file, as `sidecars.write_names` writes them into a sidecar.
 
     Only the embedded XMP changes: the pixels, the other metadata and the file's date stay. exiftool writes a copy,
-    which then replaces the file. The file's SHA-256 changes, so that a gallery takes it for a new photo.
+    which then replaces the file. The file's SHA-256 changes, so that a gallery takes it for a new photo, unless
+    `exchange.embed_in_photos` calls.
     Raises what `write_names` raises, and MissingProgram where exiftool 12.38 or newer is not installed.
     """
-    program = _exiftool()
+    program = find_exiftool()
     path = Path(photo)
     header = read_photo_header(path)
     if header.format not in _FORMATS or path.suffix.lower() not in _SUFFIXES:
@@ -44,7 +45,8 @@ def embed_names(photo: str | os.PathLike[str], faces: Faces) -> WrittenNames:
     return WrittenNames(str(path), regions, conflicts, changed=after != before)
 
 
-def _exiftool() -> str:
+def find_exiftool() -> str:
+    """The path of the program. Raises MissingProgram where exiftool 12.38 or newer is not installed."""
     program = shutil.which("exiftool")
     if program is None or _version(program) < _OLDEST:
         oldest = ".".join(map(str, _OLDEST))
@@ -74,8 +76,9 @@ def _embed(program: str, path: Path, packet: bytes) -> None:
         # A large packet is left to exiftool, which spreads it over several segments.
         whole = len(packet) <= _LARGEST_SEGMENT
         change = [f"-XMP<={file}"] if whole else ["-tagsFromFile", str(file), *_TAGS]
-        # The absolute path keeps exiftool from taking a name for an option. An empty -config ignores the user's own.
-        command = [program, "-config", "", "-q", "-P", "-overwrite_original", *change, os.path.abspath(path)]
+        # The absolute path keeps exiftool from taking a name for an option, and the real one keeps a link from being
+        # replaced by a file. An empty -config ignores the user's own.
+        command = [program, "-config", "", "-q", "-P", "-overwrite_original", *change, os.path.realpath(path)]
         try:
             done = subprocess.run(command, capture_output=True, timeout=_SECONDS, stdin=subprocess.DEVNULL)
         except (OSError, subprocess.TimeoutExpired) as error:

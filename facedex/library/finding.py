@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
 
-from facedex.errors import GalleryError
+from facedex.errors import DataError, GalleryError, PhotoError
 from facedex.faces.boxes import Box, same_place
 from facedex.gallery.gallery import Gallery
-from facedex.photos.sources import source_path
+from facedex.photos.sources import read_source, source_of, source_path
+from facedex.photos.takentime import taken_time
 from facedex.store import expiry
 
 
@@ -18,11 +22,15 @@ class FoundPhoto:
 
     `photo`: its path. `boxes`: the face of each person, in the order of the names (left, top, width, height in pixels).
     `quality`: that of the least clear of these faces, the length of its embedding before normalisation.
+    `taken`: when the photo was taken, in local time, None until `with_dates` adds it. `taken_from`: "exif", or "file"
+    for the file's time of change.
     """
 
     photo: str
     boxes: tuple[Box, ...]
     quality: float
+    taken: datetime | None = None
+    taken_from: str | None = None
 
 
 def find_photos_of(gallery: Gallery, names: Sequence[str]) -> list[FoundPhoto]:
@@ -45,6 +53,41 @@ def find_photos_of(gallery: Gallery, names: Sequence[str]) -> list[FoundPhoto]:
         FoundPhoto(photo, tuple(one[photo][1] for one in each), min(one[photo][0] for one in each)) for photo in common
     ]
     return sorted(found, key=lambda one: (-one.quality, one.photo))
+
+
+def with_dates(gallery: Gallery, found: Sequence[FoundPhoto]) -> list[FoundPhoto]:
+    """The photos with their dates. One that was never scanned and cannot be read has none.
+
+    A scan noted the dates, so that scanned photos are not read again. Raises GalleryError.
+    """
+    library = gallery.library
+    files = library.files()
+    scanned = {photo.photo: files.get(source_of(photo.photo)) for photo in found}
+    facts = library.facts(file.photo for file in scanned.values() if file is not None)
+    dated = []
+    for photo in found:
+        file = scanned[photo.photo]
+        if file is None:
+            taken, changed = _read_dates(photo.photo)
+        else:
+            text = facts[file.photo].taken if file.photo in facts else None
+            taken, changed = datetime.fromisoformat(text) if text else None, file.modified
+        if taken is not None:
+            photo = replace(photo, taken=taken, taken_from="exif")
+        elif changed is not None:
+            photo = replace(photo, taken=datetime.fromtimestamp(changed // 10**9), taken_from="file")
+        dated.append(photo)
+    return dated
+
+
+def _read_dates(path: str) -> tuple[datetime | None, int | None]:
+    """When a photo was taken by EXIF, and its file's time of change in ns; None for what is not known."""
+    taken = changed = None
+    with suppress(PhotoError, DataError):
+        taken = taken_time(read_source(source_of(path)), path)
+    with suppress(OSError, ValueError):
+        changed = os.stat(path).st_mtime_ns
+    return taken, changed
 
 
 def _photos_of(gallery: Gallery, name: str) -> dict[str, tuple[float, Box]]:

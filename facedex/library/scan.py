@@ -11,22 +11,26 @@ from collections import defaultdict
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from itertools import chain, islice
 
 from facedex.errors import DataError, NoFace, PhotoError
+from facedex.faces import detector
+from facedex.faces.quality import Quality
 from facedex.gallery.gallery import Gallery
 from facedex.model.reader import EncodedFace
 from facedex.photos import images
-from facedex.photos.inputs import GivenPhoto
 from facedex.photos.listing import find_photos
 from facedex.photos.packs import is_pack
 from facedex.photos.sources import Paths, several, source_of, source_path, under
-from facedex.recognition.embedding import EncodedPhoto, encode_ahead
+from facedex.photos.takentime import taken_time
+from facedex.recognition.embedding import EncodedPhoto, KnownPhoto, encode_ahead
 from facedex.store.library_rows import FoundFace, SeenFile
 from facedex.store.library_tables import LibraryTables
 
-_BATCH = 32  # files committed together: what a kill can cost
+_BATCH = 32  # files committed together: what a kill can cost. The first batches are smaller, so that results come soon
+_NOTHING = EncodedPhoto([], [], [], None, None)
 
 
 @dataclass(frozen=True)
@@ -62,17 +66,21 @@ class _Done:
     gone: tuple[str, ...] = ()
 
 
-class _Photo(GivenPhoto):
-    """A photo file. `digest`: SHA-256 of its bytes (hex), once a thread has read them."""
+class _Photo(KnownPhoto):
+    """A photo file. `digest`: SHA-256 of its bytes (hex), once a thread has read them. `taken`: when, by EXIF.
 
-    def __init__(self, file: _File) -> None:
-        super().__init__(file.path, file.path)
-        self.file = file
+    `done`: the result for a file whose content is stored already, so that nobody looks for faces.
+    """
+
+    def __init__(self, file: _File, done: _Done | None) -> None:
+        super().__init__(file.path, None if done is None else _NOTHING)
+        self.file, self.done = file, done
         self.digest: str | None = None
+        self.taken: datetime | None = None
 
     def data(self) -> bytes:
         data = super().data()
-        self.digest = images.sha256(data)
+        self.digest, self.taken = images.sha256(data), taken_time(data, self.name)
         return data
 
 
@@ -84,10 +92,7 @@ def list_photos(paths: Paths) -> list[str]:
     found: dict[str, None] = {}
     for path in several(paths):
         top = os.path.abspath(path)
-        if not os.path.isdir(top):
-            if not os.path.lexists(top) or is_pack(top):
-                what = "is a pack; unpack it and" if os.path.lexists(top) else "does not exist;"
-                raise DataError(f"{path} {what} name a folder of photos")
+        if not check_place(path):
             found[top] = None
             continue
         before = len(found)
@@ -95,6 +100,16 @@ def list_photos(paths: Paths) -> list[str]:
         if len(found) == before and next(find_photos(top), None) is None:
             raise DataError(f"{path} holds no photos; mount its disk, or delete what it held by `facedex forget`")
     return list(found)
+
+
+def check_place(path: str | os.PathLike[str]) -> bool:
+    """Whether a place to scan is a folder. Raises DataError for one that does not exist or is a pack."""
+    if os.path.isdir(path):
+        return True
+    if not os.path.lexists(path) or is_pack(path):
+        what = "is a pack; unpack it and" if os.path.lexists(path) else "does not exist;"
+        raise DataError(f"{path} {what} name a folder of photos")
+    return False
 
 
 def scan(gallery: Gallery, photos: list[str], device: str = "cpu") -> Iterator[ScannedPhoto]:
@@ -121,7 +136,9 @@ def scan(gallery: Gallery, photos: list[str], device: str = "cpu") -> Iterator[S
     if waiting:
         sizes, line = {file.size for file in known.values()}, None
         with closing(_looked_at(gallery, waiting, sizes, device)) as results:
-            while batch := list(islice(results, _BATCH)):
+            size = 1
+            while batch := list(islice(results, size)):
+                size = min(2 * size, _BATCH)
                 seen = [done.seen for done in batch if done.seen is not None]
                 if seen:
                     with gallery.changing_library() as store:
@@ -161,28 +178,12 @@ def _lost_copies(library: LibraryTables) -> list[str]:
 
 def _looked_at(gallery: Gallery, files: list[_File], sizes: set[int], device: str) -> Generator[_Done, None, None]:
     """Look at files. Those whose content is stored already are not searched for faces."""
-    elsewhere: list[_Done] = []
-
-    def unknown() -> Iterator[_Photo]:
-        for file in files:
-            # Only a file of the same size can be a stored photo. The others are read once, by the threads.
-            done = _stored_content(gallery.library, file) if file.size in sizes else None
-            if done is None:
-                yield _Photo(file)
-            else:
-                elsewhere.append(done)
-
-    photos = unknown()
-    first = next(photos, None)
-    if first is not None:  # else no network is loaded
-        load = partial(gallery.reader, device)
-        with closing(encode_ahead(chain([first], photos), gallery.detector, load)) as encoded:
-            for photo, result in encoded:
-                assert isinstance(photo, _Photo)
-                yield _done(photo, result)
-                while elsewhere:
-                    yield elsewhere.pop()
-    yield from elsewhere
+    # Only a file of the same size can be a stored photo. The others are read once, by the threads.
+    photos = (_Photo(file, _stored_content(gallery.library, file) if file.size in sizes else None) for file in files)
+    with closing(encode_ahead(photos, gallery.detector, partial(gallery.reader, device))) as encoded:
+        for photo, result in encoded:
+            assert isinstance(photo, _Photo)
+            yield photo.done or _done(photo, result)
 
 
 def _stored_content(library: LibraryTables, file: _File) -> _Done | None:
@@ -210,11 +211,17 @@ def _done(photo: _Photo, result: EncodedPhoto | PhotoError) -> _Done:
     file = photo.file
     if photo.digest is None or (isinstance(result, PhotoError) and not isinstance(result, NoFace)):
         return _Done(ScannedPhoto(file.path, "skipped", reason=str(result)))
-    faces, remark = ([], None) if isinstance(result, PhotoError) else (result.faces, result.remark)
-    seen = SeenFile(file.source, file.size, file.modified, photo.digest, tuple(map(_found_face, faces)))
+    faces: list[tuple[EncodedFace, Quality]] = []
+    remark = None
+    if not isinstance(result, PhotoError):
+        faces, remark = list(zip(result.faces, result.qualities, strict=True)), result.remark
+    found = tuple(_found_face(face, quality) for face, quality in faces)
+    taken = photo.taken.isoformat() if photo.taken else None
+    seen = SeenFile(file.source, file.size, file.modified, photo.digest, found, remark, taken, detector.VERSION)
     return _Done(ScannedPhoto(file.path, file.status, len(faces), remark), seen)
 
 
-def _found_face(encoded: EncodedFace) -> FoundFace:
+def _found_face(encoded: EncodedFace, quality: Quality) -> FoundFace:
     face = encoded.face
-    return FoundFace(encoded.vector, face.box, face.landmarks, face.score, encoded.quality)
+    measures = face.score, encoded.quality, quality.sharpness, quality.unusual
+    return FoundFace(encoded.vector, face.box, face.landmarks, *measures)

@@ -15,6 +15,7 @@ import numpy as np
 
 from facedex.errors import NoFace, PhotoError
 from facedex.faces import alignment
+from facedex.faces.boxes import Box
 from facedex.faces.detector import FaceDetector
 from facedex.faces.quality import Quality
 from facedex.log import logger, timed
@@ -42,6 +43,20 @@ class EncodedPhoto:
     crops: list[np.ndarray]
     pixels: np.ndarray | None
     remark: str | None
+
+
+class KnownPhoto(GivenPhoto):
+    """A photo file that somebody looked at before.
+
+    `encoded`: its faces, or the error of a photo without faces. None where the file must be read. `names`: the faces
+    that a person named, each as its box (left, top, width, height in pixels) and its name.
+    """
+
+    def __init__(
+        self, path: str, encoded: EncodedPhoto | NoFace | None, names: tuple[tuple[Box, str], ...] = ()
+    ) -> None:
+        super().__init__(path, path)
+        self.encoded, self.names = encoded, names
 
 
 Encoded: TypeAlias = tuple[GivenPhoto, EncodedPhoto | PhotoError]  # a photo with its faces, or why it has none
@@ -87,22 +102,37 @@ def encode_ahead(
     """Encode photos on threads, in their order and up to _PHOTOS_AHEAD in advance.
 
     `load` loads the networks, on a thread of its own, while the others read the first photos. What it raises ends the
-    run before the first photo's result.
+    run before the result of the first photo that is read. A KnownPhoto with faces is read only for `keep_pixels`.
     """
+    loading: list[Future[FaceReader]] = []
     with side_by_side(1) as pool:
-        reader = pool.submit(load)
 
         def encode(photo: GivenPhoto) -> Encoded:
             try:
                 with timed(_log, "read and encoded %s", photo.name):
-                    return photo, encode_photo(photo, detector, reader.result, keep_pixels)
+                    return photo, encode_photo(photo, detector, loading[0].result, keep_pixels)
             except PhotoError as error:
                 _log.warning("skipped: %s", error)
                 return photo, error
 
-        for future in _submit_ahead(photos, lambda photo: pool.submit(encode, photo), keep_pixels):
-            reader.result()
+        def submit(photo: GivenPhoto) -> Future[Encoded]:
+            if (known := _known(photo, keep_pixels)) is not None:
+                done: Future[Encoded] = Future()
+                done.set_result((photo, known))
+                return done
+            if not loading:
+                loading.append(pool.submit(load))
+            return pool.submit(encode, photo)
+
+        for future in _submit_ahead(photos, submit, keep_pixels):
+            if loading:
+                loading[0].result()
             yield future.result()
+
+
+def _known(photo: GivenPhoto, keep_pixels: bool) -> EncodedPhoto | NoFace | None:
+    """The result for a photo that need not be read, else None."""
+    return photo.encoded if isinstance(photo, KnownPhoto) and not keep_pixels else None
 
 
 def _submit_ahead(
@@ -115,7 +145,7 @@ def _submit_ahead(
     """
     waiting: deque[tuple[Future[Encoded], int]] = deque()
     for photo in photos:
-        pixels = photo.pixel_count()
+        pixels = photo.pixel_count() if _known(photo, keep_pixels) is None else 0
         while waiting and pixels + sum(held for future, held in waiting if keep_pixels or not future.done()) > (
             PIXELS_AT_ONCE
         ):

@@ -16,13 +16,13 @@ from facedex.decision.calibration import Calibration
 from facedex.decision.candidate import Candidate
 from facedex.decision.posterior import CONTENDERS
 from facedex.errors import FacedexError, PhotoError
-from facedex.faces.boxes import Box
+from facedex.faces.boxes import Box, overlap, same_place
 from facedex.faces.detector import FaceDetector
 from facedex.faces.face import Face
 from facedex.faces.quality import Quality
-from facedex.model.reader import FaceReader
-from facedex.photos.inputs import PhotoInput, given_photos
-from facedex.recognition.embedding import encode_ahead
+from facedex.model.reader import EncodedFace, FaceReader
+from facedex.photos.inputs import GivenPhoto, PhotoInput, given_photos
+from facedex.recognition.embedding import KnownPhoto, encode_ahead
 
 FPIR = 0.01  # default share of strangers who are given a name
 PRIOR = 0.5  # default probability that the person in a photo is enrolled
@@ -40,6 +40,9 @@ class Identification:
     quality: the measures of the face.
     reason: why a face has no name. It says what is wrong with the face, that the best candidate is another face of
         the photo, or that the best candidate is not certain enough. None for a stranger to all, and for a named face.
+    confirmed: whether a person gave the name (KnownPhoto.names). `similarity` and `probability` are still those of
+        recognition, which such a name need not please. They are 0, without candidates, where nobody of that name is
+        enrolled by a photo.
     """
 
     face: Face
@@ -49,6 +52,7 @@ class Identification:
     candidates: tuple[Candidate, ...]
     quality: Quality | None = None
     reason: str | None = None
+    confirmed: bool = False
 
     @property
     def box(self) -> Box:
@@ -139,7 +143,8 @@ def identify(
     """Name every face in every photo, or in one photo, in the order of the photos. `gallery`: a facedex.Gallery.
 
     A photo that cannot be used yields a result with an `error` and does not stop the others. Each photo is read when it
-    is drawn from `photos`, up to 16 photos before its result is asked for.
+    is drawn from `photos`, up to 16 photos before its result is asked for. The names of a KnownPhoto, as
+    `library.known_photos` gives them, win over recognition.
 
     top: the number of candidates to list for every face.
     fpir: a face is named when its best candidate reaches the threshold for this share of strangers. The threshold
@@ -168,10 +173,11 @@ def identify(
                 gallery.match(face.vector, max(top, CONTENDERS), prior, exhaustive, quality=face.quality)
                 for face in encoded.faces
             ]
+            confirmed = _confirmed(gallery, photo, encoded.faces, candidates, prior)
             # The threshold is asked for after the look-up, so that it counts everybody whom the look-up could find
             # when another process enrolls people meanwhile.
             least_logit = gallery.threshold(fpir) if threshold is None else threshold
-            names = _choose_names(candidates, least_logit, allow_repeat)
+            names = _choose_names(candidates, least_logit, allow_repeat, confirmed)
             if not allow_repeat:
                 candidates = _without_other_faces(candidates, names)
             if decision is None or (decision.threshold, decision.people) != (least_logit, len(gallery)):
@@ -180,18 +186,51 @@ def identify(
                 _identification(face.face, quality, ranked, name, top, least_logit, unclear_length)
                 for face, quality, ranked, name in zip(encoded.faces, encoded.qualities, candidates, names, strict=True)
             ]
+            for index in confirmed:
+                faces[index] = replace(faces[index], confirmed=True)
             yield IdentifiedPhoto(photo.name, tuple(faces), None, encoded.pixels, decision, encoded.remark)
 
 
-def _choose_names(candidates: list[list[Candidate]], threshold: float, allow_repeat: bool) -> list[str | None]:
-    """The name of each face of one photo, None for a face without a candidate at or above the threshold."""
+def _confirmed(
+    gallery: SearchedGallery,
+    photo: GivenPhoto,
+    faces: list[EncodedFace],
+    candidates: list[list[Candidate]],
+    prior: float,
+) -> dict[int, str]:
+    """The names that a person gave to faces of this photo, by the number of the face from 0.
+
+    Each such person is added to the face's candidates, where recognition has not found her and she is enrolled.
+    """
+    confirmed: dict[int, str] = {}
+    for box, name in photo.names if isinstance(photo, KnownPhoto) else ():
+        index = max(range(len(faces)), key=lambda one: overlap(faces[one].face.box, box), default=None)
+        if index is None or not same_place(faces[index].face.box, box):
+            continue
+        ranked, face = candidates[index], faces[index]
+        if ranked and all(candidate.name != name for candidate in ranked):
+            everybody = gallery.match(face.vector, len(gallery), prior, True, quality=face.quality)
+            ranked += [candidate for candidate in everybody if candidate.name == name]
+        confirmed[index] = name
+    return confirmed
+
+
+def _choose_names(
+    candidates: list[list[Candidate]], threshold: float, allow_repeat: bool, confirmed: dict[int, str]
+) -> list[str | None]:
+    """The name of each face of one photo, None for a face without a candidate at or above the threshold.
+
+    `confirmed`: names of faces, by number, that stand. No other face gets them, unless names may be repeated.
+    """
+    taken = set() if allow_repeat else set(confirmed.values())
     excess = [
-        {candidate.name: candidate.logit - threshold for candidate in ranked if candidate.logit >= threshold}
-        for ranked in candidates
+        {one.name: one.logit - threshold for one in ranked if one.logit >= threshold and one.name not in taken}
+        if index not in confirmed
+        else {}
+        for index, ranked in enumerate(candidates)
     ]
-    if allow_repeat:
-        return [next(iter(names), None) for names in excess]
-    return assign(excess)
+    names = [next(iter(found), None) for found in excess] if allow_repeat else assign(excess)
+    return [confirmed.get(index, name) for index, name in enumerate(names)]
 
 
 def _without_other_faces(candidates: list[list[Candidate]], names: list[str | None]) -> list[list[Candidate]]:
@@ -201,7 +240,7 @@ def _without_other_faces(candidates: list[list[Candidate]], names: list[str | No
     """
     conditional = []
     for index, ranked in enumerate(candidates):
-        others = {name for other, name in enumerate(names) if other != index and name is not None}
+        others = {name for other, name in enumerate(names) if other != index and name is not None} - {names[index]}
         remaining = max(1e-12, 1 - sum(candidate.probability for candidate in ranked if candidate.name in others))
         conditional.append(
             [
@@ -225,6 +264,8 @@ def _identification(
     unclear_length: float,
 ) -> Identification:
     """The result for one face: its name, or the reason why it has none."""
+    if name is not None and all(candidate.name != name for candidate in candidates):
+        return Identification(face, name, 0.0, 0.0, (), quality)  # somebody named the face, and enrolled no photo
     reason = quality.reason(unclear_length) if name is None else None
     if not candidates:
         return Identification(face, None, 0.0, 0.0, (), quality, reason)

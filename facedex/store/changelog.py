@@ -127,6 +127,16 @@ class ChangeLog:
         statement = "UPDATE change SET photos = photos + ?, faces = faces + ? WHERE id = ?"
         self._db.execute(statement, (photos, faces, number))
 
+    def add_twins(self, twins: Mapping[int, int]) -> None:
+        """Let namings concern further scanned faces, inside the caller's transaction, so that they are undone together.
+
+        `twins`: the new face (id) by the one whose name it has.
+        """
+        for number, text in self._db.rows("SELECT id, scanned FROM change WHERE kind IN ('named', 'imported')"):
+            faces = json.loads(text)
+            if added := [twins[face] for face in faces if face in twins]:
+                self._db.execute("UPDATE change SET scanned = ? WHERE id = ?", (_ids(faces + added), number))
+
     def lines(self, since: str = "") -> list[tuple[Change, tuple[str, ...]]]:
         """Every change at or after a time (ISO 8601, UTC), the first one first, and the sources of its photos.
 

@@ -21,6 +21,7 @@ from facedex.store.library_rows import (
     INSERT_SCANNED,
     SELECT_SCANNED,
     LibraryCounts,
+    PhotoFacts,
     ScannedFaces,
     ScannedFile,
     SeenFile,
@@ -73,8 +74,31 @@ class LibraryTables:
 
     def sources_of_content(self, photo: str) -> list[str] | None:
         """The sources of the files with this SHA-256 (hex). None for a photo that was not scanned."""
+        number = self.photo_of_content(photo)
+        return None if number is None else self.sources([number]).get(number, [])
+
+    def file(self, source: str) -> ScannedFile | None:
+        """One file, None for a source that was not scanned."""
+        rows = self._db.rows("SELECT size, modified, photo FROM scanned_file WHERE source = ?", (source,))
+        return ScannedFile(*rows[0]) if rows else None
+
+    def has_size(self, size: int) -> bool:
+        """Whether a file of this many bytes was scanned. Only then can a file of this size be a stored photo."""
+        return bool(self._db.rows("SELECT 1 FROM scanned_file WHERE size = ? LIMIT 1", (size,)))
+
+    def photo_of_content(self, photo: str) -> int | None:
+        """The id of the photo with this SHA-256 (hex), None for one that was not scanned."""
         rows = self._db.rows("SELECT id FROM scanned_photo WHERE photo = ?", (bytes.fromhex(photo),))
-        return self.sources([rows[0][0]]).get(rows[0][0], []) if rows else None
+        return int(rows[0][0]) if rows else None
+
+    def facts(self, photos: Iterable[int]) -> dict[int, PhotoFacts]:
+        """What a scan noted of these photos (ids), by id."""
+        query = "SELECT id, faces, detector, remark, taken FROM scanned_photo WHERE id IN ({})"
+        return {photo: PhotoFacts(*values) for photo, *values in self._several(query, photos)}
+
+    def faces_of_photo(self, photo: int) -> ScannedFaces:
+        """The faces of one photo (id), in the order in which they were found. Raises GalleryDamaged."""
+        return self._faces_where("scanned_photo.id = ?", photo)
 
     def save(self, files: Sequence[SeenFile], gone: Iterable[str] = (), line: int | None = None) -> int:
         """Store files, and the photos among them that are new, in one transaction; returns the log's line.
@@ -89,7 +113,11 @@ class LibraryTables:
             for file in files:
                 digest = bytes.fromhex(file.photo)
                 former = self._db.rows("SELECT photo FROM scanned_file WHERE source = ?", (file.source,))
-                new = self._db.execute("INSERT OR IGNORE INTO scanned_photo (photo) VALUES (?)", (digest,))
+                new = self._db.execute(
+                    "INSERT OR IGNORE INTO scanned_photo (photo, faces, detector, remark, taken) "
+                    "VALUES (?, ?, ?, ?, ?)",
+                    (digest, len(file.faces), file.detector, file.remark, file.taken),
+                )
                 photo = self._db.rows("SELECT id FROM scanned_photo WHERE photo = ?", (digest,))[0][0]
                 if new > 0:
                     first = self._db.next_id("scanned_face")
@@ -110,6 +138,32 @@ class LibraryTables:
             line, after = line or self._changes.add("scanned"), self.counts()
             self._changes.count_more(line, after.photos - before.photos, after.faces - before.faces)
         return line
+
+    def follow_content(self, file: SeenFile, former: str) -> None:
+        """Store that a file has new bytes and shows the same picture, inside the caller's transaction.
+
+        `file`: its source, new size, time and SHA-256. `former`: the SHA-256 before (hex). Faces, groups, names and
+        decisions stay. A copy of the photo elsewhere keeps its bytes, so that there are two photos then.
+        Raises GalleryDamaged.
+        """
+        number, digest = self.photo_of_content(former), bytes.fromhex(file.photo)
+        if number is None:
+            return  # forgotten meanwhile
+        faces = self._faces_where("scanned_photo.id = ?", number)  # raises for damage, which new checksums would hide
+        if (photo := self.photo_of_content(file.photo)) is not None:
+            self._carry_decisions(number, photo)
+        elif len(self.sources([number])[number]) > 1:
+            photo = self._copy_photo(number, faces, digest)
+        else:
+            photo = number
+            self._db.execute("UPDATE scanned_photo SET photo = ? WHERE id = ?", (digest, number))
+            for row in self._db.rows(f"{SELECT_SCANNED} WHERE scanned_photo.id = ?", (number,)):
+                statement = "UPDATE scanned_face SET checksum = ? WHERE id = ?"
+                self._db.execute(statement, (face_checksum(row[:12]), row[0]))
+        self._db.execute(
+            "UPDATE scanned_file SET photo = ?, size = ?, modified = ? WHERE source = ?",
+            (photo, file.size, file.modified, file.source),
+        )
 
     def drop_files(self, sources: Iterable[str]) -> tuple[int, int]:
         """Delete files, and photos that have no file left, with their faces; returns how many photos and faces."""
@@ -283,8 +337,8 @@ class LibraryTables:
         """The ids of scanned faces whose rows are altered, and the path of a file of each, "?" where there is none."""
         dim = self._dim
         damaged = [row for block in self._blocks() for row in block if not is_intact(row, dim)]
-        paths = self.sources(row[11] for row in damaged)
-        return [(row[0], paths.get(row[11], ["?"])[0]) for row in damaged]
+        paths = self.sources(row[13] for row in damaged)
+        return [(row[0], paths.get(row[13], ["?"])[0]) for row in damaged]
 
     def remove_faces(self, faces: Iterable[int]) -> None:
         """Delete faces and forget their photos, so that the next scan looks at these again."""
@@ -305,11 +359,11 @@ class LibraryTables:
         for block in list(self._blocks()):
             for row in block:
                 if row[0] not in embeddings:
-                    self._db.execute("DELETE FROM scanned_photo WHERE id = ?", (row[11],))
+                    self._db.execute("DELETE FROM scanned_photo WHERE id = ?", (row[13],))
                     continue
                 vector, quality = embeddings[row[0]]
                 blob = np.asarray(vector, "<f4").tobytes()
-                checksum = face_checksum((row[0], blob, *row[2:7], float(quality), *row[8:10]))
+                checksum = face_checksum((row[0], blob, *row[2:7], float(quality), *row[8:12]))
                 statement = "UPDATE scanned_face SET vector = ?, quality = ?, checksum = ? WHERE id = ?"
                 self._db.execute(statement, (blob, float(quality), checksum, row[0]))
         self._sweep()
@@ -337,6 +391,26 @@ class LibraryTables:
         unique = list(dict.fromkeys(values))
         parts = [unique[start : start + _VALUES] for start in range(0, len(unique), _VALUES)]
         return [row for part in parts for row in self._db.rows(query.format(",".join("?" * len(part))), part)]
+
+    def _copy_photo(self, former: int, faces: ScannedFaces, digest: bytes) -> int:
+        """Store a photo anew under another SHA-256, with its faces, groups and names; returns its id."""
+        self._db.execute(
+            "INSERT INTO scanned_photo (photo, faces, detector, remark, taken) "
+            "SELECT ?, faces, detector, remark, taken FROM scanned_photo WHERE id = ?",
+            (digest, former),
+        )
+        (photo,) = self._db.rows("SELECT id FROM scanned_photo WHERE photo = ?", (digest,))[0]
+        first = self._db.next_id("scanned_face")
+        found = [(first + row, faces.found(row)) for row in range(len(faces))]
+        self._db.execute_many(
+            INSERT_SCANNED, [new_scanned_row(face, photo, digest, one, self._dim, digest.hex()) for face, one in found]
+        )
+        twins = {old: first + row for row, old in enumerate(faces.ids.tolist())}
+        for old, group in zip(faces.ids.tolist(), faces.groups.tolist(), strict=True):
+            self._db.execute("UPDATE scanned_face SET in_group = ? WHERE id = ?", (group or None, twins[old]))
+        self._carry_decisions(former, photo)
+        self._changes.add_twins(twins)
+        return int(photo)
 
     def _carry_decisions(self, former: int, photo: int) -> None:
         """Give the names of a photo's faces, and what else a user said, to the same faces of its new version."""

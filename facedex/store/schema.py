@@ -71,7 +71,11 @@ _LIBRARY_TABLES = (
     """
     CREATE TABLE scanned_photo (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
-        photo BLOB NOT NULL UNIQUE         -- SHA-256 of the photo's bytes
+        photo BLOB NOT NULL UNIQUE,        -- SHA-256 of the photo's bytes
+        faces INTEGER NOT NULL,            -- how many were found; some may have been deleted since
+        detector INTEGER NOT NULL,         -- faces/detector.VERSION that found them
+        remark TEXT,                       -- what a user should know of the photo, such as that a part is missing
+        taken TEXT                         -- when by EXIF, ISO 8601 in the camera's local time
     )
     """,
     """
@@ -98,6 +102,8 @@ _LIBRARY_TABLES = (
         score REAL NOT NULL,
         quality REAL NOT NULL,
         landmarks BLOB NOT NULL,           -- five points x, y in pixels, little-endian float32
+        sharpness REAL NOT NULL,           -- Quality.sharpness
+        unusual TEXT,                      -- Quality.unusual
         checksum BLOB NOT NULL,            -- see library_rows.face_checksum
         in_group INTEGER REFERENCES face_group (id) ON DELETE SET NULL
     )
@@ -145,6 +151,7 @@ _LIBRARY_TABLES = (
     "CREATE INDEX face_same_other ON face_same (other)",
     "CREATE INDEX face_not_person_person ON face_not_person (person)",
     "CREATE INDEX scanned_file_photo ON scanned_file (photo)",
+    "CREATE INDEX scanned_file_size ON scanned_file (size)",
     "CREATE INDEX scanned_face_photo ON scanned_face (photo)",
     "CREATE INDEX scanned_face_group ON scanned_face (in_group)",
     "CREATE INDEX face_name_person ON face_name (person)",

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facedex.errors import GalleryDamaged, GalleryError, GalleryMismatch, PersonNotFound
-from facedex.faces.boxes import Box
+from facedex.faces.boxes import Box, same_place
 from facedex.log import logger
 from facedex.store import schema
 from facedex.store.database import Database, translated
@@ -44,6 +44,7 @@ from facedex.store.rows import (
 
 if TYPE_CHECKING:
     from facedex.store.changelog import ChangeLog
+    from facedex.store.library_rows import SeenFile
     from facedex.store.library_tables import LibraryTables
 
 _log = logger(__name__)
@@ -192,6 +193,11 @@ class Store:
         return ChangeLog(self._db)
 
     # Counts
+
+    @property
+    def has_scans(self) -> bool:
+        """Whether anything was scanned. `library` loads modules that a gallery without scans does not need."""
+        return bool(self._db.rows("SELECT 1 FROM scanned_file LIMIT 1"))
 
     def count(self) -> tuple[int, int]:
         """(people, faces), as every change keeps them."""
@@ -427,6 +433,28 @@ class Store:
             self.changes.add(
                 "moved", person=person, name=name, other=other[0], former=other[1], photos=1, enrolled=[photo.face]
             )
+
+    def follow_content(self, file: SeenFile, former: str, sources: Collection[str]) -> None:
+        """Store that a photo file has new bytes and shows the same picture, for scanned and enrolled faces.
+
+        See LibraryTables.follow_content. Faces that were enrolled from `sources` belong to the new bytes. Those of a
+        copy elsewhere stay; the scanned faces get their names.
+        """
+        enrolled = self.photos(former)
+        with self.changing(rewrites=False) if enrolled else self._db.transaction():
+            scanned = self.library.faces_of_photos([former])
+            for photo in enrolled:
+                if photo.source in sources:
+                    self.faces([photo.face])  # raises GalleryDamaged for damage, which a new seal would hide
+                    statement = "UPDATE OR IGNORE face SET photo = ? WHERE id = ?"
+                    self._db.execute(statement, (bytes.fromhex(file.photo), photo.face))
+                    self._seal(photo.face)
+                    continue
+                (person,) = self.owners_of([photo.face])
+                free = np.flatnonzero(scanned.people == 0).tolist()
+                rows = [row for row in free if same_place(scanned.box(row), photo.box)]
+                self.library.write_names(scanned.ids[rows].tolist(), person)
+            self.library.follow_content(file, former)
 
     def described(self, face: int) -> tuple[str, str]:
         """Source and name of a face whose row is damaged, as far as they can be read; else "?"."""

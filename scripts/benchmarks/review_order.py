@@ -74,7 +74,7 @@ def scanned(model: str, vectors: np.ndarray) -> Iterator[Gallery]:
     points = np.zeros((5, 2), np.float32)
     with tempfile.TemporaryDirectory() as folder, Gallery(folder, model, create=True) as gallery:
         files = [
-            SeenFile(f"/{at}.jpg", 1, 1, f"{at:064x}", (FoundFace(vector, (0, 0, 1, 1), points, 1.0, 0.0),))
+            SeenFile(f"/{at}.jpg", 1, 1, f"{at:064x}", (FoundFace(vector, (0, 0, 1, 1), points, 1.0, 0.0, 1.0),))
             for at, vector in enumerate(vectors)
         ]
         with gallery.changing_library() as store:

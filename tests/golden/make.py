@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from facedex.store.library_rows import FoundFace, SeenFile
 from facedex.store.rows import FaceRecord
 
 DIM = 8
+UNUSUAL = [None, "of unusual colour", None, None]
 NAMES = ["Ada", "Ada", "Bob", "Cy", "José", "山田 太郎"]
 CONSENTS = {2: ("signed form", "9999-12-31"), 3: ("by word of mouth", "")}  # of some of these faces
 
@@ -63,10 +65,11 @@ def records() -> list[FaceRecord]:
 def scanned_files() -> list[SeenFile]:
     """Two photos with two faces each. The second lies at two paths."""
     landmarks = np.arange(10, dtype=np.float32).reshape(5, 2)
-    faces = [FoundFace(vector, (1.5, 2.25, 30.0, 40.0), landmarks, 0.875, 20.5) for vector in vectors(4, seed=3)]
+    measures = (1.5, 2.25, 30.0, 40.0), landmarks, 0.875, 20.5, 0.25
+    faces = [FoundFace(vector, *measures, word) for vector, word in zip(vectors(4, seed=3), UNUSUAL, strict=True)]
     digests = [_sha(f"scanned {i}") for i in range(2)]
     return [
-        SeenFile("/photos/one.jpg", 1000, 10**18, digests[0], tuple(faces[:2])),
+        SeenFile("/photos/one.jpg", 1000, 10**18, digests[0], tuple(faces[:2]), "a remark", "2020-02-03T04:05:06", 5),
         SeenFile("/photos/two.jpg", 2000, 10**18 + 1, digests[1], tuple(faces[2:])),
         SeenFile("/photos/copy of two.jpg", 2000, 10**18 + 2, digests[1]),
     ]
@@ -83,6 +86,8 @@ def scanned(gallery: Gallery) -> dict[str, object]:
             [source, file.size, file.modified, file.photo] for source, file in gallery.library.files().items()
         ),
         "faces": [list(row) for row in zip(faces.photos.tolist(), faces.groups.tolist(), people, strict=True)],
+        "facts": [[photo, *astuple(facts)] for photo, facts in sorted(gallery.library.facts([1, 2]).items())],
+        "unusual": faces.unusual,
         "groups": [[number, group.name, group.ignored] for number, group in sorted(gallery.library.groups().items())],
     }
 
