@@ -6,6 +6,8 @@ import math
 import os
 from dataclasses import dataclass
 
+import numpy as np
+
 from facedex.decision.calibration import Calibration
 from facedex.faces import alignment
 from facedex.faces.quality import Quality
@@ -60,12 +62,15 @@ class Verifier:
         warnings: list[str] = []
         first, second = (self._subject(given_photo(photo), remarks, warnings) for photo in (a, b))
         logit = float(self.head.logits(first.vector, second.vector))
-        qualities = first.quality, second.quality
+        logits, qualities = np.array([logit]), np.array([[first.quality, second.quality]])
+        similarity, probability = (
+            float(self.calibration.pair_posterior(logits, share, qualities)[0]) for share in (0.5, prior)
+        )
         threshold = self.calibration.threshold(1, fmr)
         return Verification(
             same=logit >= threshold,
-            similarity=self.calibration.pair_posterior(logit, 0.5, qualities),
-            probability=self.calibration.pair_posterior(logit, prior, qualities),
+            similarity=similarity,
+            probability=probability,
             logit=logit,
             threshold=threshold,
             fmr=fmr,
