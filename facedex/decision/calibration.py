@@ -157,7 +157,7 @@ class Calibration:
         """Probability (n,) that the two photos of each pair show one person when a share `prior` of such pairs does.
 
         It is `posterior` with one person enrolled from one photo. `qualities` (n, 2) are those of the two faces, which
-        count as in `shifts`. The log loss is less than that of `similarity`: by 24 to 30 % on LFW, and by 7 to 9 % on
+        count as in `shifts`. The log loss is less than that of `similarity`: by 26 to 31 % on LFW, and by 7 to 9 % on
         people of CelebA kept out (2026-11-30).
         Raises ValueError for a prior outside 0..1.
         """
