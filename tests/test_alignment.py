@@ -108,6 +108,19 @@ def test_crop_is_the_picture_at_the_template(camera, margin):
     assert np.abs(crop.astype(float) - wave(x, y)).mean() < 1.5
 
 
+def detail(x, y):
+    """Detail as fine as a face of 16 pixels can have: waves of three of its pixels."""
+    return 127.5 + 100 * np.stack([np.sin(x / 2.5 + 1), np.cos(y / 2.5), np.sin((x + y) / 3.5)], axis=-1)
+
+
+def test_a_small_face_keeps_its_detail():
+    matrix = turn(0.1, 0.2, (8, 9))
+    crop = align(photo_of(detail, matrix, 40, 40), move(matrix, TEMPLATE))
+    y, x = np.mgrid[:SIZE, :SIZE]
+    kept = (crop.astype(float) - 127.5) * (detail(x, y) - 127.5)
+    assert kept[8:-8, 8:-8].mean() > 0.9 * ((detail(x, y) - 127.5) ** 2)[8:-8, 8:-8].mean()
+
+
 def test_landmarks_land_on_the_template(camera):
     def dots(x, y):
         return sum(255 * np.exp(-((x - a) ** 2 + (y - b) ** 2) / 18) for a, b in TEMPLATE)[..., None].repeat(3, -1)

@@ -156,11 +156,12 @@ def test_prior_outside_nought_and_one_is_refused(prior):
     with pytest.raises(ValueError, match="prior must lie between 0 and 1"):
         PLAIN.posterior(np.array([4.0]), np.ones(1, int), 10, prior)
     with pytest.raises(ValueError, match="prior must lie between 0 and 1"):
-        PLAIN.pair_posterior(4.0, prior)
+        PLAIN.pair_posterior(np.array([4.0]), prior, np.full((1, 2), 9.0))
 
 
 def test_a_certain_prior_needs_no_score():
-    assert (PLAIN.pair_posterior(4.0, 0), PLAIN.pair_posterior(-4.0, 1)) == (0, 1)
+    same, different = (PLAIN.pair_posterior(np.array([s]), p, np.full((1, 2), 9.0)) for s, p in ((4.0, 0), (-4.0, 1)))
+    assert (same[0], different[0]) == (0, 1)
 
 
 # the tail
@@ -641,10 +642,27 @@ def test_posterior_of_no_candidates_is_empty():
     assert PLAIN.posterior(np.empty(0), np.empty(0), 0, 0.5).shape == (0,)
 
 
-def test_pair_posterior_is_bayes_on_the_similarity():
-    assert PLAIN.pair_posterior(2.0, 0.5) == pytest.approx(float(PLAIN.similarity(2.0)))
-    p = float(PLAIN.similarity(2.0))
-    assert PLAIN.pair_posterior(2.0, 0.1) == pytest.approx(0.1 * p / (0.1 * p + 0.9 * (1 - p)))
+def test_a_pair_is_a_gallery_of_one_person():
+    calibration = replace(PLAIN, by_quality=4.0, usual=2.5)
+    shift = 4 * (math.log(15) + math.log(10) - 5)
+    for prior in (0.5, 0.1):
+        right = calibration.posterior(np.array([2.0]), np.ones(1, int), 1, prior, np.array([shift]))[0]
+        pairs = np.array([(15.0, 10.0), (10.0, 15.0)])
+        assert calibration.pair_posterior(np.full(2, 2.0), prior, pairs) == pytest.approx([right, right])
+
+
+def test_the_probability_of_a_pair_follows_quality_where_genuine_scores_do():
+    calibration = fit_calibration(*followed(25))
+    matrix, who, quality = followed(29, people=60)
+    i, j = np.triu_indices(len(who), 1)
+    same = who[i] == who[j]
+    kept = same | (np.arange(len(i)) % 40 == 0)
+    i, j, same = i[kept], j[kept], same[kept]
+    weight = np.where(same, 0.5 / same.sum(), 0.5 / (~same).sum())
+    by_score = calibration.similarity(matrix[i, j])
+    stated = calibration.pair_posterior(matrix[i, j], 0.5, np.stack([quality[i], quality[j]], 1))
+    losses = [-(weight @ np.log(np.where(same, p, 1 - p))) for p in (stated, by_score)]
+    assert losses[0] < 0.8 * losses[1]
 
 
 # in a model file

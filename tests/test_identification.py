@@ -396,6 +396,23 @@ def test_verification_follows_the_rate_and_the_prior_asked_for(tmp_path):
     assert even.logit < even.threshold == pytest.approx(even.logit + np.log(0.03 / 0.02), abs=1e-6)
 
 
+def test_verification_counts_the_quality_of_both_faces(tmp_path):
+    """A lower score is expected of faces that the network saw little of, so the same score is likelier theirs."""
+    a, b = save_face(tmp_path / "a.png", 1), second_photo(tmp_path / "b.jpg", 1)
+    verifier = Verifier()
+    logit = verifier.verify(a, b).logit
+    lengths = [verifier.reader.read(np.asarray(Image.open(path)))[0].quality for path in (a, b)]
+    found = []
+    for usual in np.mean(np.log(lengths)) + np.array([0.0, 0.25]):  # the photos are as clear as usual, and less clear
+        verifier.calibration = tail(logit - 2, by_quality=4.0, usual=float(usual))
+        found.append(verifier.verify(a, b, prior=0.2))
+    usual, unclear = found
+    assert usual.logit == unclear.logit
+    assert usual.threshold == unclear.threshold
+    assert usual.similarity < unclear.similarity - 0.1
+    assert usual.probability < unclear.probability - 0.1
+
+
 def test_verification_needs_a_face_in_both(tmp_path):
     a = save_face(tmp_path / "a.png", 1)
     with pytest.raises(NoFace, match=r"blank\.png"):

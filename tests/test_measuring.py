@@ -1,6 +1,7 @@
 """The statistics of the scripts that README's tables come from, against what they should find by construction."""
 
 import io
+import re
 import sys
 
 import numpy as np
@@ -80,6 +81,24 @@ def test_verifys_rates(scored):
         assert value == pytest.approx(target, rel=0.5, abs=0.006)
         below = np.mean(own <= CALIBRATION.threshold(1, target / 100))
         assert percentages(line[3])[0] == pytest.approx(100 * below, abs=0.01)
+
+
+def test_the_losses_of_a_pairs_probability(scored):
+    matrix, people = scored
+    told = fpir.pair_losses(matrix, people, np.zeros(400), CALIBRATION)
+    found = [[float(part) for part in numbers.split(", ")] for numbers in re.findall(r"\d\.\d+, \d\.\d+", told)]
+    i, j = np.triu_indices(400, 1)
+    same = people[i] == people[j]
+    for stated, numbers in zip((CALIBRATION.similarity(matrix[i, j]), bayes(matrix[i, j])), found, strict=True):
+        kept = np.clip(stated, 1e-6, 1 - 1e-6)
+        log_loss = np.mean([-np.log(kept[same]).mean(), -np.log(1 - kept[~same]).mean()])
+        brier = np.mean([((stated - same) ** 2)[kind].mean() for kind in (same, ~same)])
+        assert numbers == pytest.approx([log_loss, brier], rel=0.25, abs=0.002)
+
+
+def bayes(scores):
+    """The probability of one person, of normal scores about 6 and about 0."""
+    return 1 / (1 + np.exp(-6 * scores + 18))
 
 
 def test_isotonic_regression_rises_and_keeps_the_mean():

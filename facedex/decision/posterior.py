@@ -85,16 +85,18 @@ class Scores:
         """Density of genuine over density of impostor scores at scores (n,), for weights of kinds of probe (n, kinds).
 
         The ratio is held monotone, because a higher score never means less alike. `shifts` (n,) tell how far genuine
-        scores lie above the usual.
+        scores lie above the usual. Of the least clear face, genuine scores are expected where strangers' scores lie.
         """
         grid, density, _, _ = self._table
-        usual = grid[:, None] - shifts
+        mean = sum(part.share * part.mean for part in self.genuine)
+        usual = grid[:, None] - np.maximum(shifts, min(self.impostor.location - mean, 0.0))
         genuine = np.log(np.maximum(sum(part.density(usual) for part in self.genuine), _LEAST))
         # einsum keeps so small a product away from the threads of BLAS, which wait for cores under load.
         logs = genuine - np.log(np.einsum("gp,np->gn", density, probes))
-        logs = np.where(_PLACES[:, None] < logs.argmin(0), logs.min(0), logs)
-        logs = np.maximum.accumulate(logs)
         own, (low, part) = np.arange(len(scores)), self._place(scores)
+        # Both densities are tiny far above the genuine scores, and a lowest ratio there would be chance.
+        least = np.where(usual <= mean, logs, np.inf).argmin(0)
+        logs = np.maximum.accumulate(np.where(_PLACES[:, None] < least, logs[least, own], logs))
         return np.asarray(np.exp((1 - part) * logs[low, own] + part * logs[low + 1, own]))
 
     def _place(self, scores: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:

@@ -16,6 +16,9 @@ TEMPLATE = np.array(
 )
 SIZE = 112
 MARGIN = 8  # pixels round the crop in training data, for jitter: SIZE + 2 * MARGIN = 128
+# Lanczos keeps the little detail of a small face. On LFW at FMR .1 %, of faces 16 pixels wide `default` misses 7.6 % in
+# place of 9.1, `fast` 12.5 in place of 15.9. 20 pixels wide: `fast` 4.9 in place of 7.2. 30 pixels wide: no difference.
+_SMALL = 3.0  # crop pixels for one pixel of the photo: the face is about 28 pixels wide. Lanczos takes 1.1 ms more
 _WARP_LIMIT = 2**14  # pixels: warpAffine refuses sides twice as long, and OpenCV may copy such a picture whole
 
 
@@ -84,7 +87,8 @@ def align(pixels: np.ndarray, landmarks: np.ndarray, margin: int = 0) -> np.ndar
         # The centre of a pixel has whole coordinates. The half pixel keeps centres in place through the resize.
         landmarks = (np.asarray(landmarks) - (left, top) + 0.5) * ratio - 0.5
         matrix = similarity(landmarks, TEMPLATE + margin)
-    return cv2.warpAffine(pixels, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    interpolation = cv2.INTER_LANCZOS4 if scale > _SMALL else cv2.INTER_LINEAR
+    return cv2.warpAffine(pixels, matrix, (side, side), flags=interpolation, borderMode=cv2.BORDER_CONSTANT)
 
 
 def centre_crop(crops: np.ndarray, margin: int = MARGIN) -> np.ndarray:

@@ -15,7 +15,7 @@ from facedex.faces.window import GREY, Window
 from facedex.faces.yunet import YuNet
 from facedex.opencv import cv2
 
-VERSION = 5  # raised with every change of landmarks or of the order of faces, so that caches are built again
+VERSION = 6  # raised with every change of landmarks, crops or the order of faces, so that caches are built again
 
 _SIDE = 640  # pixels: longer side of a photo in the detector. Faces of 60 px in a photo of 2 Mpx are still found
 _SMALLEST_INPUT = 160  # pixels: smaller padded photos are enlarged to this longer side

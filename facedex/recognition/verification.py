@@ -13,7 +13,7 @@ from facedex.faces import alignment
 from facedex.faces.quality import Quality
 from facedex.model.head import Head
 from facedex.model.modelfile import read_model, shipped_model
-from facedex.model.reader import FaceReader
+from facedex.model.reader import EncodedFace, FaceReader
 from facedex.photos.inputs import GivenPhoto, PhotoInput, given_photo
 from facedex.recognition.detection import read_faces
 
@@ -24,7 +24,8 @@ FMR = 1e-3  # default share of impostor pairs that are called the same person
 class Verification:
     """Whether two photos show the same person.
 
-    similarity: the calibrated probability of the same person when half of all pairs are genuine.
+    similarity: the calibrated probability of the same person when half of all pairs are genuine. It follows from the
+        logit and from the quality of both faces.
     probability: that probability for the prior of the call.
     logit: the score of the pair, compared with `threshold`.
     fmr: the share of impostor pairs that reach `threshold`.
@@ -60,12 +61,16 @@ class Verifier:
         remarks: list[str] = []
         warnings: list[str] = []
         first, second = (self._subject(given_photo(photo), remarks, warnings) for photo in (a, b))
-        logit = float(self.head.logits(first, second))
+        logit = float(self.head.logits(first.vector, second.vector))
+        logits, qualities = np.array([logit]), np.array([[first.quality, second.quality]])
+        similarity, probability = (
+            float(self.calibration.pair_posterior(logits, share, qualities)[0]) for share in (0.5, prior)
+        )
         threshold = self.calibration.threshold(1, fmr)
         return Verification(
             same=logit >= threshold,
-            similarity=float(self.calibration.similarity(logit)),
-            probability=self.calibration.pair_posterior(logit, prior),
+            similarity=similarity,
+            probability=probability,
             logit=logit,
             threshold=threshold,
             fmr=fmr,
@@ -73,12 +78,12 @@ class Verifier:
             warnings=tuple(warnings),
         )
 
-    def _subject(self, photo: GivenPhoto, remarks: list[str], warnings: list[str]) -> np.ndarray:
-        """The unit embedding (dim,) float32 of a photo's subject. What is to be told of it joins the two lists."""
+    def _subject(self, photo: GivenPhoto, remarks: list[str], warnings: list[str]) -> EncodedFace:
+        """The subject of a photo, encoded. What is to be told of it joins the two lists."""
         told: list[str] = []
         pixels, faces = read_faces(photo, self.reader.detector, told)
         remarks += [f"{photo.name}: {remark}" for remark in told]
         crop = alignment.align(pixels, faces[0].landmarks)
         if warning := Quality.of(faces[0], crop).warning:
             warnings.append(f"{photo.name}: {warning}")
-        return self.reader.encode_crops([crop], faces[:1])[0].vector
+        return self.reader.encode_crops([crop], faces[:1])[0]

@@ -8,8 +8,10 @@ of them are enrolled and all others are strangers. Every person counts the same.
 
 - realised FPIR and FNIR at the threshold that the model's calibration gives for N and --fpir, with 95 % intervals by a
   bootstrap over people, both as enrolled and as strangers (pigeonhole bootstrap, Owen 2007);
-- the share of best candidates with a probability of about p that are the right person, for several N and priors;
-- FMR and FNMR at the threshold that `facedex verify` takes for a stated FMR.
+- the share of best candidates with a probability of about p that are the right person, for several N and priors, with
+  the log loss and the Brier score of the probability;
+- FMR and FNMR at the threshold that `facedex verify` takes for a stated FMR, and log loss and Brier score of a pair's
+  probability by the score alone and with quality, as `verify` states it.
 
 Then prints the same rates at 10,000 and 100,000 people on generated embeddings. They are drawn from normal
 distributions with DATA's covariances between and within people. --generated names embeddings instead: a file of
@@ -43,7 +45,8 @@ from facedex.model.modelfile import read_model, shipped_model
 from scripts.runner import run_script
 
 BINS = np.array([0, 0.02, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.97, 1.0001])
-DRAWS = {10: 60, 100: 10, 500: 5}  # drawn galleries by size; of ten people few have further photos
+DRAWS = {10: 150, 100: 50, 500: 50}  # drawn galleries by size; few photos of one gallery have a middle probability
+IMPOSTOR_PAIRS = 60_000  # at most, for the losses of a pair's probability
 STRANGERS = 400  # strangers' photos a gallery for which probabilities are computed
 LEAST_GENERATED = 14_000  # people: a thousand calibrate, 3,000 are strangers, 10,000 are enrolled
 
@@ -90,6 +93,7 @@ def main() -> None:
     console.print(table)
     reliability(console, matrix, people, quality, calibration, rng)
     verified(console, matrix, people, calibration)
+    print(pair_losses(matrix, people, quality, calibration))
     rng = np.random.default_rng(1)
     generated(console, head, *(made or generate(vectors, people, 104_000, 2, rng)), options.fpir, rng)
 
@@ -176,6 +180,7 @@ def reliability(
         "people enrolled",
         "prior",
         *(f"{a:.0%}-{min(b, 1):.0%}" for a, b in pairwise(BINS)),
+        "log loss, Brier",
         title="probability shown (columns): stated mean > share that is right, its interval, photos a draw",
     )
     times = people_weights(int(people.max()) + 1, 0).astype(float)
@@ -217,7 +222,7 @@ def reliability(
                     f"{part @ p[held] / part.sum():.0%} > {good.sum() / part.sum():.0%}\n"
                     f"({low:.0%}-{high:.0%})\n{held.sum() / draws:.3g}"
                 )
-            table.add_row(f"{size:,}", f"{prior:g}", *cells)
+            table.add_row(f"{size:,}", f"{prior:g}", *cells, losses(p, truth, counts))
     console.print(table)
 
 
@@ -243,6 +248,37 @@ def verified(console: Console, matrix: np.ndarray, people: np.ndarray, calibrati
             cells.append(f"{blame.sum() / tried.sum():.3%} ({low:.3%} to {high:.3%})")
         table.add_row(f"{target:.2%}", error(*calibration.interval(threshold, 1)), *cells)
     console.print(table)
+
+
+def losses(stated: np.ndarray, right: np.ndarray, weight: np.ndarray) -> str:
+    """Return log loss and Brier score of probabilities (n,) as text. A stated 0 or 1 counts as 1e-6 off."""
+    kept = np.clip(stated, 1e-6, 1 - 1e-6)
+    log_loss = -np.average(np.where(right, np.log(kept), np.log(1 - kept)), weights=weight)
+    return f"{log_loss:.4f}, {np.average((stated - right) ** 2, weights=weight):.4f}"
+
+
+def pair_losses(matrix: np.ndarray, people: np.ndarray, quality: np.ndarray, calibration: Calibration) -> str:
+    """Return log loss and Brier score of a pair's probability, half of all pairs genuine, without quality and with it.
+
+    Every person counts the same. All genuine pairs are taken, and every so many of the others.
+    """
+    i, j = np.triu_indices(len(people), 1)
+    same = people[i] == people[j]
+    kept = same | (np.arange(len(same)) % (len(same) // IMPOSTOR_PAIRS + 1) == 0)
+    i, j, same, each = i[kept], j[kept], same[kept], 1 / np.bincount(people)[people]
+    owned = np.bincount(people)
+    weight = np.where(same, 1 / np.maximum(owned * (owned - 1), 1)[people[i]], each[i] * each[j])
+    for kind in (same, ~same):
+        weight[kind] /= 2 * weight[kind].sum()
+    pairs = zip(
+        np.array_split(matrix[i, j], 40), np.array_split(np.stack([quality[i], quality[j]], 1), 40), strict=True
+    )
+    stated = np.concatenate([calibration.pair_posterior(logits, 0.5, both) for logits, both in pairs])
+    return (
+        "a pair's probability, log loss and Brier score: "
+        f"by the score alone {losses(calibration.similarity(matrix[i, j]), same, weight)}; "
+        f"with quality, as verify states it, {losses(stated, same, weight)}"
+    )
 
 
 def read_generated(path: Path, dim: int) -> tuple[np.ndarray, np.ndarray]:
