@@ -50,7 +50,6 @@ class Cut:
         part = _LARGE + (1 - _LARGE) * (1 / np.sqrt(a) + 1 / np.sqrt(b)) / 2
         return np.asarray(self.usual + (self.single - self.usual) * part)
 
-
     def lowered(self, a: Numbers, b: Numbers) -> Scores:
         """By how much the cuts (n,) for groups of `a` (n,) and `b` (n,) faces lie below that for two single faces."""
         return np.asarray(self.single - self.between(a, b))
