@@ -520,13 +520,14 @@ def test_list_in_every_form(run, enrolled, database):
     done = run("list", "-g", enrolled, "--json")
     found = lines(done.out)
     assert done.code == 0
-    assert [list(line) for line in found] == [["name", "photos", "enrolled"]] * 3
+    columns = ["name", "photos", "enrolled", "consents", "expires", "expired"]
+    assert [list(line) for line in found] == [columns] * 3
     assert [(line["name"], line["photos"]) for line in found] == [("Ada", 2), ("Bob", 1), ("Cy", 1)]
     assert found[0]["enrolled"][10] == "T"
     assert found[0]["enrolled"].endswith("+00:00")
     assert rows(run("list", "-g", enrolled, "--csv").out) == [
-        ["name", "photos", "enrolled"],
-        *[[line["name"], str(line["photos"]), line["enrolled"]] for line in found],
+        columns,
+        *[[line["name"], str(line["photos"]), line["enrolled"], "", "", "False"] for line in found],
     ]
     table = run("list", "-g", enrolled).out
     assert all(name in table for name in ("Ada", "Bob", "Cy"))

@@ -27,7 +27,7 @@ from facedex.cli.options import (
 from facedex.cli.progress import progress_bar
 from facedex.cli.result_output import ResultPrinter, output_form, results_to
 from facedex.cli.stdin_photo import photos_to_enroll
-from facedex.errors import DataError
+from facedex.errors import DataError, PersonNotFound
 from facedex.wording import counted, plural, tally
 
 if TYPE_CHECKING:
@@ -276,18 +276,29 @@ def remove(
     """
     from facedex.gallery.gallery import Gallery
     from facedex.library.name_removal import sidecars_naming
-    from facedex.photos.sources import person_name
 
     with Gallery(gallery) as opened:
-        enrolled = {record.name for record in opened.people()}
-        naming = list(sidecars_naming(opened, {person_name(name) for name in names}))
-        in_sidecars = {name for sidecar in naming for name in sidecar.names} if sidecars else set()
-        people = opened.find(*(name for name in names if person_name(name) not in in_sidecars - enrolled))
+        naming = list(sidecars_naming(opened, names))
+        people = _enrolled(opened, names, {name for one in naming for name in one.names} if sidecars else ())
         if people and not yes:
             _confirm(people, f"Delete {plural(len(people), 'this person')} from the gallery?")
         removed = opened.remove(*(record.name for record in people)) if people else 0
     note(f"deleted {counted(removed, 'face')} of {counted(len(people), 'person')}")
     _end_with_sidecars(naming, sidecars)
+
+
+def _enrolled(gallery: Gallery, names: Iterable[str], elsewhere: Container[str]) -> list[PersonRecord]:
+    """The people with these names. Raises PersonNotFound for a name that is not `elsewhere` either."""
+    people: dict[str, PersonRecord] = {}
+    for name in names:
+        try:
+            (record,) = gallery.find(name)
+        except PersonNotFound:
+            if name not in elsewhere:
+                raise
+            continue
+        people[record.name] = record
+    return list(people.values())
 
 
 def _end_with_sidecars(naming: Sequence[NamingSidecar], change: bool) -> None:
