@@ -297,6 +297,7 @@ def test_identify_json(run, enrolled, database):
         "box",
         "score",
         "name",
+        "named_by",
         "similarity",
         "probability",
         "logit",
