@@ -24,6 +24,7 @@ from facedex.cli import (
     gallery_commands,
     identify_commands,
     library_commands,
+    serve_commands,
     train_commands,
     upkeep_commands,
 )
@@ -56,10 +57,11 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": upkeep_commands.doctor,
     "backup": upkeep_commands.backup,
     "restore": upkeep_commands.restore,
+    "serve": serve_commands.serve,
 }
 
 # These commands multiply no large matrices. Without OpenBLAS's threads they need 45 of 480 ms less processor time.
-_WITHOUT_BLAS_THREADS = ("identify", "verify", "detect", "embed", "scan")
+_WITHOUT_BLAS_THREADS = ("identify", "verify", "detect", "embed", "scan", "serve")
 
 
 def _print_version(value: bool) -> None:

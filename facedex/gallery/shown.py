@@ -24,6 +24,7 @@ class ShownPhoto:
         twentieth of the calibration's, so that errors are likely.
     similarity: calibrated probability that the photo and the person's other photos show one person, if half of all
         such pairs did; None for the only photo.
+    face: the id of the enrolled face.
     """
 
     photo: str
@@ -32,6 +33,7 @@ class ShownPhoto:
     quality: float
     unclear: bool
     similarity: float | None
+    face: int
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,13 @@ def show_person(store: Store, head: Head, calibration: Calibration, name: str) -
         min(times),
         tuple(
             ShownPhoto(
-                source_path(photo.source), photo.box, time, quality, 0 < quality < calibration.unclear, similarity
+                source_path(photo.source),
+                photo.box,
+                time,
+                quality,
+                0 < quality < calibration.unclear,
+                similarity,
+                photo.face,
             )
             for photo, time, quality, similarity in zip(
                 photos, times, faces.quality.tolist(), similarities, strict=True

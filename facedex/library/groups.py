@@ -24,6 +24,7 @@ from facedex.store.rows import StoredFaces
 from facedex.store.store import Store
 
 _EXAMPLES = 3  # photos named for each group
+_PICTURES = 12  # clearest faces told of each group
 _IGNORED = 1 << 40  # added to the number of an ignored group, so that it is no person's
 
 
@@ -33,7 +34,7 @@ class FaceGroup:
 
     `number`: what `facedex name` takes. `faces` and `photos`: how many. `examples`: paths of photos with the clearest
     of these faces. `resembles`: the person whom the faces resemble, or None. `ignored`: whether the group needs no
-    name.
+    name. `clearest`: ids of the clearest faces, one of each photo.
     """
 
     number: int
@@ -42,6 +43,7 @@ class FaceGroup:
     examples: tuple[str, ...]
     resembles: str | None
     ignored: bool
+    clearest: tuple[int, ...] = ()
 
 
 def cluster(gallery: Gallery, rate: float = RATE) -> list[FaceGroup]:
@@ -85,10 +87,17 @@ def stored_groups(gallery: Gallery) -> list[FaceGroup]:
             tuple(source_path(paths[photo][0]) for photo in photos_of[number][:_EXAMPLES] if photo in paths),
             described[number].name,
             described[number].ignored,
+            _clearest(faces, rows),
         )
         for number, rows in rows_of.items()
     ]
     return sorted(groups, key=lambda group: (-group.faces, group.number))
+
+
+def _clearest(faces: ScannedFaces, rows: list[int]) -> tuple[int, ...]:
+    """The ids of the first faces of the rows, one of each photo."""
+    first = {int(faces.photos[row]): int(faces.ids[row]) for row in reversed(rows)}
+    return tuple(first[photo] for photo in dict.fromkeys(faces.photos[rows].tolist()))[:_PICTURES]
 
 
 def enrolled_owners(library: LibraryTables) -> dict[int, int]:

@@ -53,11 +53,12 @@ class FaceRecord:
 
 @dataclass(frozen=True)
 class PersonRecord:
-    """One enrolled person: the number of photos, and when the first was enrolled (ISO 8601, UTC)."""
+    """One enrolled person: the number of photos, when the first was enrolled (ISO 8601, UTC), and the person's id."""
 
     name: str
     photos: int
     enrolled: str
+    id: int = 0
 
 
 @dataclass(frozen=True)

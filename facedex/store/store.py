@@ -19,7 +19,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from facedex.errors import GalleryDamaged, GalleryError, GalleryMismatch, PersonNotFound
+from facedex.errors import (
+    GalleryDamaged,
+    GalleryError,
+    GalleryMismatch,
+    PersonConflict,
+    PersonNotFound,
+)
 from facedex.faces.boxes import Box
 from facedex.log import logger
 from facedex.store import schema
@@ -212,9 +218,20 @@ class Store:
 
     def people(self) -> list[PersonRecord]:
         """Everybody, ordered by name."""
+        return self._people("")
+
+    def person(self, person: int) -> PersonRecord:
+        """The person with this id. Raises PersonNotFound."""
+        found = self._people("WHERE person.id = ?", person)
+        if not found:
+            raise PersonNotFound(f"There is no person {person}, or no more; the list of people has their ids")
+        return found[0]
+
+    def _people(self, where: str, *values: object) -> list[PersonRecord]:
         rows = self._db.rows(
-            "SELECT name, COUNT(face.id), COALESCE(MIN(enrolled), '') FROM person "
-            "LEFT JOIN face ON face.person = person.id GROUP BY person.id ORDER BY name"
+            "SELECT name, COUNT(face.id), COALESCE(MIN(enrolled), ''), person.id FROM person "
+            f"LEFT JOIN face ON face.person = person.id {where} GROUP BY person.id ORDER BY name",
+            values,
         )
         return [PersonRecord(*row) for row in rows]
 
@@ -227,12 +244,12 @@ class Store:
         return self._person(name)[1]
 
     def rename(self, old: str, new: str) -> None:
-        """Give a person another name. Raises PersonNotFound, GalleryError when the new name is taken."""
+        """Give a person another name. Raises PersonNotFound, PersonConflict when the new name is taken."""
         with self._change(rewrites=False):
             person, _ = self._person(old)
             taken = self._db.rows("SELECT id FROM person WHERE name = ?", (new,))
             if taken and taken[0][0] != person:
-                raise GalleryError(f"{new!r} is enrolled already; use merge to make the two one person")
+                raise PersonConflict(f"{new!r} is enrolled already; use merge to make the two one person")
             faces, scanned = self.faces_of([person]).ids.tolist(), self.library.named_faces(person)
             self._db.execute("UPDATE person SET name = ? WHERE id = ?", (new, person))
             for face in faces:
@@ -242,12 +259,12 @@ class Store:
     def merge(self, source: str, into: str) -> int:
         """Give all faces of one person to another; returns how many. A photo that both have is kept once.
 
-        Raises PersonNotFound, GalleryError for two names of one person.
+        Raises PersonNotFound, PersonConflict for two names of one person.
         """
         with self._change(rewrites=False) as change:
             giver, taker = self._person(source)[0], self._person(into)[0]
             if giver == taker:
-                raise GalleryError(f"{source!r} cannot be merged into itself; name two people")
+                raise PersonConflict(f"{source!r} cannot be merged into itself; name two people")
             moved = 0
             for face in self.faces_of([giver]).ids.tolist():
                 common = (
@@ -280,9 +297,13 @@ class Store:
 
     # Photos
 
-    def photos(self, photo: str | None = None) -> list[StoredPhoto]:
-        """Every face's photo, ordered by face id, or only the faces of one photo (SHA-256, hex)."""
-        where, values = ("", ()) if photo is None else (" WHERE photo = ?", (bytes.fromhex(photo),))
+    def photos(self, photo: str | None = None, face: int | None = None) -> list[StoredPhoto]:
+        """Every face's photo, ordered by face id, or only the faces of one photo (SHA-256, hex), or one face (id)."""
+        where, values = "", tuple[object, ...]()
+        if photo is not None:
+            where, values = " WHERE photo = ?", (bytes.fromhex(photo),)
+        elif face is not None:
+            where, values = " WHERE face.id = ?", (face,)
         rows = self._db.rows(
             "SELECT face.id, name, source, photo, box_left, box_top, box_width, box_height "
             f"FROM face JOIN person ON person.id = face.person{where} ORDER BY face.id",
