@@ -156,9 +156,12 @@ class Gallery:
         return self._store.count()[1]
 
     @property
-    def revision(self) -> int:
-        """A number that grows with every change of enrolled people."""
-        return self._store.state.revision
+    def version(self) -> int:
+        """A number that changes with every change that another thread or process makes, of the scanned library too.
+
+        Only numbers that one thread was given can be compared.
+        """
+        return self._store.version
 
     @property
     def detector(self) -> FaceDetector:
@@ -446,6 +449,19 @@ class Gallery:
         if not found:
             raise FaceNotFound(f"There is no enrolled face {face}; it may have been removed")
         return found[0]
+
+    def keep_picture(self, face: int, picture: bytes) -> None:
+        """Keep a small picture of an enrolled face (id), a JPEG file. It is deleted with the face.
+
+        Raises FaceNotFound, GalleryBusy.
+        """
+        with self._writing():
+            self.enrolled_photo(face)
+            self._store.keep_picture(face, picture)
+
+    def kept_picture(self, face: int) -> bytes | None:
+        """The picture that `keep_picture` kept, else None. Raises GalleryDamaged for an altered one."""
+        return self._store.kept_picture(face)
 
     @contextmanager
     def changing_library(self, enrolls: bool = False) -> Iterator[Store]:

@@ -20,6 +20,7 @@ from facedex.server.access import reads
 from facedex.server.descriptions import PHOTOS, answers
 from facedex.server.refusals import Json
 from facedex.server.service import Service
+from facedex.server.uploads import read_upload
 
 Result = TypeVar("Result", DetectedPhoto, IdentifiedPhoto)
 
@@ -29,7 +30,7 @@ Prior = Annotated[float, Query(gt=0, lt=1, description="Probability that the per
 
 def add_answer_routes(app: FastAPI, service: Service) -> None:
     """Add the routes to the application."""
-    gallery, device = service.gallery, service.settings.device
+    gallery, device, limits = service.gallery, service.settings.device, service.settings.limits
 
     @app.post("/v1/detect", tags=["photos"], openapi_extra=PHOTOS, responses=answers(shapes.Detected))
     @reads
@@ -39,8 +40,8 @@ def add_answer_routes(app: FastAPI, service: Service) -> None:
         def detect(photos: list[GivenPhoto]) -> list[DetectedPhoto]:
             return list(detect_photos(photos, gallery.detector))
 
-        async with service.intake.upload(request) as upload:
-            return _photos(await service.ask(upload, detect), lambda photo: results.detect_json(photo, ()))
+        upload = await read_upload(request, limits)
+        return _photos(await service.ask(upload, detect), lambda photo: results.detect_json(photo, ()))
 
     @app.post("/v1/embed", tags=["photos"], openapi_extra=PHOTOS, responses=answers(shapes.Embedded))
     @reads
@@ -50,8 +51,8 @@ def add_answer_routes(app: FastAPI, service: Service) -> None:
         def embed(photos: list[GivenPhoto]) -> list[DetectedPhoto]:
             return list(embed_photos(photos, reader=gallery.reader(device)))
 
-        async with service.intake.upload(request) as upload:
-            return _photos(await service.ask(upload, embed), results.embed_json)
+        upload = await read_upload(request, limits)
+        return _photos(await service.ask(upload, embed), results.embed_json)
 
     @app.post("/v1/identify", tags=["photos"], openapi_extra=PHOTOS, responses=answers(shapes.Identified))
     @reads
@@ -68,8 +69,8 @@ def add_answer_routes(app: FastAPI, service: Service) -> None:
             options: Any = {"top": top, "fpir": fpir, "prior": prior, "allow_repeat": allow_repeat, "device": device}
             return list(identify(gallery, photos, **options))
 
-        async with service.intake.upload(request) as upload:
-            return _photos(await service.ask(upload, name), results.identify_json)
+        upload = await read_upload(request, limits)
+        return _photos(await service.ask(upload, name), results.identify_json)
 
     @app.post("/v1/verify", tags=["photos"], openapi_extra=PHOTOS, responses=answers(shapes.Verified))
     @reads
@@ -79,11 +80,11 @@ def add_answer_routes(app: FastAPI, service: Service) -> None:
         prior: Prior = PRIOR,
     ) -> Json:
         """Tell whether two photos of one form show the same person."""
-        async with service.intake.upload(request) as upload:
-            if len(upload.photos) != 2:
-                raise RequestError("Two photos are compared; send a form with two files")
-            question = partial(_verify, service, fmr, prior)
-            return Json(results.verify_json(await service.ask(upload, question)))
+        upload = await read_upload(request, limits)
+        if len(upload.photos) != 2:
+            raise RequestError("Two photos are compared; send a form with two files")
+        question = partial(_verify, service, fmr, prior)
+        return Json(results.verify_json(await service.ask(upload, question)))
 
     @app.get("/v1/threshold", tags=["photos"], responses=answers(shapes.Threshold))
     @reads

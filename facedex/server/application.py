@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -36,7 +37,9 @@ def make_application(settings: ServerSettings) -> Guard:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await anyio.to_thread.run_sync(service.load)
+        watching = asyncio.create_task(service.watch())
         yield
+        watching.cancel()
         service.events.close()
         await anyio.to_thread.run_sync(service.close)
 
@@ -71,6 +74,7 @@ def _add_description(app: FastAPI) -> None:
 def _add_refusals(app: FastAPI) -> None:
     """Turn every error into the one form. The guard catches what is left."""
 
+    @app.exception_handler(Exception)  # a fault, which Starlette raises again for the guard's log
     @app.exception_handler(FacedexError)
     async def unusable(request: Request, error: Exception) -> Response:
         return refusal(error, request.state.request_id)
@@ -78,6 +82,8 @@ def _add_refusals(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def no_route(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if isinstance(error.__cause__, FacedexError):  # FastAPI wraps what reading a body raises
+            return refusal(error.__cause__, request.state.request_id)
         return refusal_of_status(error.status_code, request.state.request_id, error.headers)
 
     @app.exception_handler(RequestValidationError)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 
 import numpy as np
@@ -51,6 +52,8 @@ def face_picture(gallery: Gallery, face: str) -> bytes:
     number = number_of(face, "e" if enrolled else "s")
     if enrolled:
         photo = gallery.enrolled_photo(number)
+        if (kept := gallery.kept_picture(number)) is not None:
+            return kept
         sources, digest, box = [photo.source], photo.photo, photo.box
     else:
         found = gallery.library.faces_with_ids([number])
@@ -64,6 +67,14 @@ def face_picture(gallery: Gallery, face: str) -> bytes:
             with suppress(PhotoError):
                 return picture(data, box)
     raise FaceNotFound(f"No picture of face {face} is left, because its photo is gone or has changed")
+
+
+def keep_pictures(gallery: Gallery, name: str, photos: Iterable[bytes]) -> None:
+    """Keep a picture of each face by which these photos enrolled a person. Raises PersonNotFound, GalleryBusy."""
+    content = {images.sha256(photo): photo for photo in photos}
+    for photo in gallery.enrolled_photos(name)[1]:
+        if photo.photo in content and gallery.kept_picture(photo.face) is None:
+            gallery.keep_picture(photo.face, picture(content[photo.photo], photo.box))
 
 
 def _photo(source: str) -> bytes | None:

@@ -9,11 +9,13 @@ from ipaddress import ip_address
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect
+from starlette.routing import BaseRoute
 from starlette.types import Message, Receive, Scope, Send
 
 from facedex.errors import RequestRefused
 from facedex.log import logger
 from facedex.server.access import Access
+from facedex.server.bodies import Body
 from facedex.server.refusals import refusal
 from facedex.server.service import Service
 
@@ -41,6 +43,11 @@ class Guard:
         self.access = Access(service.settings)
         self._names = _OWN_NAMES | {name.lower() for name in service.settings.hosts}
 
+    @property
+    def routes(self) -> list[BaseRoute]:
+        """Every route of the application."""
+        return self._app.routes
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
@@ -52,7 +59,8 @@ class Guard:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
         request_id = secrets.token_hex(8)
-        scope.setdefault("state", {})["request_id"] = request_id
+        body = Body(scope, receive, self.service.settings.limits, self.service.held)
+        scope["state"] = {**scope.get("state", {}), "request_id": request_id, "body": body}
         begun, status = time.perf_counter(), 0
 
         async def sending(message: Message) -> None:
@@ -65,8 +73,8 @@ class Guard:
         try:
             check_host(scope, self._names)
             check_origin(scope)
-            self.access.check(scope, self._app.routes)
-            await self._app(scope, receive, sending)
+            self.access.check(scope, self.routes)
+            await self._app(scope, body.receive, sending)
         except ClientDisconnect:
             status = status or 499  # nobody is there to be answered
         except Exception as error:  # whatever it is, its text and its trace stay inside
@@ -76,6 +84,7 @@ class Guard:
             if not status:
                 await answer(scope, receive, sending)
         finally:
+            body.close()
             route = getattr(scope.get("route"), "path", "-")  # the pattern: a path or a query may hold names
             seconds = time.perf_counter() - begun
             self.service.counts.count(scope["method"], route, status, seconds)

@@ -14,14 +14,15 @@ from facedex.errors import FaceNotFound, PersonConflict, PersonNotFound, Request
 from facedex.gallery.enrolment import Enrolled
 from facedex.gallery.gallery import Gallery
 from facedex.photos.inputs import GivenPhoto
+from facedex.photos.sources import person_name
 from facedex.server import shapes
 from facedex.server.access import reads
 from facedex.server.descriptions import NAMED_PHOTOS, PHOTOS_OF_A_PERSON, answers
-from facedex.server.face_pictures import enrolled_id, number_of
+from facedex.server.face_pictures import enrolled_id, keep_pictures, number_of
 from facedex.server.pages import Cursor, Limit, part
 from facedex.server.refusals import Json
 from facedex.server.service import Service
-from facedex.server.uploads import Upload
+from facedex.server.uploads import Upload, read_upload
 from facedex.store.rows import PersonRecord
 
 PersonId = Annotated[int, Path(ge=1, le=2**62, description="The person's id.")]
@@ -58,16 +59,16 @@ def _add_lists(app: FastAPI, service: Service) -> None:
 
 
 def _add_changes(app: FastAPI, service: Service) -> None:
-    gallery = service.gallery
+    gallery, limits = service.gallery, service.settings.limits
 
     @app.post("/v1/people", tags=["people"], openapi_extra=NAMED_PHOTOS, responses=answers(shapes.EnrolledPerson, 201))
     async def enroll_person(request: Request) -> Json:
         """Enroll a person by photos. The person may be enrolled already, and a photo that is known changes nothing."""
-        async with service.intake.upload(request) as upload:
-            name = upload.fields.get("name", "")
-            if not name.strip():
-                raise RequestError("The form has no field `name`; add the person's name")
-            return await _enroll(service, upload, lambda: name)
+        upload = await read_upload(request, limits)
+        if not upload.fields.get("name", "").strip():
+            raise RequestError("The form has no field `name`; add the person's name")
+        name = person_name(upload.fields["name"])
+        return await _enroll(service, upload, lambda: name)
 
     @app.patch("/v1/people/{person}", tags=["people"], responses=answers(shapes.Person))
     async def rename_person(person: PersonId, body: shapes.NewName) -> Json:
@@ -98,7 +99,7 @@ def _add_changes(app: FastAPI, service: Service) -> None:
 
 
 def _add_faces(app: FastAPI, service: Service) -> None:
-    gallery = service.gallery
+    gallery, limits = service.gallery, service.settings.limits
 
     @app.get("/v1/people/{person}/faces", tags=["people"], responses=answers(shapes.PersonFaces))
     @reads
@@ -115,8 +116,8 @@ def _add_faces(app: FastAPI, service: Service) -> None:
     async def enroll_faces(request: Request, person: PersonId) -> Json:
         """Enroll more photos of a person."""
         await service.read(partial(gallery.person, person))  # before a body is read
-        async with service.intake.upload(request) as upload:
-            return await _enroll(service, upload, lambda: gallery.person(person).name)
+        upload = await read_upload(request, limits)
+        return await _enroll(service, upload, lambda: gallery.person(person).name)
 
     @app.delete("/v1/people/{person}/faces/{face}", tags=["people"], responses=answers(shapes.Removed))
     async def remove_face(person: PersonId, face: str) -> Json:
@@ -196,7 +197,9 @@ async def _enroll(service: Service, upload: Upload, name_of: Callable[[], str]) 
         try:
             (record,) = service.gallery.find(found[0].name)
         except PersonNotFound:  # no photo could be enrolled
-            record = None
+            return None, found
+        if service.settings.keep_crops:
+            keep_pictures(service.gallery, record.name, [data for _, data in upload.photos])
         return record, found
 
     record, found = await service.change_by(upload, enroll)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -63,6 +64,10 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         self._ready()
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop at the first signal, and at once at the second. uvicorn would also end the process by the signal."""
+        self.force_exit, self.should_exit = self.should_exit, True
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._guard.service.events.close()
         await super().shutdown(sockets)
@@ -96,10 +101,9 @@ def listen(addresses: Sequence[str], port: int) -> list[socket.socket]:
 def _socket(address: str, port: int) -> socket.socket:
     made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     try:
-        with suppress(AttributeError):  # Windows has no IPV6_V6ONLY in some versions of Python
-            if made.family == socket.AF_INET6:
-                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if hasattr(socket, "SO_REUSEADDR") and socket.AF_UNIX:
+        if made.family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has a socket of its own
+        if os.name == "posix":  # elsewhere two servers could then share a port
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((address, port))
     except BaseException:

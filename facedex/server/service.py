@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -9,22 +10,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from facedex.errors import PhotoError, PhotoTooLarge
+from facedex.errors import FacedexError, PhotoError, PhotoTooLarge
 from facedex.gallery.backup import backup
 from facedex.gallery.gallery import Gallery
 from facedex.photos import images
 from facedex.photos.inputs import GivenPhoto, given_photo
 from facedex.recognition.verification import Verifier
+from facedex.server.bodies import HeldBytes
 from facedex.server.event_stream import EventStream
 from facedex.server.face_pictures import face_picture
 from facedex.server.lanes import Lane
 from facedex.server.request_counts import RequestCounts
 from facedex.server.scan_job import ScanJob
 from facedex.server.settings import ServerSettings
-from facedex.server.uploads import Intake, Upload
+from facedex.server.uploads import Upload
 from facedex.threads import PIXELS_AT_ONCE, Budget, workers
 
 T = TypeVar("T")
+
+_LOOK = 1.0  # seconds between two looks for changes by other processes
 
 
 class Service:
@@ -38,12 +42,14 @@ class Service:
         """Open the gallery, and make one where there is none. Raises GalleryError, ModelError."""
         self.settings, limits = settings, settings.limits
         self.gallery = Gallery(settings.gallery, settings.model, create=True)
-        self.intake, self.counts = Intake(limits), RequestCounts()
+        self.held, self.counts = HeldBytes(), RequestCounts()
         self.events = EventStream(limits.listeners)
         self.photo_work = Lane("photos", workers(), limits.waiting)
         self.lookups = Lane("lookups", 4, 4 * limits.waiting)
         self.pictures = Lane("pictures", 2, 8 * limits.waiting)
         self.changes = Lane("changes", 1, limits.waiting)
+        self.watching = Lane("watching", 1, 1)  # one thread, because versions of one connection are compared
+        self._own_changes = 0
         self.scan = ScanJob(self.gallery, settings.folders, settings.device, partial(self.events.publish, "scan"))
         self._pixels = Budget(PIXELS_AT_ONCE)  # of photos of all requests together
 
@@ -63,8 +69,27 @@ class Service:
     async def change(self, what: str, work: Callable[[], T]) -> T:
         """Change the gallery on the one thread that may, and tell those who listen. `what`: people, groups."""
         result = await self.changes.run(work)
-        self.events.publish("change", {"what": what, "revision": await self.lookups.run(self._revision)})
+        self.events.publish("change", {"what": what})
+        self._own_changes += 1
         return result
+
+    async def watch(self) -> None:
+        """Tell those who listen of changes by other processes, until this is cancelled."""
+        seen = await self.watching.run(self._version)
+        told = self._own_changes
+        while True:
+            await asyncio.sleep(_LOOK)
+            if not len(self.events):
+                continue
+            with suppress(FacedexError):  # a gallery that is busy or gone is told of by the next request
+                now = await self.watching.run(self._version)
+                busy = self.changes.inside or self.scan.progress()["state"] == "running"
+                if now != seen and told == self._own_changes and not busy:
+                    self.events.publish("change", {"what": "other"})
+                seen, told = now, self._own_changes
+
+    def _version(self) -> int:
+        return self.gallery.version
 
     async def change_by(self, upload: Upload, work: Callable[[list[GivenPhoto]], T]) -> T:
         """As `change`, by the photos of a request."""
@@ -86,9 +111,6 @@ class Service:
         file = Path(tempfile.mkdtemp(prefix="facedex-")) / "gallery.tar"
         backup(self.gallery.folder, file)
         return file
-
-    def _revision(self) -> int:
-        return self.gallery.revision
 
     def _with_photos(self, upload: Upload, work: Callable[[list[GivenPhoto]], T]) -> T:
         photos = [self._given(data, name) for name, data in upload.photos]
@@ -115,7 +137,7 @@ class Service:
         people: Any = len(self.gallery)
         return {
             **waiting,
-            "held_bytes": ("Bytes of request bodies in memory.", float(self.intake.held)),
+            "held_bytes": ("Bytes of request bodies in memory.", float(self.held.number)),
             "listeners": ("Open event streams.", float(len(self.events))),
             "people": ("People enrolled.", float(people)),
             "faces": ("Faces enrolled.", float(self.gallery.faces)),
@@ -124,6 +146,6 @@ class Service:
     def close(self) -> None:
         """Finish what has begun, and close the gallery."""
         self.scan.close()
-        for lane in (self.photo_work, self.lookups, self.pictures, self.changes):
+        for lane in (self.photo_work, self.lookups, self.pictures, self.changes, self.watching):
             lane.close()
         self.gallery.close()

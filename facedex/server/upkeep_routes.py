@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import asdict
+from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
-from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from facedex._version import __version__
 from facedex.errors import TokenMissing
@@ -16,6 +17,17 @@ from facedex.server.access import COOKIE, Access, open_to_all, reads
 from facedex.server.descriptions import answers
 from facedex.server.refusals import Json
 from facedex.server.service import Service
+
+
+class _LentFile(FileResponse):
+    """A file in a folder of its own, which is deleted once it was sent, or when the client goes away before."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            shutil.rmtree(Path(self.path).parent, ignore_errors=True)
+
 
 _LEVELS = ("none", "read", "full")
 
@@ -81,9 +93,7 @@ def add_upkeep_routes(app: FastAPI, service: Service, access: Access) -> None:
     @app.get("/v1/backup", tags=["server"], response_class=FileResponse, responses=answers(None))
     async def backup() -> FileResponse:
         """The gallery as one file, which `facedex restore` reads. It holds personal data, as the gallery does."""
-        file = await service.backup()
-        delete = BackgroundTask(shutil.rmtree, file.parent, ignore_errors=True)
-        return FileResponse(file, media_type="application/x-tar", filename="gallery.tar", background=delete)
+        return _LentFile(await service.backup(), media_type="application/x-tar", filename="gallery.tar")
 
     @app.get("/v1/faces/{face}/crop", tags=["pictures"], response_class=Response, responses=answers(None))
     @reads

@@ -169,6 +169,11 @@ def stored_faces(rows: Sequence[Row], dim: int, path: Path) -> StoredFaces:
     return StoredFaces(ids, people, list(columns[12]), vectors.astype(np.float32, copy=False), marks, quality)
 
 
+def picture_checksum(face: int, picture: bytes) -> bytes:
+    """Sixteen bytes of SHA-256 over a face's id and its kept picture."""
+    return hashlib.sha256(_LENGTH.pack(face) + picture).digest()[:16]
+
+
 def damaged_face(face: int, path: Path) -> GalleryDamaged:
     """The error for a face whose row was altered."""
     return GalleryDamaged(f"Face {face} in {path} is damaged; `facedex doctor` names its photo and what to do")

@@ -128,6 +128,14 @@ _LIBRARY_TABLES = (
         enrolled TEXT NOT NULL             -- ids of faces that were enrolled then, a JSON array
     )
     """,
+    # A small picture of an enrolled face, where the user asked to keep it. It goes with the face.
+    """
+    CREATE TABLE face_picture (
+        face INTEGER PRIMARY KEY REFERENCES face (id) ON DELETE CASCADE,
+        picture BLOB NOT NULL,             -- a JPEG file
+        checksum BLOB NOT NULL             -- see rows.picture_checksum
+    )
+    """,
     "CREATE INDEX face_apart_other ON face_apart (other)",
     "CREATE INDEX scanned_file_photo ON scanned_file (photo)",
     "CREATE INDEX scanned_face_photo ON scanned_face (photo)",

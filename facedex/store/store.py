@@ -42,6 +42,7 @@ from facedex.store.rows import (
     StoredPhoto,
     damaged_face,
     new_row,
+    picture_checksum,
     seal,
     stored_faces,
 )
@@ -165,6 +166,11 @@ class Store:
     def copy_to(self, target: sqlite3.Connection) -> None:
         """Copy the present state of the database, while others read and write."""
         self._db.copy_to(target)
+
+    @property
+    def version(self) -> int:
+        """A number that changes whenever another connection than this thread's commits a change."""
+        return self._db.version
 
     @property
     def unscrubbed(self) -> bool:
@@ -348,6 +354,22 @@ class Store:
             )
             self._seal(photo.face)
             self._delete_empty(former)
+
+    def keep_picture(self, face: int, picture: bytes) -> None:
+        """Keep a small picture of a face (id), a JPEG file. It goes when the face goes."""
+        with self._db.transaction():
+            values = (face, picture, picture_checksum(face, picture))
+            self._db.execute("INSERT OR REPLACE INTO face_picture (face, picture, checksum) VALUES (?, ?, ?)", values)
+
+    def kept_picture(self, face: int) -> bytes | None:
+        """The picture that `keep_picture` kept, else None. Raises GalleryDamaged for an altered row."""
+        rows = self._db.rows("SELECT picture, checksum FROM face_picture WHERE face = ?", (face,))
+        if not rows:
+            return None
+        picture, checksum = rows[0]
+        if not isinstance(picture, bytes) or picture_checksum(face, picture) != checksum:
+            raise damaged_face(face, self.path)
+        return picture
 
     def described(self, face: int) -> tuple[str, str]:
         """Source and name of a face whose row is damaged, as far as they can be read; else "?"."""
