@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from pathlib import Path
 
 from fastapi import FastAPI, Response
 from starlette.exceptions import HTTPException
 
 from facedex.server.access import open_to_all
+
+_FOLDER = Path(__file__).parent / "page"
 
 TYPES = {
     "html": "text/html; charset=utf-8",
@@ -23,17 +24,8 @@ TYPES = {
 
 def page_files() -> dict[str, tuple[bytes, str]]:
     """Content and media type of each file of the page, by its path below `page/`. They are read once, at the start."""
-    found: dict[str, tuple[bytes, str]] = {}
-
-    def add(folder: Traversable, prefix: str) -> None:
-        for entry in folder.iterdir():
-            if entry.is_dir():
-                add(entry, f"{prefix}{entry.name}/")
-            elif (kind := TYPES.get(entry.name.rsplit(".", 1)[-1])) is not None:
-                found[prefix + entry.name] = entry.read_bytes(), kind
-
-    add(files("facedex.server") / "page", "")
-    return found
+    files = [path for path in sorted(_FOLDER.rglob("*")) if path.suffix[1:] in TYPES]
+    return {path.relative_to(_FOLDER).as_posix(): (path.read_bytes(), TYPES[path.suffix[1:]]) for path in files}
 
 
 def add_page_routes(app: FastAPI) -> None:
