@@ -1,6 +1,8 @@
 """The guard: hosts, origins, tokens, headers, caps, and what never leaves."""
 
+import base64
 import hmac
+import json
 import logging
 import time
 import zlib
@@ -417,3 +419,42 @@ def test_a_web_socket_is_refused(local):
 
     with pytest.raises(WebSocketDisconnect), local.websocket_connect("/v1/events"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "text"),
+    [(OSError(28, "No space", "/home/ada/x"), 507, "disk_unusable"), (MemoryError(), 503, "memory_used_up")],
+)
+def test_errors_of_the_system_tell_no_path(local, monkeypatch, error, status, text):
+    def broken(*_):
+        raise error
+
+    monkeypatch.setattr(local.guard.service.gallery, "people", broken)
+    answer = local.get("/v1/people")
+    assert (answer.status_code, code(answer)) == (status, text)
+    assert "ada" not in answer.text
+
+
+@pytest.mark.parametrize("name", ["a\x00b", "\ud800", "x" * 2000, "", "unknown"])
+def test_a_name_that_is_none_never_is_a_fault(local, name):
+    content = json.dumps({"name": name})
+    headers = {"Content-Type": "application/json"}
+    assert local.patch("/v1/people/1", content=content, headers=headers).status_code in (400, 404, 422)
+
+
+def test_nested_json_is_no_fault(local):
+    deep = "[" * 60_000
+    answer = local.patch("/v1/people/1", content=deep, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    cursor = base64.urlsafe_b64encode(b"[" * 2900).decode()
+    assert local.get(f"/v1/people?cursor={cursor}").status_code == 400
+
+
+def test_numbers_that_no_database_takes_are_refused(local):
+    huge = 2**70
+    for answer in (
+        local.get(f"/v1/people/{huge}"),
+        local.post("/v1/people/1/merge", json={"into": huge}),
+        local.get(f"/v1/groups/{huge}/faces"),
+    ):
+        assert answer.status_code == 400

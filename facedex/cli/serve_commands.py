@@ -52,7 +52,8 @@ def serve(
 ) -> None:
     """Serve a page and a REST API on this machine, with the extra 'web'. Ctrl-C stops it.
 
-    The API's reference is the page /reference. An empty gallery is made where there is none.
+    The API's reference is the page /reference. An empty gallery is made where there is none. Each request is a line on
+    stderr, without names.
     """
     from facedex.errors import DataError, MissingExtra
 
@@ -60,6 +61,7 @@ def serve(
         if not folder.is_dir():
             raise DataError(f"{folder} is no folder; give --scan a folder of photos")
     try:
+        from facedex.server.running import log_requests
         from facedex.server.running import serve as run
         from facedex.server.settings import LOOPBACK, ServerSettings, made_token
     except ModuleNotFoundError as error:
@@ -82,6 +84,8 @@ def serve(
     if not settings.is_local and settings.token is None:
         settings = settings.with_token(made_token())
         say(f"the token of this server, which is printed once: {settings.token}")
+
+    log_requests(quiet)
 
     def ready(urls: list[str]) -> None:
         note(f"serving {gallery} at {' and '.join(urls)}; Ctrl-C stops")

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 from starlette.types import Message, Receive, Scope, Send
 
-from facedex.errors import RequestRefused
+from facedex.errors import FacedexError, RequestRefused
 from facedex.log import logger
 from facedex.server.access import Access
 from facedex.server.bodies import Body
@@ -32,6 +32,7 @@ SECURITY_HEADERS = {
     "Cache-Control": "no-store",  # faces and names stay in no cache
 }
 _HOST = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "DELETE", "PUT", "OPTIONS"})
 _OWN_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
@@ -79,7 +80,7 @@ class Guard:
             status = status or 499  # nobody is there to be answered
         except Exception as error:  # whatever it is, its text and its trace stay inside
             answer = refusal(error, request_id)
-            if answer.status_code == 500:
+            if answer.status_code >= 500 and not isinstance(error, FacedexError):
                 _log.error("request %s: %s", request_id, type(error).__name__, exc_info=error)
             if not status:
                 await answer(scope, receive, sending)
@@ -87,8 +88,9 @@ class Guard:
             body.close()
             route = getattr(scope.get("route"), "path", "-")  # the pattern: a path or a query may hold names
             seconds = time.perf_counter() - begun
-            self.service.counts.count(scope["method"], route, status, seconds)
-            _log.info("%s %s %s %d %.0f ms", request_id, scope["method"], route, status, 1000 * seconds)
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            self.service.counts.count(method, route, status, seconds)
+            _log.info("%s %s %s %d %.0f ms", request_id, method, route, status, 1000 * seconds)
 
 
 def _with_headers(headers: list[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:

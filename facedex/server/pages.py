@@ -40,7 +40,7 @@ def _closed(key: Any) -> str:
 def _opened(cursor: str) -> Any:
     try:
         value = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _unknown() from None
     if not isinstance(value, list):
         raise _unknown()

@@ -155,6 +155,8 @@ def _add_faces(app: FastAPI, service: Service) -> None:
     async def person_picture(person: PersonId) -> Response:
         """A picture of the person's first face."""
         faces = await service.read(lambda: gallery.enrolled_photos(gallery.person(person).name)[1])
+        if not faces:
+            raise FaceNotFound(f"Person {person} has no enrolled face; enroll a photo")
         return Response(await service.picture(enrolled_id(faces[0].face)), media_type="image/jpeg")
 
 
@@ -168,6 +170,8 @@ def _crop(face: int) -> str:
 
 def _faces(gallery: Gallery, person: int, limit: int, cursor: str | None) -> dict[str, Any]:
     record = gallery.person(person)
+    if not record.photos:
+        return {"person": _person(record), "faces": [], "least_alike": None, "total": 0, "next": None}
     shown = gallery.show(record.name)
     photos = zip(shown.photos, results.show_json(shown)["photos"], strict=True)
     faces = [({"id": enrolled_id(one.face), "crop": _crop(one.face), **row}, one) for one, row in photos]

@@ -42,6 +42,18 @@ TABLE: tuple[tuple[type[BaseException], int, str], ...] = (
     (errors.FacedexError, 500, "unusable"),
 )
 
+# Errors of the system, whose own texts may tell paths.
+_SYSTEM: tuple[tuple[type[BaseException], int, str, str], ...] = (
+    (MemoryError, 503, "memory_used_up", "The memory is used up; send smaller photos, or fewer at once"),
+    (OSError, 507, "disk_unusable", "A file cannot be read or written; make room, or check the server's permissions"),
+)
+_FAULT = (
+    BaseException,
+    500,
+    "fault",
+    "A fault in facedex itself; the server's log says more under the id of this request",
+)
+
 _RETRY = 5  # seconds after which a client tries again, where an error does not say
 
 
@@ -59,18 +71,15 @@ class Json(Response):
 
 
 def refusal(error: BaseException, request_id: str) -> Response:
-    """The answer to a request that ended with an error. An error that is not in the table is a fault of facedex."""
-    for kind, status, code in TABLE:
-        if isinstance(error, kind):
-            answer = problem(status, code, str(error), request_id)
-            if status == 503:
-                answer.headers["Retry-After"] = str(getattr(error, "seconds", _RETRY))
-            if status == 401:
-                answer.headers["WWW-Authenticate"] = "Bearer"
-            return answer
-    return problem(
-        500, "fault", "A fault in facedex itself; the server's log says more under the id of this request", request_id
-    )
+    """The answer to a request that ended with an error. An error that is in no table is a fault of facedex."""
+    rows = [*((kind, status, code, str(error)) for kind, status, code in TABLE), *_SYSTEM, _FAULT]
+    _, status, code, message = next(row for row in rows if isinstance(error, row[0]))
+    answer = problem(status, code, message, request_id)
+    if status == 503:
+        answer.headers["Retry-After"] = str(getattr(error, "seconds", _RETRY))
+    if status == 401:
+        answer.headers["WWW-Authenticate"] = "Bearer"
+    return answer
 
 
 def refusal_of_status(status: int, request_id: str, headers: Mapping[str, str] | None = None) -> Response:

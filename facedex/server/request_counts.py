@@ -18,7 +18,6 @@ class RequestCounts:
 
     def count(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request. `route` is a pattern such as /v1/people/{person}, so that no name is counted."""
-        method = method if method in ("GET", "HEAD", "POST", "PATCH", "DELETE", "PUT", "OPTIONS") else "other"
         self._requests[method, route, status] += 1
         self._seconds[route] += seconds
         self._buckets[route][sum(seconds > limit for limit in BUCKETS)] += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -143,3 +144,12 @@ def url(listening: socket.socket) -> str:
     """The URL of a socket."""
     address, port = listening.getsockname()[:2]
     return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+
+
+def log_requests(quiet: bool) -> None:
+    """Print a line for each request on stderr, and what went wrong in the server; with `quiet` only the latter."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log = logging.getLogger("facedex.server")
+    log.addHandler(handler)
+    log.setLevel(logging.WARNING if quiet else logging.INFO)

@@ -28,7 +28,7 @@ class NewName(Body):
 
 
 class Into(Body):
-    into: Annotated[int, Field(ge=1, description="The id of the person, or the number of the group, that stays.")]
+    into: Annotated[int, Field(ge=1, le=2**62, description="The id of the person who stays.")]
 
 
 class Faces(Body):

@@ -88,7 +88,11 @@ def add_upkeep_routes(app: FastAPI, service: Service, access: Access) -> None:
     @reads
     async def events() -> StreamingResponse:
         """Events as they happen (text/event-stream): `change` with what changed, `scan` with the progress, `reset`."""
-        return StreamingResponse(service.events.listen(), media_type="text/event-stream")
+        return StreamingResponse(
+            service.events.listen(),
+            media_type="text/event-stream",
+            headers={"X-Accel-Buffering": "no"},  # a proxy would hold events back
+        )
 
     @app.get("/v1/backup", tags=["server"], response_class=FileResponse, responses=answers(None))
     async def backup() -> FileResponse:
