@@ -238,6 +238,11 @@ def test_tokens_that_could_be_guessed_or_mixed_up_are_refused(tmp_path, changes)
         pass
 
 
+def test_other_machines_are_never_served_without_a_token(tmp_path):
+    with pytest.raises(errors.DataError, match="needs a token"), client(tmp_path / "g", addresses=("192.0.2.1",)):
+        pass
+
+
 # Caps
 
 

@@ -63,27 +63,28 @@ def serve(
     try:
         from facedex.server.running import log_requests
         from facedex.server.running import serve as run
-        from facedex.server.settings import LOOPBACK, ServerSettings, made_token
+        from facedex.server.settings import LOOPBACK, ServerSettings, is_loopback, made_token
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.split(".")[0] == "facedex":
             raise
         raise MissingExtra("serve", "web") from None
 
+    addresses = tuple(address or LOOPBACK)
+    if token is None and not all(map(is_loopback, addresses)):
+        token = made_token()
+        say(f"the token of this server, which is printed once: {token}")
     settings = ServerSettings(
         gallery=gallery,
         model=model,
         device=device,
         folders=tuple(folder.resolve() for folder in scan or []),
-        addresses=tuple(address or LOOPBACK),
+        addresses=addresses,
         port=port,
         token=token,
         read_token=read_token,
         hosts=tuple(allow_host or []),
         keep_crops=keep_crops,
     )
-    if not settings.is_local and settings.token is None:
-        settings = settings.with_token(made_token())
-        say(f"the token of this server, which is printed once: {settings.token}")
 
     log_requests(quiet)
 
