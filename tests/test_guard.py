@@ -321,6 +321,15 @@ def test_a_broken_form_is_refused(local):
     assert code(local.post("/v1/detect", content=b"x", headers=headers)) == "request_invalid"
 
 
+def test_headers_inside_a_form_are_capped(local):
+    head = b'--x\r\nContent-Disposition: form-data; name="p"; filename="p"\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    for more in (b"X: " + bytes(100_000) + b"\r\n", b"X: y\r\n" * 10_000):
+        answer = local.post("/v1/detect", content=head + more + b"\r\nabc\r\n--x--", headers=headers)
+        assert answer.status_code in (400, 413)
+        assert code(answer) in ("request_invalid", "request_too_large")
+
+
 def test_no_path_of_a_request_is_opened(local, tmp_path):
     secret = tmp_path / "secret.jpg"
     secret.write_bytes(jpeg(0))

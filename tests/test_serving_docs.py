@@ -38,7 +38,7 @@ def test_each_line_of_curl_runs(example, tmp_path):
     if "--json" not in subprocess.run([curl, "--help", "all"], capture_output=True, text=True).stdout:
         pytest.skip("needs curl 7.82 or newer, for --json")
     folder, url = example
-    wait = "until curl -s $facedex/scan | grep -q '\"done\"'; do sleep .2; done"
+    wait = "until curl -s $facedex/scan | grep -q 'state.:.done'; do sleep .2; done"
     script = CURL.replace("http://127.0.0.1:8000", url).replace(
         "curl -sf -X DELETE $facedex/scan", f"{wait}\ncurl -sf -X DELETE $facedex/scan"
     )

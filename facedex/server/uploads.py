@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -61,6 +62,8 @@ async def _form(request: Request, limits: Limits) -> Upload:
                 "send several requests"
             ) from None
         raise RequestError(f"The form is broken ({error.message}); send multipart/form-data") from None
+    except FormParserError:  # Starlette before 1.0 lets it pass
+        raise RequestError("The form is broken; send multipart/form-data") from None
     photos: list[tuple[str, bytes]] = []
     fields: dict[str, str] = {}
     try:
