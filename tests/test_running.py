@@ -71,6 +71,13 @@ def test_another_address_has_a_token_made_and_printed_once(tmp_path):
         assert httpx.get(f"{url}/v1/health", headers={"Host": "evil.example"}).status_code == 403
 
 
+def test_the_largest_upload_is_an_option(tmp_path):
+    with served("-g", tmp_path / "g", "--max-upload", "1") as process:
+        headers = {"Content-Type": "image/jpeg"}
+        assert httpx.get(f"{process.url}/v1/info").json()["limits"]["request_bytes"] == 2**20
+        assert httpx.post(f"{process.url}/v1/detect", content=bytes(2**20 + 1), headers=headers).status_code == 413
+
+
 def test_this_machine_alone_needs_no_token_but_keeps_to_one_that_is_given(tmp_path):
     with served("-g", tmp_path / "g", environment={"FACEDEX_TOKEN": FULL}) as process:
         assert "printed once" not in "".join(process.lines)

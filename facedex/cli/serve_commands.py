@@ -45,6 +45,9 @@ def serve(
             "--keep-crops", help="Keep a small picture of each face that is enrolled by the page, in the gallery."
         ),
     ] = False,
+    max_upload: Annotated[
+        int, typer.Option(min=1, max=1000, help="MiB that one request may bring. One photo may have 200 MiB.")
+    ] = 64,
     model: ModelOption = None,
     device: DeviceOption = "cpu",
     jobs: JobsOption = None,
@@ -63,7 +66,7 @@ def serve(
     try:
         from facedex.server.running import log_requests
         from facedex.server.running import serve as run
-        from facedex.server.settings import LOOPBACK, ServerSettings, is_loopback, made_token
+        from facedex.server.settings import LOOPBACK, ServerSettings, is_loopback, limits_for, made_token
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.split(".")[0] == "facedex":
             raise
@@ -84,6 +87,7 @@ def serve(
         read_token=read_token,
         hosts=tuple(allow_host or []),
         keep_crops=keep_crops,
+        limits=limits_for(max_upload),
     )
 
     log_requests(quiet)

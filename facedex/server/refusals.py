@@ -43,11 +43,12 @@ TABLE: tuple[tuple[type[BaseException], int, str], ...] = (
 )
 
 # Errors of the system, whose own texts may tell paths.
-_SYSTEM: tuple[tuple[type[BaseException], int, str, str], ...] = (
+_Row = tuple[type[BaseException], int, str, str]
+_SYSTEM: tuple[_Row, ...] = (
     (MemoryError, 503, "memory_used_up", "The memory is used up; send smaller photos, or fewer at once"),
     (OSError, 507, "disk_unusable", "A file cannot be read or written; make room, or check the server's permissions"),
 )
-_FAULT = (
+_FAULT: _Row = (
     BaseException,
     500,
     "fault",
@@ -72,7 +73,7 @@ class Json(Response):
 
 def refusal(error: BaseException, request_id: str) -> Response:
     """The answer to a request that ended with an error. An error that is in no table is a fault of facedex."""
-    rows = [*((kind, status, code, str(error)) for kind, status, code in TABLE), *_SYSTEM, _FAULT]
+    rows: list[_Row] = [*((kind, status, code, str(error)) for kind, status, code in TABLE), *_SYSTEM, _FAULT]
     _, status, code, message = next(row for row in rows if isinstance(error, row[0]))
     answer = problem(status, code, message, request_id)
     if status == 503:

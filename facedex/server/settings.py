@@ -36,6 +36,11 @@ class Limits:
     listeners: int = 32
 
 
+def limits_for(upload: int) -> Limits:
+    """Limits where one request may bring `upload` MiB. Eight such requests may be held at once."""
+    return Limits(request_bytes=upload * _MIB, all_bytes=8 * upload * _MIB)
+
+
 @dataclass(frozen=True)
 class ServerSettings:
     """What `facedex serve` was told.
