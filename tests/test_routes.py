@@ -95,7 +95,7 @@ def test_fpir_and_prior_change_the_answer(asking):
     assert strict["decision"]["threshold"] > loose["decision"]["threshold"]
     body = shaped(asking.get("/v1/threshold?fpir=0.2"), shapes.Threshold)
     assert body["threshold"] == loose["decision"]["threshold"]
-    for wrong in ("fpir=0", "fpir=1", "fpir=nan", "prior=2", "top=0", "top=x"):
+    for wrong in ("fpir=0", "fpir=1", "fpir=1e-300", "fpir=nan", "prior=2", "top=0", "top=x"):
         assert asking.post(f"/v1/identify?{wrong}", files=[photo(0)]).status_code == 400
 
 

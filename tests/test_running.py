@@ -171,15 +171,16 @@ def test_those_who_listen_hear_of_changes_and_scans(tmp_path):
         next(lines)
         opened.post("/v1/people", files=[photo(0)], data={"name": "Ada"})
         opened.post("/v1/scan")
-        found = {}
+        found, changed = {}, []
         for line in lines:
             if line.startswith("event: "):
                 kind = line.removeprefix("event: ")
             elif line.startswith("data: "):
                 found[kind] = json.loads(line.removeprefix("data: "))
-                if found.get("scan", {}).get("state") == "done" and "change" in found:
+                changed += [found["change"]["what"]] if kind == "change" else []
+                if len(changed) == 2:
                     break
-        assert found["change"]["what"] == "people"
+        assert changed == ["people", "library"]
         assert found["scan"]["new"] == 1
         assert "Ada" not in json.dumps(found)
 

@@ -17,15 +17,15 @@ from facedex.recognition.identification import FPIR, PRIOR, Decision, Identified
 from facedex.recognition.verification import FMR
 from facedex.server import shapes
 from facedex.server.access import reads
-from facedex.server.descriptions import PHOTOS, answers
+from facedex.server.descriptions import PHOTOS, answers, prior_query, rate_query
 from facedex.server.refusals import Json
 from facedex.server.service import Service
 from facedex.server.uploads import read_upload
 
 Result = TypeVar("Result", DetectedPhoto, IdentifiedPhoto)
 
-Fpir = Annotated[float, Query(gt=0, lt=1, description="Share of strangers who may be named.")]
-Prior = Annotated[float, Query(gt=0, lt=1, description="Probability that the person in a photo is enrolled.")]
+Fpir = Annotated[float, rate_query("Share of strangers who may be named.")]
+Prior = Annotated[float, prior_query("Probability that the person in a photo is enrolled.")]
 
 
 def add_answer_routes(app: FastAPI, service: Service) -> None:
@@ -76,7 +76,7 @@ def add_answer_routes(app: FastAPI, service: Service) -> None:
     @reads
     async def verify_two(
         request: Request,
-        fmr: Annotated[float, Query(gt=0, lt=1, description="Share of different pairs that may pass.")] = FMR,
+        fmr: Annotated[float, rate_query("Share of different pairs that may pass.")] = FMR,
         prior: Prior = PRIOR,
     ) -> Json:
         """Tell whether two photos of one form show the same person."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastapi import Query
 from pydantic import BaseModel
 
 from facedex.server.shapes import Problem
@@ -32,6 +33,16 @@ _NAME = {"type": "string", "minLength": 1, "description": "The person's name."}
 PHOTOS = _body({}, [], alone=True)
 PHOTOS_OF_A_PERSON = _body({"face": _FACE}, [], alone=True)
 NAMED_PHOTOS = _body({"name": _NAME, "face": _FACE}, ["name"], alone=False)
+
+
+def rate_query(meaning: str) -> Any:
+    """A false-alarm rate in a query, within the limits of the command line."""
+    return Query(ge=1e-9, le=0.999, description=meaning)
+
+
+def prior_query(meaning: str) -> Any:
+    """A probability in a query, within the limits of the command line."""
+    return Query(ge=1e-9, le=1 - 1e-9, description=meaning)
 
 
 def answers(model: type[BaseModel] | None, status: int = 200) -> dict[int | str, dict[str, Any]]:

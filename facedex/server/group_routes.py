@@ -20,7 +20,7 @@ from facedex.library.groups import FaceGroup, cluster, stored_groups
 from facedex.photos.sources import source_path
 from facedex.server import shapes
 from facedex.server.access import reads
-from facedex.server.descriptions import answers
+from facedex.server.descriptions import answers, rate_query
 from facedex.server.face_pictures import number_of, scanned_id
 from facedex.server.pages import Cursor, Limit, part
 from facedex.server.refusals import Json
@@ -51,9 +51,7 @@ def _add_groups(app: FastAPI, service: Service) -> None:
 
     @app.post("/v1/groups", tags=["library"], responses=answers(shapes.Groups))
     async def group_again(
-        rate: Annotated[
-            float, Query(gt=0, lt=1, description="Share of faces of people with no other photo in a wrong group.")
-        ] = RATE,
+        rate: Annotated[float, rate_query("Share of faces of people with no other photo in a wrong group.")] = RATE,
         limit: Limit = 100,
     ) -> Json:
         """Group the scanned faces that have no name, after a scan or after names were given."""

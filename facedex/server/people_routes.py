@@ -17,7 +17,7 @@ from facedex.photos.inputs import GivenPhoto
 from facedex.photos.sources import person_name
 from facedex.server import shapes
 from facedex.server.access import reads
-from facedex.server.descriptions import NAMED_PHOTOS, PHOTOS_OF_A_PERSON, answers
+from facedex.server.descriptions import NAMED_PHOTOS, PHOTOS_OF_A_PERSON, answers, rate_query
 from facedex.server.face_pictures import enrolled_id, keep_pictures, number_of
 from facedex.server.pages import Cursor, Limit, part
 from facedex.server.refusals import Json
@@ -135,9 +135,7 @@ def _add_faces(app: FastAPI, service: Service) -> None:
     @reads
     async def list_suspicions(
         person: PersonId,
-        rate: Annotated[
-            float, Query(gt=0, lt=1, description="Share of people whom a warning may concern by mistake.")
-        ] = FALSE_WARNINGS,
+        rate: Annotated[float, rate_query("Share of people whom a warning may concern by mistake.")] = FALSE_WARNINGS,
     ) -> Json:
         """Photos of a person that may show somebody else, and people who may be this one."""
         found = await service.read(lambda: gallery.suspicions(gallery.person(person).name, rate=rate))

@@ -50,7 +50,7 @@ class Service:
         self.changes = Lane("changes", 1, limits.waiting)
         self.watching = Lane("watching", 1, 1)  # one thread, because versions of one connection are compared
         self._own_changes = 0
-        self.scan = ScanJob(self.gallery, settings.folders, settings.device, partial(self.events.publish, "scan"))
+        self.scan = ScanJob(self.gallery, settings.folders, settings.device, self._tell_of_scan)
         self._pixels = Budget(PIXELS_AT_ONCE)  # of photos of all requests together
 
     def load(self) -> None:
@@ -87,6 +87,12 @@ class Service:
                 if now != seen and told == self._own_changes and not busy:
                     self.events.publish("change", {"what": "other"})
                 seen, told = now, self._own_changes
+
+    def _tell_of_scan(self, progress: dict[str, Any]) -> None:
+        self.events.publish("scan", progress)
+        if progress["state"] != "running":
+            self.events.publish("change", {"what": "library"})
+            self._own_changes += 1
 
     def _version(self) -> int:
         return self.gallery.version
