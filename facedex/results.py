@@ -20,6 +20,7 @@ from facedex.gallery.enrolment import Enrolled
 from facedex.recognition.detection import DetectedFace, DetectedPhoto
 from facedex.recognition.identification import Decision, IdentifiedPhoto
 from facedex.recognition.verification import Verification
+from facedex.store.expiry import has_passed
 from facedex.store.rows import PersonRecord
 from facedex.wording import spreadsheet_cell
 
@@ -31,11 +32,12 @@ if TYPE_CHECKING:
     from facedex.library.finding import FoundPhoto
     from facedex.library.groups import FaceGroup
     from facedex.library.scan import ScannedPhoto
+    from facedex.store.changelog import Change
 
 Row = dict[str, Any]  # a JSON object or a CSV row, by field name
 
 ENROLL_COLUMNS = ("photo", "name", "status", "reason")
-LIST_COLUMNS = ("name", "photos", "enrolled")
+LIST_COLUMNS = ("name", "photos", "enrolled", "consents", "expires", "expired")
 FIND_COLUMNS = ("photo", "name", "left", "top", "width", "height", "quality")
 DETECT_COLUMNS = ("photo", "face", "left", "top", "width", "height", "score", "reason", "crop", "error")
 IDENTIFY_COLUMNS = (
@@ -74,8 +76,36 @@ def enroll_json(result: Enrolled) -> Row:
 
 
 def list_json(record: PersonRecord) -> Row:
-    """The JSON object, and the CSV row, of one person of `list`."""
-    return {"name": record.name, "photos": record.photos, "enrolled": record.enrolled}
+    """The JSON object of one person of `list`."""
+    return {
+        "name": record.name,
+        "photos": record.photos,
+        "enrolled": record.enrolled or None,
+        "consents": list(record.consents),
+        "expires": record.expires or None,
+        "expired": has_passed(record.expires),
+    }
+
+
+def list_rows(record: PersonRecord) -> list[Row]:
+    """The CSV row of one person of `list`."""
+    return [{**list_json(record), "enrolled": record.enrolled, "consents": "; ".join(record.consents)}]
+
+
+def log_json(change: Change, photos: Sequence[str]) -> Row:
+    """The JSON object of one change of `log`; `photos` are the paths of its photos that are still there."""
+    return {
+        "time": change.made,
+        "account": change.account,
+        "kind": change.kind,
+        "name": change.name,
+        "former": change.former,
+        "photos": change.photos,
+        "faces": change.faces,
+        "paths": list(photos),
+        "detail": change.detail or None,
+        "undoable": change.back is not None,
+    }
 
 
 def show_json(person: ShownPerson) -> Row:
@@ -83,7 +113,7 @@ def show_json(person: ShownPerson) -> Row:
     least = person.least_alike
     return {
         "name": person.name,
-        "enrolled": person.enrolled,
+        "enrolled": person.enrolled or None,
         "photos": [
             {
                 "photo": one.photo,
@@ -92,6 +122,9 @@ def show_json(person: ShownPerson) -> Row:
                 "quality": round(one.quality, 4),
                 "unclear": one.unclear,
                 "similarity": _rounded_or_none(one.similarity),
+                "consent": one.consent or None,
+                "expires": one.expires or None,
+                "expired": one.expired,
             }
             for one in person.photos
         ],

@@ -31,7 +31,7 @@ FLOORS = (
     ("faces",),
     ("photos",),
     ("decision",),
-    ("threads", "files", "weights", "log", "fonts", "wording"),
+    ("threads", "files", "weights", "log", "fonts", "wording", "pages"),
     ("opencv",),
     ("errors", "_version"),
 )

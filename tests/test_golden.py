@@ -45,6 +45,7 @@ def test_it_opens_and_answers_as_it_did(golden):
     folder, expected = golden
     with Gallery(folder) as opened:
         check(opened, expected)
+        assert make.changes(opened) == expected.get("changes", [])
 
 
 def test_it_answers_as_it_did_without_its_index(golden):

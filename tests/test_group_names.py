@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from facedex.errors import DataError, GroupNotFound, NameInvalid
-from facedex.library.group_names import best_and_different, ignore_group, name_group, split_group, undo_name
+from facedex.library.group_names import best_and_different, ignore_group, name_group, split_group
 from facedex.library.groups import cluster
 from tests.helpers import near, record, scanned, seen_file, unit
 
@@ -80,6 +80,12 @@ def state_of(opened):
     return people, faces.people.tolist(), faces.groups.tolist(), [group.number for group in cluster(opened)]
 
 
+def undone(opened):
+    """Name, scanned faces and enrolled photos of the change that is undone now."""
+    done = opened.undo()
+    return done.change.name, done.faces, done.photos
+
+
 def test_undo_takes_back_one_name_after_the_other(tmp_path, files):
     files += [seen_file(f"/bob/{n}.jpg", near(BOB, n)) for n in range(3)]
     with scanned(tmp_path / "g", files) as opened:
@@ -88,20 +94,19 @@ def test_undo_takes_back_one_name_after_the_other(tmp_path, files):
         name_group(opened, first, "Ada")
         one_name = state_of(opened)
         name_group(opened, second, "Bob")
-        assert undo_name(opened) == ("Bob", 3, 3)
+        assert undone(opened) == ("Bob", 3, 3)
         assert state_of(opened) == one_name
         assert [candidate.name for candidate in opened.match(BOB, top=9)] == ["Ada"]
-        opened.rename("Ada", "Ada Lovelace")
-        assert undo_name(opened) == ("Ada", 12, 8)
+        assert undone(opened) == ("Ada", 12, 8)
         assert state_of(opened) == unnamed
-        assert undo_name(opened) is None
+        assert opened.undo() is None
 
 
 def test_undo_leaves_what_was_enrolled_by_hand(tmp_path, files):
     with scanned(tmp_path / "g", files, [record("Ada", ADA)]) as opened:
         (group,) = cluster(opened)
         name_group(opened, group.number, "Ada")
-        assert undo_name(opened) == ("Ada", 12, 8)
+        assert undone(opened) == ("Ada", 12, 8)
         assert [(person.name, person.photos) for person in opened.people()] == [("Ada", 1)]
 
 

@@ -146,11 +146,28 @@ def test_a_forgotten_photo_leaves_nothing_in_any_file(opened):
     assert [person.name for person in opened.people()] == ["Ada", "Bob", "Cy"]
 
 
-def test_names_go_when_the_last_enrolled_photo_goes_and_the_faces_stay(opened):
+def test_names_of_scanned_faces_stay_when_the_last_enrolled_photo_goes(opened):
     (photo,) = [photo for photo in opened._store.photos() if photo.name == "Ada"]
     opened.remove_photos([photo])
-    assert opened.library.faces().people.tolist()[0] == 0
-    assert len(opened.library.faces()) == 4
+    assert named(opened, "Ada") == [1]
+    assert (len(opened), next((one.name, one.photos) for one in opened.people())) == (2, ("Ada", 0))
+    assert {candidate.name for candidate in opened.match(VECTORS[4], top=9)} == {"Bob", "Cy"}
+    assert set(states(opened.folder).values()) == {"sound"}
+    library = next(finding for finding in examine(opened.folder) if finding.part == "library")
+    assert library.detail.endswith("named, but without an enrolled photo: Ada")
+    opened.add_faces([record("Ada", VECTORS[4])])
+    assert (len(opened), named(opened, "Ada")) == (3, [1])
+    opened.remove("Ada")
+    assert len(opened) == 2
+
+
+def test_a_person_without_photos_goes_with_the_last_named_face(opened):
+    (photo,) = [photo for photo in opened._store.photos() if photo.name == "Ada"]
+    opened.remove_photos([photo])
+    with opened.changing_library() as store:
+        store.library.drop_files(["/photos/a.jpg"])
+    assert [person.name for person in opened.people()] == ["Bob", "Cy"]
+    assert not files_with(opened.folder, b"Ada")
 
 
 def test_ids_of_faces_and_groups_are_never_used_twice(opened):

@@ -113,7 +113,14 @@ def test_the_json_of_the_others_exactly():
         "reason": "why",
     }
     record = PersonRecord("Ada", 2, "2026-01-02T03:04:05+00:00")
-    assert results.list_json(record) == {"name": "Ada", "photos": 2, "enrolled": "2026-01-02T03:04:05+00:00"}
+    assert results.list_json(record) == {
+        "name": "Ada",
+        "photos": 2,
+        "enrolled": "2026-01-02T03:04:05+00:00",
+        "consents": [],
+        "expires": None,
+        "expired": False,
+    }
     assert results.verify_json(Verification(True, 0.5, 1 / 3)) == {
         "same": True,
         "similarity": 0.5,

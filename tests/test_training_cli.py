@@ -180,8 +180,10 @@ def test_bad_arguments_are_one_line_each(tmp_path):
     model, taken = tmp_path / "m.safetensors", tmp_path / "taken.safetensors"
     taken.mkdir()
     pack = write_pack(tmp_path / "people.tar", 12, 3)
-    grid = tmp_path / "grid.onnx"
+    grid, known = tmp_path / "grid.onnx", tmp_path / "teachers.npz"
     grid.write_bytes(grid_graph())
+    keys = [f"person{person:03d}/{photo:02d}" for person in range(12) for photo in range(3)]
+    np.savez(known, key=keys, teacher=np.eye(len(keys), 200))
     for arguments, words in (
         (["train", tmp_path / "nowhere", "-o", model], "does not exist"),
         (["train", folder, "-o", model], "no usable photo"),
@@ -207,6 +209,8 @@ def test_bad_arguments_are_one_line_each(tmp_path):
         (["train", folder, "-o", model, "--init", "fast", "--device", "cpu"], "stay as they are"),
         (["train", folder, "-o", model, "--init", "nosuch"], "one of: default or fast"),
         (["train", pack, "-o", model, "--aligned", "--from-scratch", "--init", "fast"], "leave out --init"),
+        (["train", pack, "-o", model, "--aligned", "--teachers", known, "--init", "fast", "--size", "96"], "its input"),
+        (["train", pack, "-o", model, "--aligned", "--teachers", known, "--init", "default"], "one network"),
     ):
         done = facedex(*arguments)
         assert done.returncode == 2, done.stderr

@@ -1,4 +1,4 @@
-"""The commands about the people of a gallery: enroll, list, show, rename, merge, remove."""
+"""The commands about the people of a gallery: enroll, list, show, rename, merge, remove, consent, purge."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import typer
 from facedex.cli.console import ask, note, say, show
 from facedex.cli.options import (
     DEFAULT_GALLERY,
+    ConsentOption,
     CsvOption,
     DeviceOption,
+    ExpiresOption,
     GalleryOption,
     JobsOption,
     JsonOption,
@@ -29,11 +31,16 @@ from facedex.errors import DataError
 from facedex.wording import counted, plural, tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable, Sequence
 
     from facedex.gallery.enrolment import Enrolled
     from facedex.gallery.gallery import Gallery
+    from facedex.library.name_removal import NamingSidecar
     from facedex.store.rows import PersonRecord
+
+SidecarsOption = Annotated[
+    bool, typer.Option("--sidecars", help="Take the names out of the XMP sidecars of scanned photos too.")
+]
 
 _STATUSES = ("enrolled", "moved", "known", "conflict", "skipped", "removed")  # in the order of the summary
 
@@ -69,6 +76,8 @@ def enroll(
             help="Enroll under doubtful names too; with --update, remove faces without a question.",
         ),
     ] = False,
+    consent: ConsentOption = None,
+    expires: ExpiresOption = None,
     model: ModelOption = None,
     device: DeviceOption = "cpu",
     jobs: JobsOption = None,
@@ -80,6 +89,7 @@ def enroll(
     """Enroll the subjects of photos. DIR/NAME.jpg and DIR/NAME/*.jpg give the names."""
     from facedex import results
     from facedex.gallery.gallery import Gallery
+    from facedex.store.expiry import last_day
 
     form = output_form(as_json, as_csv, output)
     if update and name is not None:
@@ -88,6 +98,7 @@ def enroll(
         raise typer.BadParameter("--face chooses a face for one person; add --name, and leave out --strict")
     if encoding is not None:
         _check_encoding(encoding)
+    end = last_day(expires)  # raises for a wrong one before a gallery is made
     enrolled: list[Enrolled] = []
     notice = say if len(photos) > 1 else None
     with photos_to_enroll(photos, name, notice, encoding) as (found, total), results_to(output):
@@ -100,7 +111,8 @@ def enroll(
             try:
                 with progress_bar(total) as progress:
                     task = progress.add_task("enrolling", total=total)
-                    for result in opened.iter_enroll(chain([first], found), strict, device, update, face, yes):
+                    given = (strict, device, update, face, yes, consent or "", end or None)
+                    for result in opened.iter_enroll(chain([first], found), *given):
                         enrolled.append(result)
                         progress.advance(task)
                         printer.print(results.enroll_json, None, result)
@@ -162,7 +174,19 @@ def _remove_vanished(gallery: Gallery, folders: list[Path], yes: bool) -> int:
     which = "this face" if len(vanished) == 1 else f"these {len(vanished):,} faces"
     if not vanished or not (yes or ask(f"Delete {which} from the gallery?")):
         return 0
-    return gallery.remove_photos(vanished)
+    removed = gallery.remove_photos(vanished)
+    say_photoless(gallery, {photo.name for photo in vanished})
+    return removed
+
+
+def say_photoless(gallery: Gallery, names: Container[str]) -> None:
+    """Say which of these people have lost every photo, and are only the name of scanned faces now."""
+    for person in gallery.people():
+        if not person.photos and person.name in names:
+            say(
+                f"{person.name} has no enrolled photo any more and is not recognised; scanned faces keep the name, "
+                "`facedex remove` deletes both"
+            )
 
 
 def list_people(
@@ -181,7 +205,7 @@ def list_people(
     with results_to(output):
         printer = ResultPrinter(form, results.LIST_COLUMNS)
         for record in people:
-            printer.print(results.list_json, None, record)
+            printer.print(results.list_json, results.list_rows, record)
         if form == "table":
             from facedex.cli.result_tables import list_table
 
@@ -234,7 +258,7 @@ def merge(
 
     with Gallery(gallery) as opened:
         if not yes:
-            _confirm(opened.find(source, into), f"Make {source} a part of {into}, for good?")
+            _confirm(opened.find(source, into), f"Make {source} a part of {into}?")
         moved = opened.merge(source, into)
     note(f"{counted(moved, 'face')} of {source} {plural(moved, 'is')} now {into}'s")
 
@@ -242,18 +266,93 @@ def merge(
 def remove(
     names: Annotated[list[str], typer.Argument(help="People to delete.")],
     gallery: GalleryOption = DEFAULT_GALLERY,
+    sidecars: SidecarsOption = False,
     yes: YesOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Delete people, and scanned faces that bear their names. No file of the gallery keeps anything of these faces."""
+    """Delete people, and scanned faces that bear their names. No file of the gallery keeps anything of these faces.
+
+    XMP sidecars of scanned photos that hold a name are listed. --sidecars works for people deleted earlier too.
+    """
     from facedex.gallery.gallery import Gallery
+    from facedex.library.name_removal import sidecars_naming
+    from facedex.photos.sources import person_name
 
     with Gallery(gallery) as opened:
-        people = opened.find(*names)
-        if not yes:
+        enrolled = {record.name for record in opened.people()}
+        naming = list(sidecars_naming(opened, {person_name(name) for name in names}))
+        in_sidecars = {name for sidecar in naming for name in sidecar.names} if sidecars else set()
+        people = opened.find(*(name for name in names if person_name(name) not in in_sidecars - enrolled))
+        if people and not yes:
             _confirm(people, f"Delete {plural(len(people), 'this person')} from the gallery?")
-        removed = opened.remove(*(record.name for record in people))
+        removed = opened.remove(*(record.name for record in people)) if people else 0
     note(f"deleted {counted(removed, 'face')} of {counted(len(people), 'person')}")
+    _end_with_sidecars(naming, sidecars)
+
+
+def _end_with_sidecars(naming: Sequence[NamingSidecar], change: bool) -> None:
+    """Take the names out of the sidecars, or say which hold them. Raises Exit for a sidecar that cannot be changed."""
+    from facedex.library.name_removal import take_names_out
+
+    failed = 0
+    for sidecar in take_names_out(naming) if change else naming:
+        failed += sidecar.error is not None
+        what = "the name was taken out of" if change else "the name stays in"
+        say(f"skipped: {sidecar.error}" if sidecar.error else f"{what} {sidecar.file} ({', '.join(sidecar.names)})")
+    if naming and not change:
+        say("`facedex remove --sidecars NAME` takes a name out of these sidecars")
+    if failed:
+        raise typer.Exit(1)
+
+
+def consent(
+    name: Annotated[str, typer.Argument(help="The person.")],
+    photos: Annotated[
+        list[Path] | None, typer.Argument(help="Photos of the person that this is about. Default: all of them.")
+    ] = None,
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    consent: ConsentOption = None,
+    expires: ExpiresOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Change what an enrolled person allowed, or its last day, for all photos or for some."""
+    from facedex.gallery.gallery import Gallery
+
+    if consent is None and expires is None:
+        raise typer.BadParameter("name what changes: --consent TEXT, --expires DATE, or both")
+    with Gallery(gallery) as opened:
+        changed = opened.set_consent(name, consent, expires, photos or None)
+    note(f"changed for {counted(changed, 'photo')} of {name}")
+
+
+def purge(
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    sidecars: SidecarsOption = False,
+    yes: YesOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Delete everybody whose consent has expired, as `remove` does. People who have other photos keep these."""
+    from facedex.gallery.gallery import Gallery
+    from facedex.library.name_removal import sidecars_naming
+    from facedex.photos.sources import source_path
+
+    with Gallery(gallery) as opened:
+        people, photos = opened.expired()
+        if not people and not photos:
+            note(f"no consent in {gallery} has expired")
+            return
+        for photo in photos:
+            say(f"expired: {source_path(photo.source)} ({photo.name})")
+        for person in sorted(set(people) - {photo.name for photo in photos}):
+            say(f"expired: {person}, who has no enrolled photo any more")
+        if not yes and not ask(
+            f"Delete {counted(len(photos), 'photo')}, and {counted(len(people), 'person')} entirely?"
+        ):
+            raise typer.Abort
+        naming = list(sidecars_naming(opened, people))
+        gone, faces = opened.purge()
+    note(f"deleted {counted(faces, 'face')}; {counted(gone, 'person')} {plural(gone, 'is')} gone")
+    _end_with_sidecars(naming, sidecars)
 
 
 def _confirm(people: Iterable[PersonRecord], question: str) -> None:

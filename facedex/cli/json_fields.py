@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from facedex.store.changelog import KINDS
+
 
 @dataclass(frozen=True)
 class JsonObject:
@@ -168,8 +170,11 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
             "a person",
             {
                 "name": "The person's name.",
-                "photos": "The number of photos enrolled.",
-                "enrolled": "When the first photo was enrolled, as an ISO 8601 time in UTC.",
+                "photos": "The number of photos enrolled; 0 for somebody who has only named scanned faces left.",
+                "enrolled": "When the first photo was enrolled, as an ISO 8601 time in UTC; null for no photo.",
+                "consents": "What was allowed for the photos, each text once.",
+                "expires": "The last day on which a photo may be matched, or null for no end.",
+                "expired": "Whether that day is over.",
             },
         ),
     ),
@@ -178,7 +183,7 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
             "the person",
             {
                 "name": "The person's name.",
-                "enrolled": "When the first photo was enrolled, as an ISO 8601 time in UTC.",
+                "enrolled": "When the first photo was enrolled, as an ISO 8601 time in UTC; null for no photo.",
                 "photos": "Every photo, in the order of enrolment.",
                 "photos[].photo": "The photo's path when it was enrolled.",
                 "photos[].box": _BOX,
@@ -187,7 +192,27 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
                 "photos[].unclear": "Whether the embedding is so short that errors are likely.",
                 "photos[].similarity": "The probability that the photo shows the person of the other photos when half "
                 "of all such pairs are genuine; null for the only photo.",
+                "photos[].consent": "What was allowed for the photo, or null.",
+                "photos[].expires": "The last day on which the photo may be matched, or null for no end.",
+                "photos[].expired": "Whether that day is over.",
                 "least_alike": "The path of the photo that resembles the others least; null for fewer than three.",
+            },
+        ),
+    ),
+    "log": (
+        JsonObject(
+            "a change, the first one first",
+            {
+                "time": "When it was made, as an ISO 8601 time in UTC.",
+                "account": "The system's account of the process that made it, or null.",
+                "kind": f"{', '.join(sorted(KINDS)[:-1])} or {sorted(KINDS)[-1]}.",
+                "name": "The person as named then, or null; null too for whoever was deleted later.",
+                "former": "The former name, the person who was merged, or the former person of a moved photo, or null.",
+                "photos": "The number of photos that it concerns.",
+                "faces": "The number of scanned faces that it concerns.",
+                "paths": "The paths of those of its photos that are still in the gallery.",
+                "detail": "The rest in words, or null.",
+                "undoable": "Whether `undo` can undo it, after every later one.",
             },
         ),
     ),

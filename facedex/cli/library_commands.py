@@ -123,6 +123,9 @@ def cluster(
         float, rate_option("Share of faces of people with no other photo that may join a wrong group.")
     ] = 0.05,
     top: Annotated[int, typer.Option(min=1, help="Number of groups in the table; JSON has all.")] = 20,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for a page of the groups with pictures, groups.html.")
+    ] = None,
     as_json: JsonOption = False,
     output: OutputOption = None,
     quiet: QuietOption = False,
@@ -136,6 +139,10 @@ def cluster(
     with Gallery(gallery) as opened:
         groups = group_library(opened, rate)
         scanned = opened.library.counts().photos
+        if report is not None:
+            from facedex.library.group_page import write_group_page
+
+            note(f"the groups are on the page {write_group_page(opened, report, rate)}")
     with results_to(output):
         printer = ResultPrinter(form)
         for group in groups:
@@ -169,18 +176,19 @@ def name(
         say(f"left as before: {others} of the group, enrolled as another person")
 
 
-def undo(gallery: GalleryOption = DEFAULT_GALLERY, quiet: QuietOption = False) -> None:
-    """Undo the last `name`: its faces have no name again, and its photos are no longer enrolled. May be repeated."""
+def join(
+    group: GroupArgument,
+    other: Annotated[int, typer.Argument(min=1, help="Another group of the same person.")],
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    quiet: QuietOption = False,
+) -> None:
+    """Put two groups of one person together, for good. The first keeps its number."""
     from facedex.gallery.gallery import Gallery
-    from facedex.library.group_names import undo_name
+    from facedex.library.group_edits import join_groups
 
     with Gallery(gallery) as opened:
-        undone = undo_name(opened)
-    if undone is None:
-        say(f"no name of scanned faces in {gallery} is left to undo")
-        raise typer.Exit(1)
-    person, faces, photos = undone
-    note(f"{counted(faces, 'face')} no longer named {person}, {counted(photos, 'photo')} no longer enrolled")
+        faces = join_groups(opened, group, other)
+    note(f"group {group} has {counted(faces, 'face')} now")
 
 
 def split(
@@ -196,6 +204,28 @@ def split(
     with Gallery(gallery) as opened:
         number = split_group(opened, group, photos)
     note(f"they are group {number} now; `facedex cluster` may part them further")
+
+
+def not_a_face(
+    group: GroupArgument,
+    photos: Annotated[
+        list[Path] | None, typer.Argument(help="Photos in which it is no face. Default: all of the group.")
+    ] = None,
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    undo: Annotated[bool, typer.Option("--undo", help="They are faces after all.")] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Leave out what is no face: a statue, a poster, a blur. It is never grouped or asked about again.
+
+    A new scan does not bring it back, wherever the photo is then.
+    """
+    from facedex.gallery.gallery import Gallery
+    from facedex.library.group_edits import mark_not_faces
+
+    with Gallery(gallery) as opened:
+        marked = mark_not_faces(opened, group, photos or (), undo)
+    again = f"in group {group} again" if undo else "left out from now on"
+    note(f"{counted(marked, 'face')} {again}")
 
 
 def ignore(

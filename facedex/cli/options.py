@@ -32,6 +32,16 @@ ModelOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda or mps. cuda and mps need the extra 'train'.")]
+ConsentOption = Annotated[
+    str | None, typer.Option(help="What the person allowed, in your words, such as 'form of 2026-11-30'.")
+]
+ExpiresOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATE",
+        help="The last day on which the photos may be matched: 2027-06-30, or 90d, 12w, 6m, 1y from today, or never.",
+    ),
+]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 AlignedOption = Annotated[
     bool, typer.Option("--aligned", help="The photos are aligned faces already, of 128 or 112 pixels a side.")

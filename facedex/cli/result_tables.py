@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Column, Table
@@ -10,6 +10,7 @@ from rich.text import Text
 
 from facedex.photos.sources import UNKNOWN
 from facedex.recognition.identification import Identification, IdentifiedPhoto
+from facedex.store.expiry import has_passed
 from facedex.store.rows import PersonRecord
 from facedex.wording import visible
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from facedex.gallery.shown import ShownPerson
     from facedex.library.finding import FoundPhoto
     from facedex.library.groups import FaceGroup
+    from facedex.store.changelog import Change
 
 
 def identify_table(photos: Iterable[IdentifiedPhoto], top: int) -> Table:
@@ -67,9 +69,17 @@ def detect_table(rows: Iterable[dict[str, Any]]) -> Table:
 
 def list_table(people: Iterable[PersonRecord]) -> Table:
     """The table of `list`: a row a person."""
+    people = list(people)
     table = Table(Column("person", overflow="fold"), "photos", "enrolled (UTC)")
+    with_consent = any(record.consents or record.expires for record in people)
+    if with_consent:
+        table.add_column("consent", overflow="fold")
+        table.add_column("until")
     for record in people:
-        table.add_row(_plain(record.name), str(record.photos), record.enrolled.replace("T", " ")[:16])
+        cells: list[str | Text] = [_plain(record.name), str(record.photos), record.enrolled.replace("T", " ")[:16]]
+        if with_consent:
+            cells += [_plain("; ".join(record.consents)), _last_day(record.expires)]
+        table.add_row(*cells)
     return table
 
 
@@ -82,15 +92,22 @@ def show_table(person: ShownPerson) -> Table:
         Column("quality", justify="right"),
         title=_plain(person.name),
     )
+    with_consent = any(one.consent or one.expires for one in person.photos)
+    if with_consent:
+        table.add_column("consent", overflow="fold")
+        table.add_column("until")
     least = person.least_alike
     for one in person.photos:
         similarity = "-" if one.similarity is None else f"{one.similarity:.1%}"
-        table.add_row(
+        cells: list[str | Text] = [
             _plain(one.photo),
             one.enrolled.replace("T", " ")[:16],
             f"least: {similarity}" if one is least else similarity,
             f"unclear: {one.quality:.1f}" if one.unclear else f"{one.quality:.1f}",
-        )
+        ]
+        if with_consent:
+            cells += [_plain(one.consent), _last_day(one.expires)]
+        table.add_row(*cells)
     return table
 
 
@@ -109,6 +126,36 @@ def cluster_table(groups: Iterable[FaceGroup]) -> Table:
     return table
 
 
+def log_table(lines: Iterable[tuple[Change, Sequence[str]]]) -> Table:
+    """The table of `log`: a row a change, with at most two of its photos."""
+    from facedex.store.changelog import KINDS
+
+    table = Table(
+        "time (UTC)",
+        Column("change", overflow="fold"),
+        Column("person", overflow="fold"),
+        Column("photos", justify="right"),
+        Column("faces", justify="right"),
+        Column("from", overflow="fold"),
+        Column("account", overflow="fold"),
+    )
+    for change, photos in lines:
+        person = f"{change.former} to {change.name}" if change.former and change.name else change.name or ""
+        more = [f"and {len(photos) - 2:,} more"] if len(photos) > 2 else []
+        origin = [*filter(None, [change.detail]), *photos[:2], *more]
+        counts = (f"{change.photos:,}" if change.photos else "", f"{change.faces:,}" if change.faces else "")
+        time, kind = change.made.replace("T", " ")[:16], KINDS.get(change.kind, change.kind)
+        table.add_row(
+            time,
+            _plain(kind),
+            _plain(person),
+            *counts,
+            Text("\n".join(map(visible, origin))),
+            _plain(change.account or ""),
+        )
+    return table
+
+
 def find_table(photos: Iterable[FoundPhoto]) -> Table:
     """The table of `find`: a row a photo."""
     table = Table(Column("photo", overflow="fold"), Column("face at", overflow="fold"), Column("quality"))
@@ -124,6 +171,11 @@ def _person(face: Identification) -> Text:
     if face.name:
         return _plain(f"{face.name} ({face.warning})" if face.warning else face.name)
     return Text(visible(f"{UNKNOWN} ({face.reason})") if face.reason else UNKNOWN, "dim")
+
+
+def _last_day(day: str) -> str:
+    """The last day of a consent, with a word where it is over."""
+    return f"{day} (expired)" if has_passed(day) else day
 
 
 def _plain(text: str) -> Text:

@@ -63,8 +63,8 @@ def train(
     teachers: Annotated[
         Path | None,
         typer.Option(
-            help="A .npz file of embeddings of other encoders to learn from, for a new network: key (NAME/PHOTO "
-            "without suffix), and (n, d) arrays."
+            help="A .npz file of embeddings of other encoders to learn from, for a new network or the one network of "
+            "--init: key (NAME/PHOTO without suffix), and (n, d) arrays."
         ),
     ] = None,
     unlabelled: Annotated[
@@ -126,7 +126,7 @@ def train(
     try:
         if scratch:
             code = training_runs.train_from_scratch(
-                job, arch or "compact", teachers, unlabelled or [], init, size, minutes or _SCRATCH_MINUTES
+                job, arch, teachers, unlabelled or [], init, size, minutes or _SCRATCH_MINUTES
             )
             raise typer.Exit(code)
         if encoder is None:

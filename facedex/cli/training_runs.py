@@ -15,7 +15,7 @@ from facedex.cli.progress import add_counter, progress_bar
 from facedex.cli.training_data import TrainingData
 from facedex.cli.training_progress import TrainingProgress
 from facedex.errors import DataError
-from facedex.model.modelfile import ModelFile, read_model
+from facedex.model.modelfile import FROZEN, ModelFile, read_model
 from facedex.model.torchcode import torch_code
 from facedex.training.judging import LEAST_PEOPLE, LEAST_PHOTOS, Tuned
 from facedex.wording import counted
@@ -39,7 +39,7 @@ class TrainingJob:
 
 def train_from_scratch(
     job: TrainingJob,
-    arch: str,
+    arch: str | None,
     teachers: Path | None,
     unlabelled: Sequence[Path],
     init: Path | None,
@@ -52,15 +52,21 @@ def train_from_scratch(
     from facedex.training.distillation import Teachers
     from facedex.training.recipe import RECIPES, recipe_for
     from facedex.training.run_state import size_of_run
+    from facedex.training.siamese import input_size
     from facedex.training.train import train
 
-    if arch not in RECIPES:
+    start = read_model(init) if init else None
+    if arch is None:
+        arch = FROZEN if teachers and start and start.frozen else "compact"
+    elif arch not in RECIPES:
         raise DataError(f"There is no architecture {arch!r}; choose one of: {', '.join(RECIPES)}")
+    if arch == FROZEN and size is not None:
+        raise DataError(f"The network of {init} keeps the size of its input; leave out --size")
     if size is None and job.resume:  # the run may have begun on a device with another default size
         size = size_of_run(job.work)
-    if init and size is None:
-        size = read_model(init).size
-    recipe = recipe_for(arch, teachers is not None, pick_device(job.device).type, size, begun=init is not None)
+    if start and size is None:
+        size = input_size(start) if arch == FROZEN else start.size
+    recipe = recipe_for(arch, teachers is not None, pick_device(job.device).type, size, begun=start is not None)
     recipe = replace(recipe, seed=job.seed, steps=job.steps, rate=job.rate)
     known, choosing, calibrating = job.data.split()
     without_names = job.data.load(unlabelled) if unlabelled else None
@@ -76,7 +82,7 @@ def train_from_scratch(
             minutes=minutes,
             teachers=Teachers(teachers) if teachers else None,
             unlabelled=without_names,
-            init=init,
+            init=start.path if start else None,
             device=job.device,
             resume=job.resume,
             on_event=display.on_event,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from facedex.cli.console import ask, note, say
+from facedex.cli.gallery_commands import say_photoless
 from facedex.cli.options import (
     DEFAULT_GALLERY,
     DeviceOption,
@@ -55,8 +56,11 @@ def reindex(
             raise typer.Abort
 
     with Gallery(gallery, model, rebind=True) as opened:
+        before = {person.name for person in opened.people() if person.photos} if model else set()
         dropped = opened.reindex(model, kind, device, coverage, index, confirm_loss)
         faces, coverage_found = opened.faces, opened.coverage()
+        if dropped:
+            say_photoless(opened, before)
     measured = ""
     if coverage_found is not None:
         target, found = coverage_found

@@ -6,16 +6,12 @@ readable by the user alone.
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from html import escape
-from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from rich.table import Table
 
@@ -28,6 +24,7 @@ from facedex.evaluation.error_rates import LEAST, Key
 from facedex.evaluation.pairs_protocol import PairsReport
 from facedex.evaluation.people_protocol import Mistake, PeopleReport
 from facedex.files import replace_file
+from facedex.pages.html_page import html_page, jpeg_uri
 from facedex.photos.sources import open_people
 from facedex.wording import counted, plural
 
@@ -82,7 +79,7 @@ def write_report(
     else:
         with open_people(data) as photos:
             crops = crops_of(photos, keys, aligned)
-    pictures = {key: _jpeg(crop) for key, crop in crops.items()}
+    pictures = {key: jpeg_uri(Image.fromarray(crop)) for key, crop in crops.items()}
     sections = [
         _header(data.name, reports),
         _cards(listed, reports),
@@ -91,32 +88,25 @@ def write_report(
         _strangers(reports),
         _all_figures(listed, reports, comparisons),
         *(_worst_errors(report, len(reports) > 1, pictures) for report in reports),
+        f"<footer>{_NOTES}</footer>",
     ]
     path = folder / "report.html"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        replace_file(path, _page(data.name, sections).encode("utf-8", "backslashreplace"), private=True)
+        page = html_page(f"{data.name} · facedex evaluation", sections, _series())
+        replace_file(path, page, private=True)
     except OSError as error:
         raise DataError(f"{path} cannot be written ({error.strerror}); name another folder by --report") from None
     return path
 
 
-def _page(name: str, sections: Sequence[str]) -> str:
-    style = resources.files("facedex.evaluation").joinpath("report.css").read_text("utf-8")
-    dark = f"@media (prefers-color-scheme: dark) {{ {_variables(charts.DARK)} }}"
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-    return (
-        '<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content="width=device-width">'
-        f'<meta http-equiv=Content-Security-Policy content="{policy}">'
-        f"<title>{escape(name)} · facedex evaluation</title><style>{style}{_variables(charts.LIGHT)}\n{dark}</style>"
-        "</head><body><main>" + "\n".join(sections) + f"<footer>{_NOTES}</footer></main></body></html>\n"
+def _series() -> str:
+    """The colours of the models as CSS variables, for light and dark pages."""
+    light, dark = (
+        " ".join(f"--series{number}: {colour};" for number, colour in enumerate(palette.series))
+        for palette in (charts.LIGHT, charts.DARK)
     )
-
-
-def _variables(palette: charts.Palette) -> str:
-    """The palette as CSS variables."""
-    series = " ".join(f"--series{number}: {colour};" for number, colour in enumerate(palette.series))
-    return f":root {{ --ink: {palette.ink}; --muted: {palette.muted}; --line: {palette.line}; {series} }}"
+    return f":root {{ {light} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}"
 
 
 def _header(name: str, reports: Sequence[PeopleReport]) -> str:
@@ -279,9 +269,3 @@ def _mistake(mistake: Mistake, pictures: dict[str, str]) -> str:
 def _dot(number: int) -> str:
     """A dot in the colour of a model."""
     return f"<i style='background:var(--series{number % len(charts.LIGHT.series)})'></i>"
-
-
-def _jpeg(crop: NDArray[np.uint8]) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(crop).save(buffer, "JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

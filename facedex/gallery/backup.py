@@ -119,6 +119,7 @@ def _check_gallery(source: Path, work: Path) -> tuple[int, int]:
             gallery.model.need_graphs()
             _read_all(store)
             counts = len(gallery), gallery.faces
+            store.note_restore()
             store.note_engine(None)  # the rows in an engine belong to the gallery that was saved
     except FacedexError as error:
         raise DataError(f"{source} holds no whole gallery ({error}); use another backup") from None
@@ -244,7 +245,7 @@ def _read_all(store: Store) -> None:
     """Raise GalleryDamaged for any altered row."""
     for _ in store.blocks():
         pass
-    store.library.faces()
+    store.library.faces(everything=True)
 
 
 def _merge_log(path: Path) -> None:

@@ -1,7 +1,7 @@
 """Checks of every part of a gallery, and the repair of what can be repaired.
 
-The parts are folder, database, records, library, model and index. Each is checked by itself, so that one fault hides
-no other.
+The parts are folder, database, records, consents, library, model and index. Each is checked by itself, so that one
+fault hides no other.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from facedex.index.manifest import INDEX_FILE, MANIFEST_FILE, discard_projection
 from facedex.log import logger
 from facedex.model.modelfile import read_model, shipped_model, shipped_models
 from facedex.photos.sources import source_path
-from facedex.store import modelcopy
+from facedex.store import expiry, modelcopy
 from facedex.store.database import connect
 from facedex.store.lock import writing
 from facedex.store.store import BUSY_SECONDS, FILE, Store, is_there
@@ -93,7 +93,14 @@ def _findings(folder: Path, model: str | os.PathLike[str] | None, drop: bool) ->
         writable = False
         yield Finding("folder", "warning", f"{error}; nothing can be repaired here")
     options = _Options(writable, model, drop)
-    checks = {"database": _database, "records": _records, "library": _library, "model": _model, "index": _index}
+    checks = {
+        "database": _database,
+        "records": _records,
+        "consents": _consents,
+        "library": _library,
+        "model": _model,
+        "index": _index,
+    }
     for part, check in checks.items():
         try:
             yield check(folder, options)
@@ -211,6 +218,16 @@ def _sums(folder: Path, store: Store, faces: int, options: _Options) -> Finding:
     return Finding("records", "repaired", f"{detail}, but summed up wrongly; counted anew")
 
 
+def _consents(folder: Path, options: _Options) -> Finding:
+    """Count whose consent has expired."""
+    with Store(folder) as store:
+        photos, people = store.expired(expiry.today()), store.expired_people(expiry.today())
+    if not photos and not people:
+        return Finding("consents", "sound", "none has expired")
+    expired = f"{counted(len(photos), 'photo')} expired, and all photos of {counted(len(people), 'person')}"
+    return Finding("consents", "warning", f"{expired}; `facedex purge` deletes them, `facedex consent` prolongs them")
+
+
 def _damaged(store: Store, ids: list[int]) -> list[int]:
     """Those of the faces whose rows are altered, found by halving."""
     if not ids:
@@ -233,11 +250,13 @@ def _library(folder: Path, options: _Options) -> Finding:
         damaged = store.library.damaged()
         counts = store.library.counts()
         if not damaged:
-            return Finding(
-                "library",
-                "sound",
-                f"{counted(counts.faces, 'face')} of {counted(counts.photos, 'scanned photo')}, every checksum right",
+            found = (
+                f"{counted(counts.faces, 'face')} of {counted(counts.photos, 'scanned photo')}, every checksum right"
             )
+            without = [person.name for person in store.people() if not person.photos]
+            if without:
+                found += f"; named, but without an enrolled photo: {', '.join(without)}"
+            return Finding("library", "sound", found)
         lost = ", ".join(source_path(source) for _, source in damaged[:20])
         lost += f" and {len(damaged) - 20} more" if len(damaged) > 20 else ""
         if options.drop and options.write:

@@ -88,7 +88,7 @@ class _Batch:
 class Enrolling:
     """Puts photos into the store, a batch at a time. Arguments: Gallery.enroll, and `unclear` from Calibration.unclear.
 
-    `naming` judges the names, and `trust` enrolls doubtful ones too.
+    `naming` judges the names, and `trust` enrolls doubtful ones too. `terms`: consent and its last day (YYYY-MM-DD).
     While one batch is waited for and committed, the next is read and encoded, so that no core idles.
     """
 
@@ -102,8 +102,10 @@ class Enrolling:
         face: int | None = None,
         unclear: float = 0.0,
         trust: bool = False,
+        terms: tuple[str, str] = ("", ""),
     ) -> None:
         self._store, self._reader, self._naming, self._trust = store, reader, naming, trust
+        self._terms = terms
         self._doubt: str | None = None  # the first one
         self._strict, self._update, self._number, self._unclear = strict, update, face, unclear
 
@@ -262,7 +264,7 @@ class Enrolling:
             if result is None:
                 assert isinstance(face, _Found)
                 result = Enrolled(photo.path, photo.name, "enrolled", self._remark(face))
-                records.append(_record(photo, digest, face.encoded))
+                records.append(_record(photo, digest, face.encoded, self._terms))
             results.append(result)
         self._store.add(records)
         return results
@@ -300,6 +302,8 @@ class Enrolling:
         same_name = next((box for name, box in owners if name == photo.name), None)
         if same_name is not None and self._number is None:
             status, reason = "known", "this photo is enrolled already"
+            if any(self._terms):
+                reason += "; its consent stays as it was, `facedex consent` changes it"
         elif isinstance(found, PhotoError):
             return Enrolled(photo.path, photo.name, "skipped", str(found), found)
         elif same_name is not None and found is not None:
@@ -339,7 +343,7 @@ def _drawn(photos: Iterator[NamedPhoto], size: int) -> tuple[list[NamedPhoto], E
     return drawn, None
 
 
-def _record(photo: NamedPhoto, digest: str, encoded: EncodedFace) -> FaceRecord:
+def _record(photo: NamedPhoto, digest: str, encoded: EncodedFace, terms: tuple[str, str]) -> FaceRecord:
     left, top, width, height = map(float, encoded.face.box)
     return FaceRecord(
         photo.name,
@@ -349,4 +353,5 @@ def _record(photo: NamedPhoto, digest: str, encoded: EncodedFace) -> FaceRecord:
         encoded.quality,
         photo.source,
         digest,
+        *terms,
     )

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from datetime import date
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from facedex.engines.binding import FILES
 from facedex.engines.engine import Key
 from facedex.engines.registry import open_engine
 from facedex.errors import (
+    DataError,
     FaceNotFound,
     GalleryError,
     GalleryMismatch,
@@ -43,9 +45,10 @@ from facedex.model.head import Head
 from facedex.model.modelfile import ModelFile, read_model, shipped_model
 from facedex.model.reader import FaceReader
 from facedex.photos.inputs import PhotoInput, person_photos
-from facedex.photos.sources import NamedPhoto, Paths, named_photos, person_name
+from facedex.photos.sources import NamedPhoto, Paths, named_photos, person_name, several, source_path
 from facedex.recognition.identification import FPIR, PRIOR, IdentifiedPhoto, identify
-from facedex.store import modelcopy
+from facedex.store import expiry, modelcopy
+from facedex.store.expiry import last_day
 from facedex.store.lock import writing
 from facedex.store.rows import FaceRecord, PersonRecord, StoredFaces, StoredPhoto
 from facedex.store.store import BUSY_SECONDS, Store, is_there, is_unfinished
@@ -55,7 +58,9 @@ if TYPE_CHECKING:
     from facedex.gallery.enrolment import Enrolled
     from facedex.gallery.shown import ShownPerson
     from facedex.gallery.suspicion import Suspicion
+    from facedex.store.changelog import Change
     from facedex.store.library_tables import LibraryTables
+    from facedex.store.undoing import Undone
 
 _log = logger(__name__)
 
@@ -147,8 +152,8 @@ class Gallery:
         self._store.close()
 
     def __len__(self) -> int:
-        """How many people are enrolled."""
-        return self._store.count()[0]
+        """How many people are enrolled, without those whose consent has expired."""
+        return self._lookup.people
 
     @property
     def faces(self) -> int:
@@ -204,7 +209,15 @@ class Gallery:
         return show_person(self._store, self.head, self.calibration, name)
 
     def enroll(
-        self, name: str, photo: PhotoInput, *, face: int | None = None, strict: bool = False, device: str = "cpu"
+        self,
+        name: str,
+        photo: PhotoInput,
+        *,
+        face: int | None = None,
+        strict: bool = False,
+        device: str = "cpu",
+        consent: str = "",
+        expires: str | date | None = None,
     ) -> Enrolled:
         """Enroll one person by one photo; it is on disk when this returns.
 
@@ -214,7 +227,8 @@ class Gallery:
         Raises NameInvalid, PhotoError for a photo that cannot be used, PersonConflict for a face that is enrolled under
         another name, and what `enroll_all` raises.
         """
-        (result,) = self.enroll_all([(person_name(name), photo)], strict, device, face=face)
+        pair = (person_name(name), photo)
+        (result,) = self.enroll_all([pair], strict, device, face=face, consent=consent, expires=expires)
         if result.exception is not None:
             raise result.exception
         if result.status not in ("enrolled", "known"):
@@ -228,6 +242,8 @@ class Gallery:
         device: str = "cpu",
         update: bool = False,
         face: int | None = None,
+        consent: str = "",
+        expires: str | date | None = None,
     ) -> list[Enrolled]:
         """Enroll one face of each photo: its subject, or the face numbered `face` from 1 (order: faces/subject.py).
 
@@ -237,10 +253,13 @@ class Gallery:
         With `update`, a photo whose enrolled path no longer holds it becomes "moved". The gallery stores the photo's
         new path. Where the photo's folder has another name now, the photo becomes one of that person. `vanished` finds
         photos that were deleted.
+        `consent` is kept with each photo that is enrolled now: what the person allowed, in your words. `expires`: the
+        last day of it, a date or a text as store.expiry.last_day reads it. From the end of that day on, nobody is
+        matched by the photo, and `purge` deletes it.
         Raises GalleryBusy when another process is writing, ValueError for a `face` below 1, DataError for a folder or
-        pack that cannot be used. The photos before the error stay.
+        pack that cannot be used or a wrong `expires`. The photos before the error stay.
         """
-        return list(self.iter_enroll(photos, strict, device, update, face))
+        return list(self.iter_enroll(photos, strict, device, update, face, consent=consent, expires=expires))
 
     def iter_enroll(
         self,
@@ -250,6 +269,8 @@ class Gallery:
         update: bool = False,
         face: int | None = None,
         trust_names: bool = False,
+        consent: str = "",
+        expires: str | date | None = None,
     ) -> Iterator[Enrolled]:
         """As `enroll_all`, but yields each result once it is on disk, for a display of the progress.
 
@@ -257,7 +278,7 @@ class Gallery:
         """
         if face is not None and face < 1:
             raise ValueError(f"faces are numbered from 1, so face cannot be {face}")
-        return self._enroll(photos, strict, device, update, face, trust_names)
+        return self._enroll(photos, strict, device, update, face, trust_names, (consent, last_day(expires)))
 
     def _enroll(
         self,
@@ -267,6 +288,7 @@ class Gallery:
         update: bool,
         face: int | None,
         trust_names: bool,
+        terms: tuple[str, str],
     ) -> Iterator[Enrolled]:
         from facedex.gallery.enrolment import Enrolling
         from facedex.gallery.naming import Naming
@@ -279,7 +301,8 @@ class Gallery:
             stack.enter_context(self._changing())
             naming = Naming(self.head, self.calibration)
             unclear = self.calibration.unclear
-            enrolling = Enrolling(self._store, self.reader(device), naming, strict, update, face, unclear, trust_names)
+            reader = self.reader(device)
+            enrolling = Enrolling(self._store, reader, naming, strict, update, face, unclear, trust_names, terms)
             reachable = True
             for results in enrolling.batches(found, _BATCH):
                 yield from results
@@ -347,7 +370,10 @@ class Gallery:
             self._store.rename(old, person_name(new))
 
     def merge(self, source: str, into: str) -> int:
-        """Make two people one, named `into`; returns how many faces moved. Raises PersonNotFound."""
+        """Make two people one, named `into`; returns how many faces moved. Raises PersonNotFound.
+
+        `undo` parts them again, unless a photo that both had was deleted.
+        """
         with self._changing():
             moved = self._store.merge(source, into)
             if self._store.unscrubbed:  # a photo that both had was deleted
@@ -366,6 +392,54 @@ class Gallery:
             removed = self._store.remove(names)
             self._index.clear()
         return removed
+
+    # consent
+
+    def set_consent(
+        self,
+        name: str,
+        consent: str | None = None,
+        expires: str | date | None = None,
+        photos: Paths | None = None,
+    ) -> int:
+        """Change what a person allowed for enrolled photos, or its last day, or both; returns for how many photos.
+
+        `photos`: some of the person's photos (paths), all of them for None. None leaves a value as it is; `expires`
+        "never" stands for no end. Raises PersonNotFound, DataError for a wrong `expires` or a photo that the person
+        does not have, and GalleryError for a person who has lost every photo.
+        """
+        end = None if expires is None else last_day(expires)
+        with self._changing():
+            stored = self._store.photos_of(name)[1]
+            if not stored:
+                raise GalleryError(f"{name!r} has no enrolled photo that a consent could belong to; enroll one first")
+            faces = [photo.face for photo in stored]
+            if photos is not None:
+                wanted = {os.path.abspath(path): os.fspath(path) for path in several(photos)}
+                found = {source_path(photo.source): photo.face for photo in stored}
+                for path, given in wanted.items():
+                    if path not in found:
+                        raise DataError(f"{given} is no photo of {name!r}; `facedex show` lists them")
+                faces = [photo.face for photo in stored if source_path(photo.source) in wanted]
+            self._store.set_consent(faces, consent, end)
+        return len(faces)
+
+    def expired(self) -> tuple[list[str], list[StoredPhoto]]:
+        """Whom `purge` would delete: names of people, and enrolled photos, those of these people too."""
+        faces, people = set(self._store.expired(expiry.today())), self._store.expired_people(expiry.today())
+        photos = [photo for photo in self._store.photos() if photo.face in faces] if faces else []
+        return sorted(people.values()), photos
+
+    def purge(self) -> tuple[int, int]:
+        """Delete everybody whose consent has expired, as `remove` does; returns how many people and how many photos.
+
+        A person who has other photos keeps these. Raises what `remove` raises.
+        """
+        with self._changing():
+            purged = self._store.purge(expiry.today())
+            if any(purged):
+                self._index.clear()
+        return purged
 
     def reindex(
         self,
@@ -463,6 +537,14 @@ class Gallery:
         """The picture that `keep_picture` kept, else None. Raises GalleryDamaged for an altered one."""
         return self._store.kept_picture(face)
 
+    def enrolled_faces(self) -> list[StoredFaces]:
+        """The enrolled faces that may be compared today, in blocks. Raises GalleryDamaged for an altered row."""
+        return [block.valid(expiry.today()) for block in self._store.blocks()]
+
+    def expired_people(self) -> set[int]:
+        """The people (ids) who may not be compared with anybody today."""
+        return set(self._store.expired_people(expiry.today()))
+
     @contextmanager
     def changing_library(self, enrolls: bool = False) -> Iterator[Store]:
         """The store, for a change of the scanned photos under the write lock.
@@ -476,6 +558,41 @@ class Gallery:
                 self._index.clear()
             elif enrolls:
                 self._index.update()
+
+    # the log
+
+    def changes(self, since: str = "") -> list[tuple[Change, tuple[str, ...]]]:
+        """Every change of the gallery, the first one first, and the paths of its photos that are still there.
+
+        `since`: a time (ISO 8601, UTC), from which on changes are listed.
+        """
+        return [(change, tuple(map(source_path, sources))) for change, sources in self._store.changes.lines(since)]
+
+    def undoable(self) -> tuple[Change | None, list[Change]]:
+        """The change that `undo` would undo, None where nothing is left, and the deletions after it, newest first.
+
+        A deletion cannot be undone, because nothing of what was deleted is kept.
+        """
+        log = self._store.changes
+        change = log.last_undoable()
+        return change, log.deletions_after(change.number if change else 0)
+
+    def undo(self, number: int | None = None) -> Undone | None:
+        """Undo the last change that can be undone: a name of scanned faces, a split, an ignored group, a rename, a
+        merge, a consent. Run again, it undoes the one before.
+
+        `number`: the change that is meant, as `undoable` gave it. None where nothing is left. Raises GalleryError where
+        another change came in between or stands in the way, and what `remove` raises.
+        """
+        from facedex.store import undoing
+
+        with self.changing_library(enrolls=True) as store:
+            change = store.changes.last_undoable()
+            if change is None:
+                return None
+            if number not in (None, change.number):
+                raise GalleryError(f"Another change of {self.folder} was made meanwhile; run `facedex undo` again")
+            return undoing.undo(store, change)
 
     # looking up
 

@@ -24,6 +24,7 @@ from facedex.index.projection import Projection, build_projection, read_projecti
 from facedex.index.remote import Remote, RemoteProjection
 from facedex.model.head import Head
 from facedex.model.modelfile import ModelFile
+from facedex.store import expiry
 from facedex.store.lock import writing
 from facedex.store.rows import State, StoredFaces
 from facedex.store.store import Store
@@ -43,12 +44,18 @@ class Lookup:
         self._projection: Projection | RemoteProjection | None = None
         self._remote: Remote | None = None
         self._state: State | None = None
-        self._photos: tuple[State, np.ndarray] | None = None
-        self._threshold: tuple[State, Calibration, float, float] | None = None
+        self._photos: tuple[State, str, np.ndarray] | None = None
+        self._threshold: tuple[np.ndarray, Calibration, float, float] | None = None
 
     def __len__(self) -> int:
         """How many faces are enrolled."""
         return self._store.state.faces
+
+    @property
+    def people(self) -> int:
+        """How many people a look-up may name today."""
+        state, today = self._store.state, expiry.today()
+        return len(self._photos_at(state, today)) if self._store.expired(today) else state.people
 
     def match(
         self,
@@ -63,22 +70,23 @@ class Lookup:
         """See Gallery.match."""
         probe = np.asarray(vector, np.float32)
         shown = slice(max(top, CONTENDERS))  # of everybody, where all were scored; the others change nothing
-        outdated = 0
+        today, outdated = expiry.today(), 0
         while True:
             projection, state = (None, self._own_state()) if exhaustive else self._refreshed()
             with self._alone_with(projection), self._store.snapshot():
                 if self._store.state != state:  # somebody wrote this moment
                     continue
-                if not state.faces:
+                people = len(self._photos_at(state, today))
+                if not people:
                     return []
-                wanted = min(max(top, CONTENDERS), state.people)
+                wanted = min(max(top, CONTENDERS), people)
                 if projection is None:
-                    persons, scores, photos = self._everybody(probe)
-                    faces = self._store.faces_of(persons[shown].tolist())
+                    persons, scores, photos = self._everybody(probe, today)
+                    faces = self._store.faces_of(persons[shown].tolist()).valid(today)
                 else:
-                    near = min(max(shortlist, wanted), state.people)
+                    near = min(max(shortlist, wanted), people)
                     try:
-                        faces, (persons, scores, photos) = self._nearest(projection, state, probe, near, wanted)
+                        faces, (persons, scores, photos) = self._nearest(projection, state, today, probe, near, wanted)
                     except Outdated:
                         outdated = self._again(outdated)
                         continue
@@ -87,7 +95,7 @@ class Lookup:
         if not names.keys() >= set(persons[shown].tolist()):
             raise self._store.index_disagrees()
         shifts = calibration.shifts(quality, faces.quality, faces.people, persons[shown])
-        probabilities = calibration.posterior(scores[shown], photos[shown], state.people, prior, shifts)
+        probabilities = calibration.posterior(scores[shown], photos[shown], people, prior, shifts)
         similarities = calibration.similarity(scores[shown])
         return [
             Candidate(names[int(person)], float(s), float(p), float(score))
@@ -109,20 +117,29 @@ class Lookup:
 
     @property
     def photos(self) -> np.ndarray:
-        """How many photos each person has (people,) int64, counted once for each state of the gallery."""
-        state, known = self._store.state, self._photos
-        if known is None or known[0] != state:
-            single = state.people == state.faces  # nobody is enrolled without a photo
-            known = state, np.ones(state.people, np.int64) if single else self._store.photos_each()
-            self._photos = known
-        return known[1]
+        """How many photos each person has (people,) int64, counted once for each state of the gallery and each day.
+
+        Photos whose consent has expired do not count.
+        """
+        return self._photos_at(self._store.state, expiry.today())
+
+    def _photos_at(self, state: State, today: str) -> np.ndarray:
+        known = self._photos
+        if known is None or known[:2] != (state, today):
+            if self._store.expired(today):
+                photos = self._store.photos_each(today)
+            elif state.people == state.faces:  # nobody counts as enrolled without a photo
+                photos = np.ones(state.people, np.int64)
+            else:
+                photos = self._store.photos_each()
+            known = self._photos = state, today, photos
+        return known[2]
 
     def threshold(self, calibration: Calibration, fpir: float) -> float:
-        """See Gallery.threshold; computed once for each state of the gallery."""
-        state, known = self._store.state, self._threshold
-        if known is None or known[:3] != (state, calibration, fpir):
-            known = state, calibration, fpir, calibration.threshold(self.photos, fpir)
-            self._threshold = known
+        """See Gallery.threshold; computed once for each state of the gallery and each day."""
+        photos, known = self.photos, self._threshold
+        if known is None or known[0] is not photos or known[1:3] != (calibration, fpir):
+            known = self._threshold = photos, calibration, fpir, calibration.threshold(photos, fpir)
         return known[3]
 
     def forget(self) -> None:
@@ -167,35 +184,42 @@ class Lookup:
         return times + 1
 
     def _nearest(
-        self, projection: Projection | RemoteProjection, state: State, probe: np.ndarray, near: int, wanted: int
+        self,
+        projection: Projection | RemoteProjection,
+        state: State,
+        today: str,
+        probe: np.ndarray,
+        near: int,
+        wanted: int,
     ) -> tuple[StoredFaces, Ranking]:
         """The faces of the nearest people, at least `near` of them, and these people ranked by the head.
 
         The search stops when no photo that was not read could change the best `wanted` people. The index gives a lower
         bound of each photo's distance, so the head's logit of an unread photo is at most beta less that bound. A
         person's fused score is at most the logit of the person's best photo. An approximate index gives estimates of
-        these bounds.
+        these bounds. Faces whose consent has expired are in the index until they are purged, and are left out here.
         """
         z = self.head.project(probe[None])[0]
         k = near + near // 8
         while True:
             found = projection.search(z, k)
-            faces, ranking = self._ranked(self._read(found.rows[:k]), state, probe)
+            faces, ranking = self._ranked(self._read(found.rows[:k]), state, today, probe)
             limit = self.head.beta - float(ranking[1][wanted - 1]) if len(ranking[0]) >= wanted else float("inf")
             needed = int(np.searchsorted(found.bounds, limit, "right"))
             further = found.rows[k:needed]
             if len(further) and len(missing := np.setdiff1d(further, faces.ids)):
-                faces, ranking = self._ranked(faces.joined(self._read(missing)), state, probe)
+                faces, ranking = self._ranked(faces.joined(self._read(missing)), state, today, probe)
             if k >= len(projection) or (len(ranking[0]) >= near and limit <= found.horizon):
                 return faces, ranking
             k = min(len(projection), 4 * k)
 
-    def _ranked(self, faces: StoredFaces, state: State, probe: np.ndarray) -> tuple[StoredFaces, Ranking]:
+    def _ranked(self, faces: StoredFaces, state: State, today: str, probe: np.ndarray) -> tuple[StoredFaces, Ranking]:
         """These faces with all others of the same people, and the people ranked by their fused scores."""
         if state.faces != state.people:
             near, faces = faces.ids, self._store.faces_of(np.unique(faces.people).tolist())
             if not np.isin(near, faces.ids).all():
                 raise self._store.index_disagrees()
+        faces = faces.valid(today)
         order = np.argsort(faces.ids)
         return faces, fuse_people(self.head.logits(probe[None], faces.vectors[order]), faces.people[order])
 
@@ -208,9 +232,10 @@ class Lookup:
             )
         return faces
 
-    def _everybody(self, probe: np.ndarray) -> Ranking:
+    def _everybody(self, probe: np.ndarray, today: str) -> Ranking:
         """Everybody, ranked by the head."""
-        parts = [(block.people, self.head.logits(probe[None], block.vectors)) for block in self._store.blocks()]
+        blocks = (block.valid(today) for block in self._store.blocks())
+        parts = [(block.people, self.head.logits(probe[None], block.vectors)) for block in blocks]
         people, logits = (np.concatenate(column) for column in zip(*parts, strict=True))
         return fuse_people(logits, people)
 

@@ -46,7 +46,7 @@ def encode_scanned_anew(store: Store, reader: FaceReader) -> tuple[dict[int, Emb
 
     A photo must be at one of its paths, with the same bytes, and show all its faces where they were.
     """
-    faces = store.library.faces()
+    faces = store.library.faces(everything=True)
     sources = store.library.sources(faces.photos.tolist())
     rows_of: dict[int, list[int]] = defaultdict(list)
     for row, photo in enumerate(faces.photos.tolist()):

@@ -11,6 +11,7 @@ from facedex.decision.fusion import fuse
 from facedex.faces.boxes import Box
 from facedex.model.head import Head
 from facedex.photos.sources import source_path
+from facedex.store import expiry
 from facedex.store.store import Store
 
 
@@ -24,6 +25,7 @@ class ShownPhoto:
         twentieth of the calibration's, so that errors are likely.
     similarity: calibrated probability that the photo and the person's other photos show one person, if half of all
         such pairs did; None for the only photo.
+    consent, expires: what was allowed for it, and the last day of that (YYYY-MM-DD), "" for no end.
     face: the id of the enrolled face.
     """
 
@@ -33,12 +35,22 @@ class ShownPhoto:
     quality: float
     unclear: bool
     similarity: float | None
-    face: int
+    consent: str = ""
+    expires: str = ""
+    face: int = 0
+
+    @property
+    def expired(self) -> bool:
+        """Whether nobody is matched by this photo any more."""
+        return expiry.has_passed(self.expires)
 
 
 @dataclass(frozen=True)
 class ShownPerson:
-    """One person with all photos, in the order of enrolment. enrolled: when the first was, ISO 8601 in UTC."""
+    """One person with all photos, in the order of enrolment. enrolled: when the first was, ISO 8601 in UTC.
+
+    A person who has lost every photo has none, and "" there.
+    """
 
     name: str
     enrolled: str
@@ -55,15 +67,15 @@ class ShownPerson:
 def show_person(store: Store, head: Head, calibration: Calibration, name: str) -> ShownPerson:
     """Everything about the person named `name`. Raises PersonNotFound, GalleryDamaged."""
     faces, photos, times = store.photos_of(name)
-    count = len(photos)
+    count, consents = len(photos), store.consents([photo.face for photo in photos])
     similarities: list[float | None] = [None] * count
     if count > 1:
         z = head.pairwise(faces.vectors, faces.vectors)
         others = z[~np.eye(count, dtype=bool)].reshape(count, count - 1)
         similarities = list(map(float, calibration.similarity(fuse(others))))
     return ShownPerson(
-        photos[0].name,
-        min(times),
+        store.stored_name(name),
+        min(times, default=""),
         tuple(
             ShownPhoto(
                 source_path(photo.source),
@@ -72,10 +84,11 @@ def show_person(store: Store, head: Head, calibration: Calibration, name: str) -
                 quality,
                 0 < quality < calibration.unclear,
                 similarity,
+                *terms,
                 photo.face,
             )
-            for photo, time, quality, similarity in zip(
-                photos, times, faces.quality.tolist(), similarities, strict=True
+            for photo, time, quality, similarity, terms in zip(
+                photos, times, faces.quality.tolist(), similarities, consents, strict=True
             )
         ),
     )

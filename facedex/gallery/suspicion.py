@@ -17,6 +17,7 @@ from facedex.decision.candidate import Candidate
 from facedex.decision.fusion import fuse
 from facedex.model.head import Head
 from facedex.photos.sources import source_path
+from facedex.store import expiry
 from facedex.store.store import Store
 
 _PEOPLE = 256  # people read together
@@ -123,7 +124,7 @@ class Examination:
     def _each(self, people: Sequence[int]) -> Iterator[tuple[str, NDArray[np.int64], NDArray[np.float32]]]:
         """Name, ids of faces (n,) and vectors (n, dim) of each person who is still enrolled."""
         for start in range(0, len(people), _PEOPLE):
-            faces = self._store.faces_of(people[start : start + _PEOPLE])
+            faces = self._store.faces_of(people[start : start + _PEOPLE]).valid(expiry.today())
             order = np.lexsort((faces.ids, faces.people))
             for mine in np.split(order, np.flatnonzero(np.diff(faces.people[order])) + 1):
                 if len(mine):
@@ -206,7 +207,7 @@ class Examination:
 
     def _some_vectors(self, person: int) -> NDArray[np.float32]:
         """Vectors (n, dim) of a person's photos, or of some of many."""
-        vectors = self._store.faces_of([person]).vectors
+        vectors = self._store.faces_of([person]).valid(expiry.today()).vectors
         return vectors[_some(len(vectors))]
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from facedex.errors import NameInvalid, PhotoError
 from facedex.faces.boxes import Box
 from facedex.gallery.gallery import Gallery
+from facedex.library.decided import enrolled_owners
 from facedex.library.group_names import give_name
-from facedex.library.groups import enrolled_owners
 from facedex.library.regions import NamedRegion, matches
 from facedex.library.sidecars import read_names, write_names
 from facedex.photos.sources import person_name, source_path
@@ -129,7 +129,7 @@ def _store_names(gallery: Gallery, wanted: dict[str, set[int]]) -> None:
         for name, ids in wanted.items():
             rows = np.flatnonzero(np.isin(faces.ids, list(ids)) & free)
             if len(rows):
-                give_name(store, faces, rows, name, gallery.calibration.unclear)
+                give_name(store, faces, rows, name, gallery.calibration.unclear, kind="imported")
                 free[rows] = False
 
 

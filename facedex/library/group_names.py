@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +9,9 @@ from numpy.typing import NDArray
 
 from facedex.errors import DataError, GroupNotFound, PersonNotFound
 from facedex.gallery.gallery import Gallery
-from facedex.library.groups import enrolled_owners
-from facedex.photos.sources import Paths, person_name, several, source_of
+from facedex.library.decided import enrolled_owners
+from facedex.library.group_edits import clearest, part, rows_in, unnamed_in
+from facedex.photos.sources import Paths, person_name
 from facedex.store.library_rows import ScannedFaces
 from facedex.store.rows import FaceRecord
 from facedex.store.store import Store
@@ -48,33 +48,28 @@ def name_group(gallery: Gallery, group: int, name: str) -> NamedGroup:
         if not unnamed.any():
             raise GroupNotFound(f"Every face of group {group} has a name already; `facedex cluster` shows the others")
         rows = np.flatnonzero(unnamed & (owner == own))
-        enrolled = give_name(store, faces, rows, person, gallery.calibration.unclear) if len(rows) else 0
+        unclear, named = gallery.calibration.unclear, f"group {group}"
+        enrolled = give_name(store, faces, rows, person, unclear, detail=named) if len(rows) else 0
     return NamedGroup(person, len(rows), enrolled, int(unnamed.sum()) - len(rows))
 
 
-def give_name(store: Store, faces: ScannedFaces, rows: NDArray[np.int64], person: str, unclear: float) -> int:
+def give_name(
+    store: Store,
+    faces: ScannedFaces,
+    rows: NDArray[np.int64],
+    person: str,
+    unclear: float,
+    kind: str = "named",
+    detail: str = "",
+) -> int:
     """Give a person the faces in these rows, and enroll some of their photos; returns how many.
 
-    The caller holds the write lock, and the faces have no other name. `unclear`: Calibration.unclear.
+    The caller holds the write lock, and the faces have no other name. `unclear`: Calibration.unclear. `kind` and
+    `detail`: those of the line in the log (store/changelog.py).
     """
     records = _records(store, faces, rows, person, unclear)
-    store.name_scanned(person, records, faces.ids[rows].tolist())
+    store.name_scanned(person, records, faces.ids[rows].tolist(), kind, detail)
     return len(records)
-
-
-def undo_name(gallery: Gallery) -> tuple[str, int, int] | None:
-    """Undo the last `name_group`, or the last name of `import_names`, that was not undone yet.
-
-    Returns the name, how many scanned faces lost it, and how many enrolled photos went. None where nothing is left to
-    undo. Raises GalleryBusy, and what `Gallery.remove` raises.
-    """
-    with gallery.changing_library(enrolls=True) as store:
-        naming = store.library.last_naming()
-        if naming is None:
-            return None
-        before = store.count()[1]
-        taken = store.undo_naming(naming)
-        return naming.name, taken, before - store.count()[1]
 
 
 def split_group(gallery: Gallery, group: int, photos: Paths) -> int:
@@ -84,26 +79,14 @@ def split_group(gallery: Gallery, group: int, photos: Paths) -> int:
     for a photo that has no unnamed face in the group, or where no face would stay.
     """
     with gallery.changing_library() as store:
-        faces = store.library.faces_in_group(group)
-        if not len(faces):
-            raise GroupNotFound(f"There is no group {group}; `facedex cluster` shows the groups")
-        sources = store.library.sources(faces.photos.tolist())
-        leaving: set[int] = set()
-        for photo in several(photos):
-            source = source_of(os.path.abspath(photo))
-            rows = [row for row, one in enumerate(faces.photos.tolist()) if source in sources.get(one, [])]
-            found = [row for row in rows if not faces.people[row]]
-            if not found:
-                raise DataError(
-                    f"{photo} has no face without a name in group {group}; `facedex cluster` shows examples"
-                )
-            leaving.update(found)
+        faces = unnamed_in(store.library, group)
+        leaving = rows_in(store.library, faces, photos, group)
         staying = [row for row in range(len(faces)) if row not in leaving]
         if not staying:
             raise DataError(f"Group {group} would have no face left; name fewer photos")
         number = store.library.next_group()
-        out, rest = faces.ids[sorted(leaving)].tolist(), faces.ids[staying].tolist()
-        store.library.set_apart(out, rest, number)
+        out, rest = clearest(faces, leaving), clearest(faces, staying)
+        part(store.library, "split", f"group {number} out of group {group}", out, rest, dict.fromkeys(out, number))
     return number
 
 

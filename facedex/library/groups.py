@@ -14,18 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facedex.decision.clustering import RATE, Links, group_faces
-from facedex.faces.boxes import same_place
 from facedex.gallery.gallery import Gallery
 from facedex.index.neighbours import nearest_pairs
+from facedex.library.decided import IGNORED, compared_faces, enrolled_owners, known_links, unite
 from facedex.photos.sources import source_path
 from facedex.store.library_rows import ScannedFaces
 from facedex.store.library_tables import LibraryTables
 from facedex.store.rows import StoredFaces
-from facedex.store.store import Store
 
 _EXAMPLES = 3  # photos named for each group
 _PICTURES = 12  # clearest faces told of each group
-_IGNORED = 1 << 40  # added to the number of an ignored group, so that it is no person's
 
 
 @dataclass(frozen=True)
@@ -56,19 +54,18 @@ def cluster(gallery: Gallery, rate: float = RATE) -> list[FaceGroup]:
     if not 0 < rate < 1:
         raise ValueError(f"rate must lie between 0 and 1, not {rate}")
     with gallery.changing_library() as store:
-        faces = store.library.faces()
+        faces = compared_faces(store.library, gallery.expired_people())
         if len(faces):
-            enrolled = list(store.blocks())
-            known = np.concatenate([_known_people(store, faces), *(block.people for block in enrolled)])
-            apart = np.concatenate([_pairs_of_one_photo(faces.photos), _split_pairs(store.library, faces)])
-            labels = _labels(gallery, faces, enrolled, Links(known, apart), rate)
-            _store_groups(store.library, faces, known, labels)
+            enrolled = gallery.enrolled_faces()
+            links, same = known_links(store.library, faces, enrolled)
+            labels = unite(_labels(gallery, faces, enrolled, links, rate), links.person, same)
+            _store_groups(store.library, faces, links.person, labels)
     return stored_groups(gallery)
 
 
 def stored_groups(gallery: Gallery) -> list[FaceGroup]:
     """The groups as `cluster` stored them, the largest first, with the faces that have no name yet."""
-    library = gallery.library
+    library, expired = gallery.library, gallery.expired()[0]
     faces, described = library.faces(), library.groups()
     owners = enrolled_owners(library)
     open_rows = [row for row, face in enumerate(faces.ids.tolist()) if not faces.people[row] and face not in owners]
@@ -85,7 +82,7 @@ def stored_groups(gallery: Gallery) -> list[FaceGroup]:
             len(rows),
             len(photos_of[number]),
             tuple(source_path(paths[photo][0]) for photo in photos_of[number][:_EXAMPLES] if photo in paths),
-            described[number].name,
+            None if described[number].name in expired else described[number].name,
             described[number].ignored,
             _clearest(faces, rows),
         )
@@ -100,22 +97,6 @@ def _clearest(faces: ScannedFaces, rows: list[int]) -> tuple[int, ...]:
     return tuple(first[photo] for photo in dict.fromkeys(faces.photos[rows].tolist()))[:_PICTURES]
 
 
-def enrolled_owners(library: LibraryTables) -> dict[int, int]:
-    """The person (id) of each scanned face (id) that is enrolled, since it lies where an enrolled face does."""
-    return {face: person for face, _, person, box, other in library.enrolled_beside() if same_place(box, other)}
-
-
-def _known_people(store: Store, faces: ScannedFaces) -> NDArray[np.int64]:
-    """What is known of each scanned face (n,): its person, _IGNORED and its ignored group, or 0."""
-    owners = enrolled_owners(store.library)
-    ignored = {number for number, group in store.library.groups().items() if group.ignored}
-    known: NDArray[np.int64] = np.array(faces.people)
-    for row in np.flatnonzero(known == 0):
-        face, group = int(faces.ids[row]), int(faces.groups[row])
-        known[row] = owners.get(face, _IGNORED + group if group in ignored else 0)
-    return known
-
-
 def _labels(
     gallery: Gallery, faces: ScannedFaces, enrolled: list[StoredFaces], links: Links, rate: float
 ) -> NDArray[np.int64]:
@@ -126,21 +107,6 @@ def _labels(
     pairs, head = nearest_pairs(gallery.head, vectors), gallery.head
     z, calibration = head.project(vectors), gallery.calibration
     return group_faces(z, head.beta, calibration, pairs, links, clear, rate)[0]
-
-
-def _pairs_of_one_photo(photos: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Pairs (p, 2) of rows with the same photo: two faces of one photo are two people's."""
-    order = np.argsort(photos, kind="stable")
-    parts = np.split(order, np.flatnonzero(np.diff(photos[order])) + 1)
-    pairs = [rows[np.stack(np.triu_indices(len(rows), 1), 1)] for rows in parts if len(rows) > 1]
-    return np.concatenate(pairs) if pairs else np.empty((0, 2), np.int64)
-
-
-def _split_pairs(library: LibraryTables, faces: ScannedFaces) -> NDArray[np.int64]:
-    """Pairs (p, 2) of rows that `split_group` keeps apart."""
-    row_of = {face: row for row, face in enumerate(faces.ids.tolist())}
-    pairs = [(row_of[face], row_of[other]) for face, other in library.apart()]
-    return np.array(pairs, np.int64).reshape(-1, 2)
 
 
 def _store_groups(
@@ -154,7 +120,7 @@ def _store_groups(
     rows_of: dict[int, list[int]] = defaultdict(list)
     for row in np.flatnonzero(known[: len(faces)] == 0):
         rows_of[int(labels[row])].append(int(row))
-    settled = {label: number - _IGNORED for label, number in links.items() if number > _IGNORED and label in rows_of}
+    settled = {label: number - IGNORED for label, number in links.items() if number > IGNORED and label in rows_of}
     numbers = settled | _numbers(faces.groups, {k: v for k, v in rows_of.items() if k not in settled}, library)
     groups = {
         int(faces.ids[row]): numbers[label]

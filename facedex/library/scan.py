@@ -119,13 +119,13 @@ def scan(gallery: Gallery, photos: list[str], device: str = "cpu") -> Iterator[S
         else:
             waiting.append(_File(path, source, size, modified, "changed" if before else "new"))
     if waiting:
-        sizes = {file.size for file in known.values()}
+        sizes, line = {file.size for file in known.values()}, None
         with closing(_looked_at(gallery, waiting, sizes, device)) as results:
             while batch := list(islice(results, _BATCH)):
                 seen = [done.seen for done in batch if done.seen is not None]
                 if seen:
                     with gallery.changing_library() as store:
-                        store.library.save(seen, chain.from_iterable(done.gone for done in batch))
+                        line = store.library.save(seen, chain.from_iterable(done.gone for done in batch), line)
                 yield from (done.result for done in batch)
     with gallery.changing_library() as store:
         store.library.drop_files(_lost_copies(store.library))  # and photos that were replaced

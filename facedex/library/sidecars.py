@@ -98,13 +98,13 @@ def write_names(photo: str | os.PathLike[str], faces: Faces) -> WrittenNames:
     path = Path(photo)
     header = read_photo_header(path)
     file = _file_to_write(path)
-    target = Source(file, _read_sidecar(file) if os.path.lexists(file) else xmp.Packet.empty(), header)
+    target = Source(file, read_sidecar(file) if os.path.lexists(file) else xmp.Packet.empty(), header)
     before = target.packet.to_bytes()
     others = [source for source in read_sources(path, header, []) if source.path != file]
     regions, conflicts = merge_names(target, others, faces, header)
     after = target.packet.to_bytes()
     if after != before:
-        _replace(file, after)
+        replace_sidecar(file, after)
     return WrittenNames(str(file), regions, conflicts, changed=after != before)
 
 
@@ -123,7 +123,7 @@ def embedded_packet(path: Path, header: PhotoHeader) -> xmp.Packet:
 
 def read_sources(path: Path, header: PhotoHeader, warnings: list[str]) -> list[Source]:
     """Read a photo's sidecars and its embedded XMP. A file that cannot be read is left out with a warning."""
-    readers = [(file, partial(_read_sidecar, file)) for file in _sidecars(path)]
+    readers = [(file, partial(read_sidecar, file)) for file in sidecars_of(path)]
     readers.append((path, partial(embedded_packet, path, header)))
     sources = []
     for file, read in readers:
@@ -134,7 +134,7 @@ def read_sources(path: Path, header: PhotoHeader, warnings: list[str]) -> list[S
     return sources
 
 
-def _sidecars(path: Path) -> list[Path]:
+def sidecars_of(path: Path) -> list[Path]:
     """The sidecars that a photo has, its own before the one that it may share."""
     found = []
     for names in ([path.name + suffix for suffix in _SUFFIXES], [path.stem + suffix for suffix in _SUFFIXES]):
@@ -145,7 +145,7 @@ def _sidecars(path: Path) -> list[Path]:
 def _file_to_write(path: Path) -> Path:
     """The sidecar that a photo's names belong in, new or not."""
     own = path.with_name(path.name + _SUFFIXES[0])
-    found = _sidecars(path)
+    found = sidecars_of(path)
     if not found:
         return own
     if found[0].stem == path.name:
@@ -159,7 +159,7 @@ def _file_to_write(path: Path) -> Path:
     return own if any(not name.endswith(_SUFFIXES) for name in sharing) else found[0]
 
 
-def _read_sidecar(path: Path) -> xmp.Packet:
+def read_sidecar(path: Path) -> xmp.Packet:
     try:
         if not path.is_file():  # opening a pipe would wait for ever
             raise XmpUnusable(f"{path} is no file, so no names can be written there; remove it")
@@ -170,7 +170,7 @@ def _read_sidecar(path: Path) -> xmp.Packet:
     return xmp.parse(data, str(path)) if data.strip() else xmp.Packet.empty()
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace_sidecar(path: Path, data: bytes) -> None:
     """Write a sidecar whole. It stays private if it was."""
     file = path.resolve()  # a link stays, and the file behind it is replaced
     try:

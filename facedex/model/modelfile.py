@@ -27,7 +27,7 @@ from facedex.model.graph import LastMatrix, assembled
 
 FORMAT = "facedex-model/1"
 DEFAULT = "default"  # the shipped model that is used unless another is named
-FROZEN = "frozen"  # the architecture of an encoder that facedex cannot train: only its graphs are there
+FROZEN = "frozen"  # the architecture of an encoder from elsewhere: only its graphs are there
 
 T = TypeVar("T")
 
@@ -113,7 +113,7 @@ class ModelFile:
 
     @property
     def frozen(self) -> bool:
-        """Whether the encoder is frozen: facedex cannot train it."""
+        """Whether the encoder is frozen: it came as graphs, and only teachers can train it on (training/student.py)."""
         return self.meta.get("arch") == FROZEN
 
     @property

@@ -101,11 +101,12 @@ def _add_decisions(app: FastAPI, service: Service) -> None:
 
     @app.post("/v1/undo", tags=["library"], responses=answers(shapes.Undo))
     async def undo() -> Json:
-        """Take back the last name that was given to a group. May be repeated."""
-        undone = await service.change("groups", partial(group_names.undo_name, gallery))
+        """Undo the last change that can be undone, as `facedex undo` does. May be repeated."""
+        undone = await service.change("groups", gallery.undo)
         if undone is None:
             return Json({"undone": None})
-        return Json({"undone": dict(zip(("name", "faces", "photos"), undone, strict=True))})
+        told = {"kind": undone.change.kind, "name": undone.change.name, "faces": undone.faces, "photos": undone.photos}
+        return Json({"undone": told})
 
 
 def _add_scan(app: FastAPI, service: Service) -> None:

@@ -285,6 +285,7 @@ class SplitGroup(BaseModel):
 
 
 class Undone(BaseModel):
+    kind: str
     name: str
     faces: int
     photos: int

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,6 +94,13 @@ class ScannedFaces:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def only(self, rows: NDArray[np.bool_]) -> ScannedFaces:
+        """Those of the faces where `rows` (n,) is true."""
+        kept = np.flatnonzero(rows)
+        columns: list[Any] = [getattr(self, field.name) for field in fields(self)]
+        chosen: list[Any] = [[one[row] for row in kept] if isinstance(one, list) else one[kept] for one in columns]
+        return ScannedFaces(*chosen)
+
     def box(self, row: int) -> Box:
         """The box of one face: (left, top, width, height) in pixels."""
         left, top, width, height = map(float, self.boxes[row])
@@ -119,17 +127,6 @@ class StoredGroup:
     person: int
     name: str | None
     ignored: bool
-
-
-@dataclass(frozen=True)
-class StoredNaming:
-    """A decision that gave scanned faces a name: when (ISO 8601, UTC), to which faces, and which it enrolled (ids)."""
-
-    number: int
-    name: str
-    made: str
-    faces: tuple[int, ...]
-    enrolled: tuple[int, ...]
 
 
 def face_checksum(values: Row) -> bytes:

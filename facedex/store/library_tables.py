@@ -6,17 +6,17 @@ method that a user asked for changes them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime, timezone
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facedex.errors import GalleryDamaged
 from facedex.faces.boxes import Box, same_place
+from facedex.store.changelog import ChangeLog
 from facedex.store.database import Database
+from facedex.store.face_links import NOT_FACE, FaceLinks, Rows
 from facedex.store.library_rows import (
     INSERT_SCANNED,
     SELECT_SCANNED,
@@ -25,7 +25,6 @@ from facedex.store.library_rows import (
     ScannedFile,
     SeenFile,
     StoredGroup,
-    StoredNaming,
     face_checksum,
     is_intact,
     name_checksum,
@@ -33,6 +32,7 @@ from facedex.store.library_rows import (
     scanned_faces,
 )
 from facedex.store.rows import Row
+from facedex.store.settling import settle
 
 _BLOCK = 20_000  # rows read at a time
 _SAME_PICTURE = 0.95  # cosine of two embeddings of one picture that was saved again; two people give less than .6
@@ -48,7 +48,8 @@ class LibraryTables:
 
     def __init__(self, database: Database, change: Callable[[bool], AbstractContextManager[object]]) -> None:
         """`change(rewrites)`: a transaction at whose end the gallery's revision grows (Store)."""
-        self._db, self._change = database, change
+        self._db, self._change, self._changes = database, change, ChangeLog(database)
+        self.links = FaceLinks(database)
 
     # Files and photos
 
@@ -75,14 +76,16 @@ class LibraryTables:
         rows = self._db.rows("SELECT id FROM scanned_photo WHERE photo = ?", (bytes.fromhex(photo),))
         return self.sources([rows[0][0]]).get(rows[0][0], []) if rows else None
 
-    def save(self, files: Sequence[SeenFile], gone: Iterable[str] = ()) -> None:
-        """Store files, and the photos among them that are new, in one transaction.
+    def save(self, files: Sequence[SeenFile], gone: Iterable[str] = (), line: int | None = None) -> int:
+        """Store files, and the photos among them that are new, in one transaction; returns the log's line.
 
+        `line`: the number of the line of the files before these, where a scan goes on.
         `gone`: sources of files that moved. Their photos are stored under new sources by the same call. A photo that
-        was edited at its place keeps the names of the faces that look as before, as after a change of its metadata.
+        was edited at its place keeps the names of the faces that look as before, as after a change of its metadata. It
+        keeps all else that a user said about them, too.
         """
         with self._db.transaction():
-            dim = self._db.rows("SELECT dim FROM gallery")[0][0]
+            dim, before = self._db.rows("SELECT dim FROM gallery")[0][0], self.counts()
             for file in files:
                 digest = bytes.fromhex(file.photo)
                 former = self._db.rows("SELECT photo FROM scanned_file WHERE source = ?", (file.source,))
@@ -98,12 +101,15 @@ class LibraryTables:
                         ],
                     )
                     for (other,) in former:
-                        self._carry_names(other, photo)
+                        self._carry_decisions(other, photo)
                 self._db.execute(
                     "INSERT OR REPLACE INTO scanned_file (source, photo, size, modified) VALUES (?, ?, ?, ?)",
                     (file.source, photo, file.size, file.modified),
                 )
             self._db.execute_many("DELETE FROM scanned_file WHERE source = ?", ((source,) for source in gone))
+            line, after = line or self._changes.add("scanned"), self.counts()
+            self._changes.count_more(line, after.photos - before.photos, after.faces - before.faces)
+        return line
 
     def drop_files(self, sources: Iterable[str]) -> tuple[int, int]:
         """Delete files, and photos that have no file left, with their faces; returns how many photos and faces."""
@@ -116,15 +122,30 @@ class LibraryTables:
             self._db.execute_many("DELETE FROM scanned_file WHERE source = ?", ((source,) for source in sources))
             self._db.execute(f"DELETE {orphans}")
             self._sweep()
-        after = self.counts()
-        return before.photos - after.photos, before.faces - after.faces
+            after = self.counts()
+            photos, faces = before.photos - after.photos, before.faces - after.faces
+            self._changes.add("forgotten", photos=photos, faces=faces)
+        return photos, faces
 
     # Faces and groups
 
-    def faces(self) -> ScannedFaces:
-        """Every scanned face. Raises GalleryDamaged for an altered row."""
-        rows = [row for block in self._blocks() for row in block]
+    def faces(self, everything: bool = False) -> ScannedFaces:
+        """The scanned faces. Raises GalleryDamaged for an altered row.
+
+        `everything`: also those of which a user said that they are no faces.
+        """
+        left_out = set() if everything else {face for (face,) in self.links.rows(NOT_FACE)}
+        rows = [row for block in self._blocks() for row in block if row[0] not in left_out]
         return scanned_faces(rows, self._dim, self._db.path)
+
+    def places(self) -> dict[int, tuple[int, int]]:
+        """The group and the person of each scanned face, 0 for none. What a user calls no face is left out."""
+        query = (
+            "SELECT scanned_face.id, COALESCE(in_group, 0), COALESCE(person, 0) FROM scanned_face "
+            "LEFT JOIN face_name ON face_name.face = scanned_face.id "
+            f"WHERE scanned_face.id NOT IN (SELECT face FROM {NOT_FACE})"
+        )
+        return {face: (group, person) for face, group, person in self._db.rows(query)}
 
     def faces_of_photos(self, digests: Iterable[str]) -> ScannedFaces:
         """The faces of the photos with these SHA-256 (hex). Raises GalleryDamaged for an altered row."""
@@ -142,8 +163,12 @@ class LibraryTables:
         return self._faces_where("person.name = ?", person)
 
     def faces_in_group(self, group: int) -> ScannedFaces:
-        """The faces of a group, named ones too. Raises GalleryDamaged for an altered row."""
-        return self._faces_where("in_group = ?", group)
+        """The faces of a group, named ones too, without what is no face. Raises GalleryDamaged for an altered row."""
+        return self._faces_where(f"scanned_face.id NOT IN (SELECT face FROM {NOT_FACE}) AND in_group = ?", group)
+
+    def not_faces_in_group(self, group: int) -> ScannedFaces:
+        """What a user called no face of a group. Raises GalleryDamaged for an altered row."""
+        return self._faces_where(f"scanned_face.id IN (SELECT face FROM {NOT_FACE}) AND in_group = ?", group)
 
     def enrolled_beside(self) -> list[tuple[int, int, int, Box, Box]]:
         """Scanned and enrolled faces of the same photos, every pair of them.
@@ -193,7 +218,40 @@ class LibraryTables:
     def ignore(self, group: int, ignored: bool) -> bool:
         """Say whether a group needs a name; returns False where there is no such group."""
         with self._db.transaction():
-            return self._db.execute("UPDATE face_group SET ignored = ? WHERE id = ?", (ignored, group)) > 0
+            rows = self._db.rows("SELECT ignored FROM face_group WHERE id = ?", (group,))
+            if rows and rows[0][0] != ignored:
+                self._db.execute("UPDATE face_group SET ignored = ? WHERE id = ?", (ignored, group))
+                back = {"group": group, "ignored": rows[0][0]}
+                self._changes.add("ignored" if ignored else "listed", detail=f"group {group}", back=back)
+        return bool(rows)
+
+    def decide(
+        self,
+        kind: str,
+        detail: str,
+        faces: Sequence[int],
+        add: Rows | None = None,
+        remove: Rows | None = None,
+        groups: Mapping[int, int] | None = None,
+        unname: Sequence[int] = (),
+        person: tuple[int, str] | None = None,
+    ) -> None:
+        """Change what a user says about faces, with a line in the log, in one transaction. See `FaceLinks.change`.
+
+        `kind` and `detail`: those of the line (changelog.py). `faces` (ids) and `person` (id, name): whom it concerns.
+        """
+        with self._db.transaction():
+            back = self.links.change(add, remove, groups, unname)
+            self._sweep()
+            number, name = person or (None, None)
+            count = len(faces)
+            self._changes.add(kind, person=number, name=name, detail=detail, faces=count, scanned=faces, back=back)
+
+    def take_back(self, back: Mapping[str, Any]) -> None:
+        """Undo `decide`, inside the caller's transaction."""
+        for face, person in self.links.restore(back):
+            self.write_names([face], person)
+        self._sweep()
 
     # Names
 
@@ -204,47 +262,6 @@ class LibraryTables:
             "INSERT OR REPLACE INTO face_name (face, person, checksum) VALUES (?, ?, ?)",
             ((face, person, name_checksum(face, person, name)) for face in faces),
         )
-
-    def log_naming(self, name: str, faces: Sequence[int], enrolled: Sequence[int]) -> None:
-        """Note a decision inside the caller's transaction, so that it can be undone."""
-        made = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        values = (name, made, json.dumps(list(faces)), json.dumps(list(enrolled)))
-        self._db.execute("INSERT INTO naming (name, made, faces, enrolled) VALUES (?, ?, ?, ?)", values)
-
-    def last_naming(self) -> StoredNaming | None:
-        """The last decision that was not undone. Raises GalleryDamaged for one that cannot be read."""
-        rows = self._db.rows("SELECT id, name, made, faces, enrolled FROM naming ORDER BY id DESC LIMIT 1")
-        if not rows:
-            return None
-        try:
-            faces, enrolled = (tuple(map(int, json.loads(text))) for text in rows[0][3:])
-        except (TypeError, ValueError):
-            raise GalleryDamaged(f"{self._db.path} is damaged; run `facedex doctor`, or restore a copy") from None
-        number, name, made = rows[0][:3]
-        return StoredNaming(number, name, made, faces, enrolled)
-
-    def take_back(self, naming: StoredNaming) -> int:
-        """Take a decision's name off its faces, inside the caller's transaction; returns of how many."""
-        query = "DELETE FROM face_name WHERE face = ?"
-        taken = sum(self._db.execute(query, (face,)) for face in naming.faces)
-        self._db.execute("DELETE FROM naming WHERE id = ?", (naming.number,))
-        return taken
-
-    def set_apart(self, faces: Sequence[int], others: Sequence[int], group: int) -> None:
-        """Move faces into a new group, and never group them with the others again."""
-        with self._db.transaction():
-            self._db.execute("INSERT INTO face_group (id) VALUES (?)", (group,))
-            self._db.execute_many(
-                "UPDATE scanned_face SET in_group = ? WHERE id = ?", ((group, face) for face in faces)
-            )
-            self._db.execute_many(
-                "INSERT OR IGNORE INTO face_apart (face, other) VALUES (?, ?)",
-                ((face, other) for face in faces for other in others),
-            )
-
-    def apart(self) -> list[tuple[int, int]]:
-        """Pairs of faces (ids) that `set_apart` keeps apart."""
-        return [(face, other) for face, other in self._db.rows("SELECT face, other FROM face_apart")]
 
     def named_faces(self, person: int) -> list[int]:
         """The ids of a person's faces, checked. Raises GalleryDamaged for an altered row."""
@@ -277,10 +294,13 @@ class LibraryTables:
     def remove_faces(self, faces: Iterable[int]) -> None:
         """Delete faces and forget their photos, so that the next scan looks at these again."""
         with self._change(True):
+            before = self.counts()
             for face in list(faces):
                 query = "DELETE FROM scanned_photo WHERE id = (SELECT photo FROM scanned_face WHERE id = ?)"
                 self._db.execute(query, (face,))
             self._sweep()
+            after = self.counts()
+            self._changes.add("forgotten", photos=before.photos - after.photos, faces=before.faces - after.faces)
 
     def replace_vectors(self, embeddings: Mapping[int, tuple[NDArray[np.float32], float]]) -> None:
         """Give faces (ids) new vectors (dim,) and qualities, inside the caller's transaction.
@@ -323,18 +343,18 @@ class LibraryTables:
         parts = [unique[start : start + _VALUES] for start in range(0, len(unique), _VALUES)]
         return [row for part in parts for row in self._db.rows(query.format(",".join("?" * len(part))), part)]
 
-    def _carry_names(self, former: int, photo: int) -> None:
-        """Give the names of a photo's faces to the same faces of its new version."""
+    def _carry_decisions(self, former: int, photo: int) -> None:
+        """Give the names of a photo's faces, and what else a user said, to the same faces of its new version."""
         old, new = (self._faces_where("scanned_photo.id = ?", one) for one in (former, photo))
         alike = old.vectors @ new.vectors.T
-        for row in np.flatnonzero(old.people).tolist():
-            for other in range(len(new)):
-                if alike[row, other] >= _SAME_PICTURE and same_place(old.box(row), new.box(other)):
+        for row, other in np.argwhere(alike >= _SAME_PICTURE).tolist():
+            if same_place(old.box(row), new.box(other)):
+                if old.people[row]:
                     self.write_names([int(new.ids[other])], int(old.people[row]))
+                self.links.carry(int(old.ids[row]), int(new.ids[other]))
 
     def _sweep(self) -> None:
-        """Delete groups without faces, and decisions whose faces are all gone, with the names in them."""
+        """Delete groups without faces, and people without photos who have lost their last named face."""
         used = "SELECT in_group FROM scanned_face WHERE in_group IS NOT NULL"
         self._db.execute(f"DELETE FROM face_group WHERE id NOT IN ({used})")
-        left = "SELECT 1 FROM json_each(naming.faces) JOIN scanned_face ON scanned_face.id = value"
-        self._db.execute(f"DELETE FROM naming WHERE NOT EXISTS ({left})")
+        settle(self._db, [person for (person,) in self._db.rows("SELECT id FROM person WHERE photoless = 1")])

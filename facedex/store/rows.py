@@ -22,13 +22,13 @@ Row = tuple[Any, ...]  # of SQLite: in a damaged database any column may hold an
 
 SELECT_FACE = (
     "SELECT face.id, person, vector, box_left, box_top, box_width, box_height, score, quality, source, photo, "
-    "enrolled, name, checksum, mark FROM face LEFT JOIN person ON person.id = face.person"
+    "enrolled, name, consent, face.expires, checksum, mark FROM face LEFT JOIN person ON person.id = face.person"
 )
 INSERT_FACE = (
     "INSERT INTO face (id, person, vector, box_left, box_top, box_width, box_height, score, quality, source, photo, "
-    "enrolled, checksum, mark) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "enrolled, consent, expires, checksum, mark) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_COLUMNS = 15  # of SELECT_FACE
+_COLUMNS = 17  # of SELECT_FACE
 
 _NUMBERS = struct.Struct("<qq6dq")
 _LENGTH = struct.Struct("<q")
@@ -39,7 +39,8 @@ class FaceRecord:
     """One face to enroll.
 
     `vector`: (dim,) float32 of unit length. `box`: (left, top, width, height) in pixels. `quality`: that of
-    EncodedFace, 0 where not known.
+    EncodedFace, 0 where not known. `consent` and `expires`: what the person allowed, and the last day of that
+    (YYYY-MM-DD), "" for none.
     """
 
     name: str
@@ -49,15 +50,23 @@ class FaceRecord:
     quality: float
     source: str
     photo: str  # SHA-256, hex
+    consent: str = ""
+    expires: str = ""
 
 
 @dataclass(frozen=True)
 class PersonRecord:
-    """One enrolled person: the number of photos, when the first was enrolled (ISO 8601, UTC), and the person's id."""
+    """One enrolled person: the number of photos, and when the first was enrolled (ISO 8601, UTC).
+
+    A person who has lost every photo has 0 photos and "" there. `consents`: what was allowed for these photos.
+    `expires`: the last day on which a photo may be matched (YYYY-MM-DD), "" where there is no end.
+    """
 
     name: str
     photos: int
     enrolled: str
+    consents: tuple[str, ...] = ()
+    expires: str = ""
     id: int = 0
 
 
@@ -95,6 +104,7 @@ class StoredFaces:
     """Enrolled faces.
 
     `ids`, `people` and `marks` (n,) int64, `names` of length n, `vectors` (n, dim) float32, `quality` (n,) float64.
+    `expires`: the last day of each one's consent (YYYY-MM-DD), "" for no end.
     """
 
     ids: NDArray[np.int64]
@@ -103,6 +113,23 @@ class StoredFaces:
     vectors: NDArray[np.float32]
     marks: NDArray[np.int64]
     quality: NDArray[np.float64]
+    expires: list[str]
+
+    def valid(self, today: str) -> StoredFaces:
+        """Those of the faces whose consent has not expired on the day `today` (YYYY-MM-DD)."""
+        if not any(self.expires):
+            return self
+        rows = np.array([not end or end >= today for end in self.expires])
+        kept = np.flatnonzero(rows).tolist()
+        return StoredFaces(
+            self.ids[rows],
+            self.people[rows],
+            [self.names[row] for row in kept],
+            self.vectors[rows],
+            self.marks[rows],
+            self.quality[rows],
+            [self.expires[row] for row in kept],
+        )
 
     def joined(self, other: StoredFaces) -> StoredFaces:
         """These faces and the others after them."""
@@ -113,18 +140,20 @@ class StoredFaces:
             np.concatenate([self.vectors, other.vectors]),
             np.concatenate([self.marks, other.marks]),
             np.concatenate([self.quality, other.quality]),
+            self.expires + other.expires,
         )
 
 
 def checksum(values: Row) -> bytes:
     """Sixteen bytes of SHA-256 over a face's fields and its person's name: all of SELECT_FACE before the checksum.
 
-    Each field of variable length counts with its length, so that no byte can move from one field into the next.
+    Each field of variable length counts with its length, so that no byte can move from one field into the next. A face
+    without consent has the checksum that it would have if there were no such columns.
     """
-    face, person, vector, left, top, width, height, score, quality, source, photo, enrolled, name = values
+    face, person, vector, left, top, width, height, score, quality, source, photo, enrolled, name, *terms = values
     path, time, owner = source.encode("utf-8", "surrogateescape"), enrolled.encode(), name.encode()
     parts = [_NUMBERS.pack(face, person, left, top, width, height, score, quality, len(vector)), vector]
-    for part in (path, photo, time, owner):
+    for part in (path, photo, time, owner, *([text.encode() for text in terms] if terms != ["", ""] else ())):
         parts += _LENGTH.pack(len(part)), part
     return hashlib.sha256(b"".join(parts)).digest()[:16]
 
@@ -150,7 +179,8 @@ def new_row(face: int, person: int, record: FaceRecord, dim: int, enrolled: str)
     vector, photo = record.vector.astype("<f4", copy=False).tobytes(), bytes.fromhex(record.photo)
     numbers = (*map(float, record.box), float(record.score), float(record.quality))
     stored = (face, person, vector, *numbers, record.source, photo, enrolled)
-    return (*stored, checksum((*stored, record.name)), mark(face, vector))
+    allowed = (record.consent, record.expires)
+    return (*stored, *allowed, checksum((*stored, record.name, *allowed)), mark(face, vector))
 
 
 def stored_faces(rows: Sequence[Row], dim: int, path: Path) -> StoredFaces:
@@ -164,9 +194,10 @@ def stored_faces(rows: Sequence[Row], dim: int, path: Path) -> StoredFaces:
             raise damaged_face(row[0], path)
     columns = list(zip(*rows, strict=True)) if rows else [()] * _COLUMNS
     vectors = np.frombuffer(b"".join(columns[2]), "<f4").reshape(-1, dim)
-    ids, people, marks = (np.array(columns[i], np.int64) for i in (0, 1, 14))
+    ids, people, marks = (np.array(columns[i], np.int64) for i in (0, 1, 16))
     quality = np.array(columns[8], np.float64)
-    return StoredFaces(ids, people, list(columns[12]), vectors.astype(np.float32, copy=False), marks, quality)
+    vectors = vectors.astype(np.float32, copy=False)
+    return StoredFaces(ids, people, list(columns[12]), vectors, marks, quality, list(columns[14]))
 
 
 def picture_checksum(face: int, picture: bytes) -> bytes:

@@ -118,14 +118,27 @@ _LIBRARY_TABLES = (
         PRIMARY KEY (face, other)
     ) WITHOUT ROWID
     """,
-    # One row for each time that scanned faces got a name. It is deleted when that is undone.
+    # A face shows the same person as another. A row is a person's decision.
     """
-    CREATE TABLE naming (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        name TEXT NOT NULL,                -- as it was given
-        made TEXT NOT NULL,                -- ISO 8601, UTC
-        faces TEXT NOT NULL,               -- ids of scanned faces that got the name then, a JSON array
-        enrolled TEXT NOT NULL             -- ids of faces that were enrolled then, a JSON array
+    CREATE TABLE face_same (
+        face INTEGER NOT NULL REFERENCES scanned_face (id) ON DELETE CASCADE,
+        other INTEGER NOT NULL REFERENCES scanned_face (id) ON DELETE CASCADE,
+        PRIMARY KEY (face, other)
+    ) WITHOUT ROWID
+    """,
+    # A face does not show this person. A row is a person's decision.
+    """
+    CREATE TABLE face_not_person (
+        face INTEGER NOT NULL REFERENCES scanned_face (id) ON DELETE CASCADE,
+        person INTEGER NOT NULL REFERENCES person (id) ON DELETE CASCADE,
+        PRIMARY KEY (face, person)
+    ) WITHOUT ROWID
+    """,
+    # What the detector took for a face, and a person says is none: a statue, a poster, a blur. Its row stays, so that
+    # no later scan brings it back.
+    """
+    CREATE TABLE not_face (
+        face INTEGER PRIMARY KEY REFERENCES scanned_face (id) ON DELETE CASCADE
     )
     """,
     # A small picture of an enrolled face, where the user asked to keep it. It goes with the face.
@@ -137,11 +150,68 @@ _LIBRARY_TABLES = (
     )
     """,
     "CREATE INDEX face_apart_other ON face_apart (other)",
+    "CREATE INDEX face_same_other ON face_same (other)",
+    "CREATE INDEX face_not_person_person ON face_not_person (person)",
     "CREATE INDEX scanned_file_photo ON scanned_file (photo)",
     "CREATE INDEX scanned_face_photo ON scanned_face (photo)",
     "CREATE INDEX scanned_face_group ON scanned_face (in_group)",
     "CREATE INDEX face_name_person ON face_name (person)",
     "CREATE INDEX face_group_resembles ON face_group (resembles)",
+)
+
+
+# A consent belongs to a photo, because a person may allow one photo for a year and another for ever. The columns are
+# part of a face's checksum where they are not empty, so that faces of version 1 keep theirs.
+_CONSENTS = (
+    "ALTER TABLE face ADD COLUMN consent TEXT NOT NULL DEFAULT ''",  # what was allowed, in the user's words
+    "ALTER TABLE face ADD COLUMN expires TEXT NOT NULL DEFAULT ''",  # the last day, as YYYY-MM-DD; '' for no end
+    "CREATE INDEX face_expires ON face (expires) WHERE expires <> ''",
+)
+
+# A person who has lost the last enrolled photo stays, as long as scanned faces bear the name. `gallery.people` counts
+# the others alone, because look-ups and thresholds know nobody without a photo.
+_PHOTOLESS = (
+    "ALTER TABLE person ADD COLUMN photoless INTEGER NOT NULL DEFAULT 0",  # 1 for such a person
+    "ALTER TABLE person ADD COLUMN expires TEXT NOT NULL DEFAULT ''",  # that of the last photo, which is gone
+    "DROP TRIGGER person_went",
+    """
+    CREATE TRIGGER person_went AFTER DELETE ON person BEGIN
+        UPDATE gallery SET people = people - 1 + OLD.photoless;
+    END
+    """,
+    """
+    CREATE TRIGGER person_changed AFTER UPDATE OF photoless ON person BEGIN
+        UPDATE gallery SET people = people + OLD.photoless - NEW.photoless;
+    END
+    """,
+    """
+    CREATE TRIGGER last_face_went AFTER DELETE ON face WHEN NOT EXISTS (SELECT 1 FROM face WHERE person = OLD.person)
+    BEGIN
+        UPDATE person SET expires = OLD.expires WHERE id = OLD.person;
+    END
+    """,
+)
+
+# One row for each change, written in the transaction of the change, and deleted when the change is undone. It holds
+# no path: the rows of the faces have these, so that no path outlives its face.
+_CHANGES = (
+    """
+    CREATE TABLE change (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        made TEXT NOT NULL,                -- ISO 8601, UTC
+        account TEXT,                      -- the system's account of the process that made it
+        kind TEXT NOT NULL,                -- one of changelog.KINDS
+        person INTEGER, other INTEGER,     -- whom it concerns; NULL for nobody, and after these were deleted
+        name TEXT, former TEXT,            -- their names at that time; NULL likewise
+        detail TEXT NOT NULL,              -- in words, without names and paths
+        photos INTEGER NOT NULL, faces INTEGER NOT NULL,  -- how many it concerns
+        enrolled TEXT NOT NULL,            -- ids of the faces that it concerns, a JSON array
+        scanned TEXT NOT NULL,             -- ids of the scanned faces, likewise
+        back TEXT                          -- what undoing it needs, a JSON object; NULL where it cannot be undone
+    )
+    """,
+    "CREATE INDEX change_person ON change (person)",
+    "CREATE INDEX change_other ON change (other) WHERE other IS NOT NULL",
 )
 
 
@@ -152,8 +222,8 @@ def m001_first_tables(connection: sqlite3.Connection) -> None:
 
 
 def m002_library_tables(connection: sqlite3.Connection) -> None:
-    """Make the tables of the scanned library."""
-    for statement in _LIBRARY_TABLES:
+    """Make the tables of the scanned library and of the log, and the columns of consents."""
+    for statement in (*_LIBRARY_TABLES, *_CONSENTS, *_PHOTOLESS, *_CHANGES):
         connection.execute(statement)
 
 

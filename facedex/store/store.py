@@ -6,12 +6,14 @@ acknowledged.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +50,7 @@ from facedex.store.rows import (
 )
 
 if TYPE_CHECKING:
-    from facedex.store.library_rows import StoredNaming
+    from facedex.store.changelog import ChangeLog
     from facedex.store.library_tables import LibraryTables
 
 _log = logger(__name__)
@@ -78,7 +80,7 @@ def is_unfinished(folder: Path) -> bool:
 
 
 @dataclass
-class _Change:
+class Changing:
     """`rewrites`: whether a transaction deletes or replaces vectors, which must be scrubbed afterwards."""
 
     rewrites: bool
@@ -158,9 +160,15 @@ class Store:
             if note is not None:
                 self._db.execute("INSERT INTO engine VALUES (?)", (note,))
 
+    def note_restore(self) -> None:
+        """Write into the log that this gallery came from a backup."""
+        with self.changing(rewrites=False):
+            self.changes.add("restored")
+
     def bind_model(self, model: str, model_file: str) -> None:
         """Bind to another file of the same encoder, with a new head or calibration. The vectors stay."""
-        with self._change(rewrites=True):
+        with self.changing(rewrites=True):
+            self.changes.add("re-encoded", detail="another head or calibration of the same encoder")
             self._db.execute("UPDATE gallery SET model = ?, model_file = ?", (model, model_file))
 
     def copy_to(self, target: sqlite3.Connection) -> None:
@@ -186,7 +194,14 @@ class Store:
         """The photos that were scanned. They are loaded on first use, which spares every look-up 6 ms."""
         from facedex.store.library_tables import LibraryTables
 
-        return LibraryTables(self._db, self._change)
+        return LibraryTables(self._db, self.changing)
+
+    @property
+    def changes(self) -> ChangeLog:
+        """The log of changes. It is loaded on first use, as the library is."""
+        from facedex.store.changelog import ChangeLog
+
+        return ChangeLog(self._db)
 
     # Counts
 
@@ -197,7 +212,7 @@ class Store:
 
     def counted(self) -> tuple[int, int, int]:
         """(people, faces, digest), counted anew from the tables."""
-        people = self._db.rows("SELECT COUNT(*) FROM person")[0][0]
+        people = self._db.rows("SELECT COUNT(*) FROM person WHERE NOT photoless")[0][0]
         # In two halves, because the sum of a million marks exceeds SQLite's 64 bits.
         faces, low, high = self._db.rows(
             "SELECT COUNT(*), COALESCE(SUM(mark & 16777215), 0), COALESCE(SUM(mark >> 24), 0) FROM face"
@@ -206,7 +221,7 @@ class Store:
 
     def recount(self) -> None:
         """Replace the counts and the digest by `counted`, after damage."""
-        with self._change(rewrites=False):
+        with self.changing(rewrites=False):
             self._db.execute("UPDATE gallery SET people = ?, faces = ?, digest = ?", self.counted())
 
     def digests(self, size: int) -> dict[int, tuple[int, int]]:
@@ -214,16 +229,87 @@ class Store:
         rows = self._db.rows("SELECT id / ?, COUNT(*), SUM(mark) FROM face GROUP BY 1", (size,))
         return {block: (count, total) for block, count, total in rows}
 
-    def photos_each(self) -> NDArray[np.int64]:
-        """How many faces each person has (people,) int64, in no particular order."""
-        rows = self._db.rows("SELECT n, COUNT(*) FROM (SELECT COUNT(*) AS n FROM face GROUP BY person) GROUP BY n")
+    def photos_each(self, today: str = "") -> NDArray[np.int64]:
+        """How many faces each person has (people,) int64, in no particular order.
+
+        `today` (YYYY-MM-DD) leaves out faces whose consent has expired, and people who have no other.
+        """
+        each = "SELECT COUNT(*) AS n FROM face WHERE expires = '' OR expires >= ? GROUP BY person"
+        rows = self._db.rows(f"SELECT n, COUNT(*) FROM ({each}) GROUP BY n", (today,))
         counts = np.array(rows, np.int64).reshape(-1, 2)
         return np.repeat(counts[:, 0], counts[:, 1])
+
+    # Consents
+
+    def expired(self, today: str) -> list[int]:
+        """The ids of enrolled faces whose consent has expired on the day `today` (YYYY-MM-DD), ascending."""
+        query = "SELECT id FROM face WHERE expires <> '' AND expires < ? ORDER BY id"
+        return [face for (face,) in self._db.rows(query, (today,))]
+
+    def expired_people(self, today: str) -> dict[int, str]:
+        """Name by id of the people none of whose photos may be matched on the day `today`, because all have expired."""
+        rows = self._db.rows(
+            "SELECT id, name FROM person WHERE expires <> '' AND expires < :today AND photoless = 1 OR id IN "
+            "(SELECT person FROM face WHERE expires <> '' AND expires < :today) AND NOT EXISTS "
+            "(SELECT 1 FROM face WHERE person = person.id AND (expires = '' OR expires >= :today))",
+            {"today": today},
+        )
+        return dict(rows)
+
+    def consents(self, faces: Iterable[int]) -> list[tuple[str, str]]:
+        """What was allowed for each of these faces (ids), and its last day (YYYY-MM-DD, "" for no end)."""
+        query = "SELECT consent, expires FROM face WHERE id = ?"
+        return [(consent, expires) for face in faces for consent, expires in self._db.rows(query, (face,))]
+
+    def set_consent(self, faces: Sequence[int], consent: str | None, expires: str | None) -> None:
+        """Replace what was allowed for faces (ids) of one person, or its last day (YYYY-MM-DD, "" for no end), or both.
+
+        None leaves the present value. Raises GalleryDamaged for an altered row.
+        """
+        with self.changing(rewrites=False):
+            (person,) = self.owners_of(faces)
+            former = [(face, *terms) for face, terms in zip(faces, self.consents(faces), strict=True)]
+            self.write_consents(
+                (face, was if consent is None else consent, ended if expires is None else expires)
+                for face, was, ended in former
+            )
+            until = f"until {expires}" if expires else "without end"
+            self.changes.add(
+                "consent",
+                person=person,
+                name=self._name_of(person),
+                detail="" if expires is None else until,
+                photos=len(faces),
+                enrolled=faces,
+                back={"was": former},
+            )
+
+    def purge(self, today: str) -> tuple[int, int]:
+        """Delete every face whose consent has expired on the day `today`, in one transaction; returns (people, faces).
+
+        People who have no other photo are deleted as by `remove`, with the scanned faces that bear their names. The
+        number of people is that of these.
+        """
+        expired, gone = self.expired(today), self.expired_people(today)
+        if not expired and not gone:
+            return 0, 0
+        with self.changing(rewrites=True):
+            owners = self._owner_counts(expired)
+            self._delete_faces(expired)
+            for person in gone:
+                self.library.delete_faces_of(person)
+            self.settle(gone)
+            for person, count in owners.items():
+                if person not in gone:
+                    self.changes.add("purged", person=person, name=self._name_of(person), photos=count)
+            for _ in gone:
+                self.changes.add("purged")
+        return len(gone), len(expired)
 
     # People
 
     def people(self) -> list[PersonRecord]:
-        """Everybody, ordered by name."""
+        """Everybody, ordered by name, also those who have lost their photos and still have named scanned faces."""
         return self._people("")
 
     def person(self, person: int) -> PersonRecord:
@@ -235,11 +321,16 @@ class Store:
 
     def _people(self, where: str, *values: object) -> list[PersonRecord]:
         rows = self._db.rows(
-            "SELECT name, COUNT(face.id), COALESCE(MIN(enrolled), ''), person.id FROM person "
-            f"LEFT JOIN face ON face.person = person.id {where} GROUP BY person.id ORDER BY name",
+            "SELECT name, COUNT(face.id), COALESCE(MIN(enrolled), ''), "
+            "json_group_array(DISTINCT consent) FILTER (WHERE consent <> ''), "
+            "CASE WHEN MIN(face.expires) = '' THEN '' ELSE COALESCE(MAX(face.expires), person.expires) END, person.id "
+            f"FROM person LEFT JOIN face ON face.person = person.id {where} GROUP BY person.id ORDER BY name",
             values,
         )
-        return [PersonRecord(*row) for row in rows]
+        return [
+            PersonRecord(name, photos, enrolled, tuple(sorted(json.loads(consents))), expires, person)
+            for name, photos, enrolled, consents, expires, person in rows
+        ]
 
     def names(self) -> dict[int, str]:
         """Name by person id."""
@@ -251,54 +342,62 @@ class Store:
 
     def rename(self, old: str, new: str) -> None:
         """Give a person another name. Raises PersonNotFound, PersonConflict when the new name is taken."""
-        with self._change(rewrites=False):
-            person, _ = self._person(old)
-            taken = self._db.rows("SELECT id FROM person WHERE name = ?", (new,))
-            if taken and taken[0][0] != person:
-                raise PersonConflict(f"{new!r} is enrolled already; use merge to make the two one person")
-            faces, scanned = self.faces_of([person]).ids.tolist(), self.library.named_faces(person)
-            self._db.execute("UPDATE person SET name = ? WHERE id = ?", (new, person))
-            for face in faces:
-                self._seal(face)
-            self.library.write_names(scanned, person)
+        with self.changing(rewrites=False):
+            person, former = self._person(old)
+            if new == former:
+                return
+            self.write_person_name(person, new)
+            self.changes.add("renamed", person=person, name=new, former=former, back={})
 
     def merge(self, source: str, into: str) -> int:
         """Give all faces of one person to another; returns how many. A photo that both have is kept once.
 
+        Such a double is deleted, so that the merge cannot be undone then.
         Raises PersonNotFound, PersonConflict for two names of one person.
         """
-        with self._change(rewrites=False) as change:
-            giver, taker = self._person(source)[0], self._person(into)[0]
+        with self.changing(rewrites=False) as change:
+            (giver, former), (taker, name) = self._person(source), self._person(into)
             if giver == taker:
                 raise PersonConflict(f"{source!r} cannot be merged into itself; name two people")
-            moved = 0
-            for face in self.faces_of([giver]).ids.tolist():
-                common = (
-                    "SELECT 1 FROM face JOIN face AS other ON other.photo = face.photo "
-                    "WHERE face.id = ? AND other.person = ?"
-                )
-                if self._db.rows(common, (face, taker)):
-                    change.rewrites = True  # the face is deleted with its person
-                    continue
-                self._db.execute("UPDATE face SET person = ? WHERE id = ?", (taker, face))
-                self._seal(face)
-                moved += 1
-            self.library.write_names(self.library.named_faces(giver), taker)
+            both = "SELECT a.id FROM face AS a JOIN face AS b USING (photo) WHERE a.person = ? AND b.person = ?"
+            doubles = {face for (face,) in self._db.rows(both, (giver, taker))}
+            change.rewrites = bool(doubles)  # these faces are deleted with their person
+            moved = [face for face in self.faces_of([giver]).ids.tolist() if face not in doubles]
+            self.give_faces(moved, taker)
+            scanned = self.library.named_faces(giver)
+            self.library.write_names(scanned, taker)
+            groups = [group for (group,) in self._db.rows("SELECT id FROM face_group WHERE resembles = ?", (giver,))]
             self._db.execute("UPDATE face_group SET resembles = ? WHERE resembles = ?", (taker, giver))
+            ends = {"giver": self._end_of(giver), "taker": self._end_of(taker)}
+            strangers = self.library.links.move_strangers(giver, taker)
             self._db.execute("DELETE FROM person WHERE id = ?", (giver,))
-        return moved
+            self.settle({taker})
+            self.changes.add(
+                "merged",
+                person=taker,
+                name=name,
+                other=giver,
+                former=former,
+                photos=len(moved),
+                faces=len(scanned),
+                enrolled=moved,
+                scanned=scanned,
+                back=None if doubles else {**ends, "groups": groups, "strangers": strangers},
+            )
+        return len(moved)
 
     def remove(self, names: Iterable[str]) -> int:
         """Delete people, their faces and their scanned faces in one transaction; returns how many faces.
 
         The number is that of enrolled faces. Raises PersonNotFound.
         """
-        with self._change(rewrites=True):
+        with self.changing(rewrites=True):
             removed = 0
-            for person in [self._person(name)[0] for name in names]:
+            for person in dict.fromkeys([self._person(name)[0] for name in names]):
                 self.library.delete_faces_of(person)
                 removed += self._db.execute("DELETE FROM face WHERE person = ?", (person,))
-                self._db.execute("DELETE FROM person WHERE id = ?", (person,))
+                self.settle({person})
+                self.changes.add("removed")
         return removed
 
     # Photos
@@ -344,16 +443,17 @@ class Store:
 
     def relocate(self, photo: StoredPhoto, name: str, source: str) -> None:
         """Store a photo's new path, and the name of the person whom it shows there."""
-        with self._change(rewrites=False):
+        with self.changing(rewrites=False):
             self.faces([photo.face])  # raises GalleryDamaged for damage, which a new seal would hide
-            former = self._owners([photo.face])
-            self._db.execute("INSERT OR IGNORE INTO person (name) VALUES (?)", (name,))
-            self._db.execute(
-                "UPDATE face SET source = ?, person = (SELECT id FROM person WHERE name = ?) WHERE id = ?",
-                (source, name, photo.face),
-            )
+            (former,) = self.owners_of([photo.face])
+            person = self._add_people([name])[name]
+            self._db.execute("UPDATE face SET source = ?, person = ? WHERE id = ?", (source, person, photo.face))
             self._seal(photo.face)
-            self._delete_empty(former)
+            gone = self.settle({former, person})
+            other = (None, None) if gone or former == person else (former, photo.name)
+            self.changes.add(
+                "moved", person=person, name=name, other=other[0], former=other[1], photos=1, enrolled=[photo.face]
+            )
 
     def keep_picture(self, face: int, picture: bytes) -> None:
         """Keep a small picture of a face (id), a JPEG file. It goes when the face goes."""
@@ -395,31 +495,39 @@ class Store:
         """
         if not records:
             return []
-        with self._change(rewrites=False):
-            return self._add(records)
+        with self.changing(rewrites=False):
+            ids, people = self._add(records)
+            faces_of: dict[str, list[int]] = {}
+            for record, face in zip(records, ids, strict=True):
+                faces_of.setdefault(record.name, []).append(face)
+            self.changes.add_enrolled((people[name], name, faces) for name, faces in faces_of.items())
+        return ids
 
-    def name_scanned(self, name: str, records: Sequence[FaceRecord], faces: Iterable[int]) -> None:
+    def name_scanned(
+        self, name: str, records: Sequence[FaceRecord], faces: Iterable[int], kind: str = "named", detail: str = ""
+    ) -> None:
         """Give scanned faces (ids) to a person, and enroll some of them, in one transaction.
 
-        The person is made where there is none. `records` bear this name. Raises as `add`.
+        The person is made where there is none. `records` bear this name. The consent of the person's photos holds for
+        them too: of several that which ends last. `kind` and `detail`: those of the log's line. Raises as `add`.
         """
-        with self._change(rewrites=False):
-            enrolled, faces = self._add(records), list(faces)
-            self.library.write_names(faces, self._add_people([name])[name])
-            self.library.log_naming(name, faces, enrolled)
-
-    def undo_naming(self, naming: StoredNaming) -> int:
-        """Undo `name_scanned`: names and enrolled faces of that call go, and people who have none left.
-
-        Returns how many scanned faces lost their name. All of it is one transaction.
-        """
-        with self._change(rewrites=bool(naming.enrolled)):
-            owners = self._owners(naming.enrolled)
-            for face in naming.enrolled:
-                self._db.execute("DELETE FROM face WHERE id = ?", (face,))
-            taken = self.library.take_back(naming)
-            self._delete_empty(owners)
-        return taken
+        with self.changing(rewrites=False):
+            person, faces = self._add_people([name])[name], list(faces)
+            end, terms = self._end_of(person), self._terms_of(person)
+            enrolled = self._add([replace(record, consent=terms[0], expires=terms[1]) for record in records])[0]
+            self.library.write_names(faces, person)
+            self.settle({person})
+            self.changes.add(
+                kind,
+                person=person,
+                name=name,
+                detail=detail,
+                photos=len(enrolled),
+                faces=len(faces),
+                enrolled=enrolled,
+                scanned=faces,
+                back={"end": end},
+            )
 
     def ids(self) -> NDArray[np.int64]:
         """Ids of all faces (n,) int64, ascending."""
@@ -461,13 +569,13 @@ class Store:
             return np.empty(0, np.int64), np.empty((0, self.state.dim), np.float32)
         return np.concatenate([part.ids for part in parts]), np.concatenate([part.vectors for part in parts])
 
-    def remove_faces(self, faces: Iterable[int]) -> int:
-        """Delete faces, and people who have none left, in one transaction; returns how many faces."""
-        with self._change(rewrites=True):
-            faces = list(faces)
-            owners = self._owners(faces)
-            removed = sum(self._db.execute("DELETE FROM face WHERE id = ?", (face,)) for face in faces)
-            self._delete_empty(owners)
+    def remove_faces(self, faces: Sequence[int]) -> int:
+        """Delete faces in one transaction; returns how many. `settling.settle` says what becomes of their people."""
+        with self.changing(rewrites=True):
+            photos, removed = self._owner_counts(faces), self._delete_faces(faces)
+            for owner, count in photos.items():
+                self.changes.add("photos-removed", person=owner, name=self._name_of(owner), photos=count)
+            self.settle(photos)
         return removed
 
     def replace_vectors(
@@ -482,7 +590,7 @@ class Store:
 
         `scanned`: the same for scanned faces (LibraryTables.replace_vectors).
         """
-        with self._change(rewrites=True):
+        with self.changing(rewrites=True):
             self.library.replace_vectors(scanned or {})
             for (face,) in self._db.rows("SELECT id FROM face"):
                 if face not in vectors:
@@ -493,14 +601,75 @@ class Store:
                 blob = np.asarray(vector, "<f4").tobytes()
                 self._db.execute("UPDATE face SET vector = ?, quality = ? WHERE id = ?", (blob, quality, face))
                 self._seal(face)
-            self._db.execute("DELETE FROM person WHERE id NOT IN (SELECT person FROM face)")
+            without = self._db.rows("SELECT id FROM person WHERE id NOT IN (SELECT person FROM face)")
+            self.settle([person for (person,) in without])
             self._db.execute("UPDATE gallery SET model = ?, model_file = ?, dim = ?", (model, model_file, dim))
+            self.changes.add("re-encoded", photos=len(vectors), faces=len(scanned or {}))
 
     def index_disagrees(self) -> GalleryDamaged:
         """The error for SQLite's own index, which has no checksum, where the index disagrees with its table."""
         return GalleryDamaged(
             f"{self.path} is damaged, its own index at least; run `facedex doctor`, which repairs that"
         )
+
+    # For the other modules of this folder, inside a transaction of theirs
+
+    @property
+    def database(self) -> Database:
+        """The open database."""
+        return self._db
+
+    @contextmanager
+    def changing(self, rewrites: bool) -> Iterator[Changing]:
+        """One transaction, at whose end the revision grows. `rewrites`: see Changing."""
+        with self._db.transaction():
+            change = Changing(rewrites)
+            yield change
+            self._db.execute(
+                "UPDATE gallery SET revision = revision + 1, "
+                "rewritten = CASE WHEN ? THEN revision + 1 ELSE rewritten END",
+                (change.rewrites,),
+            )
+
+    def settle(self, people: Iterable[int]) -> bool:
+        """See settling.settle."""
+        from facedex.store.settling import settle
+
+        return settle(self._db, people)
+
+    def owners_of(self, faces: Sequence[int]) -> set[int]:
+        """Ids of the people of these faces."""
+        return {row[0] for face in faces for row in self._db.rows("SELECT person FROM face WHERE id = ?", (face,))}
+
+    def give_faces(self, faces: Sequence[int], person: int) -> None:
+        """Give enrolled faces (ids) to a person. Raises GalleryDamaged for an altered row."""
+        self.faces(faces)  # raises GalleryDamaged for damage, which a new seal would hide
+        for face in faces:
+            self._db.execute("UPDATE face SET person = ? WHERE id = ?", (person, face))
+            self._seal(face)
+
+    def write_end(self, person: int, expires: str) -> None:
+        """Write the last day that a person (id) who has lost every photo keeps of the last one."""
+        self._db.execute("UPDATE person SET expires = ? WHERE id = ? AND photoless = 1", (expires, person))
+
+    def write_consents(self, consents: Iterable[tuple[int, str, str]]) -> None:
+        """Write for faces (ids) what was allowed, and its last day. Raises GalleryDamaged for an altered row."""
+        consents = list(consents)
+        self.faces([face for face, *_ in consents])  # raises GalleryDamaged for damage, which a new seal would hide
+        for face, consent, expires in consents:
+            self._db.execute("UPDATE face SET consent = ?, expires = ? WHERE id = ?", (consent, expires, face))
+            self._seal(face)
+
+    def write_person_name(self, person: int, name: str) -> None:
+        """Give a person (id) another name. Raises PersonConflict where it is taken."""
+        taken = self._db.rows("SELECT id FROM person WHERE name = ?", (name,))
+        if taken and taken[0][0] != person:
+            raise PersonConflict(f"{name!r} is enrolled already; use merge to make the two one person")
+        faces, scanned = self.faces_of([person]).ids.tolist(), self.library.named_faces(person)
+        self._db.execute("UPDATE person SET name = ? WHERE id = ?", (name, person))
+        for face in faces:
+            self._seal(face)
+        self.library.write_names(scanned, person)
 
     # Private
 
@@ -509,18 +678,6 @@ class Store:
         """The state of the snapshot that this thread is reading; None outside of one."""
         state: State | None = getattr(self._snapshots, "state", None)
         return state
-
-    @contextmanager
-    def _change(self, rewrites: bool) -> Iterator[_Change]:
-        """One transaction, at whose end the revision grows."""
-        with self._db.transaction():
-            change = _Change(rewrites)
-            yield change
-            self._db.execute(
-                "UPDATE gallery SET revision = revision + 1, "
-                "rewritten = CASE WHEN ? THEN revision + 1 ELSE rewritten END",
-                (change.rewrites,),
-            )
 
     def _person(self, name: str) -> tuple[int, str]:
         """A person's id and stored name. Raises PersonNotFound."""
@@ -533,10 +690,10 @@ class Store:
             raise PersonNotFound(f"Nobody named {name!r} is enrolled; {remedy}")
         return int(rows[0][0]), str(rows[0][1])
 
-    def _add(self, records: Sequence[FaceRecord]) -> list[int]:
-        """Add faces inside the caller's transaction; returns their ids."""
+    def _add(self, records: Sequence[FaceRecord]) -> tuple[list[int], dict[str, int]]:
+        """Add faces inside the caller's transaction; returns their ids, and the id of each person by name."""
         enrolled = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        dim, first = self.state.dim, self._db.next_id("face")
+        dim, first, first_person = self.state.dim, self._db.next_id("face"), self._db.next_id("person")
         people = self._add_people(dict.fromkeys(record.name for record in records))
         rows = [new_row(face, people[record.name], record, dim, enrolled) for face, record in enumerate(records, first)]
         self._db.execute_many(INSERT_FACE, rows)
@@ -544,7 +701,11 @@ class Store:
             f"UPDATE gallery SET faces = faces + ?, digest = (digest + ?) % {schema.MODULUS}",
             (len(rows), sum(row[-1] for row in rows) % schema.MODULUS),
         )
-        return list(range(first, first + len(records)))
+        self._db.execute_many(
+            "UPDATE person SET photoless = 0, expires = '' WHERE id = ? AND photoless = 1",
+            ((person,) for person in people.values() if person < first_person),
+        )
+        return list(range(first, first + len(records))), people
 
     def _add_people(self, names: Iterable[str]) -> dict[str, int]:
         """Id by name, of people who are made where they are new."""
@@ -561,15 +722,31 @@ class Store:
             ids.update(new)
         return ids
 
-    def _owners(self, faces: Sequence[int]) -> set[int]:
-        """Ids of the people of these faces."""
-        return {row[0] for face in faces for row in self._db.rows("SELECT person FROM face WHERE id = ?", (face,))}
+    def _owner_counts(self, faces: Iterable[int]) -> Counter[int]:
+        """How many of these faces (ids) each person has."""
+        return Counter(owner for face in faces for owner in self.owners_of([face]))
 
-    def _delete_empty(self, people: Iterable[int]) -> None:
-        """Delete those of the people who have no face left."""
-        statement = "DELETE FROM person WHERE id = ? AND NOT EXISTS (SELECT 1 FROM face WHERE person = ?)"
-        for person in people:
-            self._db.execute(statement, (person, person))
+    def _delete_faces(self, faces: Iterable[int]) -> int:
+        """Delete faces (ids) inside the caller's transaction; returns how many there were."""
+        return sum(self._db.execute("DELETE FROM face WHERE id = ?", (face,)) for face in faces)
+
+    def _end_of(self, person: int) -> str:
+        """The last day that a person (id) who has lost every photo keeps of the last one; "" for anybody else."""
+        return "".join(end for (end,) in self._db.rows("SELECT expires FROM person WHERE id = ?", (person,)))
+
+    def _terms_of(self, person: int) -> tuple[str, str]:
+        """Consent and last day of the photo of a person (id) whose consent ends last. One without end ends last."""
+        query = "SELECT consent, expires FROM face WHERE person = ? ORDER BY expires <> '', expires DESC, id LIMIT 1"
+        for consent, expires in self._db.rows(query, (person,)):
+            return consent, expires
+        return "", self._end_of(person)
+
+    def _name_of(self, person: int) -> str | None:
+        """The name of a person (id); None where it is damaged, so that a damaged face can be deleted."""
+        with suppress(GalleryError):
+            for (name,) in self._db.rows("SELECT name FROM person WHERE id = ?", (person,)):
+                return str(name)
+        return None
 
     def _chosen(self, column: str, values: Sequence[int]) -> StoredFaces:
         rows: list[Row] = []

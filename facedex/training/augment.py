@@ -6,33 +6,18 @@ a face: there are no vertical flips and no strong warps, and the hue stays.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torchvision.transforms.v2 import functional as TF
 
 from facedex.faces import alignment
+from facedex.training.badphotos import covered, degraded
+from facedex.training.draws import Draws
 
-
-class Draws:
-    """Random numbers for `count` pictures.
-
-    They come from a generator on the CPU and do not depend on the pictures' `device`.
-    """
-
-    def __init__(self, generator: torch.Generator, count: int, device: torch.device) -> None:
-        self.generator, self.count, self.device = generator, count, device
-
-    def uniform(self, low: float, high: float) -> torch.Tensor:
-        """A number from `low` to `high` for each picture, (count,) float32."""
-        return torch.empty(self.count).uniform_(low, high, generator=self.generator).to(self.device)
-
-    def chance(self, share: float) -> torch.Tensor:
-        """True for about a `share` of the pictures, (count,) bool."""
-        return (torch.rand(self.count, generator=self.generator) < share).to(self.device)
-
-    def some(self, share: float) -> torch.Tensor:
-        """Positions of about a `share` of the pictures, found on the CPU to avoid waiting for an accelerator."""
-        return torch.nonzero(torch.rand(self.count, generator=self.generator) < share)[:, 0].to(self.device)
+_MISPLACED = 0.15  # the share of pictures whose landmarks are misplaced, where all become bad
 
 
 def augment(
@@ -41,35 +26,70 @@ def augment(
     size: int = alignment.SIZE,
     jitter: float = 1.0,
     varied: float = 1.0,
+    points: Sequence[Sequence[float]] | None = None,
+    bad: float = 0.0,
 ) -> torch.Tensor:
     """Jittered crops of `size` from canvases with a margin.
 
     canvas: (n, 3, 128, 128) uint8 RGB. Returns (n, 3, size, size) float32 in 0..255. `jitter` is a factor on rotation,
     scale and shift; 3 imitates faces that were cut out without landmarks. `varied` is the share of pictures that also
-    change in light and detail. `generator` is on the CPU.
+    change in light and detail. `points` are a network's own template, as `alignment.fitted` takes it. `bad` of 0..1
+    says how many pictures become bad photos (badphotos.py) or have their landmarks misplaced. `generator` is on the
+    CPU.
     """
     draws = Draws(generator, len(canvas), canvas.device)
-    x = _warp(canvas.float(), size, jitter, draws)
+    x: torch.Tensor = canvas.float()
+    widths: torch.Tensor | float = jitter
+    if bad:
+        x = covered(x, draws, bad)
+        widths = torch.where(draws.chance(_MISPLACED * bad), 3.0, jitter)
+    x = _warp(x, size, widths, draws, points)
     if varied >= 1:
-        return _vary(x, draws)
-    part = draws.some(varied)
-    if len(part):
-        x[part] = _vary(x[part], Draws(generator, len(part), canvas.device))
-    return x
+        x = _vary(x, draws)
+    else:
+        part = draws.some(varied)
+        if len(part):
+            x[part] = _vary(x[part], draws.of(part))
+    return degraded(x, draws, bad) if bad else x
 
 
-def _warp(x: torch.Tensor, size: int, jitter: float, draws: Draws) -> torch.Tensor:
-    """Mirror, rotate by up to 8 degrees, scale by up to 7 % and shift by up to 4 px, in one bilinear sampling."""
+def _warp(
+    x: torch.Tensor,
+    size: int,
+    jitter: torch.Tensor | float,
+    draws: Draws,
+    points: Sequence[Sequence[float]] | None,
+) -> torch.Tensor:
+    """Mirror, rotate by up to 8 degrees, scale by up to 7 % and shift by up to 4 px, in one bilinear sampling.
+
+    `jitter` is a factor on these, one for all or (n,).
+    """
     n, side, uniform = len(x), x.shape[-1], draws.uniform
     angle = torch.deg2rad(jitter * uniform(-8, 8))
-    scale = (1 + jitter * uniform(-0.07, 0.07)) * alignment.SIZE / side
+    scale = 1 + jitter * uniform(-0.07, 0.07)
     mirror = torch.where(draws.chance(0.5), -1.0, 1.0)
-    shift = jitter * torch.stack([uniform(-4, 4), uniform(-4, 4)], 1) * (2 / side)
+    shift = torch.stack([jitter * uniform(-4, 4), jitter * uniform(-4, 4)], 1) * (2 / side)
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    theta = torch.stack([torch.stack([cos * mirror, -sin], 1), torch.stack([sin * mirror, cos], 1)], 1)
-    theta = torch.cat([theta, shift[:, :, None]], 2)
+    turn = torch.stack([torch.stack([cos * mirror, -sin], 1), torch.stack([sin * mirror, cos], 1)], 1)
+    seen = _seen(size, points).to(x)
+    theta = torch.cat([turn @ seen[:, :2], turn @ seen[:, 2:] + shift[:, :, None]], 2)
     grid = F.affine_grid(theta, [n, 3, size, size], align_corners=False)
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _seen(size: int, points: Sequence[Sequence[float]] | None) -> torch.Tensor:
+    """The part of a canvas that a crop of `size` pixels shows: a map (2, 3) from the crop to the canvas.
+
+    Both have coordinates of -1 to 1 from edge to edge, as `affine_grid` takes them.
+    """
+    canvas = alignment.SIZE + 2 * alignment.MARGIN
+    if points is None:
+        return torch.eye(2, 3) * (alignment.SIZE / canvas)
+    to_crop = alignment.similarity(alignment.TEMPLATE + alignment.MARGIN, np.array(points, np.float64))
+    back = np.linalg.inv(to_crop[:, :2])
+    middle = back @ ((size - 1) / 2 - to_crop[:, 2])  # the crop's middle in the canvas's pixels
+    turned = np.concatenate([back * (size / canvas), ((2 * middle + 1) / canvas - 1)[:, None]], axis=1)
+    return torch.from_numpy(turned.astype(np.float32))
 
 
 def _vary(x: torch.Tensor, draws: Draws) -> torch.Tensor:

@@ -12,7 +12,10 @@ from typing import Any
 
 from facedex.files import replace_file
 
-COLUMNS = ["step", "seconds", "side", "loss", "accuracy", "tar_at_1e-3", "cosine_tar_at_1e-3", "auc", "score"]
+COLUMNS = [
+    *("step", "seconds", "side", "loss", "accuracy"),
+    *("tar_at_1e-3", "cosine_tar_at_1e-3", "cosine_tar_at_1e-4", "auc", "score"),
+]
 
 
 def append_metrics(path: Path, row: dict[str, Any]) -> None:

@@ -68,6 +68,7 @@ class Compact(nn.Module):
     dim = DIM
     mirrored = True  # an embedding in use is the mean over a face and its mirror image; in training it is of one face
     normalised = True  # embeddings have unit length; the length before measures quality
+    points = None  # the usual template
 
     def __init__(
         self, size: int = alignment.SIZE, widths: Sequence[int] = WIDTHS, blocks: Sequence[int] = BLOCKS
@@ -114,6 +115,7 @@ class Koch(nn.Module):
     dim = 4096
     mirrored = False
     normalised = False
+    points = None
 
     def __init__(self, size: int = alignment.SIZE) -> None:
         """`size` of the faces given, in pixels; they are resized to 100 x 100."""

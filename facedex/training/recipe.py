@@ -7,6 +7,7 @@ from typing import Any
 
 from facedex.errors import DataError
 from facedex.faces import alignment
+from facedex.model.modelfile import FROZEN
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Recipe:
     # From this share of the steps on, crops are jittered half as far and only a quarter of them vary in light and
     # detail. A network that has not learnt all it could ends nearer to the faces it will see.
     gentle: float = 1.0
+
+    bad: float = 0.0  # how many crops become bad photos (badphotos.py), 0 to 1; their targets stay those of good ones
 
     # The optimizers. Rates are per step.
     rate: float = 1.0  # factor on both rates
@@ -127,6 +130,23 @@ TUNE = Recipe(
     norms_stay=True,
 )
 
+# A network from elsewhere, with larger encoders' embeddings as targets. The network has learnt already, so the rate is
+# low, and all layers have the same optimizer. Every second crop is a bad photo, because the network lags most on these.
+STUDENT = Recipe(
+    arch=FROZEN,
+    people=8,
+    photos=2,
+    others_share=3.0,
+    bad=0.6,
+    gentle=0.7,
+    muon_rate=0.0,
+    adam_rate=1e-4,
+    pair_weight=0.02,
+    relational_weight=4.0,
+    relational_l1_weight=0.0,
+    head_people=1000,
+    validations=12,
+)
 
 SIDES = range(32, alignment.SIZE + 1, 16)  # of the crops of `compact`: its maps are halved twice after a step of 4
 
@@ -138,6 +158,8 @@ def recipe_for(arch: str, taught: bool, device: str, side: int | None = None, be
     crops of that side from the first step on, and gentle crops sooner. An accelerator has the time for larger batches,
     all of them at the full size. Raises DataError for a side that the architecture cannot have.
     """
+    if arch == FROZEN and side is not None:
+        return replace(STUDENT, people=(4 if device == "cuda" else 1) * STUDENT.people, sizes=((0.0, side),))
     recipe = RECIPES[arch]
     if arch == "compact":
         recipe = replace(recipe, **TAUGHT) if taught else recipe

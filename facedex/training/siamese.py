@@ -14,10 +14,11 @@ from facedex.data.dataset import Faces
 from facedex.errors import ModelError
 from facedex.faces import alignment
 from facedex.model.head import head_tensors
-from facedex.model.modelfile import ModelFile
+from facedex.model.modelfile import FROZEN, ModelFile
 from facedex.model.vectors import unit
 from facedex.training.l1head import L1Head
 from facedex.training.networks import ARCHITECTURES, BLOCKS, Compact
+from facedex.training.student import Student
 
 _BLOCK = 256  # crops read at a time
 
@@ -36,10 +37,10 @@ class Siamese(nn.Module):
         `shape` are further arguments of the architecture. Raises ModelError for one that is not in ARCHITECTURES.
         """
         super().__init__()
-        if arch not in ARCHITECTURES:
+        if arch not in (*ARCHITECTURES, FROZEN):
             raise ModelError(f"There is no architecture {arch!r}; choose one of: {', '.join(ARCHITECTURES)}")
         self.arch = arch
-        self.encoder: Any = ARCHITECTURES[arch](size, **shape)
+        self.encoder: Any = (Student if arch == FROZEN else ARCHITECTURES[arch])(size, **shape)
         encoder: Any = self.encoder
         self.head = L1Head(encoder.dim, encoder.normalised, arch == "koch", bases)
 
@@ -50,6 +51,11 @@ class Siamese(nn.Module):
         """
         y = self._raw(x)
         return F.normalize(y.float(), dim=1) if self.encoder.normalised else y
+
+    def pictures(self, crops: Crops, side: int | None = None) -> torch.Tensor:
+        """(n, 112, 112, 3) uint8 RGB as the encoder takes them, (n, 3, size, size) float32, or of another `side`."""
+        fitted = alignment.fitted(crops, side or self.encoder.size, self.encoder.points)
+        return torch.from_numpy(np.ascontiguousarray(fitted)).permute(0, 3, 1, 2).float()
 
     def _raw(self, x: torch.Tensor) -> torch.Tensor:
         y: torch.Tensor = self.encoder(x)
@@ -73,9 +79,8 @@ class Siamese(nn.Module):
         self.eval()
         out = np.empty((len(crops), self.encoder.dim), np.float32)
         for i in range(0, len(crops), batch):
-            fitted = np.ascontiguousarray(alignment.fitted(crops[i : i + batch], side or self.encoder.size))
-            x = torch.from_numpy(fitted).to(device).permute(0, 3, 1, 2).float()
-            out[i : i + batch] = self._raw(x).float().cpu().numpy()
+            x = self.pictures(crops[i : i + batch], side)
+            out[i : i + batch] = self._raw(x.to(device)).float().cpu().numpy()
         self.train(was_training)
         return out
 
@@ -86,6 +91,11 @@ def embed_faces(model: Siamese, faces: Faces) -> Vectors:
     for i in range(0, len(faces), _BLOCK):
         vectors[i : i + _BLOCK] = model.embed_crops(faces.crops112(slice(i, i + _BLOCK)))
     return vectors
+
+
+def input_size(file: ModelFile) -> int:
+    """The side in pixels of the faces that the network of a stored model takes. Raises ModelError."""
+    return file.branches[0].size if file.frozen and file.branches else file.size
 
 
 def at_size(model: Siamese, size: int) -> Siamese:
@@ -112,14 +122,18 @@ def to_file(model: Siamese, meta: dict[str, Any]) -> ModelFile:
         if not name.endswith("num_batches_tracked"):
             stored = tensor.half() if tensor.dim() > 1 else tensor
             tensors[name] = stored.detach().cpu().contiguous().numpy()
+    if isinstance(model.encoder, Student):
+        stored, own = model.encoder.stored()
+        tensors = {**{name: value for name, value in tensors.items() if name.startswith("head.")}, **stored}
+    else:
+        own = {"size": model.encoder.size, "template": "arcface-112"}
     facts = {
         "arch": model.arch,
-        "size": model.encoder.size,
         "dim": model.encoder.dim,
         "normalised": model.encoder.normalised,
         "mirrored": model.encoder.mirrored,
         "free_sign": model.head.free,
-        "template": "arcface-112",
+        **own,
         **{name: list(value) for name, value in _shape(model).items()},
     }
     return ModelFile(tensors, {**meta, **facts})
@@ -128,10 +142,10 @@ def to_file(model: Siamese, meta: dict[str, Any]) -> ModelFile:
 def from_file(file: ModelFile) -> Siamese:
     """The torch network of a stored model, in evaluation mode. Raises ModelError when its tensors do not fit."""
     arch = str(file.meta.get("arch"))
-    shape = {"blocks": file.meta.get("blocks", BLOCKS)} if arch == "compact" else {}
+    shapes: dict[str, dict[str, Any]] = {"compact": {"blocks": file.meta.get("blocks", BLOCKS)}, FROZEN: {"file": file}}
     frame = head_tensors(file)[2]
     bases = 1 if frame is None else max(1, len(frame) // frame.shape[1])
-    model = Siamese(arch, file.size, bases, **shape)
+    model = Siamese(arch, input_size(file), bases, **shapes.get(arch, {}))
     model.encoder.mirrored = file.mirrored
     state = {
         name: torch.from_numpy(tensor.astype(np.float32))
@@ -142,6 +156,7 @@ def from_file(file: ModelFile) -> Siamese:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError:
         missing, unexpected = ["shapes"], []
-    if unexpected or [name for name in missing if not name.endswith("num_batches_tracked")]:
+    stored = "head." if file.frozen else ""  # a graph brought its own constants
+    if unexpected or any(name.startswith(stored) and not name.endswith("num_batches_tracked") for name in missing):
         raise ModelError(f"{file.path} does not hold the tensors of {model.arch!r}; train or copy it again")
     return model.eval()

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from facedex.data.dataset import Faces
+from facedex.model.modelfile import ModelFile
 from facedex.training.distillation import Targets
 from facedex.training.recipe import Recipe
 from facedex.training.trainer import Trainer
@@ -44,12 +45,16 @@ def steps_in(
     unlabelled: Faces | None,
     device: torch.device,
     bf16: bool,
+    start: ModelFile | None = None,
 ) -> int:
-    """How many steps fit into the minutes, from timing a few of each size on a network that is then thrown away."""
+    """How many steps fit into the minutes, from timing a few of each size on a network that is then thrown away.
+
+    `start` is the model whose network is timed, else a new network of the recipe.
+    """
     seconds, starts = 0.0, [share for share, _ in recipe.sizes] + [1.0]
     for i, (_, side) in enumerate(recipe.sizes):
         at_side = replace(recipe, steps=1000, sizes=((0.0, side),))
-        trainer = Trainer(at_side, faces, teachers, unlabelled, device, bf16)
+        trainer = Trainer(at_side, faces, teachers, unlabelled, device, bf16, start)
         times = []
         for step in range(8 if device.type == "cpu" else 60):
             began = time.perf_counter()

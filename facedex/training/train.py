@@ -15,7 +15,7 @@ import torch
 
 from facedex.data.dataset import Faces
 from facedex.errors import DataError
-from facedex.model.modelfile import ModelFile, read_model
+from facedex.model.modelfile import FROZEN, ModelFile, read_model
 from facedex.model.torchgraph import pick_device
 from facedex.training.checkpoint import STATE_FILE, load_checkpoint, save_checkpoint
 from facedex.training.distillation import Targets
@@ -24,7 +24,7 @@ from facedex.training.finish import finish, with_new_head
 from facedex.training.history import append_metrics, plot_metrics, trim_metrics
 from facedex.training.recipe import Recipe
 from facedex.training.run_state import RunState, continued, digests
-from facedex.training.siamese import Siamese, at_size, from_file, to_file
+from facedex.training.siamese import Siamese, from_file, to_file
 from facedex.training.step_time import bf16_is_faster, steps_in
 from facedex.training.trainer import Trainer
 from facedex.training.validation import validate
@@ -86,21 +86,20 @@ def train(
     else:
         recipe = _going_on_from(start, begun, recipe)
         bf16 = bf16_is_faster(torch_device)  # measured once: the steps of a resumed run are the same
-        steps = recipe.steps or steps_in(recipe, minutes, faces, teachers, unlabelled, torch_device, bf16)
+        steps = recipe.steps or steps_in(recipe, minutes, faces, teachers, unlabelled, torch_device, bf16, start)
         state = RunState(inputs, start.fingerprint if start else None, replace(recipe, steps=steps), bf16)
     recipe = state.recipe
 
     # The network, its average and its optimizers.
-    weights = start if begun else None
-    trainer = Trainer(recipe, faces, teachers, unlabelled, torch_device, state.bf16, weights, state.bases)
+    trainer = Trainer(recipe, faces, teachers, unlabelled, torch_device, state.bf16, start, state.bases)
     if state.step:
         load_checkpoint(state_path, trainer.parts())
         for network in (trainer.model, trainer.average.model):
             network.encoder.mirrored = state.mirrored
     state.bases, state.mirrored = trainer.model.head.bases, trainer.model.encoder.mirrored
     if begun:  # the weights that the run starts from may turn out to be the best
-        side = recipe.final_size
-        first = at_size(begun, side).to(torch_device)
+        trainer.aim()
+        side, first = recipe.final_size, trainer.average.model
         state.best = {"step": 0, "side": side, **validate(first, choosing, side)}
         state.peak = side, state.best["score"]
         to_file(first, {}).save(best_path)
@@ -178,10 +177,11 @@ def train(
 
 
 def _network_to_train_on(start: ModelFile, recipe: Recipe) -> Siamese:
-    """The network of a stored model. Raises DataError for one that is frozen or of another architecture."""
-    if start.frozen:
+    """The network of a stored model. Raises DataError for one of another architecture than the recipe's."""
+    if start.frozen and recipe.arch != FROZEN:
         raise DataError(
-            f"{start.path} has no network that can be trained on; leave out --init, or train without --arch"
+            f"{start.path} came as a graph, which learns from teachers alone; leave out --init, or add --teachers and "
+            "leave out --arch"
         )
     network = from_file(start)
     if network.arch != recipe.arch:

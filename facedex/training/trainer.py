@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from facedex.data.dataset import Faces
+from facedex.faces import alignment
 from facedex.model.modelfile import ModelFile
 from facedex.training import losses
 from facedex.training.augment import augment
@@ -19,9 +20,11 @@ from facedex.training.optim import Average, Muon, rate
 from facedex.training.recipe import Recipe
 from facedex.training.sampler import PKSampler
 from facedex.training.siamese import Siamese, at_size, from_file
+from facedex.training.student import Student
 
 _LARGEST_GRADIENT = 5.0  # the norm that AdamW's gradients are clipped to
 _SETTLING_BATCHES = 12
+_AIMING_FACES = 2048  # that a projection is fitted to before the first step
 
 
 class Trainer:
@@ -86,6 +89,17 @@ class Trainer:
         """The networks and optimizers that a checkpoint holds, by name."""
         parts: Parts = {"model": self.model, "average": self.average.model, "adam": self.adam}
         return parts if self.muon is None else {**parts, "muon": self.muon}
+
+    def aim(self) -> None:
+        """Let the projection of a network from elsewhere point at the targets; other networks stay as they are."""
+        if not isinstance(self.model.encoder, Student) or self.targets is None:
+            return
+        known = torch.nonzero(~torch.isnan(self.targets[:, 0]))[:, 0].cpu().numpy()
+        drawn = np.random.default_rng([self.recipe.seed, 0xA13]).permutation(known)[:_AIMING_FACES]
+        crops = self._crops(drawn).permute(0, 2, 3, 1).cpu().numpy()
+        x = self.model.pictures(alignment.centre_crop(crops)).to(self.device)
+        self.model.encoder.aim(x, self.targets[torch.from_numpy(drawn).to(self.device)])
+        self.average.model.load_state_dict(self.model.state_dict())
 
     def step(self, step: int) -> torch.Tensor:
         """Take one step. Returns its loss (), which an accelerator may still be computing."""
@@ -178,7 +192,10 @@ class Trainer:
         """The crops at these positions as the step sees them, (n, 3, side, side) float32."""
         entropy = [self.recipe.seed, self.recipe.earlier + step, 0xA06]
         seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
-        x = augment(self._crops(places), torch.Generator().manual_seed(seed), side, *self.recipe.variation(step))
+        generator, points = torch.Generator().manual_seed(seed), self.model.encoder.points
+        x = augment(
+            self._crops(places), generator, side, *self.recipe.variation(step), points=points, bad=self.recipe.bad
+        )
         return x.to(memory_format=torch.channels_last)
 
     def _crops(self, places: NDArray[np.int64]) -> torch.Tensor:

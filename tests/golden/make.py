@@ -23,6 +23,7 @@ from facedex.store.rows import FaceRecord
 
 DIM = 8
 NAMES = ["Ada", "Ada", "Bob", "Cy", "José", "山田 太郎"]
+CONSENTS = {2: ("signed form", "9999-12-31"), 3: ("by word of mouth", "")}  # of some of these faces
 
 
 def vectors(count: int, seed: int = 0) -> np.ndarray:
@@ -46,11 +47,15 @@ def model(folder: Path) -> Path:
     return path
 
 
+def _sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def records() -> list[FaceRecord]:
     """One face for each of NAMES."""
     box = (1.5, 2.25, 30.0, 40.0)
     return [
-        FaceRecord(name, vector, box, 0.875, 20.5, f"/photos/{i}.jpg", hashlib.sha256(str(i).encode()).hexdigest())
+        FaceRecord(name, vector, box, 0.875, 20.5, f"/photos/{i}.jpg", _sha(str(i)), *CONSENTS.get(i, ()))
         for i, (name, vector) in enumerate(zip(NAMES, vectors(len(NAMES)), strict=True))
     ]
 
@@ -59,7 +64,7 @@ def scanned_files() -> list[SeenFile]:
     """Two photos with two faces each. The second lies at two paths."""
     landmarks = np.arange(10, dtype=np.float32).reshape(5, 2)
     faces = [FoundFace(vector, (1.5, 2.25, 30.0, 40.0), landmarks, 0.875, 20.5) for vector in vectors(4, seed=3)]
-    digests = [hashlib.sha256(f"scanned {i}".encode()).hexdigest() for i in range(2)]
+    digests = [_sha(f"scanned {i}") for i in range(2)]
     return [
         SeenFile("/photos/one.jpg", 1000, 10**18, digests[0], tuple(faces[:2])),
         SeenFile("/photos/two.jpg", 2000, 10**18 + 1, digests[1], tuple(faces[2:])),
@@ -80,6 +85,11 @@ def scanned(gallery: Gallery) -> dict[str, object]:
         "faces": [list(row) for row in zip(faces.photos.tolist(), faces.groups.tolist(), people, strict=True)],
         "groups": [[number, group.name, group.ignored] for number, group in sorted(gallery.library.groups().items())],
     }
+
+
+def changes(gallery: Gallery) -> list[list[object]]:
+    """The log: kind, name, and paths of each change."""
+    return [[change.kind, change.name, *paths] for change, paths in gallery.changes()]
 
 
 def answers(gallery: Gallery) -> list[list[tuple[str, float]]]:
@@ -106,6 +116,7 @@ def main() -> None:
         people = [[person.name, person.photos] for person in gallery.people()]
         expected = {"people": people, "faces": gallery.faces, "answers": answers(gallery)}
         expected["scanned"] = scanned(gallery)
+        expected["changes"] = changes(gallery)
     (folder / "expected.json").write_text(json.dumps(expected, ensure_ascii=False) + "\n", "utf-8")
     model_path.unlink()
     (folder / "writer.lock").unlink()
