@@ -19,11 +19,20 @@
     │   ├── EngineError       the search engine refuses, or holds another index
     │   │   └── EngineAway    the search engine does not answer
     │   ├── PersonNotFound
+    │   ├── PersonConflict    the change would mix up two people
+    │   ├── FaceNotFound      no face has that id, or no picture of it is left
     │   └── GroupNotFound     no group of scanned faces has that number
     ├── NameInvalid
     ├── NameDoubtful          folders or files are hardly named after people
     ├── MissingExtra          an optional package is not installed
     ├── MissingProgram        a program that facedex calls is not installed
+    ├── RequestError          the server cannot use a request
+    │   ├── RequestRefused    it comes from another site, or names another host
+    │   ├── TokenMissing      it has no token, or not one that allows this
+    │   ├── RequestTooLarge   it is above a limit on bytes, photos or fields
+    │   ├── RequestUnsupported  its body is of a type that is not read
+    │   ├── RequestSlow       its body does not arrive
+    │   └── ServerBusy        too many requests wait already
     └── BrokenPackage         a package that facedex needs is there in part only
 
 A message is one sentence that names the thing and the remedy. The command line prints it unchanged.
@@ -120,6 +129,14 @@ class PersonNotFound(GalleryError):
     """No person of that name is enrolled."""
 
 
+class PersonConflict(GalleryError):
+    """A change would mix up two people: a name is taken, or a face belongs to somebody else."""
+
+
+class FaceNotFound(GalleryError):
+    """No face has that id, or no picture of it can be made any more."""
+
+
 class GroupNotFound(GalleryError):
     """No group of scanned faces has that number."""
 
@@ -146,3 +163,35 @@ class BrokenPackage(FacedexError):
 
 class MissingProgram(FacedexError):
     """A program that facedex calls is not installed, or it is too old."""
+
+
+class RequestError(FacedexError):
+    """The server cannot use a request."""
+
+
+class RequestRefused(RequestError):
+    """A request comes from a page of another site, or names a host that is not this server."""
+
+
+class TokenMissing(RequestError):
+    """A request has no token, or its token does not allow this."""
+
+
+class RequestTooLarge(RequestError):
+    """A request is above a limit on bytes, photos or fields."""
+
+
+class RequestUnsupported(RequestError):
+    """The body of a request is of a type that is not read."""
+
+
+class RequestSlow(RequestError):
+    """The body of a request does not arrive."""
+
+
+class ServerBusy(RequestError):
+    """Too many requests wait already. `seconds`: when to try again."""
+
+    def __init__(self, message: str, seconds: int = 1) -> None:
+        super().__init__(message)
+        self.seconds = seconds

@@ -305,7 +305,7 @@ def identify_json(photo: IdentifiedPhoto, copies: Sequence[str] = ()) -> Row:
         "copies": list(copies),
         "error": photo.error,
         "remark": photo.remark,
-        "decision": None if photo.decision is None else _decision_json(photo.decision),
+        "decision": None if photo.decision is None else decision_json(photo.decision),
     }
 
 
@@ -364,7 +364,7 @@ def _quality_json(quality: Quality) -> Row:
     return {field: round(value, 4) for field, value in asdict(quality).items() if isinstance(value, float)}
 
 
-def _decision_json(decision: Decision) -> Row:
+def decision_json(decision: Decision) -> Row:
     """The decision of a photo; null stands for an interval that the model does not state (NaN)."""
     values = {field: _rounded(value) if math.isfinite(value) else None for field, value in asdict(decision).items()}
     return {**values, "people": decision.people}

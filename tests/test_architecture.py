@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "facedex"
 FLOORS = (
     ("__main__",),
     ("cli",),
+    ("server",),
     ("__init__",),
     ("annotate", "results"),
     ("library",),

@@ -26,6 +26,7 @@ from facedex.cli import (
     library_commands,
     log_commands,
     review_commands,
+    serve_commands,
     train_commands,
     upkeep_commands,
 )
@@ -64,10 +65,11 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": upkeep_commands.doctor,
     "backup": upkeep_commands.backup,
     "restore": upkeep_commands.restore,
+    "serve": serve_commands.serve,
 }
 
 # These commands multiply no large matrices. Without OpenBLAS's threads they need 45 of 480 ms less processor time.
-_WITHOUT_BLAS_THREADS = ("identify", "verify", "detect", "embed", "scan")
+_WITHOUT_BLAS_THREADS = ("identify", "verify", "detect", "embed", "scan", "serve")
 
 
 def _print_version(value: bool) -> None:

@@ -73,4 +73,5 @@ EXIT_CODES: dict[str, dict[int, str]] = {
     },
     "backup": {0: "done"},
     "restore": {0: "done"},
+    "serve": {0: "stopped by Ctrl-C or a signal"},
 }

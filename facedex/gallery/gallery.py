@@ -23,7 +23,16 @@ from facedex.decision.posterior import CONTENDERS
 from facedex.engines.binding import FILES
 from facedex.engines.engine import Key
 from facedex.engines.registry import open_engine
-from facedex.errors import DataError, GalleryError, GalleryMismatch, GalleryNotFound, ModelError, NoFace
+from facedex.errors import (
+    DataError,
+    FaceNotFound,
+    GalleryError,
+    GalleryMismatch,
+    GalleryNotFound,
+    ModelError,
+    NoFace,
+    PersonConflict,
+)
 from facedex.faces.detector import FaceDetector
 from facedex.files import make_private
 from facedex.gallery import relocation
@@ -152,6 +161,14 @@ class Gallery:
         return self._store.count()[1]
 
     @property
+    def version(self) -> int:
+        """A number that changes with every change that another thread or process makes, of the scanned library too.
+
+        Only numbers that one thread was given can be compared.
+        """
+        return self._store.version
+
+    @property
     def detector(self) -> FaceDetector:
         """The detector that finds faces in this gallery's photos, made on first use. Raises ModelError."""
         with self._loading:
@@ -172,6 +189,10 @@ class Gallery:
     def people(self) -> list[PersonRecord]:
         """Everybody enrolled, ordered by name."""
         return self._store.people()
+
+    def person(self, person: int) -> PersonRecord:
+        """The person with this id. Raises PersonNotFound."""
+        return self._store.person(person)
 
     def find(self, *names: str) -> list[PersonRecord]:
         """The people with these names, each once. Any Unicode form of a name will do. Raises PersonNotFound."""
@@ -203,7 +224,7 @@ class Gallery:
         The arguments are those of `enroll_all`. The result's `status` is "enrolled" or "known". A photo that was not
         given by its path is stored with the source `memory:` and the SHA-256 of its bytes, for pixels of the BMP file
         that holds them. `reindex` cannot encode it with another model.
-        Raises NameInvalid, PhotoError for a photo that cannot be used, GalleryError for a face that is enrolled under
+        Raises NameInvalid, PhotoError for a photo that cannot be used, PersonConflict for a face that is enrolled under
         another name, and what `enroll_all` raises.
         """
         pair = (person_name(name), photo)
@@ -211,7 +232,7 @@ class Gallery:
         if result.exception is not None:
             raise result.exception
         if result.status not in ("enrolled", "known"):
-            raise GalleryError(f"{result.photo} is not enrolled as {result.name!r}: {result.reason}")
+            raise PersonConflict(f"{result.photo} is not enrolled as {result.name!r}: {result.reason}")
         return result
 
     def enroll_all(
@@ -344,7 +365,7 @@ class Gallery:
         return examination.suspicions(ids_of(self._store, names))
 
     def rename(self, old: str, new: str) -> None:
-        """Give a person another name. Raises PersonNotFound, NameInvalid, GalleryError when it is taken."""
+        """Give a person another name. Raises PersonNotFound, NameInvalid, PersonConflict when it is taken."""
         with self._changing():
             self._store.rename(old, person_name(new))
 
@@ -500,6 +521,26 @@ class Gallery:
     def enrolled_photos(self, name: str) -> tuple[StoredFaces, list[StoredPhoto], list[str]]:
         """A person's enrolled faces and photos, as Store.photos_of gives them. Raises PersonNotFound."""
         return self._store.photos_of(name)
+
+    def enrolled_photo(self, face: int) -> StoredPhoto:
+        """An enrolled face (id) and its photo. Raises FaceNotFound."""
+        found = self._store.photos(face=face)
+        if not found:
+            raise FaceNotFound(f"There is no enrolled face {face}; it may have been removed")
+        return found[0]
+
+    def keep_picture(self, face: int, picture: bytes) -> None:
+        """Keep a small picture of an enrolled face (id), a JPEG file. It is deleted with the face.
+
+        Raises FaceNotFound, GalleryBusy.
+        """
+        with self._writing():
+            self.enrolled_photo(face)
+            self._store.keep_picture(face, picture)
+
+    def kept_picture(self, face: int) -> bytes | None:
+        """The picture that `keep_picture` kept, else None. Raises GalleryDamaged for an altered one."""
+        return self._store.kept_picture(face)
 
     def enrolled_faces(self) -> list[StoredFaces]:
         """The enrolled faces that may be compared today, in blocks. Raises GalleryDamaged for an altered row."""

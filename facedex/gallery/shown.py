@@ -26,6 +26,7 @@ class ShownPhoto:
     similarity: calibrated probability that the photo and the person's other photos show one person, if half of all
         such pairs did; None for the only photo.
     consent, expires: what was allowed for it, and the last day of that (YYYY-MM-DD), "" for no end.
+    face: the id of the enrolled face.
     """
 
     photo: str
@@ -36,6 +37,7 @@ class ShownPhoto:
     similarity: float | None
     consent: str = ""
     expires: str = ""
+    face: int = 0
 
     @property
     def expired(self) -> bool:
@@ -83,6 +85,7 @@ def show_person(store: Store, head: Head, calibration: Calibration, name: str) -
                 0 < quality < calibration.unclear,
                 similarity,
                 *terms,
+                photo.face,
             )
             for photo, time, quality, similarity, terms in zip(
                 photos, times, faces.quality.tolist(), similarities, consents, strict=True

@@ -36,6 +36,7 @@ class Suspicion:
     similarity: that of the photo with the person's other photos, None for a person with one photo.
     other_similarity: that of the photo with `other`; of a pair that of the two people. None where `other` is None.
     false_warnings: the share of people with right photos whom so suspicious a score would concern by mistake.
+    face: the id of the face in the photo.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class Suspicion:
     similarity: float | None
     other_similarity: float | None
     false_warnings: float
+    face: int
 
     @property
     def reason(self) -> str:
@@ -67,9 +69,10 @@ Other = Callable[[NDArray[np.float32], NDArray[np.int64], str], Candidate | None
 
 @dataclass(frozen=True)
 class _Photo:
-    """One face of a person: its path, its score with the person's other photos, and the other person it is like."""
+    """One face of a person: its id, its photo's path, its score with the others, and the other person it is like."""
 
     name: str
+    face: int
     photo: str
     photos: int
     score: float | None
@@ -137,7 +140,7 @@ class Examination:
             if other is None and rate is None:
                 continue
             own = score if len(faces) > 1 else None
-            photo = _Photo(name, source_path(self._store.described(face)[0]), len(faces), own, other)
+            photo = _Photo(name, face, source_path(self._store.described(face)[0]), len(faces), own, other)
             if rate is not None:
                 yield -score, self._suspicion("unlike", photo, rate), photo
             elif other is not None and (own is None or other.logit > own):
@@ -156,7 +159,7 @@ class Examination:
             score = other.logit
         own = similarity(photo.score)
         name = None if other is None else other.name
-        return Suspicion(kind, photo.name, photo.photo, name, photo.photos, own, similarity(score), rate)
+        return Suspicion(kind, photo.name, photo.photo, name, photo.photos, own, similarity(score), rate, photo.face)
 
     def _own(self, vectors: NDArray[np.float32]) -> tuple[NDArray[np.float64], list[float | None]]:
         """For n photos of a person: the fused score of each with the others (n,), and the rate of each misfit.

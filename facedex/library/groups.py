@@ -23,6 +23,7 @@ from facedex.store.library_tables import LibraryTables
 from facedex.store.rows import StoredFaces
 
 _EXAMPLES = 3  # photos named for each group
+_PICTURES = 12  # clearest faces told of each group
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class FaceGroup:
 
     `number`: what `facedex name` takes. `faces` and `photos`: how many. `examples`: paths of photos with the clearest
     of these faces. `resembles`: the person whom the faces resemble, or None. `ignored`: whether the group needs no
-    name.
+    name. `clearest`: ids of the clearest faces, one of each photo.
     """
 
     number: int
@@ -40,6 +41,7 @@ class FaceGroup:
     examples: tuple[str, ...]
     resembles: str | None
     ignored: bool
+    clearest: tuple[int, ...] = ()
 
 
 def cluster(gallery: Gallery, rate: float = RATE) -> list[FaceGroup]:
@@ -82,10 +84,17 @@ def stored_groups(gallery: Gallery) -> list[FaceGroup]:
             tuple(source_path(paths[photo][0]) for photo in photos_of[number][:_EXAMPLES] if photo in paths),
             None if described[number].name in expired else described[number].name,
             described[number].ignored,
+            _clearest(faces, rows),
         )
         for number, rows in rows_of.items()
     ]
     return sorted(groups, key=lambda group: (-group.faces, group.number))
+
+
+def _clearest(faces: ScannedFaces, rows: list[int]) -> tuple[int, ...]:
+    """The ids of the first faces of the rows, one of each photo."""
+    first = {int(faces.photos[row]): int(faces.ids[row]) for row in reversed(rows)}
+    return tuple(first[photo] for photo in dict.fromkeys(faces.photos[rows].tolist()))[:_PICTURES]
 
 
 def _labels(

@@ -79,13 +79,16 @@ def read_faces(
     raise NoFace.at_all(photo.name)
 
 
-def detect_photos(photos: PhotoInput | Iterable[PhotoInput]) -> Iterator[DetectedPhoto]:
+def detect_photos(
+    photos: PhotoInput | Iterable[PhotoInput], detector: FaceDetector | None = None
+) -> Iterator[DetectedPhoto]:
     """Find every face in every photo, or in one photo, in the order of the photos.
 
-    A photo that cannot be used yields a result with an `error` and does not stop the others.
+    `detector`: one that is loaded already. A photo that cannot be used yields a result with an `error` and does not
+    stop the others.
     Raises ModelError when the detector's weights are missing or altered.
     """
-    detector = FaceDetector()
+    detector = detector or FaceDetector()
     for photo in given_photos(photos):
         remarks: list[str] = []
         try:

@@ -81,14 +81,18 @@ def find_faces(
 
 
 def embed_photos(
-    photos: PhotoInput | Iterable[PhotoInput], model: str | os.PathLike[str] | None = None, device: str = "cpu"
+    photos: PhotoInput | Iterable[PhotoInput],
+    model: str | os.PathLike[str] | None = None,
+    device: str = "cpu",
+    reader: FaceReader | None = None,
 ) -> Iterator[DetectedPhoto]:
     """As `find_faces` for many photos, which threads read side by side, in the order of the photos.
 
-    A photo that cannot be used, or shows no face, yields a result with an `error` and does not stop the others.
+    `reader`: networks that are loaded already, in place of `model` and `device`. A photo that cannot be used, or shows
+    no face, yields a result with an `error` and does not stop the others.
     """
-    detector = FaceDetector()
-    with closing(encode_ahead(given_photos(photos), detector, lambda: _reader(model, device))) as encoded:
+    detector = reader.detector if reader else FaceDetector()
+    with closing(encode_ahead(given_photos(photos), detector, lambda: reader or _reader(model, device))) as encoded:
         for photo, result in encoded:
             if isinstance(result, PhotoError):
                 yield DetectedPhoto(photo.name, error=str(result), exception=result)

@@ -52,6 +52,13 @@ class Verifier:
         self.head, self.calibration = Head.from_file(file), Calibration.from_meta(file.meta)
         self.reader = FaceReader(file, device)
 
+    @classmethod
+    def of(cls, reader: FaceReader, head: Head, calibration: Calibration) -> Verifier:
+        """A verifier of networks that are loaded already, those of a gallery for example."""
+        verifier = cls.__new__(cls)
+        verifier.reader, verifier.head, verifier.calibration = reader, head, calibration
+        return verifier
+
     def verify(self, a: PhotoInput, b: PhotoInput, fmr: float = FMR, prior: float = 0.5) -> Verification:
         """Compare the subjects of two photos at a false match rate.
 

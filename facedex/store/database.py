@@ -114,6 +114,11 @@ class Database:
             opened.connection.backup(target)
 
     @property
+    def version(self) -> int:
+        """A number that changes whenever another connection than this thread's commits a change."""
+        return int(self.rows("PRAGMA data_version")[0][0])
+
+    @property
     def scrubbed(self) -> int:
         """The number that the last completed `scrub` was given."""
         return int(self.rows("PRAGMA user_version")[0][0])

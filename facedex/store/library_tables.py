@@ -207,6 +207,11 @@ class LibraryTables:
         rows = self._several(f"{SELECT_SCANNED} WHERE scanned_photo.photo IN ({{}}) ORDER BY scanned_face.id", blobs)
         return scanned_faces(rows, self._dim, self._db.path)
 
+    def faces_with_ids(self, ids: Iterable[int]) -> ScannedFaces:
+        """The faces with these ids, as far as there are any. Raises GalleryDamaged for an altered row."""
+        rows = self._several(f"{SELECT_SCANNED} WHERE scanned_face.id IN ({{}}) ORDER BY scanned_face.id", ids)
+        return scanned_faces(rows, self._dim, self._db.path)
+
     def faces_named(self, person: str) -> ScannedFaces:
         """The faces that bear this name. Raises GalleryDamaged for an altered row."""
         return self._faces_where("person.name = ?", person)

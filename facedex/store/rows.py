@@ -67,6 +67,7 @@ class PersonRecord:
     enrolled: str
     consents: tuple[str, ...] = ()
     expires: str = ""
+    id: int = 0
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,11 @@ def stored_faces(rows: Sequence[Row], dim: int, path: Path) -> StoredFaces:
     quality = np.array(columns[8], np.float64)
     vectors = vectors.astype(np.float32, copy=False)
     return StoredFaces(ids, people, list(columns[12]), vectors, marks, quality, list(columns[14]))
+
+
+def picture_checksum(face: int, picture: bytes) -> bytes:
+    """Sixteen bytes of SHA-256 over a face's id and its kept picture."""
+    return hashlib.sha256(_LENGTH.pack(face) + picture).digest()[:16]
 
 
 def damaged_face(face: int, path: Path) -> GalleryDamaged:

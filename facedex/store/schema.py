@@ -147,6 +147,14 @@ _LIBRARY_TABLES = (
         face INTEGER PRIMARY KEY REFERENCES scanned_face (id) ON DELETE CASCADE
     )
     """,
+    # A small picture of an enrolled face, where the user asked to keep it. It goes with the face.
+    """
+    CREATE TABLE face_picture (
+        face INTEGER PRIMARY KEY REFERENCES face (id) ON DELETE CASCADE,
+        picture BLOB NOT NULL,             -- a JPEG file
+        checksum BLOB NOT NULL             -- see rows.picture_checksum
+    )
+    """,
     "CREATE INDEX face_apart_other ON face_apart (other)",
     "CREATE INDEX face_same_other ON face_same (other)",
     "CREATE INDEX face_not_person_person ON face_not_person (person)",

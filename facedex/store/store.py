@@ -21,7 +21,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from facedex.errors import GalleryDamaged, GalleryError, GalleryMismatch, PersonNotFound
+from facedex.errors import (
+    GalleryDamaged,
+    GalleryError,
+    GalleryMismatch,
+    PersonConflict,
+    PersonNotFound,
+)
 from facedex.faces.boxes import Box, same_place
 from facedex.log import logger
 from facedex.store import schema
@@ -38,6 +44,7 @@ from facedex.store.rows import (
     StoredPhoto,
     damaged_face,
     new_row,
+    picture_checksum,
     seal,
     stored_faces,
 )
@@ -168,6 +175,11 @@ class Store:
     def copy_to(self, target: sqlite3.Connection) -> None:
         """Copy the present state of the database, while others read and write."""
         self._db.copy_to(target)
+
+    @property
+    def version(self) -> int:
+        """A number that changes whenever another connection than this thread's commits a change."""
+        return self._db.version
 
     @property
     def unscrubbed(self) -> bool:
@@ -304,15 +316,26 @@ class Store:
 
     def people(self) -> list[PersonRecord]:
         """Everybody, ordered by name, also those who have lost their photos and still have named scanned faces."""
+        return self._people("")
+
+    def person(self, person: int) -> PersonRecord:
+        """The person with this id. Raises PersonNotFound."""
+        found = self._people("WHERE person.id = ?", person)
+        if not found:
+            raise PersonNotFound(f"There is no person {person}, or no more; the list of people has their ids")
+        return found[0]
+
+    def _people(self, where: str, *values: object) -> list[PersonRecord]:
         rows = self._db.rows(
             "SELECT name, COUNT(face.id), COALESCE(MIN(enrolled), ''), "
             "json_group_array(DISTINCT consent) FILTER (WHERE consent <> ''), "
-            "CASE WHEN MIN(face.expires) = '' THEN '' ELSE COALESCE(MAX(face.expires), person.expires) END FROM person "
-            "LEFT JOIN face ON face.person = person.id GROUP BY person.id ORDER BY name"
+            "CASE WHEN MIN(face.expires) = '' THEN '' ELSE COALESCE(MAX(face.expires), person.expires) END, person.id "
+            f"FROM person LEFT JOIN face ON face.person = person.id {where} GROUP BY person.id ORDER BY name",
+            values,
         )
         return [
-            PersonRecord(name, photos, enrolled, tuple(sorted(json.loads(consents))), expires)
-            for name, photos, enrolled, consents, expires in rows
+            PersonRecord(name, photos, enrolled, tuple(sorted(json.loads(consents))), expires, person)
+            for name, photos, enrolled, consents, expires, person in rows
         ]
 
     def names(self) -> dict[int, str]:
@@ -324,7 +347,7 @@ class Store:
         return self._person(name)[1]
 
     def rename(self, old: str, new: str) -> None:
-        """Give a person another name. Raises PersonNotFound, GalleryError when the new name is taken."""
+        """Give a person another name. Raises PersonNotFound, PersonConflict when the new name is taken."""
         with self.changing(rewrites=False):
             person, former = self._person(old)
             if new == former:
@@ -336,12 +359,12 @@ class Store:
         """Give all faces of one person to another; returns how many. A photo that both have is kept once.
 
         Such a double is deleted, so that the merge cannot be undone then.
-        Raises PersonNotFound, GalleryError for two names of one person.
+        Raises PersonNotFound, PersonConflict for two names of one person.
         """
         with self.changing(rewrites=False) as change:
             (giver, former), (taker, name) = self._person(source), self._person(into)
             if giver == taker:
-                raise GalleryError(f"{source!r} cannot be merged into itself; name two people")
+                raise PersonConflict(f"{source!r} cannot be merged into itself; name two people")
             both = "SELECT a.id FROM face AS a JOIN face AS b USING (photo) WHERE a.person = ? AND b.person = ?"
             doubles = {face for (face,) in self._db.rows(both, (giver, taker))}
             change.rewrites = bool(doubles)  # these faces are deleted with their person
@@ -385,9 +408,13 @@ class Store:
 
     # Photos
 
-    def photos(self, photo: str | None = None) -> list[StoredPhoto]:
-        """Every face's photo, ordered by face id, or only the faces of one photo (SHA-256, hex)."""
-        where, values = ("", ()) if photo is None else (" WHERE photo = ?", (bytes.fromhex(photo),))
+    def photos(self, photo: str | None = None, face: int | None = None) -> list[StoredPhoto]:
+        """Every face's photo, ordered by face id, or only the faces of one photo (SHA-256, hex), or one face (id)."""
+        where, values = "", tuple[object, ...]()
+        if photo is not None:
+            where, values = " WHERE photo = ?", (bytes.fromhex(photo),)
+        elif face is not None:
+            where, values = " WHERE face.id = ?", (face,)
         rows = self._db.rows(
             "SELECT face.id, name, source, photo, box_left, box_top, box_width, box_height "
             f"FROM face JOIN person ON person.id = face.person{where} ORDER BY face.id",
@@ -433,6 +460,22 @@ class Store:
             self.changes.add(
                 "moved", person=person, name=name, other=other[0], former=other[1], photos=1, enrolled=[photo.face]
             )
+
+    def keep_picture(self, face: int, picture: bytes) -> None:
+        """Keep a small picture of a face (id), a JPEG file. It goes when the face goes."""
+        with self._db.transaction():
+            values = (face, picture, picture_checksum(face, picture))
+            self._db.execute("INSERT OR REPLACE INTO face_picture (face, picture, checksum) VALUES (?, ?, ?)", values)
+
+    def kept_picture(self, face: int) -> bytes | None:
+        """The picture that `keep_picture` kept, else None. Raises GalleryDamaged for an altered row."""
+        rows = self._db.rows("SELECT picture, checksum FROM face_picture WHERE face = ?", (face,))
+        if not rows:
+            return None
+        picture, checksum = rows[0]
+        if not isinstance(picture, bytes) or picture_checksum(face, picture) != checksum:
+            raise damaged_face(face, self.path)
+        return picture
 
     def follow_content(self, file: SeenFile, former: str, sources: Collection[str]) -> None:
         """Store that a photo file has new bytes and shows the same picture, for scanned and enrolled faces.
@@ -646,10 +689,10 @@ class Store:
             self._seal(face)
 
     def write_person_name(self, person: int, name: str) -> None:
-        """Give a person (id) another name. Raises GalleryError where it is taken."""
+        """Give a person (id) another name. Raises PersonConflict where it is taken."""
         taken = self._db.rows("SELECT id FROM person WHERE name = ?", (name,))
         if taken and taken[0][0] != person:
-            raise GalleryError(f"{name!r} is enrolled already; use merge to make the two one person")
+            raise PersonConflict(f"{name!r} is enrolled already; use merge to make the two one person")
         faces, scanned = self.faces_of([person]).ids.tolist(), self.library.named_faces(person)
         self._db.execute("UPDATE person SET name = ? WHERE id = ?", (name, person))
         for face in faces:

@@ -1,0 +1,216 @@
+"""The people of the gallery, and their faces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Path, Query, Request, Response
+
+from facedex import results
+from facedex.decision.misfit import FALSE_WARNINGS
+from facedex.errors import FaceNotFound, PersonConflict, PersonNotFound, RequestError
+from facedex.gallery.enrolment import Enrolled
+from facedex.gallery.gallery import Gallery
+from facedex.photos.inputs import GivenPhoto
+from facedex.photos.sources import person_name
+from facedex.server import shapes
+from facedex.server.access import reads
+from facedex.server.descriptions import NAMED_PHOTOS, PHOTOS_OF_A_PERSON, answers, rate_query
+from facedex.server.face_pictures import enrolled_id, keep_pictures, number_of
+from facedex.server.pages import Cursor, Limit, part
+from facedex.server.refusals import Json
+from facedex.server.service import Service
+from facedex.server.uploads import Upload, read_upload
+from facedex.store.rows import PersonRecord
+
+PersonId = Annotated[int, Path(ge=1, le=2**62, description="The person's id.")]
+
+
+def add_people_routes(app: FastAPI, service: Service) -> None:
+    """Add the routes to the application."""
+    _add_lists(app, service)
+    _add_changes(app, service)
+    _add_faces(app, service)
+
+
+def _add_lists(app: FastAPI, service: Service) -> None:
+    gallery = service.gallery
+
+    @app.get("/v1/people", tags=["people"], responses=answers(shapes.People))
+    @reads
+    async def list_people(
+        limit: Limit = 100,
+        cursor: Cursor = None,
+        q: Annotated[str, Query(max_length=200, description="Part of the name, in any case.")] = "",
+    ) -> Json:
+        """Everybody enrolled, by name."""
+        everybody = await service.read(gallery.people)
+        found = [person for person in everybody if q.casefold() in person.name.casefold()]
+        shown, following = part(found, lambda person: [person.name], limit, cursor)
+        return Json({"people": [_person(person) for person in shown], "total": len(found), "next": following})
+
+    @app.get("/v1/people/{person}", tags=["people"], responses=answers(shapes.Person))
+    @reads
+    async def show_person(person: PersonId) -> Json:
+        """One person."""
+        return Json(_person(await service.read(partial(gallery.person, person))))
+
+
+def _add_changes(app: FastAPI, service: Service) -> None:
+    gallery, limits = service.gallery, service.settings.limits
+
+    @app.post("/v1/people", tags=["people"], openapi_extra=NAMED_PHOTOS, responses=answers(shapes.EnrolledPerson, 201))
+    async def enroll_person(request: Request) -> Json:
+        """Enroll a person by photos. The person may be enrolled already, and a photo that is known changes nothing."""
+        upload = await read_upload(request, limits)
+        if not upload.fields.get("name", "").strip():
+            raise RequestError("The form has no field `name`; add the person's name")
+        name = person_name(upload.fields["name"])
+        return await _enroll(service, upload, lambda: name)
+
+    @app.patch("/v1/people/{person}", tags=["people"], responses=answers(shapes.Person))
+    async def rename_person(person: PersonId, body: shapes.NewName) -> Json:
+        """Give a person another name."""
+
+        def rename() -> PersonRecord:
+            gallery.rename(gallery.person(person).name, body.name)
+            return gallery.person(person)
+
+        return Json(_person(await service.change("people", rename)))
+
+    @app.delete("/v1/people/{person}", tags=["people"], responses=answers(shapes.Removed))
+    async def remove_person(person: PersonId) -> Json:
+        """Delete a person. Nothing of the faces stays in any file of the gallery."""
+        removed = await service.change("people", lambda: gallery.remove(gallery.person(person).name))
+        return Json({"faces": removed})
+
+    @app.post("/v1/people/{person}/merge", tags=["people"], responses=answers(shapes.Merged))
+    async def merge_people(person: PersonId, body: shapes.Into) -> Json:
+        """Make two people one. The person `into` stays."""
+
+        def merge() -> tuple[PersonRecord, int]:
+            moved = gallery.merge(gallery.person(person).name, gallery.person(body.into).name)
+            return gallery.person(body.into), moved
+
+        stays, moved = await service.change("people", merge)
+        return Json({"person": _person(stays), "moved": moved})
+
+
+def _add_faces(app: FastAPI, service: Service) -> None:
+    gallery, limits = service.gallery, service.settings.limits
+
+    @app.get("/v1/people/{person}/faces", tags=["people"], responses=answers(shapes.PersonFaces))
+    @reads
+    async def list_faces(person: PersonId, limit: Limit = 100, cursor: Cursor = None) -> Json:
+        """A person's enrolled faces, and how far each resembles the others."""
+        return Json(await service.read(partial(_faces, gallery, person, limit, cursor)))
+
+    @app.post(
+        "/v1/people/{person}/faces",
+        tags=["people"],
+        openapi_extra=PHOTOS_OF_A_PERSON,
+        responses=answers(shapes.EnrolledPerson, 201),
+    )
+    async def enroll_faces(request: Request, person: PersonId) -> Json:
+        """Enroll more photos of a person."""
+        await service.read(partial(gallery.person, person))  # before a body is read
+        upload = await read_upload(request, limits)
+        return await _enroll(service, upload, lambda: gallery.person(person).name)
+
+    @app.delete("/v1/people/{person}/faces/{face}", tags=["people"], responses=answers(shapes.Removed))
+    async def remove_face(person: PersonId, face: str) -> Json:
+        """Delete one enrolled face. A person without a face left is deleted too."""
+
+        def remove() -> int:
+            photo = gallery.enrolled_photo(number_of(face, "e"))
+            if photo.name != gallery.person(person).name:
+                raise FaceNotFound(f"Face {face} is not of person {person}; the list of faces has their ids")
+            return gallery.remove_photos([photo])
+
+        return Json({"faces": await service.change("people", remove)})
+
+    @app.get("/v1/people/{person}/suspicions", tags=["people"], responses=answers(shapes.Suspicions))
+    @reads
+    async def list_suspicions(
+        person: PersonId,
+        rate: Annotated[float, rate_query("Share of people whom a warning may concern by mistake.")] = FALSE_WARNINGS,
+    ) -> Json:
+        """Photos of a person that may show somebody else, and people who may be this one."""
+        found = await service.read(lambda: gallery.suspicions(gallery.person(person).name, rate=rate))
+        return Json(
+            {
+                "suspicions": [
+                    {**results.suspicion_json(one), "face": enrolled_id(one.face), "crop": _crop(one.face)}
+                    for one in found
+                ]
+            }
+        )
+
+    @app.get("/v1/people/{person}/crop", tags=["pictures"], response_class=Response, responses=answers(None))
+    @reads
+    async def person_picture(person: PersonId) -> Response:
+        """A picture of the person's first face."""
+        faces = await service.read(lambda: gallery.enrolled_photos(gallery.person(person).name)[1])
+        if not faces:
+            raise FaceNotFound(f"Person {person} has no enrolled face; enroll a photo")
+        return Response(await service.picture(enrolled_id(faces[0].face)), media_type="image/jpeg")
+
+
+def _person(person: PersonRecord) -> dict[str, Any]:
+    return {"id": person.id, **results.list_json(person), "crop": f"/v1/people/{person.id}/crop"}
+
+
+def _crop(face: int) -> str:
+    return f"/v1/faces/{enrolled_id(face)}/crop"
+
+
+def _faces(gallery: Gallery, person: int, limit: int, cursor: str | None) -> dict[str, Any]:
+    record = gallery.person(person)
+    if not record.photos:
+        return {"person": _person(record), "faces": [], "least_alike": None, "total": 0, "next": None}
+    shown = gallery.show(record.name)
+    photos = zip(shown.photos, results.show_json(shown)["photos"], strict=True)
+    faces = [({"id": enrolled_id(one.face), "crop": _crop(one.face), **row}, one) for one, row in photos]
+    found, following = part(faces, lambda pair: [pair[1].face], limit, cursor)
+    least = shown.least_alike
+    return {
+        "person": _person(record),
+        "faces": [row for row, _ in found],
+        "least_alike": None if least is None else enrolled_id(least.face),
+        "total": len(faces),
+        "next": following,
+    }
+
+
+async def _enroll(service: Service, upload: Upload, name_of: Callable[[], str]) -> Json:
+    """Enroll the photos of a request; 201 where at least one is new."""
+    number = upload.fields.get("face")
+    if number is not None and not (number.isascii() and number.isdecimal() and 0 < int(number) < 10_000):
+        raise RequestError("The field `face` is a number from 1; leave it out for the most prominent face")
+    face = int(number) if number else None
+
+    def enroll(photos: list[GivenPhoto]) -> tuple[PersonRecord | None, list[Enrolled]]:
+        name = name_of()
+        found = service.gallery.enroll_all(
+            [(name, photo) for photo in photos], False, service.settings.device, face=face
+        )
+        try:
+            (record,) = service.gallery.find(found[0].name)
+        except PersonNotFound:  # no photo could be enrolled
+            return None, found
+        if service.settings.keep_crops:
+            keep_pictures(service.gallery, record.name, [data for _, data in upload.photos])
+        return record, found
+
+    record, found = await service.change_by(upload, enroll)
+    if len(found) == 1 and found[0].exception is not None:
+        raise found[0].exception
+    if len(found) == 1 and found[0].status == "conflict":
+        raise PersonConflict(f"{found[0].photo} is not enrolled as {found[0].name!r}: {found[0].reason}")
+    body = {
+        "person": None if record is None else _person(record),
+        "photos": [results.enroll_json(one) for one in found],
+    }
+    return Json(body, 201 if any(one.status == "enrolled" for one in found) else 200)
