@@ -139,11 +139,21 @@ def test_the_cut_rises_with_the_number_of_people_and_falls_with_the_size_of_grou
     assert few.least < cuts[-1]
 
 
-def test_the_cut_is_that_of_the_number_of_groups_found():
+def test_the_cut_is_that_of_the_number_of_groups_found(monkeypatch):
+    monkeypatch.setattr(clustering, "_LEAST_PEOPLE", 1)
     z, people = faces([20] * 5)
     groups, cut = group_faces(z, BETA, CALIBRATION, all_pairs(100), rate=0.02)
     assert partition(groups) == partition(people)
     assert cut.single == pytest.approx(CALIBRATION.threshold(5, 0.02))
+
+
+def test_few_people_count_as_many_because_families_look_alike():
+    z, people = faces([8] * 6)
+    own = np.stack([z[people == person].mean(0) for person in range(6)])
+    near = z + 0.35 * (own.mean(0) - own)[people]  # people move a third of the way to a common face
+    logits = np.array([soft_mean(near, [a], [b], 1.0) for a, b in all_pairs(48) if people[a] != people[b]])
+    assert CALIBRATION.threshold(1, 0.05) < np.median(logits) < CALIBRATION.threshold(1000, 0.05)
+    assert partition(grouped(near.astype(np.float32))) == partition(people)
 
 
 def test_no_faces_and_one_face():

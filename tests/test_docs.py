@@ -1,8 +1,10 @@
 """The documents agree with the code, and their examples run."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from facedex.cli import application
 from facedex.cli.exit_codes import EXIT_CODES
 from facedex.cli.json_fields import JSON_OBJECTS
 from facedex.gallery.gallery import Gallery
+from facedex.library.sidecars import read_names
 from facedex.photos.sources import named_photos
 from scripts import cli_reference
 from tests.helpers import python, save_face
@@ -143,3 +146,46 @@ def test_both_commands_of_the_readme_are_scripts_that_parse():
         pytest.skip("needs bash")
     for script in re.findall(r"bash (scripts/\w+\.sh)", README):
         subprocess.run([bash, "-n", str(ROOT / script)], check=True)
+
+
+def test_the_steps_to_name_a_photo_library_work_as_they_are_written(tmp_path):
+    """Ada is on four photos, Charles on three, a stranger on two; all of them stand together on one."""
+    if shutil.which("sh") is None:
+        pytest.skip("needs a POSIX shell")
+    pictures = tmp_path / "Pictures"
+    save_face(pictures / "party.jpg", 1, 2, 3)
+    for seed, sides in ((1, (200, 220, 250)), (2, (200, 230)), (3, (210,))):
+        for side in sides:
+            save_face(pictures / f"{seed}" / f"{side}.jpg", seed, side=side)
+    program = tmp_path / "bin" / "facedex"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m facedex "$@"\n')
+    program.chmod(0o755)
+    path = os.pathsep.join((str(program.parent), os.environ["PATH"]))
+    environment = {**os.environ, "HOME": str(tmp_path), "PATH": path, "PYTHONPATH": str(ROOT)}
+
+    def shell(step: str) -> str:
+        done = subprocess.run(
+            ["sh", "-c", step], cwd=tmp_path, env=environment, capture_output=True, text=True, input="y\n"
+        )
+        assert done.returncode == 0, f"{step}: {done.stderr}"
+        return done.stdout + done.stderr
+
+    text = (ROOT / "facedex" / "library" / "README.md").read_text("utf-8")
+    section = text.split("## Name my photo library")[1].split("\nAfter new photos arrive")[0]
+    steps = re.findall(r"`(facedex [^`]+)`", section.split("\n1. ")[1])
+    steps.remove("facedex review")  # it asks, and there is no terminal
+    if shutil.which("exiftool") is None:
+        steps.remove("facedex export --embed")
+    printed = [(step, shell(step)) for step in steps]
+    everything = "\n".join(out for _, out in printed)
+    assert "keeps 9 faces of 7 photos" in everything
+    assert "4 faces named Ada Lovelace" in everything
+    assert "3 faces named Charles Babbage" in everything
+    (both,) = [out for step, out in printed if "--and" in step]
+    assert "party.jpg" in both
+    assert "200.jpg" not in both
+    assert {region.name for region in read_names(pictures / "party.jpg").regions} == {"Ada Lovelace", "Charles Babbage"}
+    save_face(pictures / "later.jpg", 1, side=240)
+    shell(steps[0])
+    assert "Ada Lovelace" in shell(steps[1])  # the later face resembles her

@@ -12,21 +12,23 @@ from scripts.benchmarks.face_grouping import alone, score
 
 def test_figures_of_a_grouping_worked_out_by_hand():
     found = score(np.array([0, 0, 0, 1, 1, 2]), np.array([7, 7, 8, 8, 8, 9]))
-    assert found.precision == pytest.approx(14 / 18)
-    assert found.recall == pytest.approx(14 / 18)
-    assert found.f.value == pytest.approx(14 / 18)
-    assert (found.pair_precision, found.pair_recall) == (0.5, 0.5)
-    assert found.impure == 0.5
-    assert found.placed == pytest.approx(5 / 6)
+    values = [figure.value for figure in found.figures]
+    assert values == pytest.approx([14 / 18, 14 / 18, 14 / 18, 1 / 2, 1 / 2, 1 / 2, 5 / 6])
     assert found.answers == 3
-    low, high = found.f.interval
-    assert low < found.f.value < high
+    for figure in found.figures:
+        low, high = figure.interval
+        assert low <= figure.value <= high
+        assert figure.people == 3
+    assert found.recall.interval == pytest.approx((5 / 9, 1))  # of one person's faces, or of another's, drawn thrice
 
 
 def test_figures_over_people_with_several_photos_leave_out_the_others():
     found = score(np.array([0, 0, 1]), np.array([0, 0, 1]), least=2)
-    assert (found.precision, found.recall, found.placed) == (1, 1, 1)
-    assert score(np.array([0, 1, 0]), np.array([0, 0, 1]), least=2).recall == 0.5
+    assert [figure.value for figure in found.figures] == [1, 1, 1, 1, 1, 0, 1]
+    assert found.precision.people == 1
+    found = score(np.array([0, 0, 1, 1, 2, 3]), np.array([0, 0, 0, 1, 2, 3]), least=2)  # the second group holds a guest
+    values = [figure.value for figure in found.figures]
+    assert values == pytest.approx([2 / 3, 5 / 6, 5 / 9, 2 / 3, 1 / 3, 1 / 3, 1])
 
 
 def test_faces_without_a_group_are_alone():

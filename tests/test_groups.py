@@ -1,9 +1,13 @@
 """Groups of scanned faces: who belongs together, what is known beforehand, and numbers that stay."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from facedex.library.group_names import ignore_group, name_group
+from facedex.gallery.gallery import Gallery
+from facedex.library import groups as grouping
+from facedex.library.group_names import ignore_group, name_group, split_group
 from facedex.library.groups import cluster, stored_groups
 from tests.helpers import near, record, scanned, seen_file, unit
 
@@ -153,3 +157,67 @@ def test_a_rate_that_is_none_is_refused(opened):
     with pytest.raises(ValueError, match="rate"):
         cluster(opened, rate=1.5)
     assert stored_groups(opened) == []
+
+
+def while_computing(monkeypatch, opened, *changes):
+    """Let each computation of groups be followed by the next of these changes, made by another Gallery; count them."""
+    real, runs = grouping.group_faces, []
+
+    def compute(*arguments):
+        groups = real(*arguments)
+        runs.append(None)
+        if len(runs) <= len(changes):
+            with Gallery(opened.folder) as other:
+                changes[len(runs) - 1](other)
+        return groups
+
+    monkeypatch.setattr(grouping, "group_faces", compute)
+    monkeypatch.setattr("facedex.gallery.gallery.BUSY_SECONDS", 0.2)  # a lock that is held shall fail soon
+    return runs
+
+
+def test_photos_may_be_scanned_while_groups_are_computed(opened, monkeypatch):
+    runs = while_computing(monkeypatch, opened, lambda other: add(other, *photos_of(3, 4)))
+    assert [group.faces for group in cluster(opened)] == [7, 5, 1]
+    assert len(runs) == 1
+    assert opened.library.faces().groups[-4:].tolist() == [0] * 4
+    assert [group.faces for group in cluster(opened)] == [7, 5, 4, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "left"),
+    [
+        (lambda other: name_group(other, 2, "Bea"), {1: 7, 3: 1}),
+        (lambda other: ignore_group(other, 2), {1: 7, 2: 5, 3: 1}),
+        (lambda other: split_group(other, 1, ["/photos/0_0.jpg"]), {1: 6, 2: 5, 3: 1, 4: 1}),
+        (lambda other: other.add_faces([record("Ada", PEOPLE[0])]), {1: 7, 2: 5, 3: 1}),
+    ],
+)
+def test_a_decision_made_while_groups_are_computed_counts(opened, monkeypatch, change, left):
+    cluster(opened)
+    runs = while_computing(monkeypatch, opened, change)
+    groups = cluster(opened)
+    assert len(runs) == 2
+    assert {group.number: group.faces for group in groups} == left
+    monkeypatch.undo()
+    assert cluster(opened) == groups
+
+
+def test_groups_are_found_though_somebody_decides_all_the_time(opened, monkeypatch):
+    cluster(opened)
+    changes = [lambda other: name_group(other, 2, "Bea"), lambda other: name_group(other, 3, "Cy")]
+    runs = while_computing(monkeypatch, opened, *changes)
+    assert [group.number for group in cluster(opened)] == [1]
+    assert len(runs) == 3
+
+
+def test_a_large_library_takes_little_memory(tmp_path):
+    files = [seen_file(f"/{number}.jpg", vector) for number, vector in enumerate(unit(12_000))]
+    with scanned(tmp_path / "g", files) as opened:
+        del files
+        tracemalloc.start()
+        try:
+            cluster(opened)
+            assert tracemalloc.get_traced_memory()[1] < 12_000 * 5_000  # bytes a face, of which z has 2,048
+        finally:
+            tracemalloc.stop()

@@ -1,5 +1,6 @@
 """The scanned library in gallery.db: checksums, people who change, deletion, backup, doctor, another model."""
 
+import dataclasses
 import sqlite3
 from contextlib import closing
 
@@ -215,3 +216,18 @@ def test_another_model_encodes_scanned_faces_anew_and_keeps_their_names(tmp_path
         assert named(opened, "Ada") == kept[:1]
         assert str(gone) not in opened.library.files()
         assert set(states(opened.folder).values()) == {"sound"}
+
+
+def test_faces_read_in_blocks_are_those_read_at_once(tmp_path, monkeypatch):
+    files = [seen_file(f"/{number}.jpg", *unit(2, seed=number)) for number in range(5)]
+    with scanned(tmp_path / "g", files) as opened:
+        with opened.changing_library() as store:
+            store.name_scanned("Ada", [], [4])
+            store.library.regroup({4: 1, 7: 1}, {1: 0})
+        whole, places = opened.library.faces(), opened.library.membership()
+        monkeypatch.setattr("facedex.store.library_tables._BLOCK", 3)
+        parts = opened.library.faces()
+        for field in dataclasses.fields(whole):
+            np.testing.assert_array_equal(getattr(parts, field.name), getattr(whole, field.name))
+        for field in dataclasses.fields(places):
+            np.testing.assert_array_equal(getattr(places, field.name), getattr(whole, field.name))

@@ -669,3 +669,13 @@ def test_a_shortlist_counts_people_not_faces(tmp_path):
         assert len({one.name for one in found}) == 12
         assert found == opened.match(probe, top=12, shortlist=12, exhaustive=True)
         assert sum(one.name.startswith("crowd") for one in found) == 4
+
+
+def test_faces_are_projected_in_blocks_as_at_once(monkeypatch):
+    head = Head(np.ones(512), 12.0, frame(128, 4))
+    vectors = unit(10, seed=3)
+    monkeypatch.setattr(flat, "_BLOCK", 4)
+    np.testing.assert_array_equal(flat.projected(head, vectors), head.project(vectors))
+    vectors[9, 0] = np.nan
+    with pytest.raises(ValueError, match="finite"):
+        flat.projected(head, vectors)

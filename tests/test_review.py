@@ -15,7 +15,7 @@ from tests.helpers import near, record, scanned, seen_file, unit
 
 PEOPLE = np.linalg.qr(unit(40, seed=31).T)[0].T.astype(np.float32)  # as unlike each other as can be
 ADA, BOB, CY = PEOPLE[:3]
-STRANGERS = PEOPLE[9:]  # the cut follows from the number of people
+STRANGERS = PEOPLE[9:]
 
 
 def between(one, other, share):
@@ -24,7 +24,7 @@ def between(one, other, share):
     return (mixed / np.linalg.norm(mixed)).astype(np.float32)
 
 
-HARDLY = 0.77  # of the way to somebody else a group is just below the cut
+HARDLY = 0.702  # of the way to somebody else a group is just below the cut
 ODD = between(ADA, BOB, HARDLY)
 
 

@@ -33,6 +33,16 @@ def test_a_writer_killed_at_any_step_loses_nothing_that_was_acknowledged():
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
+def test_a_scan_killed_at_any_step_loses_nothing_and_keeps_nothing_twice():
+    code, output = stress("scan_kills", "--runs", 6, "--photos", 8, "--seed", 3)
+    assert code == 0, output
+    at_steps, at_random = (int(re.search(rf"(\d+) {how}", output)[1]) for how in ("at a step", "at random"))
+    assert at_steps >= 2, output
+    assert at_steps + at_random >= 4, output
+
+
+@pytest.mark.slow
 def test_damaged_files_are_noticed_or_have_no_effect():
     code, output = stress("tamper", "--runs", 250, "--seed", 5)
     assert code == 0, output
@@ -67,6 +77,31 @@ crash.main()
     process = python(code)
     out, errors = process.communicate()
     assert process.returncode == 1, out + errors
+
+
+def test_the_harness_of_scans_notices_a_scan_that_forgets():
+    """It finds results that are yielded before their photos are stored."""
+    if not hasattr(os, "fork"):
+        pytest.skip("needs fork and SIGKILL")
+    code = """
+import sys
+from tests.stress import scan_kills
+from facedex.store.library_tables import LibraryTables
+save = LibraryTables.save
+def late(self, files, *others):  # every batch is stored with the next one
+    held, LibraryTables.held = getattr(LibraryTables, "held", []), list(files)
+    return save(self, held, *others)
+def run_scan(work, last, record, print_line):
+    LibraryTables.save = late
+    kept(work, last, record, print_line)
+kept, scan_kills.run_scan = scan_kills.run_scan, run_scan
+sys.argv = ["scan_kills.py", "--runs", "3", "--photos", "8"]
+scan_kills.main()
+"""
+    process = python(code)
+    out, errors = process.communicate()
+    assert process.returncode == 1, out + errors
+    assert "is lost" in out or "other" in out or "state" in out, out + errors
 
 
 def test_a_writer_that_waits_too_long_is_told_who_writes(tmp_path):

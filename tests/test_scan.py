@@ -10,6 +10,7 @@ import pytest
 from facedex.errors import DataError
 from facedex.gallery.gallery import Gallery
 from facedex.library import scan as scanning
+from facedex.library.groups import cluster
 from facedex.library.scan import list_photos, scan, vanished
 from tests.helpers import python, save_blank, save_face, scanned, seen_file
 
@@ -118,6 +119,20 @@ def test_a_photo_whose_metadata_changed_keeps_the_names_of_its_faces(opened, pho
     named = opened.library.faces_named("Ada")
     assert len(named) == 1
     assert named.ids[0] not in kept.ids
+
+
+def test_a_scan_that_was_killed_after_a_change_leaves_no_face_twice(opened, photos):
+    statuses(opened, photos)
+    picture = photos / "one.png"
+    picture.write_bytes(picture.read_bytes() + b"more metadata")
+    results = scan(opened, list_photos(photos))
+    assert any(result.status == "changed" for result in results)  # it is stored, and the scan has not ended
+    results.close()
+    faces = opened.library.faces()
+    assert (len(faces), len(opened.library.membership())) == (3, 3)
+    assert sum(group.faces for group in cluster(opened)) == 3
+    statuses(opened, photos)
+    assert opened.library.counts().faces == 3
 
 
 def test_only_photos_that_are_gone_have_vanished(opened, photos, tmp_path):

@@ -551,6 +551,17 @@ class Gallery:
         return set(self._store.expired_people(expiry.today()))
 
     @contextmanager
+    def reading_library(self) -> Iterator[Store]:
+        """The store, for reads of one state of the gallery while others write.
+
+        Deletions are scrubbed only after the end, so it should be near. Raises GalleryMismatch for a gallery that was
+        given another model meanwhile.
+        """
+        with self._store.snapshot():
+            self._lookup.own_state()
+            yield self._store
+
+    @contextmanager
     def changing_library(self, enrolls: bool = False) -> Iterator[Store]:
         """The store, for a change of the scanned photos under the write lock.
 

@@ -11,6 +11,7 @@ from facedex.model.head import Head
 from facedex.opencv import cv2
 
 _FEW = 4096  # rows whose distances OpenCV has added up before FAISS is even loaded
+_BLOCK = 1024  # faces that are projected at a time
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,11 @@ class Flat:
 
 def projected(head: Head, vectors: np.ndarray) -> np.ndarray:
     """z (n, dim) float32 of embeddings (n, d). Raises ValueError for numbers that are not finite."""
-    z = head.project(vectors)
-    if not np.isfinite(z).all():
-        raise ValueError("faces to index must be finite")  # FAISS would not notice
+    z = np.empty((len(vectors), head.dim), np.float32)
+    for start in range(0, len(vectors), _BLOCK):  # the head's sums are in double precision, twice as large as z
+        part = z[start : start + _BLOCK] = head.project(vectors[start : start + _BLOCK])
+        if not np.isfinite(part).all():
+            raise ValueError("faces to index must be finite")  # FAISS would not notice
     return z
 
 

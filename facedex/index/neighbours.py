@@ -26,13 +26,18 @@ def nearest_pairs(head: Head, vectors: NDArray[np.float32], nearest: int = NEARE
     points = np.empty((len(vectors), turn.shape[1]), np.float32)
     for start in range(0, len(vectors), _BLOCK):
         points[start : start + _BLOCK] = projected(head, vectors[start : start + _BLOCK]) @ turn
-    index = faiss.IndexFlatL2(turn.shape[1])
-    index.add(points)
     keys = []
     for start in range(0, len(points), _BLOCK):
-        found = index.search(points[start : start + _BLOCK], min(nearest + 1, len(points)))[1]
+        # Unlike an index, `knn` makes no copy of the points.
+        found = faiss.knn(points[start : start + _BLOCK], points, min(nearest + 1, len(points)))[1]
         rows = np.arange(start, start + len(found))[:, None]
         low, high = np.minimum(found, rows), np.maximum(found, rows)
         keys.append((low * len(points) + high)[low != high])
-    unique = np.unique(np.concatenate(keys)) if keys else np.empty(0, np.int64)
-    return np.stack(np.divmod(unique, max(len(points), 1)), 1)
+    del points
+    every = np.concatenate(keys) if keys else np.empty(0, np.int64)
+    keys.clear()
+    every.sort()
+    unique = every[np.flatnonzero(np.diff(every, prepend=-1))]
+    pairs = np.empty((len(unique), 2), np.int64)
+    np.divmod(unique, max(len(vectors), 1), out=(pairs[:, 0], pairs[:, 1]))
+    return pairs

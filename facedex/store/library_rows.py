@@ -6,6 +6,7 @@ import hashlib
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,20 @@ class PhotoFacts:
     detector: int
     remark: str | None
     taken: str | None
+
+
+@dataclass(frozen=True)
+class Membership:
+    """Where scanned faces belong, ordered by id: fields of ScannedFaces that need no vector."""
+
+    ids: NDArray[np.int64]
+    photos: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    people: NDArray[np.int64]
+    quality: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.ids)
 
 
 @dataclass(frozen=True)
@@ -208,6 +223,15 @@ def scanned_faces(rows: Sequence[Row], dim: int, path: Path) -> ScannedFaces:
     digests = [one.hex() for one in columns[11]]
     measures = scores, quality, landmarks, sharpness, list(columns[10])
     return ScannedFaces(ids, photos, groups, people, vectors, boxes, *measures, digests, list(columns[16]))
+
+
+def joined(parts: Sequence[ScannedFaces]) -> ScannedFaces:
+    """The faces of one part after those of another, for one part or more."""
+    columns: dict[str, Any] = {}
+    for name in (field.name for field in fields(ScannedFaces)):
+        each = [getattr(part, name) for part in parts]
+        columns[name] = np.concatenate(each) if isinstance(each[0], np.ndarray) else list(chain(*each))
+    return ScannedFaces(**columns)
 
 
 def damaged_scan(face: int, path: Path) -> GalleryDamaged:

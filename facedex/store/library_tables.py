@@ -21,6 +21,7 @@ from facedex.store.library_rows import (
     INSERT_SCANNED,
     SELECT_SCANNED,
     LibraryCounts,
+    Membership,
     PhotoFacts,
     ScannedFaces,
     ScannedFile,
@@ -28,6 +29,7 @@ from facedex.store.library_rows import (
     StoredGroup,
     face_checksum,
     is_intact,
+    joined,
     name_checksum,
     new_scanned_row,
     scanned_faces,
@@ -37,6 +39,8 @@ from facedex.store.settling import settle
 
 _BLOCK = 20_000  # rows read at a time
 _SAME_PICTURE = 0.95  # cosine of two embeddings of one picture that was saved again; two people give less than .6
+_HAS_FILE = "scanned_face.photo IN (SELECT photo FROM scanned_file)"
+_IS_FACE = f"scanned_face.id NOT IN (SELECT face FROM {NOT_FACE})"
 _VALUES = 400  # ids in one query: older SQLite allows 999 values in a statement
 
 
@@ -186,18 +190,30 @@ class LibraryTables:
     def faces(self, everything: bool = False) -> ScannedFaces:
         """The scanned faces. Raises GalleryDamaged for an altered row.
 
-        `everything`: also those of which a user said that they are no faces.
+        `everything`: also those of which a user said that they are no faces. A photo that was replaced has no file, and
+        is left out. It keeps its faces until the scan ends, or the next one where that was killed.
         """
-        left_out = set() if everything else {face for (face,) in self.links.rows(NOT_FACE)}
-        rows = [row for block in self._blocks() for row in block if row[0] not in left_out]
-        return scanned_faces(rows, self._dim, self._db.path)
+        condition = _HAS_FILE if everything else f"{_HAS_FILE} AND {_IS_FACE}"
+        parts = [scanned_faces(block, self._dim, self._db.path) for block in self._blocks(f"AND {condition}")]
+        return joined(parts) if parts else scanned_faces([], self._dim, self._db.path)
+
+    def membership(self) -> Membership:
+        """What `faces` reads, without the vectors: it is quick, and the rows are not checked."""
+        rows = self._db.rows(
+            "SELECT scanned_face.id, photo, COALESCE(in_group, 0), COALESCE(person, 0), quality FROM scanned_face "
+            f"LEFT JOIN face_name ON face_name.face = scanned_face.id WHERE {_HAS_FILE} AND {_IS_FACE} "
+            "ORDER BY scanned_face.id"
+        )
+        columns = list(zip(*rows, strict=True)) if rows else [()] * 5
+        ids, photos, groups, people = (np.array(column, np.int64) for column in columns[:4])
+        return Membership(ids, photos, groups, people, np.array(columns[4], np.float64))
 
     def places(self) -> dict[int, tuple[int, int]]:
         """The group and the person of each scanned face, 0 for none. What a user calls no face is left out."""
         query = (
             "SELECT scanned_face.id, COALESCE(in_group, 0), COALESCE(person, 0) FROM scanned_face "
             "LEFT JOIN face_name ON face_name.face = scanned_face.id "
-            f"WHERE scanned_face.id NOT IN (SELECT face FROM {NOT_FACE})"
+            f"WHERE {_HAS_FILE} AND {_IS_FACE}"
         )
         return {face: (group, person) for face, group, person in self._db.rows(query)}
 
@@ -218,7 +234,7 @@ class LibraryTables:
 
     def faces_in_group(self, group: int) -> ScannedFaces:
         """The faces of a group, named ones too, without what is no face. Raises GalleryDamaged for an altered row."""
-        return self._faces_where(f"scanned_face.id NOT IN (SELECT face FROM {NOT_FACE}) AND in_group = ?", group)
+        return self._faces_where(f"{_IS_FACE} AND in_group = ?", group)
 
     def not_faces_in_group(self, group: int) -> ScannedFaces:
         """What a user called no face of a group. Raises GalleryDamaged for an altered row."""
@@ -384,9 +400,9 @@ class LibraryTables:
         rows = self._db.rows(f"{SELECT_SCANNED} WHERE {condition} ORDER BY scanned_face.id", (value,))
         return scanned_faces(rows, self._dim, self._db.path)
 
-    def _blocks(self) -> Iterator[list[Row]]:
+    def _blocks(self, condition: str = "") -> Iterator[list[Row]]:
         after = 0
-        query = f"{SELECT_SCANNED} WHERE scanned_face.id > ? ORDER BY scanned_face.id LIMIT ?"
+        query = f"{SELECT_SCANNED} WHERE scanned_face.id > ? {condition} ORDER BY scanned_face.id LIMIT ?"
         while rows := self._db.rows(query, (after, _BLOCK)):
             yield rows
             after = rows[-1][0]

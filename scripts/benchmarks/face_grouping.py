@@ -7,14 +7,14 @@ PHOTOS is a folder of people. Each PACK holds aligned faces of further people. -
 many as --sizes says. --embeddings names a file of scripts/teachers.py with the embeddings of the packs. Needs
 the package scikit-learn.
 
-A face that a method leaves alone is a group of one. For each method, over all faces and over those of people with two
-photos or more:
+A face that a method leaves alone is a group of one. For each method, over everybody and over people with two photos or
+more, with 95 % intervals by a bootstrap over people:
 
-- BCubed precision, recall and F (Amigo et al. 2009), with 95 % intervals of F by a bootstrap over people;
+- BCubed precision, recall and F (Amigo et al. 2009);
 - precision and recall of pairs of faces; the share of groups of two or more that hold two people;
 - placed: the share of faces in a group of two or more;
 - answers: how many groups must be named, the largest first, until nine in ten faces have their right name;
-- seconds of the clock, with the search of neighbours, and the peak of memory so far.
+- seconds of the clock, without the search of neighbours, and the peak of memory so far.
 
 A method's parameter is its own default, or "best": the one of its steps with the best F among those with a pairwise
 precision of .99. "best" is chosen on the very faces it is measured on, which flatters it. The plain row of DBSCAN has
@@ -127,6 +127,12 @@ def read_photos(
     if embeddings is None:
         photos = read_people(path, [model_matcher(model)], aligned, corrections)
         return photos.embeddings[0], np.array([f"{path.name}/{photos.names[person]}" for person in photos.people])
+    keys, people = labelled(path, corrections)
+    return stored(embeddings, model, keys)[0], people
+
+
+def labelled(path: Path, corrections: Path | None) -> tuple[list[str], np.ndarray]:
+    """The keys NAME/PHOTO of a pack's photos, and each photo's person as SOURCE/NAME (n,). Raises DataError."""
     with open_people(path) as named:
         keys = [f"{photo.name}/{Path(photo.source).stem}" for photo in named]
     if not keys:
@@ -134,7 +140,7 @@ def read_photos(
     right = read_corrections(corrections) if corrections else {}
     people = [right.get(key, right.get(key.split("/")[0], key.split("/")[0])) for key in keys]
     kept = [at for at, person in enumerate(people) if person]
-    return stored(embeddings, model, [keys[at] for at in kept]), np.array([f"{path.name}/{people[at]}" for at in kept])
+    return [keys[at] for at in kept], np.array([f"{path.name}/{people[at]}" for at in kept])
 
 
 # ways of grouping
@@ -209,43 +215,58 @@ def average(library: Library, distances: np.ndarray, cut: float) -> Groups:
 
 @dataclass(frozen=True)
 class Score:
-    """Figures of one grouping over some of its faces."""
+    """Figures of one grouping over some of its faces. `impure`: the share of groups of two or more with two people."""
 
-    precision: float
-    recall: float
     f: Figure
-    pair_precision: float
-    pair_recall: float
-    impure: float
-    placed: float
+    precision: Figure
+    recall: Figure
+    pair_precision: Figure
+    pair_recall: Figure
+    impure: Figure
+    placed: Figure
     answers: int
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        """All but the answers, in the order of the table."""
+        return self.f, self.precision, self.recall, self.pair_precision, self.pair_recall, self.impure, self.placed
 
 
 def score(groups: Groups, people: np.ndarray, least: int = 1) -> Score:
-    """Measure groups (n,) of faces of `people` (n,), over the faces of people with at least so many photos."""
+    """Measure groups (n,) of faces of `people` (n,), over the faces of people with at least so many photos.
+
+    A group of such faces and others counts whole, with the faces of others in it. Its pairs of two people count half
+    for each of them.
+    """
     groups, people = alone(groups), np.unique(people, return_inverse=True)[1]
     both = groups.astype(np.int64) * (people.max() + 1) + people
     _, place, count = np.unique(both, return_inverse=True, return_counts=True)
     together, size, photos = count[place], np.bincount(groups)[groups], np.bincount(people)[people]
-    chosen = photos >= least
-    precision, recall = (together / size)[chosen], (together / photos)[chosen]
-    weights = people_weights(people.max() + 1, 0)[:, people[chosen]]
-    weights = weights[weights.any(1)]  # a draw may hold none of these people
-    totals = weights.sum(1)
-    p, r = weights @ precision / totals, weights @ recall / totals
-    mean_p, mean_r = float(precision.mean()), float(recall.mean())
-    pairs = [float((number * (number - 1) / 2).sum()) for number in (count, np.bincount(groups), np.bincount(people))]
     most = np.zeros(groups.max() + 1, np.int64)
     np.maximum.at(most, groups, together)
-    real = np.bincount(groups) > 1
+    chosen = photos >= least
+    weights = people_weights(people.max() + 1, 0)
+
+    def share(part: np.ndarray, whole: np.ndarray) -> Figure:
+        """The sum of `part` (n,) over that of `whole` (n,), over the chosen faces, with draws of people."""
+        parts, wholes = (np.bincount(people[chosen], one[chosen], people.max() + 1) for one in (part, whole))
+        with np.errstate(invalid="ignore"):  # a draw may hold none of these people
+            draws = weights @ parts / (weights @ wholes)
+        value = parts.sum() / wholes.sum() if wholes.any() else 0.0
+        return Figure(float(value), draws, len(np.unique(people[chosen])))
+
+    precision, recall = (share(together / whole, np.ones(len(people))) for whole in (size, photos))
+    p, r = (np.append(figure.draws, figure.value) for figure in (precision, recall))
+    *f_draws, f = 2 * p * r / (p + r)
+    real = (size > 1) / size  # the faces of a group add up to 1
     return Score(
-        mean_p,
-        mean_r,
-        Figure(2 * mean_p * mean_r / (mean_p + mean_r), 2 * p * r / (p + r), people.max() + 1),
-        pairs[0] / max(pairs[1], 1),
-        pairs[0] / max(pairs[2], 1),
-        float((most < np.bincount(groups))[real].mean()) if real.any() else 0.0,
-        float((size > 1)[chosen].mean()),
+        Figure(float(f), np.array(f_draws), precision.people),
+        precision,
+        recall,
+        share(together - 1, size - 1),
+        share(together - 1, photos - 1),
+        share(real * (most[groups] < size), real),
+        share(size > 1, np.ones(len(people))),
         answers(most, len(people)),
     )
 
@@ -269,11 +290,8 @@ def report(library: Library, only: str | None) -> None:
     """Print one table in Markdown."""
     people = library.people
     print(f"\n{len(people):,} faces of {people.max() + 1:,} people; neighbours found in {library.seconds:.1f} s\n")
-    print(
-        "| method | F | precision | recall | pairs: precision | recall | F, two photos or more | impure | placed |",
-        end="",
-    )
-    print(" answers | s | MB |")
+    print("| method | over people with | F | precision | recall | pairs: precision | recall |", end="")
+    print(" groups of two people | placed | answers | s | MB |")
     print("|---" * 12 + "|")
     for name, runs in methods(library):
         if only and not any(name.startswith(part) for part in only.split(",")):
@@ -286,23 +304,24 @@ def report(library: Library, only: str | None) -> None:
             tried.append((score(groups, people), groups, spent))
             if number == 0:
                 show(name, tried[0], people)
-        good = [entry for entry in tried if entry[0].pair_precision >= PRECISION]
+        good = [entry for entry in tried if entry[0].pair_precision.value >= PRECISION]
         if len(runs) > 1 and good:
             show(f"{name}, best", max(good, key=lambda entry: entry[0].f.value), people)
 
 
 def show(name: str, tried: tuple[Score, Groups, float], people: np.ndarray) -> None:
-    """Print one row."""
+    """Print two rows: over everybody, and over people with two photos or more."""
     found, groups, spent = tried
-    several = score(groups, people, 2)
-    low, high = found.f.interval
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(
-        f"| {name} | {found.f.value:.1%} ({low:.1%} to {high:.1%}) | {found.precision:.1%} | {found.recall:.1%} | "
-        f"{found.pair_precision:.1%} | {found.pair_recall:.1%} | {several.f.value:.1%} | {found.impure:.1%} | "
-        f"{found.placed:.1%} | {found.answers:,} | {spent:.1f} | {peak:,.0f} |",
-        flush=True,
-    )
+    for over, figures in (("one photo or more", found), ("two or more", score(groups, people, 2))):
+        cells = " | ".join(map(described, figures.figures))
+        print(f"| {name} | {over} | {cells} | {found.answers:,} | {spent:.1f} | {peak:,.0f} |", flush=True)
+
+
+def described(figure: Figure) -> str:
+    """A share with its 95 % interval, as in 97.4 % (96.9-97.9)."""
+    low, high = figure.interval
+    return f"{100 * figure.value:.1f} % ({100 * low:.1f}-{100 * high:.1f})"
 
 
 if __name__ == "__main__":

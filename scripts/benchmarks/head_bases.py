@@ -26,6 +26,7 @@ from facedex.evaluation.matchers import model_matcher
 from facedex.model.encoder import Joint
 from facedex.model.head import frame
 from facedex.model.modelfile import ModelFile, read_model, shipped_model
+from facedex.model.vectors import unit
 from scripts.runner import list_of, run_script
 
 FARS = (1e-2, 1e-3, 1e-4)
@@ -45,7 +46,7 @@ def main() -> None:
     model = read_model(options.model or shipped_model())
     matcher = model_matcher(model)
     photos = read_people(options.people, [matcher], options.aligned, options.corrections)
-    vectors = stored(options.embeddings, model, photos.keys) if options.embeddings else photos.embeddings[0]
+    vectors = stored(options.embeddings, model, photos.keys)[0] if options.embeddings else photos.embeddings[0]
 
     print("| bases | " + " | ".join(f"TAR@FAR={far:g}" for far in FARS) + " |")
     print("|---" * (len(FARS) + 1) + "|")
@@ -59,8 +60,11 @@ def main() -> None:
     show("cosine", np.array([rates(vectors @ vectors.T, photos.people)]))
 
 
-def stored(path: Path, model: ModelFile, keys: list[str]) -> np.ndarray:
-    """Return the model's embeddings (n, dim) of photos from those of its networks in a file. Raises DataError."""
+def stored(path: Path, model: ModelFile, keys: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the model's embeddings (n, dim) and qualities (n,) of photos, from those of its networks in a file.
+
+    Raises DataError.
+    """
     with np.load(path) as file:
         place = {str(key): at for at, key in enumerate(file["key"])}
         missing = [key for key in keys if key not in place]
@@ -69,8 +73,11 @@ def stored(path: Path, model: ModelFile, keys: list[str]) -> np.ndarray:
                 f"{path} lacks the networks' embeddings of {(missing or ['these photos'])[0]}; name another file"
             )
         rows = [place[key] for key in keys]
-        raw = [file[branch.name][rows].astype(np.float32) for branch in model.branches]
-    return Joint.from_file(model, sum(part.shape[1] for part in raw))(raw)[0]
+        raw = [
+            unit(file[branch.name][rows].astype(np.float32))[0] * file[f"{branch.name}_norm"][rows, None]
+            for branch in model.branches
+        ]
+    return Joint.from_file(model, sum(part.shape[1] for part in raw))(raw)
 
 
 def by_bases(vectors: np.ndarray, bases: int, draw: int) -> np.ndarray:
