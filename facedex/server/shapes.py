@@ -170,7 +170,10 @@ class Person(BaseModel):
     id: int
     name: str
     photos: int
-    enrolled: Annotated[str, Field(description="When the first photo was enrolled, ISO 8601 in UTC.")]
+    enrolled: Annotated[str | None, Field(description="When the first photo was enrolled, ISO 8601 in UTC.")]
+    consents: list[str]
+    expires: Annotated[str | None, Field(description="The last day on which a photo may be matched.")]
+    expired: bool
     crop: Annotated[str | None, Field(description="The path of a small picture of the person.")]
 
 
@@ -201,6 +204,9 @@ class PersonFace(BaseModel):
     quality: float
     unclear: bool
     similarity: float | None
+    consent: str | None
+    expires: str | None
+    expired: bool
 
 
 class PersonFaces(BaseModel):
@@ -286,7 +292,7 @@ class SplitGroup(BaseModel):
 
 class Undone(BaseModel):
     kind: str
-    name: str
+    name: str | None
     faces: int
     photos: int
 
