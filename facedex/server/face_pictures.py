@@ -48,6 +48,11 @@ def number_of(face: str, kind: str) -> int:
 
 def face_picture(gallery: Gallery, face: str) -> bytes:
     """A JPEG of at most SIDE x SIDE pixels around a face. Raises FaceNotFound, GalleryDamaged."""
+    return picture(*photo_of_face(gallery, face))
+
+
+def photo_of_face(gallery: Gallery, face: str) -> tuple[bytes, Box]:
+    """The photo of a face as it lies in a file, and the face's box. Raises FaceNotFound, GalleryDamaged."""
     enrolled = face.startswith("e")
     number = number_of(face, "e" if enrolled else "s")
     if enrolled:
@@ -64,8 +69,7 @@ def face_picture(gallery: Gallery, face: str) -> bytes:
     for source in sources:
         data = _photo(source)
         if data is not None and images.sha256(data) == digest:
-            with suppress(PhotoError):
-                return picture(data, box)
+            return data, box
     raise FaceNotFound(f"No picture of face {face} is left, because its photo is gone or has changed")
 
 
