@@ -48,7 +48,8 @@ def number_of(face: str, kind: str) -> int:
 
 def face_picture(gallery: Gallery, face: str) -> bytes:
     """A JPEG of at most SIDE x SIDE pixels around a face. Raises FaceNotFound, GalleryDamaged."""
-    return picture(*photo_of_face(gallery, face))
+    kept = gallery.kept_picture(number_of(face, "e")) if face.startswith("e") else None
+    return kept if kept is not None else picture(*photo_of_face(gallery, face))
 
 
 def photo_of_face(gallery: Gallery, face: str) -> tuple[bytes, Box]:
@@ -57,8 +58,6 @@ def photo_of_face(gallery: Gallery, face: str) -> tuple[bytes, Box]:
     number = number_of(face, "e" if enrolled else "s")
     if enrolled:
         photo = gallery.enrolled_photo(number)
-        if (kept := gallery.kept_picture(number)) is not None:
-            return kept
         sources, digest, box = [photo.source], photo.photo, photo.box
     else:
         found = gallery.library.faces_with_ids([number])

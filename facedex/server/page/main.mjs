@@ -65,9 +65,22 @@ function show(view, moved) {
   const back = view.back && make("p", { class: "back" }, make("a", { href: view.back.to }, `← ${view.back.text}`));
   document.title = `${view.title} · facedex`;
   const at = moved ? 0 : scrollY;
+  const focused = main.contains(document.activeElement) ? document.activeElement : null;
   fill(main, back, heading, view.content);
   if (moved) heading.focus({ preventScroll: true });
+  else if (focused) (twin(focused) ?? heading).focus({ preventScroll: true });
   scrollTo(0, at);
+}
+
+/**
+ * The element that stands where one stood before the view was drawn anew: of the same kind and words.
+ * @param {Element} former
+ * @returns {HTMLElement | undefined}
+ */
+function twin(former) {
+  const words = (/** @type {Element} */ one) =>
+    one.getAttribute("aria-label") ?? /** @type {any} */ (one).labels?.[0]?.textContent ?? one.textContent;
+  return [...main.querySelectorAll(former.tagName)].find((one) => words(one) === words(former));
 }
 
 /** @param {unknown} error */
@@ -76,10 +89,18 @@ function fault(error) {
   return { title: "This cannot be shown", content: [make("p", { class: "fault" }, text)] };
 }
 
+let owed = false; // a view that is to be drawn anew once the user has left a field
+
 /** Draws the view anew after a change, unless the user is typing in it. */
 function redraw() {
-  const busy = main.querySelector("form :focus");
-  if (!route().still && !(busy instanceof HTMLInputElement)) draw(false);
+  owed = isTyping(document.activeElement);
+  if (!owed && !route().still) draw(false);
+}
+
+/** Whether somebody has changed a field and not sent it yet. @param {Element | null} field */
+function isTyping(field) {
+  if (!(field instanceof HTMLInputElement) || !main.contains(field)) return false;
+  return field.value !== field.defaultValue && field.form?.dataset.sent !== "yes";
 }
 
 let waiting = 0;
@@ -87,6 +108,9 @@ changes.addEventListener("change", () => {
   clearTimeout(waiting);
   waiting = setTimeout(() => begin().then(redraw, (error) => notice(error.message, { fault: true })), 60);
 });
+document.addEventListener("submit", (event) => (/** @type {HTMLElement} */ (event.target).dataset.sent = "yes"), true);
+document.addEventListener("input", (event) => delete /** @type {any} */ (event.target).form?.dataset.sent);
+document.addEventListener("focusout", () => owed && setTimeout(redraw));
 doorbell.addEventListener("signin", () => {
   if (!signedOut) show(signInView(), true);
   signedOut = true;

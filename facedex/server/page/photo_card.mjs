@@ -19,7 +19,7 @@ export function photoCard(photo) {
   const name = photo.file.name;
   const image = make("img", { src: photo.url, alt: `The photo ${name}`, decoding: "async" });
   const boxes = make("div", { class: "boxes", "aria-hidden": "true" });
-  const stage = make("div", { class: "stage" }, image, boxes);
+  const stage = make("div", { class: "stage" }, make("div", { class: "fit" }, image, boxes));
   image.addEventListener("error", () =>
     fill(stage, make("p", { class: "unseen" }, "This browser cannot show this format. The faces are listed below.")),
   );

@@ -53,7 +53,7 @@ export function strictness() {
  * @param {{threshold: number | null, fpir_low: number | null, fpir_high: number | null, people: number} | null} decision
  */
 function words(share, decision) {
-  const first = `${oneIn(share)} strangers.`;
+  const first = `${oneIn(share)} strangers may get a name.`;
   if (!decision) return first;
   if (decision.threshold === null || !decision.people) return `${first} Nobody is enrolled, so nobody gets a name.`;
   const { threshold, fpir_low: low, fpir_high: high, people } = decision;

@@ -44,5 +44,6 @@ async function load(face, path, box) {
   mark.style.top = `${(100 * box[1]) / height}%`;
   mark.style.width = `${(100 * box[2]) / width}%`;
   mark.style.height = `${(100 * box[3]) / height}%`;
-  return { url, children: [make("img", { src: url, alt: `The photo ${fileName(path)}` }), mark] };
+  const image = make("img", { src: url, alt: `The photo ${fileName(path)}` });
+  return { url, children: [make("div", { class: "fit" }, image, mark)] };
 }
