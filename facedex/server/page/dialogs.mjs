@@ -5,7 +5,7 @@ import { button, fill, freshId, make } from "./dom.mjs";
 /**
  * Opens a dialog, which leaves the page when it closes.
  * @param {string} title
- * @param {(close: (result?: any) => void, dialog: HTMLDialogElement) => (Node | null)[]} content
+ * @param {(close: (result?: any) => void) => (Node | null)[]} content
  * @param {{kind?: string}} [options]
  * @returns {Promise<any>} what `close` was given, undefined for Esc
  */
@@ -25,7 +25,8 @@ export function open(title, content, options = {}) {
     dialog.addEventListener("click", (/** @type {MouseEvent} */ event) => {
       if (event.target === dialog) dialog.close(); // the backdrop is the dialog's own
     });
-    fill(dialog, make("div", { class: "sheet" }, make("h2", { id: heading }, title), content(close, dialog)));
+    const leave = button("Close", () => dialog.close(), { class: "quiet small leave" }); // last, to be focused last
+    fill(dialog, make("div", { class: "sheet" }, make("h2", { id: heading }, title), content(close), leave));
     document.body.append(dialog);
     dialog.showModal();
   });

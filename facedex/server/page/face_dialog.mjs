@@ -1,7 +1,7 @@
 // The dialog of a face: who it may be, and a way to say who it is.
 
 import { open } from "./dialogs.mjs";
-import { button, labelled, make } from "./dom.mjs";
+import { labelled, make } from "./dom.mjs";
 import { picture } from "./pictures.mjs";
 import { nameFace } from "./enrolling.mjs";
 import { faceCrop } from "./face_crops.mjs";
@@ -48,7 +48,6 @@ export function openFace(photo, number, image) {
       face.candidates.length ? candidates(face, give) : null,
       mayChange() ? naming(give, face.candidates.length > 0) : null,
       fault,
-      make("div", { class: "actions" }, button("Close", () => close(), { class: "quiet" })),
     ];
   });
 }
@@ -79,8 +78,13 @@ function candidates(face, give) {
     {},
     make("h3", {}, "Who it may be"),
     mayChange() && make("p", { class: "hint" }, "Choose the right one. The face is enrolled, and other photos follow."),
-    make("ul", { class: "candidates" }, face.candidates.map((one) => candidate(one, give))),
+    make("ul", { class: "candidates" }, worthShowing(face.candidates).map((one) => candidate(one, give))),
   );
+}
+
+/** Those who are at all likely, and always the first three. @param {import("./photo_list.mjs").Candidate[]} all */
+function worthShowing(all) {
+  return all.filter((one, place) => place < 3 || one.probability >= 0.01);
 }
 
 /**

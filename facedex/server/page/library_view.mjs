@@ -163,7 +163,7 @@ function groupWords(group) {
 
 /** @param {any} group */
 function naming(group) {
-  const { field, list } = nameField({ value: group.resembles ?? "" });
+  const { field, list } = nameField({ value: group.resembles ?? "", "aria-label": `Name of group ${group.group}` });
   const submit = (/** @type {Event} */ event) => {
     event.preventDefault();
     attempt(() => nameGroup(group.group, field.value.trim()));
@@ -172,7 +172,7 @@ function naming(group) {
   return make(
     "form",
     { class: "line", on: { submit } },
-    labelled(`Name of group ${group.group}`, field),
+    labelled("Name", field),
     list,
     make("button", { type: "submit", "aria-label": `Name group ${group.group}` }, "Name"),
     button(group.ignored ? "Take back" : "Ignore", ignore, {

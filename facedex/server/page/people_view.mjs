@@ -121,7 +121,7 @@ export function addPerson(person) {
         list,
         labelled("Photos", files, "Of each photo, the most prominent face counts."),
         results,
-        make("div", { class: "actions" }, send, button("Close", () => close(), { class: "quiet" })),
+        make("div", { class: "actions" }, send),
       ),
     ];
   });

@@ -1,7 +1,7 @@
 // A dialog that shows the whole photo of a face, with the face's box.
 
 import { open } from "./dialogs.mjs";
-import { button, fill, make } from "./dom.mjs";
+import { fill, make } from "./dom.mjs";
 import { offers } from "./session.mjs";
 import { fileName } from "./wording.mjs";
 
@@ -21,9 +21,7 @@ export function showPhoto(face, path, box) {
     },
     (error) => fill(stage, make("p", { class: "unseen" }, error.message)),
   );
-  open(fileName(path), (close) => [figure, make("div", { class: "actions" }, button("Close", () => close()))], {
-    kind: "wide",
-  }).then(() => URL.revokeObjectURL(url));
+  open(fileName(path), () => [figure], { kind: "wide" }).then(() => URL.revokeObjectURL(url));
 }
 
 /**

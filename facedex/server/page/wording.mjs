@@ -6,12 +6,12 @@ export function counted(count, noun, plural = `${noun}s`) {
 }
 
 /**
- * A probability in whole per cent. What is neither 0 nor 1 is never shown as 0 % or 100 %.
+ * A probability in whole per cent. Nothing is certain, so none is shown as 0 % or 100 %.
  * @param {number} value
  */
 export function percent(value) {
-  if (value > 0 && value < 0.01) return "< 1 %";
-  if (value < 1 && value > 0.99) return "> 99 %";
+  if (value < 0.01) return "< 1 %";
+  if (value > 0.99) return "> 99 %";
   return `${Math.round(100 * value)} %`;
 }
 
@@ -33,8 +33,9 @@ export function day(time) {
   return date.toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric" });
 }
 
-/** The last part of a path. @param {string | null} path */
+/** The last part of a path. A photo that was added here has no path. @param {string | null} path */
 export function fileName(path) {
+  if (path?.startsWith("memory:")) return `added photo ${path.slice(7, 13)}`;
   return (path ?? "").replace(/\/+$/, "").split(/[/\\]/).pop() || "photo";
 }
 
