@@ -13,6 +13,7 @@ from facedex.decision.misfit import FALSE_WARNINGS
 from facedex.errors import FaceNotFound, PersonConflict, PersonNotFound, RequestError
 from facedex.gallery.enrolment import Enrolled
 from facedex.gallery.gallery import Gallery
+from facedex.photos import images
 from facedex.photos.inputs import GivenPhoto
 from facedex.photos.sources import person_name
 from facedex.server import shapes
@@ -191,7 +192,7 @@ async def _enroll(service: Service, upload: Upload, name_of: Callable[[], str]) 
         raise RequestError("The field `face` is a number from 1; leave it out for the most prominent face")
     face = int(number) if number else None
 
-    def enroll(photos: list[GivenPhoto]) -> tuple[PersonRecord | None, list[Enrolled]]:
+    def enroll(photos: list[GivenPhoto]) -> tuple[PersonRecord | None, list[Enrolled], dict[str, int]]:
         name = name_of()
         found = service.gallery.enroll_all(
             [(name, photo) for photo in photos], False, service.settings.device, face=face
@@ -199,18 +200,26 @@ async def _enroll(service: Service, upload: Upload, name_of: Callable[[], str]) 
         try:
             (record,) = service.gallery.find(found[0].name)
         except PersonNotFound:  # no photo could be enrolled
-            return None, found
+            return None, found, {}
         if service.settings.keep_crops:
             keep_pictures(service.gallery, record.name, [data for _, data in upload.photos])
-        return record, found
+        faces = service.gallery.enrolled_photos(record.name)[1]
+        return record, found, {photo.photo: photo.face for photo in faces}
 
-    record, found = await service.change_by(upload, enroll)
+    record, found, faces = await service.change_by(upload, enroll)
     if len(found) == 1 and found[0].exception is not None:
         raise found[0].exception
     if len(found) == 1 and found[0].status == "conflict":
         raise PersonConflict(f"{found[0].photo} is not enrolled as {found[0].name!r}: {found[0].reason}")
     body = {
         "person": None if record is None else _person(record),
-        "photos": [results.enroll_json(one) for one in found],
+        "photos": [
+            {**results.enroll_json(one), "face": _id_of(faces.get(images.sha256(data)))}
+            for one, (_, data) in zip(found, upload.photos, strict=True)
+        ],
     }
     return Json(body, 201 if any(one.status == "enrolled" for one in found) else 200)
+
+
+def _id_of(face: int | None) -> str | None:
+    return None if face is None else enrolled_id(face)

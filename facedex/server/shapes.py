@@ -185,6 +185,7 @@ class EnrolledPhoto(BaseModel):
     name: str
     status: Annotated[str, Field(description="enrolled, known, conflict or skipped.")]
     reason: str | None
+    face: Annotated[str | None, Field(description="The id of the person's face in this photo.")]
 
 
 class EnrolledPerson(BaseModel):

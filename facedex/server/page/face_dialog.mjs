@@ -15,12 +15,13 @@ import { percent, sentence } from "./wording.mjs";
  * @param {Photo} photo
  * @param {number} number of the face, from 0
  * @param {HTMLImageElement} image the photo on the page
+ * @returns {Promise<void>} when it is closed
  */
 export function openFace(photo, number, image) {
   const { answer } = photo;
   const face = answer?.faces[number];
-  if (!answer || !face) return;
-  open(face.name ?? "Who is this?", (close) => {
+  if (!answer || !face) return Promise.resolve();
+  return open(face.name ?? "Who is this?", (close) => {
     const fault = make("p", { class: "fault", role: "alert" });
     const give = async (/** @type {string} */ name) => {
       fault.textContent = "";

@@ -49,10 +49,16 @@ export function photoCard(photo) {
     const focused = [...faces.children].findIndex((row) => row.contains(document.activeElement));
     const marks = found.map((face) => mark(face, image));
     fill(boxes, marks);
-    fill(faces, found.map((face, number) => row(photo, face, number, image, marks[number])));
-    if (focused >= 0) /** @type {any} */ (faces.children[focused]?.firstElementChild)?.focus();
-    marks.forEach((one, number) => one.addEventListener("click", () => openFace(photo, number, image)));
+    fill(faces, found.map((face, number) => row(photo, face, number, image, marks[number], () => openAt(number))));
+    if (focused >= 0) focusAt(focused);
+    marks.forEach((one, number) => one.addEventListener("click", () => openAt(number)));
   }
+
+  const focusAt = (/** @type {number} */ number) => /** @type {any} */ (faces.children[number])?.firstElementChild.focus();
+  const openAt = async (/** @type {number} */ number) => {
+    await openFace(photo, number, image);
+    focusAt(number); // the row that opened the dialog may have been drawn anew meanwhile
+  };
 
   image.addEventListener("load", show, { once: true });
   return { element, show };
@@ -93,8 +99,9 @@ function mark(face, image) {
  * @param {number} number
  * @param {HTMLImageElement} image
  * @param {HTMLElement} box
+ * @param {() => void} press
  */
-function row(photo, face, number, image, box) {
+function row(photo, face, number, image, box, press) {
   const light = (/** @type {boolean} */ on) => () => box.classList.toggle("lit", on);
   const open = make(
     "button",
@@ -102,7 +109,7 @@ function row(photo, face, number, image, box) {
       type: "button",
       class: "face",
       on: {
-        click: () => openFace(photo, number, image),
+        click: press,
         pointerenter: light(true),
         pointerleave: light(false),
         focus: light(true),

@@ -50,9 +50,9 @@ export function size(bytes) {
   return `${unit && bytes < 10 ? bytes.toFixed(1) : Math.round(bytes)} ${units[unit]}`;
 }
 
-/** A sentence: a capital first, a full stop last. @param {string | null} text */
+/** A sentence: a capital first, unless it begins with a file's name, and a full stop. @param {string | null} text */
 export function sentence(text) {
   if (!text) return "";
-  const begun = text[0].toUpperCase() + text.slice(1);
+  const begun = /^[a-z]+[ ,;]/.test(text) ? text[0].toUpperCase() + text.slice(1) : text;
   return /[.!?]$/.test(begun) ? begun : `${begun}.`;
 }
