@@ -21,10 +21,15 @@ from tests.helpers import drawn_face, save_face
 from tests.servers import jpeg, over_socket
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-OPTIONS = (
-    "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync "
-    "--no-first-run"
-).split()
+OPTIONS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 PAGE = Path(__file__).parents[1] / "facedex" / "server" / "page"
 MARKUP = "<script>document.title='stolen'</script><img src=x onerror=\"document.title='stolen'\">"
 
@@ -461,5 +466,5 @@ def test_the_page_needs_nothing_from_outside_and_no_markup_is_made_of_text():
     for file in PAGE.iterdir():
         text = file.read_text("utf-8")
         if file.suffix in (".mjs", ".css", ".html"):
-            assert not re.search(r"https?://|@import|innerHTML|outerHTML|insertAdjacentHTML|document\.write", text), file
+            assert not re.search(r"https?://|@import|(inner|outer|Adjacent)HTML|document\.write", text), file
             assert not re.search(r"\sstyle=|\son\w+=|eval\(", text), file

@@ -10,7 +10,6 @@ import io
 import os
 import re
 from collections.abc import Iterable
-from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
