@@ -17,8 +17,11 @@ pytest.importorskip("axe_playwright_python", reason="needs axe-playwright-python
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
 
+import tests.test_review as made_up
+from facedex.library.groups import cluster
 from tests.helpers import drawn_face, save_face
 from tests.servers import jpeg, over_socket
+from tests.test_review import ADA, ODD
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 OPTIONS = [
@@ -31,6 +34,7 @@ OPTIONS = [
     "--no-first-run",
 ]
 PAGE = Path(__file__).parents[1] / "facedex" / "server" / "page"
+expect.set_options(timeout=20_000)  # milliseconds: the machine may be busy with other tests
 MARKUP = "<script>document.title='stolen'</script><img src=x onerror=\"document.title='stolen'\">"
 
 
@@ -178,6 +182,14 @@ def test_the_whole_job_from_a_dropped_photo_to_a_restarted_server(chromium, port
         page.get_by_role("dialog").get_by_role("button", name="Merge").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("Barack")
         expect(page.locator("main")).to_contain_text("2 enrolled photos")
+        page.locator("#undo").click()
+        expect(page.locator("main")).to_contain_text("1 enrolled photo ")
+        page.get_by_role("link", name="People").first.click()
+        page.locator(".person", has_text="Joe").click()
+        page.get_by_label("Merge into").fill("Barack")
+        page.get_by_role("button", name="Merge").click()
+        page.get_by_role("dialog").get_by_role("button", name="Merge").click()
+        expect(page.locator("main")).to_contain_text("2 enrolled photos")
         expect(page.locator(".warning")).to_have_text("1 photo may show somebody else.")
         expect(page.locator(".doubtful")).to_contain_text("may show somebody else")
         page.locator(".doubtful").get_by_role("button", name=re.compile("Remove the photo")).click()
@@ -317,14 +329,20 @@ def library(tmp_path_factory):
     return folder
 
 
+def grouped(seen):
+    """Scan and group the library; returns the page that shows its one group, since drawn people resemble each other."""
+    page = seen.go("#/library")
+    expect(page.locator("main")).to_contain_text("Nothing is scanned yet")
+    page.get_by_role("button", name="Scan the folders").click()
+    expect(page.locator(".scan .state")).to_contain_text("The scan is done: 6 photos")
+    page.get_by_role("button", name="Group the faces").click()
+    expect(page.locator(".group")).to_have_count(1)
+    return page
+
+
 def test_a_scanned_library_is_grouped_named_and_undone(chromium, library, tmp_path):
     with visit(chromium, tmp_path / "g", folders=(library,)) as seen:
-        page = seen.go("#/library")
-        expect(page.locator("main")).to_contain_text("Nothing is scanned yet")
-        page.get_by_role("button", name="Scan the folders").click()
-        expect(page.locator(".scan .state")).to_contain_text("The scan is done: 6 photos")
-        page.get_by_role("button", name="Group the faces").click()
-        expect(page.locator(".group")).to_have_count(1)  # drawn people resemble each other
+        page = grouped(seen)
         page.locator(".group-faces").click()
         expect(page.locator(".shot")).to_have_count(6)
         for box in page.get_by_role("checkbox", name=re.compile("face in 1-")).all():
@@ -358,6 +376,85 @@ def test_a_scanned_library_is_grouped_named_and_undone(chromium, library, tmp_pa
         expect(page.locator(".group")).to_have_count(1)
         page.locator("#undo").click()
         expect(page.locator(".group")).to_have_count(2)
+        page.locator("#undo").click()  # the split
+        expect(page.locator(".group")).to_have_count(1)
+        expect(page.locator("#undo")).to_be_disabled()
+        assert seen.server.get("/v1/undo").json()["change"] is None
+
+
+def test_groups_are_joined_and_what_is_no_face_is_left_out(chromium, library, tmp_path):
+    with visit(chromium, tmp_path / "g", folders=(library,)) as seen:
+        page = grouped(seen)
+        page.locator(".group-faces").click()
+        for box in page.get_by_role("checkbox", name=re.compile("face in 1-")).all():
+            box.check()
+        page.get_by_role("button", name="Another person").click()
+        expect(page.locator(".shot")).to_have_count(3)
+        page.get_by_role("checkbox").first.check()
+        page.get_by_role("button", name="Not a face").click()
+        expect(page.locator(".shot")).to_have_count(2)
+        other = max(one["group"] for one in seen.server.get("/v1/groups").json()["groups"])
+        page.get_by_label("Same person as group").fill(str(other))
+        page.get_by_role("button", name="Join").click()
+        expect(page.locator(".group")).to_have_count(1)
+        expect(page.locator(".group")).to_contain_text("5 faces")
+        page.locator("#undo").click()
+        expect(page.locator(".group")).to_have_count(2)
+        page.locator("#undo").click()
+        expect(page.locator(".group", has_text="3 faces")).to_have_count(2)
+
+
+def test_questions_are_answered_by_keys_and_taken_back(chromium, tmp_path):
+    with visit(chromium, tmp_path / "g") as seen:
+        gallery = seen.server.guard.service.gallery
+        with gallery.changing_library() as store:
+            store.library.save([*made_up.photos(ADA, 8, "ada"), *made_up.photos(ODD, 4, "odd"), *made_up.strangers()])
+        cluster(gallery)
+        page = seen.go("#/library")
+        page.get_by_role("link", name="Answer questions").click()
+        expect(page.locator(".question .lead")).to_have_text("Do both show one person?")
+        expect(page.locator(".question")).to_contain_text("A yes concerns 4 faces.")
+        expect(page.locator(".pair figure")).to_have_count(2)
+        assert faults(page) == []
+        page.keyboard.press("n")
+        expect(page.locator(".notice").last).to_contain_text("No, two people.")
+        expect(page.locator(".question .lead")).to_have_text("No question is open.")
+        assert seen.server.get("/v1/changes").json()["changes"][0]["kind"] == "apart"
+        page.keyboard.press("u")
+        expect(page.locator(".question .lead")).to_have_text("Do both show one person?")
+        page.keyboard.press("y")
+        expect(page.locator(".question .lead")).to_have_text("No question is open.")
+        page.get_by_role("link", name="Library", exact=True).click()
+        expect(page.locator(".group").first).to_contain_text("12 faces")
+        seen.server.post("/v1/undo")
+        expect(page.locator(".group").first).to_contain_text("8 faces")
+        page.get_by_role("link", name="Answer questions").click()
+        expect(page.locator(".question .lead")).to_have_text("Do both show one person?")
+        page.keyboard.press("s")  # a skipped question does not come again
+        expect(page.locator(".question .lead")).to_have_text("No question is open.")
+
+
+def test_a_consent_is_kept_shown_and_taken_back(chromium, tmp_path):
+    with visit(chromium, tmp_path / "g") as seen:
+        page = seen.go("#/people")
+        page.get_by_role("button", name="Add a person").click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("Name").fill("Ada")
+        name, data = photo(0)
+        dialog.get_by_label("Photos").set_input_files([{"name": name, "mimeType": "image/jpeg", "buffer": data}])
+        dialog.get_by_text("Consent").first.click()
+        dialog.get_by_label("Consent").fill("by letter")
+        dialog.get_by_role("button", name="Enroll").click()
+        expect(dialog).to_have_count(0)
+        page.locator(".person").click()
+        expect(page.locator(".person-head")).to_contain_text("Consent: By letter.")
+        page.get_by_label("Valid until").fill("2999-06-30")
+        page.get_by_role("button", name="Save the consent").click()
+        expect(page.locator(".person-head")).to_contain_text("Valid until 30 June 2999.")
+        page.locator("#undo").click()
+        expect(page.locator(".person-head")).not_to_contain_text("2999")
+        seen.go("#/gallery")
+        expect(page.locator(".log")).to_contain_text("enrolled, Ada")
 
 
 def test_two_pages_follow_each_other(chromium, tmp_path):
@@ -381,6 +478,7 @@ def test_a_token_is_asked_for_and_a_reading_one_changes_nothing(chromium, tmp_pa
         expect(page.get_by_role("alert")).to_contain_text("no token of this server")
         page.get_by_label("Token").fill(read)
         page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Who is in these photos?")
         seen.drop(photo(0))
         seen.settled(1)
         seen.card("0.jpg").locator(".face").click()

@@ -72,14 +72,18 @@ def _add_changes(app: FastAPI, service: Service) -> None:
         return await _enroll(service, upload, lambda: name)
 
     @app.patch("/v1/people/{person}", tags=["people"], responses=answers(shapes.Person))
-    async def rename_person(person: PersonId, body: shapes.NewName) -> Json:
-        """Give a person another name."""
+    async def change_person(person: PersonId, body: shapes.PersonChange) -> Json:
+        """Give a person another name, or change what the person allowed and until when."""
 
-        def rename() -> PersonRecord:
-            gallery.rename(gallery.person(person).name, body.name)
+        def change() -> PersonRecord:
+            record = gallery.person(person)
+            if body.consent is not None or body.expires is not None:
+                gallery.set_consent(record.name, body.consent, body.expires)
+            if body.name is not None:
+                gallery.rename(record.name, body.name)
             return gallery.person(person)
 
-        return Json(_person(await service.change("people", rename)))
+        return Json(_person(await service.change("people", change)))
 
     @app.delete("/v1/people/{person}", tags=["people"], responses=answers(shapes.Removed))
     async def remove_person(person: PersonId) -> Json:
@@ -156,6 +160,8 @@ def _add_faces(app: FastAPI, service: Service) -> None:
         faces = await service.read(lambda: gallery.enrolled_photos(gallery.person(person).name)[1])
         if not faces:
             raise FaceNotFound(f"Person {person} has no enrolled face; enroll a photo")
+        if not faces:
+            raise FaceNotFound(f"No photo of person {person} is enrolled any more, so there is no picture")
         return Response(await service.picture(enrolled_id(faces[0].face)), media_type="image/jpeg")
 
 
@@ -194,9 +200,9 @@ async def _enroll(service: Service, upload: Upload, name_of: Callable[[], str]) 
 
     def enroll(photos: list[GivenPhoto]) -> tuple[PersonRecord | None, list[Enrolled], dict[str, int]]:
         name = name_of()
-        found = service.gallery.enroll_all(
-            [(name, photo) for photo in photos], False, service.settings.device, face=face
-        )
+        terms: Any = {field: upload.fields[field] for field in ("consent", "expires") if upload.fields.get(field)}
+        pairs = [(name, photo) for photo in photos]
+        found = service.gallery.enroll_all(pairs, False, service.settings.device, face=face, **terms)
         try:
             (record,) = service.gallery.find(found[0].name)
         except PersonNotFound:  # no photo could be enrolled

@@ -37,7 +37,10 @@ function tell(kind, detail) {
   changes.dispatchEvent(new CustomEvent(kind, { detail }));
 }
 
-/** Says that this page has changed something. The server says so itself where it is listened to. @param {string} what */
+/**
+ * Says that this page has changed something. The server says so itself where it is listened to.
+ * @param {string} what
+ */
 export function changed(what) {
   if (stream?.readyState !== EventSource.OPEN) tell("change", { what });
 }

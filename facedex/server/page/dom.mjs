@@ -15,7 +15,8 @@ export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (name === "on") {
-      for (const [event, listener] of Object.entries(/** @type {any} */ (value))) element.addEventListener(event, listener);
+      for (const [event, listener] of Object.entries(/** @type {any} */ (value)))
+        element.addEventListener(event, listener);
     } else if (value === true) {
       element.setAttribute(name, "");
     } else if (value !== false && value !== null && value !== undefined) {

@@ -79,7 +79,11 @@ function candidates(face, give) {
     {},
     make("h3", {}, "Who it may be"),
     mayChange() && make("p", { class: "hint" }, "Choose the right one. The face is enrolled, and other photos follow."),
-    make("ul", { class: "candidates" }, worthShowing(face.candidates).map((one) => candidate(one, give))),
+    make(
+      "ul",
+      { class: "candidates" },
+      worthShowing(face.candidates).map((one) => candidate(one, give)),
+    ),
   );
 }
 

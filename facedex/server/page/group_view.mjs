@@ -21,13 +21,17 @@ export async function groupView({ id }) {
   const tools = mayChange() && selectionTools(group, chosen, first.total);
   const list = make("ul", { class: "shots", "aria-label": "Faces" }, first.faces.map(row));
   let next = first.next;
-  const more = button("Show more", () =>
-    attempt(async () => {
-      const part = await ask("GET", `/v1/groups/${group}/faces`, { query: { limit: PART, cursor: next } });
-      list.append(...part.faces.map(row));
-      next = part.next;
-      more.hidden = next === null;
-    }), { class: "quiet" });
+  const more = button(
+    "Show more",
+    () =>
+      attempt(async () => {
+        const part = await ask("GET", `/v1/groups/${group}/faces`, { query: { limit: PART, cursor: next } });
+        list.append(...part.faces.map(row));
+        next = part.next;
+        more.hidden = next === null;
+      }),
+    { class: "quiet" },
+  );
   more.hidden = next === null;
 
   /** @param {any} face */
@@ -43,7 +47,10 @@ export async function groupView({ id }) {
       "li",
       { class: "shot" },
       make("label", { class: "pick" }, mayChange() && box, picture(face.crop, `Face in ${name}`)),
-      button(name, () => showPhoto(face.id, face.photo, face.box), { class: "quiet small path", title: face.photo ?? name }),
+      button(name, () => showPhoto(face.id, face.photo, face.box), {
+        class: "quiet small path",
+        title: face.photo ?? name,
+      }),
     );
   }
 

@@ -29,9 +29,17 @@ export async function libraryView(view) {
 function scanPart(scan, again) {
   const line = make("p", { class: "state", role: "status" });
   const bar = make("progress", { "aria-label": "Progress of the scan" });
-  const start = button("Scan the folders", () => attempt(async () => show(await ask("POST", "/v1/scan"))), { class: "primary" });
+  const start = button("Scan the folders", () => attempt(async () => show(await ask("POST", "/v1/scan"))), {
+    class: "primary",
+  });
   const stop = button("Stop", () => attempt(async () => show(await ask("DELETE", "/v1/scan"))));
-  const part = make("section", { class: "scan", "aria-label": "Scan" }, line, bar, make("div", { class: "actions" }, start, stop));
+  const part = make(
+    "section",
+    { class: "scan", "aria-label": "Scan" },
+    line,
+    bar,
+    make("div", { class: "actions" }, start, stop),
+  );
 
   /** @param {any} progress */
   function show(progress) {
@@ -62,15 +70,20 @@ function scanPart(scan, again) {
 function scanWords(scan) {
   const folders = scan.folders.join(", ");
   const { photos, faces } = told().library;
-  const held = photos ? `${counted(photos, "photo")} with ${counted(faces, "face")} are scanned.` : "Nothing is scanned yet.";
+  const held = photos
+    ? `${counted(photos, "photo")} with ${counted(faces, "face")} are scanned.`
+    : "Nothing is scanned yet.";
   if (scan.state === "running") {
-    return scan.photos ? `Scan: ${scan.done} of ${counted(scan.photos, "photo")}, ${counted(scan.faces, "face")}.` : "Looking for photos …";
+    return scan.photos
+      ? `Scan: ${scan.done} of ${counted(scan.photos, "photo")}, ${counted(scan.faces, "face")}.`
+      : "Looking for photos …";
   }
   if (scan.state === "failed") return `The scan failed: ${scan.error}.`;
   if (scan.state === "never") return `${held} Folders: ${folders}`;
   const skipped = scan.skipped ? ` ${counted(scan.skipped, "photo")} could not be read.` : "";
   const gone = scan.gone ? ` ${counted(scan.gone, "photo")} are gone.` : "";
-  return `The scan ${scan.state === "done" ? "is done" : "was stopped"}: ${counted(scan.done, "photo")}.${skipped}${gone}`;
+  const ending = scan.state === "done" ? "is done" : "was stopped";
+  return `The scan ${ending}: ${counted(scan.done, "photo")}.${skipped}${gone}`;
 }
 
 /** @param {any} scan */
@@ -80,7 +93,13 @@ function empty(scan) {
   const steps = make(
     "ol",
     { class: "steps" },
-    make("li", {}, scan.folders.length ? "Scan the folders above." : "Stop the server, and start it with facedex serve --scan FOLDER."),
+    make(
+      "li",
+      {},
+      scan.folders.length
+        ? "Scan the folders above."
+        : "Stop the server, and start it with facedex serve --scan FOLDER.",
+    ),
     make("li", {}, "Group the faces. Each group is probably one person."),
     make("li", {}, "Name the groups, the largest first. Every photo of the person is found from then on."),
   );
@@ -108,13 +127,17 @@ function groupButton() {
 function groupPart(first, again) {
   const list = make("ul", { class: "groups", "aria-label": "Groups" }, first.groups.map(card));
   let next = first.next;
-  const more = button("Show more", () =>
-    attempt(async () => {
-      const part = await ask("GET", "/v1/groups", { query: { limit: PART, ignored, cursor: next } });
-      list.append(...part.groups.map(card));
-      next = part.next;
-      more.hidden = next === null;
-    }), { class: "quiet" });
+  const more = button(
+    "Show more",
+    () =>
+      attempt(async () => {
+        const part = await ask("GET", "/v1/groups", { query: { limit: PART, ignored, cursor: next } });
+        list.append(...part.groups.map(card));
+        next = part.next;
+        more.hidden = next === null;
+      }),
+    { class: "quiet" },
+  );
   more.hidden = next === null;
   const toggle = make("input", { type: "checkbox", id: "ignored", checked: ignored });
   toggle.addEventListener("change", () => {
@@ -129,7 +152,9 @@ function groupPart(first, again) {
     make(
       "div",
       { class: "tools" },
-      offers("GET", "/v1/questions") && mayChange() && make("a", { class: "key", href: "#/library/questions" }, "Answer questions"),
+      offers("GET", "/v1/questions") &&
+        mayChange() &&
+        make("a", { class: "key", href: "#/library/questions" }, "Answer questions"),
       mayChange() && groupButton(),
       make("span", { class: "check" }, toggle, make("label", { for: "ignored" }, "Show ignored groups")),
     ),
@@ -158,7 +183,9 @@ function card(group) {
 /** @param {any} group */
 function groupWords(group) {
   const size = `${counted(group.faces, "face")} in ${counted(group.photos, "photo")}`;
-  return [size, group.resembles && `resembles ${group.resembles}`, group.ignored && "ignored"].filter(Boolean).join(", ");
+  return [size, group.resembles && `resembles ${group.resembles}`, group.ignored && "ignored"]
+    .filter(Boolean)
+    .join(", ");
 }
 
 /** @param {any} group */

@@ -108,8 +108,8 @@ changes.addEventListener("change", () => {
   clearTimeout(waiting);
   waiting = setTimeout(() => begin().then(redraw, (error) => notice(error.message, { fault: true })), 60);
 });
-document.addEventListener("submit", (event) => (/** @type {HTMLElement} */ (event.target).dataset.sent = "yes"), true);
-document.addEventListener("input", (event) => delete /** @type {any} */ (event.target).form?.dataset.sent);
+document.addEventListener("submit", (event) => /** @type {HTMLElement} */ (event.target.dataset.sent = "yes"), true);
+document.addEventListener("input", (event) => delete (/** @type {any} */ (event.target).form?.dataset.sent));
 document.addEventListener("focusout", () => owed && setTimeout(redraw));
 doorbell.addEventListener("signin", () => {
   if (!signedOut) show(signInView(), true);

@@ -4,7 +4,10 @@ import { ask } from "./api.mjs";
 import { changes } from "./changes.mjs";
 import { fill, freshId, make } from "./dom.mjs";
 
-/** @typedef {{id: number, name: string, photos: number, enrolled: string, crop: string | null}} Person */
+/**
+ * @typedef {{id: number, name: string, photos: number, enrolled: string | null, crop: string | null,
+ *   expired?: boolean}} Person
+ */
 
 /** @type {Map<string, Promise<Person | undefined>>} */
 const known = new Map();
@@ -39,7 +42,13 @@ export function nameField(attributes = {}) {
   const id = freshId();
   const list = make("datalist", { id });
   const field = make("input", {
-    type: "text", list: id, autocomplete: "off", spellcheck: "false", maxlength: 1000, required: true, ...attributes,
+    type: "text",
+    list: id,
+    autocomplete: "off",
+    spellcheck: "false",
+    maxlength: 1000,
+    required: true,
+    ...attributes,
   });
   let asked = 0;
   let timer = 0;
@@ -48,7 +57,11 @@ export function nameField(attributes = {}) {
     timer = setTimeout(async () => {
       const number = (asked += 1);
       const people = await peopleLike(field.value.trim(), 12).catch(() => []); // completion may fail in silence
-      if (number === asked) fill(list, people.map((person) => make("option", { value: person.name })));
+      if (number === asked)
+        fill(
+          list,
+          people.map((person) => make("option", { value: person.name })),
+        );
     }, 120);
   });
   return { field, list };

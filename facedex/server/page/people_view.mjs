@@ -1,6 +1,7 @@
 // The view of everybody enrolled.
 
 import { ask } from "./api.mjs";
+import { consentFields } from "./consent.mjs";
 import { open } from "./dialogs.mjs";
 import { button, fill, labelled, make } from "./dom.mjs";
 import { picture } from "./pictures.mjs";
@@ -31,7 +32,8 @@ export async function peopleView(view) {
     else list.append(...rows);
     next = part.next;
     more.hidden = next === null;
-    fill(line, sought ? `${counted(part.total, "name")} with “${sought}”` : counted(part.total, "person", "people"));
+    const all = counted(part.total, "person", "people");
+    fill(line, sought ? `${counted(part.total, "name")} with “${sought}”` : all);
   }
 
   /** @param {string | null} cursor */
@@ -83,6 +85,7 @@ function card(person) {
       picture(person.crop, "", { name: person.name }),
       make("span", { class: "name" }, person.name),
       make("span", { class: "hint" }, counted(person.photos, "photo")),
+      person.expired && make("span", { class: "tag expired" }, "Consent expired"),
     ),
   );
 }
@@ -95,6 +98,7 @@ export function addPerson(person) {
   return open(person ? `Add photos of ${person.name}` : "Add a person", (close) => {
     const { field, list } = nameField({ autofocus: true });
     const files = make("input", { type: "file", multiple: true, accept: "image/*,.heic,.heif", required: true });
+    const terms = consentFields();
     const results = make("ul", { class: "results", "aria-live": "polite" });
     const send = make("button", { type: "submit", class: "primary" }, "Enroll");
     const submit = async (/** @type {Event} */ event) => {
@@ -103,11 +107,14 @@ export function addPerson(person) {
       fill(results, make("li", {}, `Looking at ${counted(files.files.length, "photo")} …`));
       try {
         const path = person ? `/v1/people/${person.id}/faces` : "/v1/people";
-        const fields = person ? {} : { name: field.value.trim() };
+        const fields = { ...(person ? {} : { name: field.value.trim() }), ...terms.values() };
         const answer = await enroll(path, [...files.files], fields);
         const rest = answer.photos.filter((/** @type {any} */ photo) => photo.status !== "enrolled");
         if (!rest.length) return close();
-        fill(results, rest.map((/** @type {any} */ photo) => make("li", {}, `${photo.photo}: ${sentence(photo.reason)}`)));
+        fill(
+          results,
+          rest.map((/** @type {any} */ photo) => make("li", {}, `${photo.photo}: ${sentence(photo.reason)}`)),
+        );
       } catch (error) {
         fill(results, make("li", { class: "fault" }, error instanceof Error ? error.message : String(error)));
       }
@@ -120,6 +127,7 @@ export function addPerson(person) {
         person ? null : labelled("Name", field),
         list,
         labelled("Photos", files, "Of each photo, the most prominent face counts."),
+        terms.element,
         results,
         make("div", { class: "actions" }, send),
       ),

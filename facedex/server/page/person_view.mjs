@@ -10,7 +10,7 @@ import { attempt, notice } from "./notices.mjs";
 import { nameField, personNamed } from "./people.mjs";
 import { addPerson } from "./people_view.mjs";
 import { mayChange, offers } from "./session.mjs";
-import { rememberLogged } from "./undoing.mjs";
+import { makeLogged } from "./undoing.mjs";
 import { showPhoto } from "./whole_photo.mjs";
 import { counted, day, fileName, percent, sentence } from "./wording.mjs";
 
@@ -34,7 +34,7 @@ export async function personView({ id }) {
       make(
         "div",
         {},
-        make("p", { class: "lead" }, `${counted(person.photos, "enrolled photo")} since ${day(person.enrolled)}.`),
+        make("p", { class: "lead" }, enrolledWords(person)),
         consentState(person),
         mayChange() && button("Add photos", () => addPerson(person), { class: "primary" }),
       ),
@@ -46,12 +46,19 @@ export async function personView({ id }) {
   return { title: person.name, content: content.filter(Boolean), back: { text: "People", to: "#/people" } };
 }
 
+/** @param {any} person */
+function enrolledWords(person) {
+  if (!person.photos) return "No photo is enrolled any more. Scanned faces keep the name.";
+  return `${counted(person.photos, "enrolled photo")} since ${day(person.enrolled)}.`;
+}
+
 /**
  * @param {any} person
  * @param {any} answer
  * @param {Map<string, any>} suspicious
  */
 function enrolledPart(person, answer, suspicious) {
+  if (!answer.total) return null;
   const rows = answer.faces.map((/** @type {any} */ face) => {
     const doubt = suspicious.get(face.id);
     return make(
@@ -66,7 +73,10 @@ function enrolledPart(person, answer, suspicious) {
           `since ${day(face.enrolled)}`,
           face.similarity === null ? null : `${percent(face.similarity)} like the others`,
           face.unclear ? "unclear" : null,
-        ].filter(Boolean).join(", "),
+          face.expired ? "consent expired" : null,
+        ]
+          .filter(Boolean)
+          .join(", "),
       ),
       doubt && make("p", { class: "doubt" }, sentence(doubt.detail)),
       mayChange() &&
@@ -126,15 +136,27 @@ function changesPart(person) {
 
 /** @param {any} person */
 function renaming(person) {
-  const field = make("input", { type: "text", value: person.name, required: true, maxlength: 1000, autocomplete: "off" });
+  const field = make("input", {
+    type: "text",
+    value: person.name,
+    required: true,
+    maxlength: 1000,
+    autocomplete: "off",
+  });
   const submit = (/** @type {Event} */ event) => {
     event.preventDefault();
     const name = field.value.trim();
     if (!name || name === person.name) return;
     attempt(async () => {
-      const renamed = await ask("PATCH", `/v1/people/${person.id}`, { json: { name } });
-      const back = () => ask("PATCH", `/v1/people/${person.id}`, { json: { name: person.name } });
-      await rememberLogged(`${person.name} is now ${renamed.name}.`, `${renamed.name} renamed`, back);
+      const call = (/** @type {string} */ to) => ask("PATCH", `/v1/people/${person.id}`, { json: { name: to } });
+      await makeLogged(
+        () => call(name),
+        (now) => ({
+          done: `${person.name} is now ${now.name}.`,
+          what: `${now.name} renamed`,
+          back: () => call(person.name),
+        }),
+      );
       changed("people");
     });
   };
@@ -169,11 +191,12 @@ async function merge(person, name) {
     notice(other ? "A person cannot be merged with itself." : `Nobody is enrolled as ${name}.`, { fault: true });
     return;
   }
-  const final = offers("GET", "/v1/undo") ? "" : " This cannot be undone.";
-  const text = `${other.name} gets ${counted(person.photos, "photo")} of ${person.name}, whose name goes.${final}`;
+  const text = `${other.name} gets ${counted(person.photos, "photo")} of ${person.name}, whose name goes.`;
   if (!(await confirmed(`Are ${person.name} and ${other.name} one person?`, text, "Merge"))) return;
-  await ask("POST", `/v1/people/${person.id}/merge`, { json: { into: other.id } });
-  await rememberLogged(`${person.name} is merged into ${other.name}.`, `${person.name} merged`, null);
+  await makeLogged(
+    () => ask("POST", `/v1/people/${person.id}/merge`, { json: { into: other.id } }),
+    () => ({ done: `${person.name} is merged into ${other.name}.`, what: `${person.name} merged` }),
+  );
   location.hash = `#/people/${other.id}`;
   changed("people");
 }
@@ -195,7 +218,7 @@ async function removePerson(person) {
 /** @param {any} person @param {any} face @param {number} total */
 async function removeFace(person, face, total) {
   const last = total === 1 ? ` It is the only one, so ${person.name} goes too.` : "";
-  const text = `The face is deleted from the gallery for good, and no undo brings it back.${last} The photo file stays.`;
+  const text = `The face is deleted for good, and no undo brings it back.${last} The photo file stays.`;
   if (!(await confirmed(`Remove ${fileName(face.photo)}?`, text, "Remove"))) return;
   await attempt(async () => {
     await ask("DELETE", `/v1/people/${person.id}/faces/${face.id}`);

@@ -49,12 +49,16 @@ export function photoCard(photo) {
     const focused = [...faces.children].findIndex((row) => row.contains(document.activeElement));
     const marks = found.map((face) => mark(face, image));
     fill(boxes, marks);
-    fill(faces, found.map((face, number) => row(photo, face, number, image, marks[number], () => openAt(number))));
+    fill(
+      faces,
+      found.map((face, number) => row(photo, face, number, image, marks[number], () => openAt(number))),
+    );
     if (focused >= 0) focusAt(focused);
     marks.forEach((one, number) => one.addEventListener("click", () => openAt(number)));
   }
 
-  const focusAt = (/** @type {number} */ number) => /** @type {any} */ (faces.children[number])?.firstElementChild.focus();
+  const focusAt = (/** @type {number} */ number) =>
+    /** @type {any} */ (faces.children[number])?.firstElementChild.focus();
   const openAt = async (/** @type {number} */ number) => {
     await openFace(photo, number, image);
     focusAt(number); // the row that opened the dialog may have been drawn anew meanwhile

@@ -157,5 +157,6 @@ function tell(photo) {
 export function summary() {
   const faces = photos.flatMap((photo) => photo.answer?.faces ?? []);
   const named = faces.filter((face) => face.name).length;
-  return `${counted(photos.length, "photo")}, ${counted(faces.length, "face")}, ${named.toLocaleString("en")} with a name.`;
+  const all = `${counted(photos.length, "photo")}, ${counted(faces.length, "face")}`;
+  return `${all}, ${named.toLocaleString("en")} with a name.`;
 }

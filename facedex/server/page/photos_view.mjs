@@ -45,12 +45,17 @@ function take(files) {
   if (document.querySelector("dialog[open]")) return; // it has its own field for files
   const others = add(files);
   if (!location.hash.startsWith("#/photos")) location.hash = "#/photos";
-  if (others.length) notice(`${counted(others.length, "file is", "files are")} no photo: ${others[0].name}.`, { fault: true });
+  if (others.length)
+    notice(`${counted(others.length, "file is", "files are")} no photo: ${others[0].name}.`, { fault: true });
 }
 
 function build() {
   const chooser = make("input", {
-    type: "file", multiple: true, accept: "image/*,.heic,.heif,.dng,.cr2,.cr3,.nef,.arw", class: "hidden", tabindex: -1,
+    type: "file",
+    multiple: true,
+    accept: "image/*,.heic,.heif,.dng,.cr2,.cr3,.nef,.arw",
+    class: "hidden",
+    tabindex: -1,
     "aria-hidden": "true",
   });
   chooser.addEventListener("change", () => {

@@ -24,7 +24,11 @@ export function mayChange() {
   return info?.access === "full";
 }
 
-/** Whether the server has a route, so that the page shows only what works. @param {string} method @param {string} path */
+/**
+ * Whether the server has a route, so that the page shows only what works.
+ * @param {string} method
+ * @param {string} path
+ */
 export function offers(method, path) {
   return Boolean(description?.paths?.[path]?.[method.toLowerCase()]);
 }

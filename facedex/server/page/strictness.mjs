@@ -13,7 +13,11 @@ const STEP = 0.1;
 /** @returns {HTMLElement} */
 export function strictness() {
   const slider = make("input", {
-    type: "range", min: LEAST, max: MOST, step: STEP, value: Math.log10(falseAlarms()),
+    type: "range",
+    min: LEAST,
+    max: MOST,
+    step: STEP,
+    value: Math.log10(falseAlarms()),
   });
   const meaning = make("output", { class: "meaning", for: (slider.id = "strictness") });
   const effect = make("div", { class: "effect", role: "status" });
@@ -50,7 +54,7 @@ export function strictness() {
 
 /**
  * @param {number} share
- * @param {{threshold: number | null, fpir_low: number | null, fpir_high: number | null, people: number} | null} decision
+ * @param {any} decision an answer of /v1/threshold, or null
  */
 function words(share, decision) {
   const first = `${oneIn(share)} strangers may get a name.`;
@@ -58,7 +62,8 @@ function words(share, decision) {
   if (decision.threshold === null || !decision.people) return `${first} Nobody is enrolled, so nobody gets a name.`;
   const { threshold, fpir_low: low, fpir_high: high, people } = decision;
   const interval = low === null || high === null ? "" : ` The true share is probably ${rate(low)} to ${rate(high)}.`;
-  return `${first} A name needs a score of ${threshold.toFixed(2)} among ${counted(people, "person", "people")}.${interval}`;
+  const among = counted(people, "person", "people");
+  return `${first} A name needs a score of ${threshold.toFixed(2)} among ${among}.${interval}`;
 }
 
 /** What the last look changed. */

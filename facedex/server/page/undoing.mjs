@@ -36,16 +36,28 @@ export function remember(done, step) {
 }
 
 /**
- * As `remember`, for a change that the server itself can undo. `back` is the way where the server cannot.
- * @param {string} done
- * @param {string} what
- * @param {(() => Promise<unknown>) | null} back
+ * Makes a change that the server itself can undo, since it keeps a log, and remembers it.
+ * @template T
+ * @param {() => Promise<T>} work
+ * @param {(result: T) => {done: string, what: string, back?: () => Promise<unknown>}} words `back`: the way back where
+ *   the server has none
+ * @returns {Promise<T>} what `work` gives
  */
-export async function rememberLogged(done, what, back) {
-  const change = offers("GET", "/v1/undo") ? (await ask("GET", "/v1/undo")).change : null;
-  if (change) remember(done, { what, back: () => ask("POST", "/v1/undo", { json: { change: change.number } }) });
+export async function makeLogged(work, words) {
+  const before = await lastChange();
+  const result = await work();
+  const { done, what, back } = words(result);
+  const after = await lastChange();
+  if (after && after !== before)
+    remember(done, { what, back: () => ask("POST", "/v1/undo", { json: { change: after } }) });
   else if (back) remember(done, { what, back });
-  else notice(done);
+  else notice(`${done} This cannot be undone.`);
+  return result;
+}
+
+/** The number of the last change that the server can undo. @returns {Promise<number | null>} */
+async function lastChange() {
+  return offers("GET", "/v1/undo") ? ((await ask("GET", "/v1/undo")).change?.number ?? null) : null;
 }
 
 /** @param {Step} step */

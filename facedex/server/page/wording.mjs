@@ -33,6 +33,12 @@ export function day(time) {
   return date.toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric" });
 }
 
+/** A day and the time of day here, from a time in ISO 8601. @param {string} time */
+export function moment(time) {
+  const options = /** @type {const} */ ({ day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+  return new Date(time).toLocaleString("en-GB", options);
+}
+
 /** The last part of a path. A photo that was added here has no path. @param {string | null} path */
 export function fileName(path) {
   if (path?.startsWith("memory:")) return `added photo ${path.slice(7, 13)}`;
