@@ -447,7 +447,7 @@ def test_a_consent_is_kept_shown_and_taken_back(chromium, tmp_path):
         dialog.get_by_role("button", name="Enroll").click()
         expect(dialog).to_have_count(0)
         page.locator(".person").click()
-        expect(page.locator(".person-head")).to_contain_text("Consent: By letter.")
+        expect(page.locator(".person-head")).to_contain_text("Consent: by letter.")
         page.get_by_label("Valid until").fill("2999-06-30")
         page.get_by_role("button", name="Save the consent").click()
         expect(page.locator(".person-head")).to_contain_text("Valid until 30 June 2999.")

@@ -6,14 +6,14 @@ import { labelled, make } from "./dom.mjs";
 import { attempt } from "./notices.mjs";
 import { takes } from "./session.mjs";
 import { makeLogged } from "./undoing.mjs";
-import { day, sentence } from "./wording.mjs";
+import { day } from "./wording.mjs";
 
 /** What is known of a person's consent. @param {any} person */
 export function consentState(person) {
   const said = (person.consents ?? []).join("; ");
   const until = person.expires && `${person.expired ? "Expired after" : "Valid until"} ${day(person.expires)}.`;
   if (!said && !until) return null;
-  const words = [said && `Consent: ${sentence(said)}`, until].filter(Boolean).join(" ");
+  const words = [said && `Consent: ${said}.`, until].filter(Boolean).join(" ");
   return make("p", { class: person.expired ? "warning" : "hint" }, words);
 }
 

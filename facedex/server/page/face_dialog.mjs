@@ -7,7 +7,7 @@ import { nameFace } from "./enrolling.mjs";
 import { faceCrop } from "./face_crops.mjs";
 import { nameField, personNamed } from "./people.mjs";
 import { mayChange } from "./session.mjs";
-import { percent, sentence } from "./wording.mjs";
+import { certainty, percent, sentence } from "./wording.mjs";
 
 /** @typedef {import("./photo_list.mjs").Photo} Photo */
 
@@ -55,7 +55,7 @@ export function openFace(photo, number, image) {
 
 /** @param {import("./photo_list.mjs").Face} face */
 function verdict(face) {
-  if (face.name) return `This is ${face.name}, with a probability of ${percent(face.probability)}.`;
+  if (face.name) return `This is ${face.name}, ${certainty(face.probability)}.`;
   return face.reason ? sentence(face.reason) : "This face resembles nobody who is enrolled.";
 }
 

@@ -73,7 +73,8 @@ function enrolledPart(person, answer, suspicious) {
           `since ${day(face.enrolled)}`,
           face.similarity === null ? null : `${percent(face.similarity)} like the others`,
           face.unclear ? "unclear" : null,
-          face.expired ? "consent expired" : null,
+          face.consent ? `consent: ${face.consent}` : null,
+          face.expires ? `${face.expired ? "expired after" : "valid until"} ${day(face.expires)}` : null,
         ]
           .filter(Boolean)
           .join(", "),

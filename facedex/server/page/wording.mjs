@@ -15,6 +15,12 @@ export function percent(value) {
   return `${Math.round(100 * value)} %`;
 }
 
+/** A probability in words. @param {number} value */
+export function certainty(value) {
+  if (value > 0.99) return "almost certainly";
+  return `with a probability of ${percent(value)}`;
+}
+
 /** A small rate in per cent, to two figures. @param {number} rate */
 export function rate(rate) {
   return `${Number((100 * rate).toPrecision(2)).toLocaleString("en")} %`;
