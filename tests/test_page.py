@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 pytest.importorskip("playwright", reason="needs playwright, which is in the extra dev")
 pytest.importorskip("axe_playwright_python", reason="needs axe-playwright-python, which is in the extra dev")
@@ -71,14 +71,18 @@ class Visit:
 
     def drop(self, *files):
         """Drop files (name, bytes) onto the page."""
-        content = [[name, list(data)] for name, data in files]
+        self.give("drop", *files)
+
+    def give(self, how, *files):
+        """Drop files (name, bytes) onto the page, or paste them."""
         self.page.evaluate(
-            """(files) => {
+            """([how, files]) => {
               const data = new DataTransfer();
               for (const [name, bytes] of files) data.items.add(new File([new Uint8Array(bytes)], name));
-              document.body.dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true}));
+              const options = {bubbles: true, cancelable: true, dataTransfer: data, clipboardData: data};
+              document.body.dispatchEvent(new (how === "drop" ? DragEvent : ClipboardEvent)(how, options));
             }""",
-            content,
+            [how, [[name, list(data)] for name, data in files]],
         )
 
     def settled(self, photos):
@@ -296,6 +300,51 @@ def test_the_slider_shows_its_threshold_and_what_it_changes(chromium, tmp_path):
         asked = seen.server.get("/v1/threshold?fpir=0.0001").json()["threshold"]
         assert f"{asked:.2f}" == score.search(strict)[1]
         assert any("fpir=0.0001" in url and "/identify" in url for url in wait_for_identify(seen))
+
+
+def test_a_looser_slider_tells_which_names_it_adds(chromium, portraits, tmp_path):
+    blurred = io.BytesIO()
+    with Image.open(portraits / "obama.jpg") as image:
+        image.thumbnail((320, 320))
+        image.filter(ImageFilter.GaussianBlur(4)).save(blurred, "JPEG", quality=92)
+    with visit(chromium, tmp_path / "g") as seen:
+        page = seen.go("#/photos")
+        seen.drop(("clear.jpg", smaller(portraits / "obama.jpg")), ("blurred.jpg", blurred.getvalue()))
+        seen.settled(2)
+        seen.name("clear.jpg", "Barack")
+        slider = page.get_by_role("slider")
+        slider.focus()
+        slider.press("Home")
+        expect(page.locator(".meaning")).to_contain_text("1 in 10,000")
+        expect(seen.names("blurred.jpg").first).to_have_text("Unknown")
+        slider.press("End")
+        expect(seen.names("blurred.jpg").first).to_have_text("Barack")
+        expect(page.locator(".effect")).to_have_text("1 name changed:blurred.jpg, face 1: unknown → Barack")
+
+
+def test_a_photo_that_was_changed_on_disk_is_said_to_be(chromium, tmp_path):
+    file = tmp_path / "photo.jpg"
+    file.write_bytes(jpeg(0))
+    with visit(chromium, tmp_path / "g") as seen:
+        page = seen.go("#/photos")
+        page.locator("input[type=file]").first.set_input_files(file)
+        seen.settled(1)
+        file.write_bytes(jpeg(1))
+        seen.card("photo.jpg").locator(".face").click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_role("combobox").fill("Ada")
+        dialog.get_by_role("button", name="Give this name").click()
+        expect(dialog.get_by_role("alert")).to_have_text(
+            "photo.jpg was changed or moved since it was chosen; add it again."
+        )
+
+
+def test_pasted_photos_are_taken(chromium, tmp_path):
+    with visit(chromium, tmp_path / "g") as seen:
+        seen.go("#/people")
+        seen.give("paste", photo(0))
+        seen.settled(1)
+        expect(seen.page.get_by_role("heading", level=1)).to_have_text("Who is in these photos?")
 
 
 def wait_for_identify(seen):

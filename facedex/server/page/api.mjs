@@ -27,7 +27,7 @@ export async function ask(method, path, content = {}) {
   const headers = json === undefined ? {} : { "Content-Type": "application/json" };
   const body = json === undefined ? form : JSON.stringify(json);
   for (let attempt = 1; ; attempt += 1) {
-    const answer = await reach(path + asQuery(query), { method, headers, body, signal });
+    const answer = await reach(path + asQuery(query), { method, headers, body, signal }, form);
     if (answer.ok) return answer.json();
     const wait = Number(answer.headers.get("Retry-After"));
     if (answer.status === 503 && wait && attempt < TRIES) {
@@ -38,14 +38,29 @@ export async function ask(method, path, content = {}) {
   }
 }
 
-/** @param {string} path @param {RequestInit} request */
-async function reach(path, request) {
+/** @param {string} path @param {RequestInit} request @param {FormData} [form] */
+async function reach(path, request, form) {
   try {
     return await fetch(path, { ...request, redirect: "error" });
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
+    const lost = await unreadable(form);
+    if (lost) throw new Refusal(0, "lost", `${lost} was changed or moved since it was chosen; add it again.`);
     throw new Refusal(0, "away", "The server does not answer; see whether facedex serve still runs.");
   }
+}
+
+/** The name of a file that cannot be read any more. @param {FormData} [form] @returns {Promise<string | null>} */
+async function unreadable(form) {
+  for (const value of form?.values() ?? []) {
+    if (!(value instanceof File)) continue;
+    try {
+      await value.slice(0, 1).arrayBuffer();
+    } catch {
+      return value.name;
+    }
+  }
+  return null;
 }
 
 /** @param {Response} answer */

@@ -17,7 +17,7 @@ const CROP = 112; // pixels, twice the size on the page for fine screens
  */
 export function photoCard(photo) {
   const name = photo.file.name;
-  const image = make("img", { src: photo.url, alt: `The photo ${name}`, decoding: "async" });
+  const image = make("img", { src: photo.url, alt: `The photo ${name}`, loading: "lazy", decoding: "async" });
   const boxes = make("div", { class: "boxes", "aria-hidden": "true" });
   const stage = make("div", { class: "stage" }, make("div", { class: "fit" }, image, boxes));
   image.addEventListener("error", () =>
@@ -86,8 +86,8 @@ function mark(face, image) {
   const [left, top, width, height] = face.box;
   const label = face.name ? `${face.name} ${percent(face.probability)}` : "?";
   const box = make("div", { class: face.name ? "box named" : "box" }, make("span", {}, label));
-  const wide = image.naturalWidth || 1;
-  const high = image.naturalHeight || 1;
+  const { naturalWidth: wide, naturalHeight: high } = image;
+  box.hidden = !wide; // until the photo is decoded, its size is not known
   box.style.left = `${(100 * left) / wide}%`;
   box.style.top = `${(100 * top) / high}%`;
   box.style.width = `${(100 * width) / wide}%`;
