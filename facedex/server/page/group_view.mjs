@@ -12,12 +12,15 @@ import { showPhoto } from "./whole_photo.mjs";
 
 const PART = 200; // faces shown at a time
 
+/** The faces that are chosen. They stay so when a change elsewhere draws the view anew. */
+let selection = { group: 0, faces: /** @type {Set<string>} */ (new Set()) };
+
 /** @param {{id: string}} view */
 export async function groupView({ id }) {
   const group = Number(id);
   const first = await ask("GET", `/v1/groups/${encodeURIComponent(id)}/faces`, { query: { limit: PART } });
-  /** @type {Set<string>} */
-  const chosen = new Set();
+  if (selection.group !== group) selection = { group, faces: new Set() };
+  const chosen = selection.faces;
   const tools = mayChange() && selectionTools(group, chosen, first.total);
   const list = make("ul", { class: "shots", "aria-label": "Faces" }, first.faces.map(row));
   let next = first.next;
@@ -37,7 +40,11 @@ export async function groupView({ id }) {
   /** @param {any} face */
   function row(face) {
     const name = fileName(face.photo);
-    const box = make("input", { type: "checkbox", "aria-label": `Choose the face in ${name}` });
+    const box = make("input", {
+      type: "checkbox",
+      "aria-label": `Choose the face in ${name}`,
+      checked: chosen.has(face.id),
+    });
     box.addEventListener("change", () => {
       if (box.checked) chosen.add(face.id);
       else chosen.delete(face.id);
@@ -114,10 +121,15 @@ function joining(group) {
  */
 function selectionTools(group, chosen, total) {
   const line = make("span", { class: "state", role: "status" });
-  const split = button("Another person", () => attempt(() => splitGroup(group, [...chosen])));
-  const none = offers("POST", "/v1/groups/{group}/not-a-face")
-    ? button("Not a face", () => attempt(() => markNoFaces(group, [...chosen])))
-    : null;
+  /** @param {(group: number, faces: string[]) => Promise<void>} decide */
+  const decided = (decide) => () =>
+    attempt(async () => {
+      const faces = [...chosen];
+      chosen.clear(); // before the view is drawn anew
+      await decide(group, faces);
+    });
+  const split = button("Another person", decided(splitGroup));
+  const none = offers("POST", "/v1/groups/{group}/not-a-face") ? button("Not a face", decided(markNoFaces)) : null;
   function show() {
     fill(line, chosen.size ? `${counted(chosen.size, "face")} chosen.` : "Choose faces that do not belong here.");
     split.disabled = !chosen.size || chosen.size === total;
