@@ -133,6 +133,10 @@ class PersonConflict(GalleryError):
     """A change would mix up two people: a name is taken, or a face belongs to somebody else."""
 
 
+class UndoConflict(GalleryError):
+    """A change cannot be undone, because another one came in between or stands in the way."""
+
+
 class FaceNotFound(GalleryError):
     """No face has that id, or no picture of it can be made any more."""
 

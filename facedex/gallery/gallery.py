@@ -32,6 +32,7 @@ from facedex.errors import (
     ModelError,
     NoFace,
     PersonConflict,
+    UndoConflict,
 )
 from facedex.faces.detector import FaceDetector
 from facedex.files import make_private
@@ -598,7 +599,7 @@ class Gallery:
         """Undo the last change that can be undone: a name of scanned faces, a split, an ignored group, a rename, a
         merge, a consent. Run again, it undoes the one before.
 
-        `number`: the change that is meant, as `undoable` gave it. None where nothing is left. Raises GalleryError where
+        `number`: the change that is meant, as `undoable` gave it. None where nothing is left. Raises UndoConflict where
         another change came in between or stands in the way, and what `remove` raises.
         """
         from facedex.store import undoing
@@ -608,7 +609,7 @@ class Gallery:
             if change is None:
                 return None
             if number not in (None, change.number):
-                raise GalleryError(f"Another change of {self.folder} was made meanwhile; run `facedex undo` again")
+                raise UndoConflict(f"Another change of {self.folder} was made meanwhile; run `facedex undo` again")
             return undoing.undo(store, change)
 
     # looking up

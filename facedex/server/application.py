@@ -15,6 +15,8 @@ from facedex._version import __version__
 from facedex.errors import FacedexError
 from facedex.server.access import open_to_all
 from facedex.server.answer_routes import add_answer_routes
+from facedex.server.browsing_routes import add_browsing_routes
+from facedex.server.decision_routes import add_decision_routes
 from facedex.server.group_routes import add_group_routes
 from facedex.server.guard import Guard
 from facedex.server.page_routes import add_page_routes
@@ -58,6 +60,8 @@ def make_application(settings: ServerSettings) -> Guard:
     add_answer_routes(app, service)
     add_people_routes(app, service)
     add_group_routes(app, service)
+    add_decision_routes(app, service)
+    add_browsing_routes(app, service)
     add_page_routes(app)
     _add_description(app)
     _add_refusals(app)

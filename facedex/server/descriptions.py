@@ -29,10 +29,14 @@ def _body(form: dict[str, Any], required: list[str], alone: bool) -> dict[str, A
 
 _FACE = {"type": "string", "pattern": "^[1-9][0-9]*$", "description": "Which face of each photo, counted from 1."}
 _NAME = {"type": "string", "minLength": 1, "description": "The person's name."}
+_TERMS = {
+    "consent": {"type": "string", "description": "What the person allowed for these photos, in your words."},
+    "expires": {"type": "string", "description": "The last day of that: 2027-06-30, 90d, 1y or never."},
+}
 
 PHOTOS = _body({}, [], alone=True)
-PHOTOS_OF_A_PERSON = _body({"face": _FACE}, [], alone=True)
-NAMED_PHOTOS = _body({"name": _NAME, "face": _FACE}, ["name"], alone=False)
+PHOTOS_OF_A_PERSON = _body({"face": _FACE, **_TERMS}, [], alone=True)
+NAMED_PHOTOS = _body({"name": _NAME, "face": _FACE, **_TERMS}, ["name"], alone=False)
 
 
 def rate_query(meaning: str) -> Any:

@@ -10,7 +10,6 @@ import io
 import os
 import re
 from collections.abc import Iterable
-from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,12 +47,16 @@ def number_of(face: str, kind: str) -> int:
 
 def face_picture(gallery: Gallery, face: str) -> bytes:
     """A JPEG of at most SIDE x SIDE pixels around a face. Raises FaceNotFound, GalleryDamaged."""
+    kept = gallery.kept_picture(number_of(face, "e")) if face.startswith("e") else None
+    return kept if kept is not None else picture(*photo_of_face(gallery, face))
+
+
+def photo_of_face(gallery: Gallery, face: str) -> tuple[bytes, Box]:
+    """The photo of a face as it lies in a file, and the face's box. Raises FaceNotFound, GalleryDamaged."""
     enrolled = face.startswith("e")
     number = number_of(face, "e" if enrolled else "s")
     if enrolled:
         photo = gallery.enrolled_photo(number)
-        if (kept := gallery.kept_picture(number)) is not None:
-            return kept
         sources, digest, box = [photo.source], photo.photo, photo.box
     else:
         found = gallery.library.faces_with_ids([number])
@@ -64,8 +67,7 @@ def face_picture(gallery: Gallery, face: str) -> bytes:
     for source in sources:
         data = _photo(source)
         if data is not None and images.sha256(data) == digest:
-            with suppress(PhotoError):
-                return picture(data, box)
+            return data, box
     raise FaceNotFound(f"No picture of face {face} is left, because its photo is gone or has changed")
 
 

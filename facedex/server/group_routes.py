@@ -1,7 +1,6 @@
 """The scanned library: groups of faces without names, what a user decides about them, and the scan itself.
 
-A decision is a function of `facedex/library`, a body in `shapes.py` and a route here. Routes for new decisions (joining
-two groups, faces that are none, questions answered with yes or no) belong below `ignore_group`.
+A decision is a function of `facedex/library`, a body in `shapes.py` and a route, here or in `decision_routes.py`.
 """
 
 from __future__ import annotations
@@ -89,7 +88,7 @@ def _add_decisions(app: FastAPI, service: Service) -> None:
         """Take faces out of a group for good. They become a group of their own."""
 
         def split() -> int:
-            return group_names.split_group(gallery, group, _paths(gallery, body.faces))
+            return group_names.split_group(gallery, group, paths_of(gallery, body.faces))
 
         return Json({"group": await service.change("groups", split)})
 
@@ -98,15 +97,6 @@ def _add_decisions(app: FastAPI, service: Service) -> None:
         """Say that a group needs no name, or that it needs one after all."""
         await service.change("groups", partial(group_names.ignore_group, gallery, group, body.ignored))
         return Json({"ignored": body.ignored})
-
-    @app.post("/v1/undo", tags=["library"], responses=answers(shapes.Undo))
-    async def undo() -> Json:
-        """Undo the last change that can be undone, as `facedex undo` does. May be repeated."""
-        undone = await service.change("groups", gallery.undo)
-        if undone is None:
-            return Json({"undone": None})
-        told = {"kind": undone.change.kind, "name": undone.change.name, "faces": undone.faces, "photos": undone.photos}
-        return Json({"undone": told})
 
 
 def _add_scan(app: FastAPI, service: Service) -> None:
@@ -166,7 +156,7 @@ def _faces(gallery: Gallery, group: int, limit: int, cursor: str | None) -> dict
     }
 
 
-def _paths(gallery: Gallery, ids: list[str]) -> list[str]:
+def paths_of(gallery: Gallery, ids: list[str]) -> list[str]:
     """A path of the photo of each face. Raises FaceNotFound for a face that there is not."""
     faces = gallery.library.faces_with_ids([number_of(face, "s") for face in ids])
     if len(faces) < len(set(ids)):

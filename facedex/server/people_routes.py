@@ -13,6 +13,7 @@ from facedex.decision.misfit import FALSE_WARNINGS
 from facedex.errors import FaceNotFound, PersonConflict, PersonNotFound, RequestError
 from facedex.gallery.enrolment import Enrolled
 from facedex.gallery.gallery import Gallery
+from facedex.photos import images
 from facedex.photos.inputs import GivenPhoto
 from facedex.photos.sources import person_name
 from facedex.server import shapes
@@ -71,14 +72,18 @@ def _add_changes(app: FastAPI, service: Service) -> None:
         return await _enroll(service, upload, lambda: name)
 
     @app.patch("/v1/people/{person}", tags=["people"], responses=answers(shapes.Person))
-    async def rename_person(person: PersonId, body: shapes.NewName) -> Json:
-        """Give a person another name."""
+    async def change_person(person: PersonId, body: shapes.PersonChange) -> Json:
+        """Give a person another name, or change what the person allowed and until when."""
 
-        def rename() -> PersonRecord:
-            gallery.rename(gallery.person(person).name, body.name)
+        def change() -> PersonRecord:
+            record = gallery.person(person)
+            if body.consent is not None or body.expires is not None:
+                gallery.set_consent(record.name, body.consent, body.expires)
+            if body.name is not None:
+                gallery.rename(record.name, body.name)
             return gallery.person(person)
 
-        return Json(_person(await service.change("people", rename)))
+        return Json(_person(await service.change("people", change)))
 
     @app.delete("/v1/people/{person}", tags=["people"], responses=answers(shapes.Removed))
     async def remove_person(person: PersonId) -> Json:
@@ -155,6 +160,8 @@ def _add_faces(app: FastAPI, service: Service) -> None:
         faces = await service.read(lambda: gallery.enrolled_photos(gallery.person(person).name)[1])
         if not faces:
             raise FaceNotFound(f"Person {person} has no enrolled face; enroll a photo")
+        if not faces:
+            raise FaceNotFound(f"No photo of person {person} is enrolled any more, so there is no picture")
         return Response(await service.picture(enrolled_id(faces[0].face)), media_type="image/jpeg")
 
 
@@ -191,26 +198,34 @@ async def _enroll(service: Service, upload: Upload, name_of: Callable[[], str]) 
         raise RequestError("The field `face` is a number from 1; leave it out for the most prominent face")
     face = int(number) if number else None
 
-    def enroll(photos: list[GivenPhoto]) -> tuple[PersonRecord | None, list[Enrolled]]:
+    def enroll(photos: list[GivenPhoto]) -> tuple[PersonRecord | None, list[Enrolled], dict[str, int]]:
         name = name_of()
-        found = service.gallery.enroll_all(
-            [(name, photo) for photo in photos], False, service.settings.device, face=face
-        )
+        terms: Any = {field: upload.fields[field] for field in ("consent", "expires") if upload.fields.get(field)}
+        pairs = [(name, photo) for photo in photos]
+        found = service.gallery.enroll_all(pairs, False, service.settings.device, face=face, **terms)
         try:
             (record,) = service.gallery.find(found[0].name)
         except PersonNotFound:  # no photo could be enrolled
-            return None, found
+            return None, found, {}
         if service.settings.keep_crops:
             keep_pictures(service.gallery, record.name, [data for _, data in upload.photos])
-        return record, found
+        faces = service.gallery.enrolled_photos(record.name)[1]
+        return record, found, {photo.photo: photo.face for photo in faces}
 
-    record, found = await service.change_by(upload, enroll)
+    record, found, faces = await service.change_by(upload, enroll)
     if len(found) == 1 and found[0].exception is not None:
         raise found[0].exception
     if len(found) == 1 and found[0].status == "conflict":
         raise PersonConflict(f"{found[0].photo} is not enrolled as {found[0].name!r}: {found[0].reason}")
     body = {
         "person": None if record is None else _person(record),
-        "photos": [results.enroll_json(one) for one in found],
+        "photos": [
+            {**results.enroll_json(one), "face": _id_of(faces.get(images.sha256(data)))}
+            for one, (_, data) in zip(found, upload.photos, strict=True)
+        ],
     }
     return Json(body, 201 if any(one.status == "enrolled" for one in found) else 200)
+
+
+def _id_of(face: int | None) -> str | None:
+    return None if face is None else enrolled_id(face)

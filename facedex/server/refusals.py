@@ -31,6 +31,7 @@ TABLE: tuple[tuple[type[BaseException], int, str], ...] = (
     (errors.GroupNotFound, 404, "group_not_found"),
     (errors.FaceNotFound, 404, "face_not_found"),
     (errors.PersonConflict, 409, "person_conflict"),
+    (errors.UndoConflict, 409, "undo_conflict"),
     (errors.NameInvalid, 422, "name_invalid"),
     (errors.NameDoubtful, 422, "name_doubtful"),
     (errors.DataError, 422, "data_unusable"),

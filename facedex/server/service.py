@@ -49,7 +49,7 @@ class Service:
         self.pictures = Lane("pictures", 2, 8 * limits.waiting)
         self.changes = Lane("changes", 1, limits.waiting)
         self.watching = Lane("watching", 1, 1)  # one thread, because versions of one connection are compared
-        self._own_changes = 0
+        self.own_changes = 0
         self.scan = ScanJob(self.gallery, settings.folders, settings.device, self._tell_of_scan)
         self._pixels = Budget(PIXELS_AT_ONCE)  # of photos of all requests together
 
@@ -70,13 +70,13 @@ class Service:
         """Change the gallery on the one thread that may, and tell those who listen. `what`: people, groups."""
         result = await self.changes.run(work)
         self.events.publish("change", {"what": what})
-        self._own_changes += 1
+        self.own_changes += 1
         return result
 
     async def watch(self) -> None:
         """Tell those who listen of changes by other processes, until this is cancelled."""
         seen = await self.watching.run(self._version)
-        told = self._own_changes
+        told = self.own_changes
         while True:
             await asyncio.sleep(_LOOK)
             if not len(self.events):
@@ -84,15 +84,15 @@ class Service:
             with suppress(FacedexError):  # a gallery that is busy or gone is told of by the next request
                 now = await self.watching.run(self._version)
                 busy = self.changes.inside or self.scan.progress()["state"] == "running"
-                if now != seen and told == self._own_changes and not busy:
+                if now != seen and told == self.own_changes and not busy:
                     self.events.publish("change", {"what": "other"})
-                seen, told = now, self._own_changes
+                seen, told = now, self.own_changes
 
     def _tell_of_scan(self, progress: dict[str, Any]) -> None:
         self.events.publish("scan", progress)
         if progress["state"] != "running":
             self.events.publish("change", {"what": "library"})
-            self._own_changes += 1
+            self.own_changes += 1
 
     def _version(self) -> int:
         return self.gallery.version

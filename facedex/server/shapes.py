@@ -27,6 +27,14 @@ class NewName(Body):
     name: Name
 
 
+class PersonChange(Body):
+    name: Annotated[str | None, Field(min_length=1, max_length=1000, description="A new name.")] = None
+    consent: Annotated[str | None, Field(max_length=1000, description="What the person allowed, in your words.")] = None
+    expires: Annotated[
+        str | None, Field(max_length=30, description="The last day of that: 2027-06-30, 90d, 1y or never.")
+    ] = None
+
+
 class Into(Body):
     into: Annotated[int, Field(ge=1, le=2**62, description="The id of the person who stays.")]
 
@@ -188,6 +196,7 @@ class EnrolledPhoto(BaseModel):
     name: str
     status: Annotated[str, Field(description="enrolled, known, conflict or skipped.")]
     reason: str | None
+    face: Annotated[str | None, Field(description="The id of the person's face in this photo.")]
 
 
 class EnrolledPerson(BaseModel):
@@ -290,6 +299,17 @@ class SplitGroup(BaseModel):
     group: int
 
 
+class Undoable(BaseModel):
+    number: int
+    kind: str
+    name: str | None
+    time: str
+
+
+class LastChange(BaseModel):
+    change: Annotated[Undoable | None, Field(description="What undo would undo; null where nothing is left.")]
+
+
 class Undone(BaseModel):
     kind: str
     name: str | None
@@ -299,6 +319,76 @@ class Undone(BaseModel):
 
 class Undo(BaseModel):
     undone: Annotated[Undone | None, Field(description="What was undone; null where nothing is left to undo.")]
+
+
+class UndoOf(Body):
+    change: Annotated[
+        int | None, Field(ge=1, description="Undo this change alone, and nothing where it is not the last.")
+    ] = None
+
+
+class LoggedChange(BaseModel):
+    number: int
+    time: str
+    account: str | None
+    kind: str
+    name: str | None
+    former: str | None
+    photos: int
+    faces: int
+    paths: list[str]
+    detail: str | None
+    undoable: bool
+
+
+class LoggedChanges(BaseModel):
+    changes: list[LoggedChange]
+    total: int
+    next: str | None
+
+
+class SomeFaces(Body):
+    faces: Annotated[list[str] | None, Field(max_length=10_000, description="Ids of faces; null for all.")] = None
+
+
+class JoinedGroup(BaseModel):
+    group: int
+    faces: int
+
+
+class NoFaces(BaseModel):
+    faces: int
+
+
+class Side(BaseModel):
+    face: str
+    crop: str
+    photo: str
+    box: Box
+
+
+class Question(BaseModel):
+    id: str
+    one: Side
+    other: Side
+    group: Annotated[int, Field(description="The group of `one`; 0 where a named face is asked about.")]
+    other_group: Annotated[int, Field(description="The group of `other`; 0 where a person is meant.")]
+    person: str | None
+    faces: Annotated[int, Field(description="How many faces a yes names or joins, or a no moves.")]
+    probability: float
+
+
+class Questions(BaseModel):
+    questions: list[Question]
+    total: int
+
+
+class SameAnswer(Body):
+    same: Annotated[bool | None, Field(description="Yes, no, or null to skip the question for now.")]
+
+
+class Answered(BaseModel):
+    change: Annotated[int | None, Field(description="The number of the change; null for a skip.")]
 
 
 class Scan(BaseModel):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from facedex.errors import GalleryError
+from facedex.errors import UndoConflict
 from facedex.store.changelog import DECISIONS, Change
 from facedex.store.store import Store
 
@@ -31,7 +31,7 @@ class Undone:
 def undo(store: Store, change: Change) -> Undone:
     """Undo a change, which must be `store.changes.last_undoable()`, and delete its line, in one transaction.
 
-    Raises GalleryError where something that came later stands in the way. Nothing is changed then.
+    Raises UndoConflict where something that came later stands in the way. Nothing is changed then.
     """
     with store.changing(rewrites=False) as transaction:
         undone = UNDO[change.kind](store, change)
@@ -64,7 +64,7 @@ def _merged(store: Store, change: Change) -> Undone:
     assert change.back is not None
     taker, giver, name = change.person, change.other, change.former
     if store.database.rows("SELECT 1 FROM person WHERE name = ?", (name,)):
-        raise GalleryError(f"{name!r} was enrolled anew since the merge; rename that person, then undo again")
+        raise UndoConflict(f"{name!r} was enrolled anew since the merge; rename that person, then undo again")
     store.database.execute("INSERT INTO person (id, name) VALUES (?, ?)", (giver, name))
     assert taker is not None
     assert giver is not None

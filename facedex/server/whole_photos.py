@@ -1,0 +1,66 @@
+"""Whole photos by the id of a face in them, and the photos of the library that show a person."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from PIL import Image
+
+from facedex.errors import FaceNotFound, PhotoError
+from facedex.faces.boxes import same_place
+from facedex.gallery.gallery import Gallery
+from facedex.photos import images
+from facedex.photos.sources import source_path
+from facedex.server.face_pictures import photo_of_face, scanned_id
+
+SIDE = 1600  # pixels of the longer side: enough to see who stands beside whom
+
+
+def whole_photo(gallery: Gallery, face: str) -> tuple[bytes, tuple[int, int]]:
+    """The upright photo of a face as a JPEG of at most SIDE x SIDE pixels, and the photo's own width and height.
+
+    Raises FaceNotFound, GalleryDamaged.
+    """
+    data, _ = photo_of_face(gallery, face)
+    try:
+        pixels, scale = images.decode_smaller(data, "the photo", SIDE)
+    except PhotoError as error:
+        raise FaceNotFound(f"The photo of face {face} cannot be shown: {error}") from None
+    image = Image.fromarray(pixels)
+    size = round(image.width * scale), round(image.height * scale)
+    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=85)
+    return file.getvalue(), size
+
+
+def scanned_photos_of(gallery: Gallery, person: int) -> list[dict[str, Any]]:
+    """Each scanned photo that shows a person, the clearest face first: its face, path and box.
+
+    Faces count that bear the name, and those that are enrolled. Raises PersonNotFound, GalleryDamaged.
+    """
+    library, name = gallery.library, gallery.person(person).name
+    boxes = {photo.photo: photo.box for photo in gallery.enrolled_photos(name)[1]}
+    named, beside = library.faces_named(name), library.faces_of_photos(boxes)
+    rows = [(beside, row) for row in range(len(beside)) if same_place(beside.box(row), boxes[beside.digests[row]])]
+    rows += [(named, row) for row in range(len(named))]
+    found = {int(faces.photos[row]): (faces, row) for faces, row in rows}
+    sources = library.sources(found)
+    shown = [
+        {
+            "face": scanned_id(int(faces.ids[row])),
+            "crop": f"/v1/faces/{scanned_id(int(faces.ids[row]))}/crop",
+            "photo": source_path(sources[photo][0]),
+            "box": [round(value, 1) for value in faces.box(row)],
+            "quality": round(float(faces.quality[row]), 4),
+        }
+        for photo, (faces, row) in found.items()
+        if sources.get(photo)
+    ]
+    return sorted(shown, key=place_in_list)
+
+
+def place_in_list(photo: dict[str, Any]) -> list[Any]:
+    """What `scanned_photos_of` sorts its photos by."""
+    return [-photo["quality"], photo["face"]]
