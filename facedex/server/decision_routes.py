@@ -15,7 +15,7 @@ from facedex.server.access import reads
 from facedex.server.descriptions import answers
 from facedex.server.group_routes import GroupNumber, paths_of
 from facedex.server.open_questions import OpenQuestions
-from facedex.server.pages import Cursor, Limit, part
+from facedex.server.cursors import Cursor, Limit, part
 from facedex.server.refusals import Json
 from facedex.server.service import Service
 

@@ -21,7 +21,7 @@ from facedex.server import shapes
 from facedex.server.access import reads
 from facedex.server.descriptions import answers, rate_query
 from facedex.server.face_pictures import number_of, scanned_id
-from facedex.server.pages import Cursor, Limit, part
+from facedex.server.cursors import Cursor, Limit, part
 from facedex.server.refusals import Json
 from facedex.server.service import Service
 
