@@ -439,6 +439,7 @@ def test_groups_are_joined_and_what_is_no_face_is_left_out(chromium, library, tm
     with visit(chromium, tmp_path / "g", folders=(library,)) as seen:
         page = grouped(seen)
         page.locator(".group-faces").click()
+        expect(page.locator(".shot")).to_have_count(6)
         for box in page.get_by_role("checkbox", name=re.compile("face in 1-")).all():
             box.check()
         page.get_by_role("button", name="Another person").click()
