@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field
 from facedex import results
 from facedex.gallery.doctor import examine
 from facedex.server.access import reads
-from facedex.server.descriptions import answers
 from facedex.server.cursors import Cursor, Limit, part
+from facedex.server.descriptions import answers
 from facedex.server.refusals import Json
 from facedex.server.service import Service
 from facedex.server.shapes import Box

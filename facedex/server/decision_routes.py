@@ -12,10 +12,10 @@ from facedex.gallery.gallery import Gallery
 from facedex.library.group_edits import join_groups, mark_not_faces
 from facedex.server import shapes
 from facedex.server.access import reads
+from facedex.server.cursors import Cursor, Limit, part
 from facedex.server.descriptions import answers
 from facedex.server.group_routes import GroupNumber, paths_of
 from facedex.server.open_questions import OpenQuestions
-from facedex.server.cursors import Cursor, Limit, part
 from facedex.server.refusals import Json
 from facedex.server.service import Service
 

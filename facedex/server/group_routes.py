@@ -19,9 +19,9 @@ from facedex.library.groups import FaceGroup, cluster, stored_groups
 from facedex.photos.sources import source_path
 from facedex.server import shapes
 from facedex.server.access import reads
+from facedex.server.cursors import Cursor, Limit, part
 from facedex.server.descriptions import answers, rate_query
 from facedex.server.face_pictures import number_of, scanned_id
-from facedex.server.cursors import Cursor, Limit, part
 from facedex.server.refusals import Json
 from facedex.server.service import Service
 

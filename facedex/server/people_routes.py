@@ -18,9 +18,9 @@ from facedex.photos.inputs import GivenPhoto
 from facedex.photos.sources import person_name
 from facedex.server import shapes
 from facedex.server.access import reads
+from facedex.server.cursors import Cursor, Limit, part
 from facedex.server.descriptions import NAMED_PHOTOS, PHOTOS_OF_A_PERSON, answers, rate_query
 from facedex.server.face_pictures import enrolled_id, keep_pictures, number_of
-from facedex.server.cursors import Cursor, Limit, part
 from facedex.server.refusals import Json
 from facedex.server.service import Service
 from facedex.server.uploads import Upload, read_upload
