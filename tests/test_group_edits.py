@@ -5,8 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
-from facedex.errors import DataError, GroupNotFound
-from facedex.library.group_edits import join_groups, mark_not_faces
+from facedex.errors import DataError, GroupNotFound, PersonNotFound
+from facedex.library.group_edits import join_groups, mark_not_faces, remove_from_person
 from facedex.library.group_names import name_group, split_group
 from facedex.library.groups import cluster
 from facedex.library.scan import list_photos, scan
@@ -193,3 +193,39 @@ def test_links_outlast_a_change_of_metadata(tmp_path):
         assert {result.status for result in scan(opened, list_photos(folder))} == {"changed"}
         assert [group.faces for group in cluster(opened)] == [2, 2]
         assert np.unique(opened.library.faces().ids).min() > 4  # these are new rows
+
+
+def test_a_photo_is_taken_from_a_person_for_good(opened):
+    name_group(opened, 1, "Ada")
+    enrolled = len(opened.enrolled_photos("Ada")[1])
+    assert remove_from_person(opened, "Ada", "/ada/0.jpg") == (1, 1)
+    assert len(opened.enrolled_photos("Ada")[1]) == enrolled - 1
+    assert {photo.source for photo in opened.enrolled_photos("Ada")[1]}.isdisjoint({"/ada/0.jpg"})
+    assert len(opened.library.faces_named("Ada")) == 5
+    groups = cluster(opened)  # the face resembles Ada as much as before
+    (alone,) = [group for group in groups if "/ada/0.jpg" in group.examples]
+    assert (alone.faces, alone.resembles) == (1, None)
+    assert len(opened.library.faces_named("Ada")) == 5
+
+
+def test_a_face_that_is_not_enrolled_leaves_and_comes_back_by_undo(tmp_path):
+    with scanned(tmp_path / "g", [*photos(ADA, 20, "ada"), *strangers()]) as opened:
+        cluster(opened)
+        name_group(opened, 1, "Ada")
+        enrolled = {photo.source for photo in opened.enrolled_photos("Ada")[1]}
+        other = next(f"/ada/{n}.jpg" for n in range(20) if f"/ada/{n}.jpg" not in enrolled)
+        before = state(opened)
+        assert remove_from_person(opened, "Ada", [other]) == (1, 0)
+        assert len(opened.library.faces_named("Ada")) == 19
+        opened.undo()
+        assert state(opened) == before
+
+
+def test_no_photo_is_taken_from_a_person_who_is_not_in_it(opened):
+    name_group(opened, 1, "Ada")
+    before = state(opened)
+    with pytest.raises(DataError, match=r"/bob/0\.jpg has no face of Ada"):
+        remove_from_person(opened, "Ada", ["/ada/0.jpg", "/bob/0.jpg"])
+    with pytest.raises(PersonNotFound):
+        remove_from_person(opened, "Bob", ["/bob/0.jpg"])
+    assert state(opened) == before

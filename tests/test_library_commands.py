@@ -217,3 +217,24 @@ def test_a_name_is_undone_and_a_group_split(run, scanned):  # noqa: F811
     assert groups[1]["faces"] == 3
     assert str(scanned / "first 200.png") not in groups[1]["examples"]
     one_line(run("split", 1, "elsewhere.jpg"), "elsewhere.jpg has no face")
+
+
+def test_a_wrong_photo_is_taken_from_a_person(run, scanned):  # noqa: F811
+    run("cluster")
+    run("name", 1, "Ada")
+    wrong = scanned / "first 200.png"
+    done = run("remove", "Ada", "--photo", wrong, "--yes")
+    assert (done.code, done.out) == (0, "")
+    assert "deleted 1 face; 1 scanned face no longer named Ada" in done.err
+    run("cluster")
+    assert sorted(names_of(lines(run("find", "Ada", "--json").out))) == ["both.png", "first 220.png", "first 240.png"]
+    again = run("remove", "Ada", "--photo", wrong, "--yes")
+    assert again.code == 2
+    assert "has no face of Ada" in again.err
+    assert run("remove", "Ada", "Bob", "--photo", wrong, "--yes").code == 2
+
+
+def test_a_photo_that_was_enrolled_alone_is_taken_from_a_person(run, photos):  # noqa: F811
+    run("enroll", "--name", "Ada", photos / "first 200.png", photos / "first 220.png", "--model", "fast")
+    assert run("remove", "Ada", "--photo", photos / "first 200.png", "--yes").code == 0
+    assert [person["photos"] for person in lines(run("list", "--json").out)] == [1]

@@ -265,6 +265,10 @@ def merge(
 
 def remove(
     names: Annotated[list[str], typer.Argument(help="People to delete.")],
+    photos: Annotated[
+        list[Path] | None,
+        typer.Option("--photo", help="A photo that does not show the person: only its face goes; may be repeated."),
+    ] = None,
     gallery: GalleryOption = DEFAULT_GALLERY,
     sidecars: SidecarsOption = False,
     yes: YesOption = False,
@@ -272,12 +276,16 @@ def remove(
 ) -> None:
     """Delete people, and scanned faces that bear their names. No file of the gallery keeps anything of these faces.
 
-    XMP sidecars of scanned photos that hold a name are listed. --sidecars works for people deleted earlier too.
+    XMP sidecars of scanned photos that hold a name are listed. --sidecars works for people deleted earlier too. With
+    --photo a scanned face loses the name, and never gets it again by itself.
     """
     from facedex.gallery.gallery import Gallery
     from facedex.library.name_removal import sidecars_naming
 
     with Gallery(gallery) as opened:
+        if photos:
+            _remove_photos(opened, names, photos, yes)
+            return
         naming = list(sidecars_naming(opened, names))
         people = _enrolled(opened, names, {name for one in naming for name in one.names} if sidecars else ())
         if people and not yes:
@@ -285,6 +293,19 @@ def remove(
         removed = opened.remove(*(record.name for record in people)) if people else 0
     note(f"deleted {counted(removed, 'face')} of {counted(len(people), 'person')}")
     _end_with_sidecars(naming, sidecars)
+
+
+def _remove_photos(gallery: Gallery, names: list[str], photos: list[Path], yes: bool) -> None:
+    """Take the faces in some photos from a person."""
+    from facedex.library.group_edits import remove_from_person
+
+    if len(names) != 1:
+        raise typer.BadParameter("--photo takes the photos of one person; name one")
+    (record,) = gallery.find(*names)
+    if not yes and not ask(f"Take {counted(len(photos), 'photo')} from {record.name}?"):
+        raise typer.Abort
+    scanned, enrolled = remove_from_person(gallery, record.name, photos)
+    note(f"deleted {counted(enrolled, 'face')}; {counted(scanned, 'scanned face')} no longer named {record.name}")
 
 
 def _enrolled(gallery: Gallery, names: Iterable[str], elsewhere: Container[str]) -> list[PersonRecord]:

@@ -1,4 +1,4 @@
-"""Changes of groups by hand: two groups of one person, faces of two people, and what is no face at all."""
+"""Changes by hand: two groups of one person, faces of two people, faces of another person, and what is no face."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 
 from facedex.errors import DataError, GroupNotFound
 from facedex.gallery.gallery import Gallery
+from facedex.library.decided import enrolled_owners
 from facedex.photos.sources import Paths, several, source_of
-from facedex.store.face_links import APART, NOT_FACE, SAME
+from facedex.store.face_links import APART, NOT_FACE, NOT_PERSON, SAME
 from facedex.store.library_rows import ScannedFaces
 from facedex.store.library_tables import LibraryTables
 
@@ -46,6 +47,34 @@ def mark_not_faces(gallery: Gallery, group: int, photos: Paths = (), undo: bool 
         detail, add, remove = f"group {group}", {} if undo else marked, marked if undo else {}
         store.library.decide("face-again" if undo else "not-a-face", detail, ids, add, remove)
     return len(ids)
+
+
+def remove_from_person(gallery: Gallery, name: str, photos: Paths) -> tuple[int, int]:
+    """Say that photos (paths) do not show a person; returns how many scanned and how many enrolled faces that concerns.
+
+    The scanned faces lose the name, become a group, and are never taken for this person again. Enrolled faces are
+    deleted, as `Gallery.remove_photos` does. Raises PersonNotFound, GalleryBusy, and DataError for a photo in which
+    nobody bears the name.
+    """
+    with gallery.changing_library() as store:
+        library, person, stored = store.library, store.person_id(name), store.stored_name(name)
+        owners, faces = enrolled_owners(library), library.faces()
+        own = [row for row, face in enumerate(faces.ids.tolist()) if (faces.people[row] or owners.get(face)) == person]
+        sources = library.sources(faces.photos[own].tolist())
+        wanted = {source_of(os.path.abspath(photo)): photo for photo in several(photos)}
+        rows = [row for row in own if wanted.keys() & sources.get(int(faces.photos[row]), ())]
+        digests = {faces.digests[row] for row in rows}
+        leaving = [one for one in store.photos_of(name)[1] if one.source in wanted or one.photo in digests]
+        found = {one.source for one in leaving}.union(*(sources[int(faces.photos[row])] for row in rows))
+        for source in wanted.keys() - found:
+            raise DataError(f"{wanted[source]} has no face of {stored}; `facedex show` and `find` list the photos")
+        if rows:
+            ids, others = clearest(faces, rows), faces.ids[sorted({*own} - {*rows})].tolist()
+            add, remove = {NOT_PERSON: [(face, person) for face in ids]}, library.links.between(SAME, ids, others)
+            groups = dict.fromkeys(ids, library.next_group())
+            library.decide("not-person", "", ids, add, {SAME: remove}, groups, unname=ids, person=(person, stored))
+    removed = gallery.remove_photos(leaving) if leaving else 0
+    return len(rows), removed
 
 
 def join(library: LibraryTables, faces: ScannedFaces, others: ScannedFaces, group: int, detail: str) -> None:
