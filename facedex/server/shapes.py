@@ -134,6 +134,7 @@ class IdentifiedFace(BaseModel):
     box: Box
     score: float
     name: str | None
+    named_by: Annotated[str | None, Field(description="recognition, or library for a name that a user gave.")]
     similarity: float
     probability: float
     logit: float | None
@@ -154,6 +155,7 @@ class Decision(BaseModel):
 class IdentifiedPhoto(BaseModel):
     photo: str
     faces: list[IdentifiedFace]
+    copies: Annotated[list[str], Field(description="Empty here; the command line can sort copies into folders.")]
     error: str | None
     remark: str | None
     decision: Decision | None
