@@ -6,6 +6,9 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
 from facedex.errors import ServerBusy
 
 _HELD = 100  # events that wait for a slow reader. It is sent `reset` when there are more, and reads everything anew
@@ -38,28 +41,30 @@ class EventStream:
                 queue.put_nowait("event: reset\ndata: {}\n\n")
             queue.put_nowait(text)
 
-    def listen(self) -> AsyncIterator[str]:
-        """The events from now on, as text of an event stream. Raises ServerBusy when too many listen."""
+    def join(self) -> asyncio.Queue[str | None]:
+        """A place among those who listen, with the events from now on. Raises ServerBusy when too many listen."""
         if self._closed or len(self._queues) >= self._most:
             raise ServerBusy(f"{len(self._queues)} pages listen already; close one, or try again later", 30)
         self._loop = asyncio.get_running_loop()
         queue: asyncio.Queue[str | None] = asyncio.Queue(_HELD + 1)
         self._queues.add(queue)
-        return self._events(queue)
+        return queue
 
-    async def _events(self, queue: asyncio.Queue[str | None]) -> AsyncIterator[str]:
-        try:
-            yield "retry: 2000\n\n"
-            while not self._closed:
-                try:
-                    text = await asyncio.wait_for(queue.get(), _QUIET)
-                except asyncio.TimeoutError:
-                    text = ": quiet\n\n"
-                if text is None:
-                    return
-                yield text
-        finally:
-            self._queues.discard(queue)
+    def leave(self, queue: asyncio.Queue[str | None]) -> None:
+        """Give a place back."""
+        self._queues.discard(queue)
+
+    async def events(self, queue: asyncio.Queue[str | None]) -> AsyncIterator[str]:
+        """The events of one place, as text of an event stream."""
+        yield "retry: 2000\n\n"
+        while not self._closed:
+            try:
+                text = await asyncio.wait_for(queue.get(), _QUIET)
+            except asyncio.TimeoutError:
+                text = ": quiet\n\n"
+            if text is None:
+                return
+            yield text
 
     def close(self) -> None:
         """End all streams, so that the server can stop. Called on the event loop's thread."""
@@ -68,3 +73,22 @@ class EventStream:
             while not queue.empty():
                 queue.get_nowait()
             queue.put_nowait(None)
+
+
+class EventAnswer(StreamingResponse):
+    """The answer to one who listens. Raises ServerBusy when too many listen."""
+
+    def __init__(self, stream: EventStream) -> None:
+        self._stream, self._place = stream, stream.join()
+        super().__init__(
+            stream.events(self._place),
+            media_type="text/event-stream",
+            headers={"X-Accel-Buffering": "no"},  # a proxy would hold events back
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events. The place is given back here, because a client may go before the first event is made."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._stream.leave(self._place)

@@ -9,10 +9,11 @@ from ipaddress import ip_address
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import Message, Receive, Scope, Send
 
-from facedex.errors import FacedexError, RequestRefused
+from facedex.errors import FacedexError, RequestError, RequestRefused, ServerBusy
 from facedex.log import logger
 from facedex.server.access import Access
 from facedex.server.bodies import Body
@@ -63,15 +64,20 @@ class Guard:
         body = Body(scope, receive, self.service.settings.limits, self.service.held)
         scope["state"] = {**scope.get("state", {}), "request_id": request_id, "body": body}
         begun, status = time.perf_counter(), 0
+        closing = [(b"connection", b"close")] if _is_framed_twice(scope) else []
 
         async def sending(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": _with_headers(message.get("headers", []), request_id)}
+                own = [*message.get("headers", []), *closing]
+                message = {**message, "headers": _with_headers(own, request_id)}
             await send(message)
 
         try:
+            if scope["state"].get("crowded"):
+                raise ServerBusy("Too many connections are open; try again in a few seconds", 5)
+            check_framing(scope)
             check_host(scope, self._names)
             check_origin(scope)
             self.access.check(scope, self.routes)
@@ -99,6 +105,27 @@ def _with_headers(headers: list[tuple[bytes, bytes]], request_id: str) -> list[t
     every = {**SECURITY_HEADERS, "X-Request-Id": request_id}
     added = [(name.lower().encode(), value.encode()) for name, value in every.items()]
     return [*headers, *((name, value) for name, value in added if name not in own)]
+
+
+def outer_answer(error: FacedexError) -> Response:
+    """The answer to what never became a request."""
+    request_id = secrets.token_hex(8)
+    answer = refusal(error, request_id)
+    answer.raw_headers = _with_headers(answer.raw_headers, request_id)
+    return answer
+
+
+def _is_framed_twice(scope: Scope) -> bool:
+    return {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}
+
+
+def check_framing(scope: Scope) -> None:
+    """Raise RequestError for a body whose end is told in two ways.
+
+    A proxy in front could take the other one, and the rest of the body for another request (request smuggling).
+    """
+    if _is_framed_twice(scope):
+        raise RequestError("The length of the body is told twice; send Content-Length or Transfer-Encoding alone")
 
 
 def _header(scope: Scope, name: bytes) -> str | None:

@@ -11,47 +11,112 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from facedex.errors import DataError
+from facedex.errors import DataError, RequestError
 from facedex.server.application import make_application
-from facedex.server.guard import Guard
+from facedex.server.guard import Guard, outer_answer
 from facedex.server.settings import LOOPBACK, ServerSettings
 
 HEADER_SECONDS = 10.0  # in which the head of a request must arrive
-_CONNECTIONS = 200  # open at once; more are refused with 503
+STALLED_SECONDS = 30.0  # in which a client must read some of an answer that waits for it
+CONNECTIONS = 200  # open at once. Where there are more, the one that has waited longest for its client is closed
 _STOP_SECONDS = 30  # for running requests, after which they are cancelled
 
 
 class PatientProtocol(H11Protocol):
-    """HTTP/1.1 that closes a connection whose request does not begin in time, so that slow clients hold nothing."""
+    """HTTP/1.1 in which slow clients hold nothing.
+
+    A connection is closed whose request does not begin in time, or whose client does not read its answer. New
+    connections push out those that wait for their clients.
+    """
 
     _deadline: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
+    _begun = 0.0
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        transport.set_write_buffer_limits(0)  # else a short answer that nobody reads would not be noticed
+        self._begun = self.loop.time()
         self._wait_for_head()
+        self._make_room()
 
     def data_received(self, data: bytes) -> None:
+        self.app_state = {**self.app_state, "crowded": len(self.connections) > CONNECTIONS}
         super().data_received(data)
-        if self.cycle is None or self.cycle.response_complete:
+        if self._is_idle():
             self._wait_for_head()
         else:
             self._stop_waiting()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self._read_on()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_reading(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        self._read_on()
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP in the one form of errors, unless an answer is under way already."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            answer = outer_answer(RequestError("The request is no HTTP/1.1; send one that is"))
+            headers = [*answer.raw_headers, (b"connection", b"close")]
+            for event in (
+                h11.Response(status_code=answer.status_code, headers=headers),
+                h11.Data(data=bytes(answer.body)),
+                h11.EndOfMessage(),
+            ):
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
     def _wait_for_head(self) -> None:
         if self._deadline is None and not self.transport.is_closing():
-            self._deadline = self.loop.call_later(HEADER_SECONDS, self.transport.close)
+            self._deadline = self.loop.call_later(HEADER_SECONDS, self.transport.abort)
 
     def _stop_waiting(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _watch_reading(self, before: int) -> None:
+        """Close the connection unless its client reads some of these bytes in time."""
+
+        def look() -> None:
+            now = self.transport.get_write_buffer_size()
+            if now < before:
+                self._watch_reading(now)
+            else:
+                self.transport.abort()
+
+        self._stalled = self.loop.call_later(STALLED_SECONDS, look)
+
+    def _read_on(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+    def _make_room(self) -> None:
+        """Close an idle connection where there are too many, or else one whose request still arrives."""
+        if len(self.connections) <= CONNECTIONS:
+            return
+        others = [one for one in self.connections if isinstance(one, PatientProtocol) and one is not self]
+        idle = [one for one in others if one._is_idle()] or [one for one in others if one.cycle.more_body]
+        if idle:
+            longest = min(idle, key=lambda one: one._begun)
+            self.connections.discard(longest)  # now, because the loop closes it later
+            longest.transport.abort()
 
 
 class Server(uvicorn.Server):
@@ -131,7 +196,6 @@ def serve(settings: ServerSettings, ready: Callable[[list[str]], None]) -> None:
             access_log=False,  # the guard logs without names
             server_header=False,
             proxy_headers=False,  # nobody may say on whose behalf a request comes
-            limit_concurrency=_CONNECTIONS,
             timeout_graceful_shutdown=_STOP_SECONDS,
         )
         Server(config, guard, lambda: ready([url(one) for one in sockets])).run(sockets)

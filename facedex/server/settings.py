@@ -33,7 +33,7 @@ class Limits:
     idle_seconds: float = 15.0
     body_seconds: float = 300.0
     waiting: int = 32
-    listeners: int = 32
+    listeners: int = 100
 
 
 def limits_for(upload: int) -> Limits:

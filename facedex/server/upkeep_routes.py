@@ -15,6 +15,7 @@ from facedex.errors import TokenMissing
 from facedex.server import shapes
 from facedex.server.access import COOKIE, Access, open_to_all, reads
 from facedex.server.descriptions import answers
+from facedex.server.event_stream import EventAnswer
 from facedex.server.refusals import Json
 from facedex.server.service import Service
 
@@ -86,13 +87,9 @@ def add_upkeep_routes(app: FastAPI, service: Service, access: Access) -> None:
 
     @app.get("/v1/events", tags=["server"], response_class=StreamingResponse, responses=answers(None))
     @reads
-    async def events() -> StreamingResponse:
+    async def events() -> EventAnswer:
         """Events as they happen (text/event-stream): `change` with what changed, `scan` with the progress, `reset`."""
-        return StreamingResponse(
-            service.events.listen(),
-            media_type="text/event-stream",
-            headers={"X-Accel-Buffering": "no"},  # a proxy would hold events back
-        )
+        return EventAnswer(service.events)
 
     @app.get("/v1/backup", tags=["server"], response_class=FileResponse, responses=answers(None))
     async def backup() -> FileResponse:
