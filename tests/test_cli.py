@@ -751,7 +751,7 @@ def test_update_shows_what_vanished_and_asks(run, database, tmp_path):
 
 def test_doctor_says_what_is_sound_repaired_and_broken(run, enrolled, models):
     done = run("doctor", "-g", enrolled, "--json")
-    assert [list(line) for line in lines(done.out)] == [["part", "state", "detail"]] * 6
+    assert [list(line) for line in lines(done.out)] == [["part", "state", "detail"]] * 7
     assert run("doctor", "-g", enrolled).code == 0
     (copy,) = enrolled.glob("model-*.safetensors")
     copy.unlink()
