@@ -38,7 +38,19 @@ Row = dict[str, Any]  # a JSON object or a CSV row, by field name
 
 ENROLL_COLUMNS = ("photo", "name", "status", "reason")
 LIST_COLUMNS = ("name", "photos", "enrolled", "consents", "expires", "expired")
-FIND_COLUMNS = ("photo", "name", "left", "top", "width", "height", "quality", "taken", "taken_from")
+FIND_COLUMNS = (
+    "photo",
+    "name",
+    "left",
+    "top",
+    "width",
+    "height",
+    "named_by",
+    "probability",
+    "quality",
+    "taken",
+    "taken_from",
+)
 DETECT_COLUMNS = ("photo", "face", "left", "top", "width", "height", "score", "reason", "crop", "error")
 IDENTIFY_COLUMNS = (
     "photo",
@@ -181,8 +193,8 @@ def find_json(found: FoundPhoto, names: Sequence[str]) -> Row:
     return {
         "photo": found.photo,
         "faces": [
-            {"name": name, "box": [round(value, 1) for value in box]}
-            for name, box in zip(names, found.boxes, strict=True)
+            {"name": name, "box": [round(value, 1) for value in box], **_found_by(probability)}
+            for name, box, probability in zip(names, found.boxes, found.probabilities, strict=True)
         ],
         "quality": round(found.quality, 4),
         **_taken(found),
@@ -191,10 +203,17 @@ def find_json(found: FoundPhoto, names: Sequence[str]) -> Row:
 
 def find_rows(found: FoundPhoto, names: Sequence[str]) -> list[Row]:
     """The CSV rows of one photo of `find`: a row a person."""
+    quality = round(found.quality, 4)
     return [
-        {"photo": found.photo, "name": name, **_box_columns(box), "quality": round(found.quality, 4), **_taken(found)}
-        for name, box in zip(names, found.boxes, strict=True)
+        {"photo": found.photo, "name": name, **_box_columns(box), **_found_by(one), "quality": quality, **_taken(found)}
+        for name, box, one in zip(names, found.boxes, found.probabilities, strict=True)
     ]
+
+
+def _found_by(probability: float | None) -> Row:
+    """How `find` knows a name: by recognition with this probability, or by a person."""
+    named_by = "library" if probability is None else "recognition"
+    return {"named_by": named_by, "probability": None if probability is None else round(probability, 4)}
 
 
 def export_json(result: ExportedPhoto) -> Row:

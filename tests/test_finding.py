@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 
 from facedex.errors import PersonNotFound
+from facedex.faces import detector
 from facedex.library.finding import find_photos_of
-from tests.helpers import record, scanned, seen_file, unit
+from facedex.store.face_links import NOT_FACE, NOT_PERSON
+from tests.helpers import near, record, scanned, seen_file, unit
 
 A, B, C, D = unit(4, seed=31)
 
@@ -64,3 +66,19 @@ def test_other_faces_of_an_enrolled_photo_are_not_hers(tmp_path):
 def test_an_unknown_name_is_an_error(opened):
     with pytest.raises(PersonNotFound, match="did you mean 'Ada'"):
         find_photos_of(opened, ["Adam"])
+
+
+def test_whoever_is_enrolled_after_the_scan_is_found_without_a_name_given(tmp_path):
+    """An unnamed face counts if identify would name it, unless a user has said that it is somebody else, or no face."""
+    files = [seen_file(f"/photos/{at}.jpg", near(A, at), quality=20.0 - at) for at in range(4)]
+    files = [replace(file, detector=detector.VERSION) for file in (*files, seen_file("/photos/stranger.jpg", B))]
+    with scanned(tmp_path / "g", files, [record("Ada", A)]) as opened:
+        first, *found = find_photos_of(opened, ["Ada"])
+        assert (first.photo, first.probabilities) == ("/photos/Ada.jpg", (None,))
+        assert [photo.photo for photo in found] == [f"/photos/{at}.jpg" for at in range(4)]
+        assert all(0.9 < probability <= 1 for photo in found for probability in photo.probabilities)
+        with opened.changing_library() as store:
+            person = store.person_id("Ada")
+            store.library.decide("not-person", "", [2], add={NOT_PERSON: [(2, person)]}, person=(person, "Ada"))
+            store.library.decide("not-a-face", "", [3], add={NOT_FACE: [(3,)]})
+        assert [photo.photo for photo in find_photos_of(opened, ["Ada"])[1:]] == ["/photos/0.jpg", "/photos/3.jpg"]

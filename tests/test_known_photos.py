@@ -12,10 +12,12 @@ from facedex.gallery.gallery import Gallery
 from facedex.library.known_photos import known_photos
 from facedex.library.scan import list_photos, scan
 from facedex.photos import images
+from facedex.photos.sources import source_of
 from facedex.recognition.embedding import KnownPhoto
 from facedex.recognition.identification import identify
 from facedex.results import identify_json, identify_rows, json_line
 from facedex.store import expiry
+from facedex.store.face_links import NOT_FACE, NOT_PERSON
 from tests.helpers import drawn_face, record, save_blank, save_face, unit
 from tests.test_cli import elsewhere, lines, run  # noqa: F401  fixtures
 
@@ -196,3 +198,22 @@ def test_the_command_uses_what_scan_knows_and_fresh_does_not(run, library):  # n
     (found,) = lines(run(*options, "--json", "--fresh").out)
     assert [(face["name"], face["named_by"]) for face in found["faces"]] == [("Ada", "recognition")]
     assert "named" in run(*options).out
+
+
+def test_a_refused_name_is_not_given_again(library):
+    opened, folder = library
+    (before,) = identify(opened, known_photos(opened, [folder / "ada.png"]))
+    name = before.faces[0].name
+    assert name is not None
+    with opened.changing_library() as store:
+        photo = store.library.file(source_of(str(folder / "ada.png"))).photo
+        (face,) = store.library.faces_of_photo(photo).ids.tolist()
+        person = store.person_id(name)
+        store.library.decide("not-person", "", [face], add={NOT_PERSON: [(face, person)]}, unname=[face])
+    (refused,) = identify(opened, known_photos(opened, [folder / "ada.png"]), top=5)
+    assert refused.faces[0].name != name
+    assert name not in [candidate.name for candidate in refused.faces[0].candidates]
+    with opened.changing_library() as store:
+        store.library.decide("not-a-face", "", [face], add={NOT_FACE: [(face,)]})
+    (statue,) = identify(opened, known_photos(opened, [folder / "ada.png"]), top=5)
+    assert (statue.faces[0].name, statue.faces[0].candidates) == (None, ())

@@ -245,12 +245,14 @@ JSON_OBJECTS: dict[str, tuple[JsonObject, ...]] = {
     ),
     "find": (
         JsonObject(
-            "a photo, the one with the clearest faces first",
+            "a photo; names by a person first, then the clearest faces",
             {
                 "photo": _PHOTO,
                 "faces": "The face of each person that was asked for, in that order.",
                 "faces[].name": "The person.",
                 "faces[].box": _BOX,
+                "faces[].named_by": "library (a person named or enrolled this face), or recognition.",
+                "faces[].probability": "Of a name by recognition, as `identify` gives it; null for one by a person.",
                 "quality": "The length of the least clear face's vector before normalisation; unclear faces have short "
                 "vectors.",
                 "taken": "When the photo was taken, as an ISO 8601 local time; null without `--since`.",

@@ -283,9 +283,9 @@ def find(
     as_csv: CsvOption = False,
     output: OutputOption = None,
 ) -> None:
-    """List the photos that show a person, by scanned faces that bear the name and by enrolled photos.
+    """List the photos that show a person. No photo is read again.
 
-    Those with the clearest faces come first.
+    First come enrolled photos and scanned faces that bear the name, then scanned faces that `identify` would name so.
     """
     from facedex import results
     from facedex.gallery.gallery import Gallery

@@ -159,14 +159,21 @@ def log_table(lines: Iterable[tuple[Change, Sequence[str]]]) -> Table:
 def find_table(photos: Iterable[FoundPhoto]) -> Table:
     """The table of `find`: a row a photo."""
     photos = list(photos)
-    table = Table(Column("photo", overflow="fold"), Column("face at", overflow="fold"), Column("quality"))
+    headings = (
+        Column("photo", overflow="fold"),
+        Column("face at", overflow="fold"),
+        Column("quality"),
+        Column("named by"),
+    )
+    table = Table(*headings)
     if any(found.taken for found in photos):
         table.add_column("taken", overflow="fold")
     for found in photos:
         places = (tuple(map(round, box)) for box in found.boxes)
         at = "; ".join(f"{left},{top} {width}x{height}" for left, top, width, height in places)
         taken = [f"{found.taken:%Y-%m-%d %H:%M} ({found.taken_from})"] if found.taken else []
-        table.add_row(_plain(found.photo), at, f"{found.quality:.1f}", *taken)
+        by = "; ".join("you" if one is None else f"recognition, {one:.1%}" for one in found.probabilities)
+        table.add_row(_plain(found.photo), at, f"{found.quality:.1f}", by, *taken)
     return table
 
 

@@ -7,13 +7,20 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeAlias
+
+import numpy as np
 
 from facedex.errors import DataError, GalleryError, PhotoError
 from facedex.faces.boxes import Box, same_place
 from facedex.gallery.gallery import Gallery
+from facedex.library.known_photos import scanned_photos
 from facedex.photos.sources import read_source, source_of, source_path
 from facedex.photos.takentime import taken_time
+from facedex.recognition.identification import FPIR, identify
 from facedex.store import expiry
+
+_Shown: TypeAlias = tuple[float, Box, float | None]  # quality and box of a face, and the probability if recognised
 
 
 @dataclass(frozen=True)
@@ -22,6 +29,7 @@ class FoundPhoto:
 
     `photo`: its path. `boxes`: the face of each person, in the order of the names (left, top, width, height in pixels).
     `quality`: that of the least clear of these faces, the length of its embedding before normalisation.
+    `probabilities`: of each of these names, where `facedex.identify` gives it; None where a person did.
     `taken`: when the photo was taken, in local time, None until `with_dates` adds it. `taken_from`: "exif", or "file"
     for the file's time of change.
     """
@@ -29,6 +37,7 @@ class FoundPhoto:
     photo: str
     boxes: tuple[Box, ...]
     quality: float
+    probabilities: tuple[float | None, ...]
     taken: datetime | None = None
     taken_from: str | None = None
 
@@ -36,8 +45,9 @@ class FoundPhoto:
 def find_photos_of(gallery: Gallery, names: Sequence[str]) -> list[FoundPhoto]:
     """The photos that show all of these people, those with the clearest faces first.
 
-    Scanned faces count that bear the names, and enrolled photos. A photo that lies at several paths is listed at each.
-    Photos whose consent has expired do not count. Raises PersonNotFound, GalleryDamaged, and GalleryError for a person
+    Enrolled photos count, scanned faces that bear the names, and after these the scanned faces that
+    `facedex.identify` names so. No photo is read. A photo that lies at several paths is listed at each. Photos whose
+    consent has expired do not count. Raises PersonNotFound, GalleryDamaged, and GalleryError for a person
     of whom no photo may be matched any more.
     """
     expired = gallery.expired()[0]
@@ -47,12 +57,15 @@ def find_photos_of(gallery: Gallery, names: Sequence[str]) -> list[FoundPhoto]:
                 f"The consent of {person.name!r} expired on {person.expires}; `facedex consent` prolongs it, "
                 "`facedex purge` deletes the person"
             )
-    each = [_photos_of(gallery, name) for name in dict.fromkeys(names)]
-    common = [photo for photo in each[0] if all(photo in other for other in each)]
-    found = [
-        FoundPhoto(photo, tuple(one[photo][1] for one in each), min(one[photo][0] for one in each)) for photo in common
-    ]
-    return sorted(found, key=lambda one: (-one.quality, one.photo))
+    names = list(dict.fromkeys(names))
+    recognised = _recognised(gallery, names)
+    each = [{**recognised[name], **_photos_of(gallery, name)} for name in names]
+    found = []
+    for photo in each[0]:
+        if all(photo in other for other in each):
+            quality, boxes, probabilities = zip(*(one[photo] for one in each), strict=True)
+            found.append(FoundPhoto(photo, boxes, min(quality), probabilities))
+    return sorted(found, key=lambda one: (any(one.probabilities), -one.quality, one.photo))
 
 
 def with_dates(gallery: Gallery, found: Sequence[FoundPhoto]) -> list[FoundPhoto]:
@@ -90,8 +103,29 @@ def _read_dates(path: str) -> tuple[datetime | None, int | None]:
     return taken, changed
 
 
-def _photos_of(gallery: Gallery, name: str) -> dict[str, tuple[float, Box]]:
-    """Quality and box of a person's face by the photo's path."""
+def _recognised(gallery: Gallery, names: Sequence[str]) -> dict[str, dict[str, _Shown]]:
+    """The faces without a name that recognition takes for these people: by name and by the photo's path."""
+    library, found = gallery.library, {name: dict[str, _Shown]() for name in names}
+    faces, today = library.faces(), expiry.today()
+    unnamed = np.flatnonzero(faces.people == 0)
+    vectors = np.concatenate([gallery.enrolled_photos(name)[0].valid(today).vectors for name in names])
+    if not len(vectors) or not len(unnamed):
+        return found
+    # Only who is near to a photo of these people can get their names: no score of a person is above that of the photo.
+    near = gallery.head.pairwise(vectors, faces.vectors[unnamed]).max(0) >= gallery.threshold(FPIR)
+    sources = library.sources(set(faces.photos[unnamed[near]].tolist()))
+    paths = {number: source_path(known[0]) for number, known in sources.items()}
+    copies = {path: [source_path(source) for source in sources[number]] for number, path in paths.items()}
+    for photo in identify(gallery, scanned_photos(gallery, paths)):
+        for face in photo.faces:
+            if face.name in found and not face.confirmed and face.quality is not None:
+                shown: _Shown = face.quality.length or 0.0, face.box, face.probability
+                found[face.name].update(dict.fromkeys(copies[photo.photo], shown))
+    return found
+
+
+def _photos_of(gallery: Gallery, name: str) -> dict[str, _Shown]:
+    """The faces that are enrolled as a person or bear the name, by the photo's path."""
     library = gallery.library
     enrolled, photos, _ = gallery.enrolled_photos(name)
     valid = set(enrolled.valid(expiry.today()).ids.tolist())
@@ -99,13 +133,13 @@ def _photos_of(gallery: Gallery, name: str) -> dict[str, tuple[float, Box]]:
     named, beside = library.faces_named(gallery.find(name)[0].name), library.faces_of_photos(boxes)
     rows = [(named, row) for row in range(len(named))]
     rows += [(beside, row) for row in range(len(beside)) if same_place(beside.box(row), boxes[beside.digests[row]])]
-    found = {
-        source_path(photo.source): (quality, photo.box)
+    found: dict[str, _Shown] = {
+        source_path(photo.source): (quality, photo.box, None)
         for photo, quality in zip(photos, enrolled.quality.tolist(), strict=True)
         if photo.face in valid
     }
     sources = library.sources([int(faces.photos[row]) for faces, row in rows])
     for faces, row in rows:
         for source in sources.get(int(faces.photos[row]), []):
-            found[source_path(source)] = float(faces.quality[row]), faces.box(row)
+            found[source_path(source)] = float(faces.quality[row]), faces.box(row), None
     return found

@@ -49,14 +49,19 @@ class KnownPhoto(GivenPhoto):
     """A photo file that somebody looked at before.
 
     `encoded`: its faces, or the error of a photo without faces. None where the file must be read. `names`: the faces
-    that a person named, each as its box (left, top, width, height in pixels) and its name.
+    that a person named, each as its box (left, top, width, height in pixels) and its name. `refused`: faces that a
+    person refused a name, each as its box and that name; None stands for every name, as of a statue.
     """
 
     def __init__(
-        self, path: str, encoded: EncodedPhoto | NoFace | None, names: tuple[tuple[Box, str], ...] = ()
+        self,
+        path: str,
+        encoded: EncodedPhoto | NoFace | None,
+        names: tuple[tuple[Box, str], ...] = (),
+        refused: tuple[tuple[Box, str | None], ...] = (),
     ) -> None:
         super().__init__(path, path)
-        self.encoded, self.names = encoded, names
+        self.encoded, self.names, self.refused = encoded, names, refused
 
 
 Encoded: TypeAlias = tuple[GivenPhoto, EncodedPhoto | PhotoError]  # a photo with its faces, or why it has none

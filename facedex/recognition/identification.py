@@ -21,7 +21,7 @@ from facedex.faces.detector import FaceDetector
 from facedex.faces.face import Face
 from facedex.faces.quality import Quality
 from facedex.model.reader import EncodedFace, FaceReader
-from facedex.photos.inputs import GivenPhoto, PhotoInput, given_photos
+from facedex.photos.inputs import PhotoInput, given_photos
 from facedex.recognition.embedding import KnownPhoto, encode_ahead
 
 FPIR = 0.01  # default share of strangers who are given a name
@@ -173,7 +173,10 @@ def identify(
                 gallery.match(face.vector, max(top, CONTENDERS), prior, exhaustive, quality=face.quality)
                 for face in encoded.faces
             ]
-            confirmed = _confirmed(gallery, photo, encoded.faces, candidates, prior)
+            confirmed: dict[int, str] = {}
+            if isinstance(photo, KnownPhoto):
+                candidates = _without_refused(photo, encoded.faces, candidates)
+                confirmed = _confirmed(gallery, photo, encoded.faces, candidates, prior)
             # The threshold is asked for after the look-up, so that it counts everybody whom the look-up could find
             # when another process enrolls people meanwhile.
             least_logit = gallery.threshold(fpir) if threshold is None else threshold
@@ -191,9 +194,30 @@ def identify(
             yield IdentifiedPhoto(photo.name, tuple(faces), None, encoded.pixels, decision, encoded.remark)
 
 
+def _without_refused(
+    photo: KnownPhoto, faces: list[EncodedFace], candidates: list[list[Candidate]]
+) -> list[list[Candidate]]:
+    """Each face's candidates without the names that a person refused it. P(i | not j) = P_i / (1 - P_j)."""
+    kept = list(candidates)
+    for box, name in photo.refused:
+        index = _face_at(faces, box)
+        if index is None:
+            continue
+        rest = [one for one in kept[index] if name is not None and one.name != name]
+        remaining = max(1e-12, 1 - sum(one.probability for one in kept[index] if one not in rest))
+        kept[index] = [replace(one, probability=min(1.0, one.probability / remaining)) for one in rest]
+    return kept
+
+
+def _face_at(faces: list[EncodedFace], box: Box) -> int | None:
+    """The number of the face in the same place as a box, from 0."""
+    index = max(range(len(faces)), key=lambda one: overlap(faces[one].face.box, box), default=None)
+    return index if index is not None and same_place(faces[index].face.box, box) else None
+
+
 def _confirmed(
     gallery: SearchedGallery,
-    photo: GivenPhoto,
+    photo: KnownPhoto,
     faces: list[EncodedFace],
     candidates: list[list[Candidate]],
     prior: float,
@@ -203,9 +227,9 @@ def _confirmed(
     Each such person is added to the face's candidates, where recognition has not found her and she is enrolled.
     """
     confirmed: dict[int, str] = {}
-    for box, name in photo.names if isinstance(photo, KnownPhoto) else ():
-        index = max(range(len(faces)), key=lambda one: overlap(faces[one].face.box, box), default=None)
-        if index is None or not same_place(faces[index].face.box, box):
+    for box, name in photo.names:
+        index = _face_at(faces, box)
+        if index is None:
             continue
         ranked, face = candidates[index], faces[index]
         if ranked and all(candidate.name != name for candidate in ranked):
