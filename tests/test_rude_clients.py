@@ -197,9 +197,8 @@ def test_what_is_no_clear_request_is_refused_in_the_one_form_and_the_connection_
 
 def test_a_head_without_end_is_refused_while_it_arrives(tmp_path):
     with over_socket(tmp_path / "g") as opened:
-        with connected(opened) as endless, pytest.raises(OSError, match=r"."):
-            for _ in range(10_000):  # 100 MB
-                endless.sendall(b"GET /" + b"x" * 10_000)
+        with connected(opened) as endless, pytest.raises(OSError, match=r"reset|pipe|aborted"):
+            endless.sendall(b"GET /" + b"x" * 100_000_000)
         assert opened.get("/v1/health").status_code == 200
 
 
