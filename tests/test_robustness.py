@@ -126,3 +126,29 @@ with writing(Path(sys.argv[1]), 0):
     with writing(tmp_path / "g", 0.1):  # a dead writer holds nothing
         pass
     assert not (tmp_path / "g" / "writer.txt").exists()
+
+
+def needs_the_server():
+    for package in ("fastapi", "uvicorn", "python_multipart", "httpx"):
+        pytest.importorskip(package, reason=f"needs {package}, of the extras web and dev")
+
+
+@pytest.mark.slow
+def test_damaged_uploads_are_answered_by_the_table_of_errors_alone():
+    needs_the_server()
+    code, output = stress("http_uploads", "--requests", 150, "--seed", 5)
+    assert code == 0, output
+    assert int(re.search(r"(\d+) of 400", output)[1]) > 20, output
+    assert int(re.search(r"(\d+) of 422", output)[1]) > 20, output
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+@pytest.mark.parametrize(("sent", "runs"), [("KILL", 5), ("TERM", 3)])
+def test_a_server_that_is_stopped_has_kept_what_it_acknowledged(sent, runs):
+    needs_the_server()
+    code, output = stress("http_crash", "--runs", runs, "--signal", sent, "--seed", 5)
+    assert code == 0, output
+    assert int(re.search(r"(\d+) acknowledged", output)[1]) >= runs, output
+    if sent == "KILL":
+        assert int(re.search(r"(\d+) unanswered", output)[1]) > 0, output

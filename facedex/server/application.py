@@ -10,6 +10,7 @@ import anyio.to_thread
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from facedex._version import __version__
 from facedex.errors import FacedexError
@@ -75,6 +76,12 @@ def _add_description(app: FastAPI) -> None:
         return Json(app.openapi())
 
 
+def _methods(app: FastAPI, request: Request) -> set[str]:
+    """The methods of all routes with the path of a request."""
+    found = [route for route in app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return {method for route in found for method in getattr(route, "methods", None) or ()}
+
+
 def _add_refusals(app: FastAPI) -> None:
     """Turn every error into the one form. The guard catches what is left."""
 
@@ -88,7 +95,10 @@ def _add_refusals(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         if isinstance(error.__cause__, FacedexError):  # FastAPI wraps what reading a body raises
             return refusal(error.__cause__, request.state.request_id)
-        return refusal_of_status(error.status_code, request.state.request_id, error.headers)
+        headers = dict(error.headers or {})
+        if error.status_code == 405:  # routing knows only the methods of the first route with this path
+            headers["Allow"] = ", ".join(sorted(_methods(app, request)))
+        return refusal_of_status(error.status_code, request.state.request_id, headers)
 
     @app.exception_handler(RequestValidationError)
     async def not_valid(request: Request, error: Exception) -> Response:

@@ -15,7 +15,8 @@ _PHOTO_TYPES = ("image/*", "application/octet-stream")
 
 def _body(form: dict[str, Any], required: list[str], alone: bool) -> dict[str, Any]:
     """A request body: a form, and where `alone` holds a photo as the body itself."""
-    properties = {**form, "photo": {"type": "array", "items": _FILE, "description": "Photos; any field name will do."}}
+    photos = {"type": "array", "minItems": 1, "items": _FILE, "description": "Photos; any field name will do."}
+    properties = {**form, "photo": photos}
     content: dict[str, Any] = {
         "multipart/form-data": {
             "schema": {"type": "object", "properties": properties, "required": [*required, "photo"]},

@@ -145,7 +145,7 @@ class IdentifiedFace(BaseModel):
 
 
 class Decision(BaseModel):
-    threshold: float
+    threshold: float | None  # null in a gallery without people
     fpir: float | None
     fpir_low: float | None
     fpir_high: float | None
