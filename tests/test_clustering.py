@@ -9,7 +9,7 @@ import pytest
 
 from facedex.decision import clustering
 from facedex.decision.calibration import Calibration
-from facedex.decision.clustering import Cut, Links, group_faces
+from facedex.decision.clustering import Cut, Links, faintness, group_faces
 from facedex.index.neighbours import nearest_pairs
 from facedex.model.head import Head
 from facedex.model.modelfile import read_model
@@ -184,3 +184,40 @@ def test_nearest_pairs_of_few_faces():
     assert nearest_pairs(head, unit(3)).tolist() == [[0, 1], [0, 2], [1, 2]]
     assert nearest_pairs(head, unit(1)).shape == (0, 2)
     assert nearest_pairs(head, np.empty((0, 128), np.float32)).shape == (0, 2)
+
+
+def test_faces_that_lack_detail_gather_only_at_a_higher_cut():
+    z, people = faces([8, 8])
+    faint = faintness(np.where(people == 0, 0.003, 0.1))
+    assert sorted(map(len, partition(grouped(z)))) == [8, 8]  # likeness alone would gather them
+    assert sorted(map(len, partition(grouped(z, faint=faint)))) == [*[1] * 8, 8]
+    near = np.concatenate([z[:1] + np.float32(1e-3) * np.arange(8)[:, None], z[8:]])  # eight shots of one moment
+    assert sorted(map(len, partition(grouped(near, faint=faint)))) == [8, 8]
+
+
+def test_faces_that_lack_detail_join_clear_groups():
+    z, people = faces([8, 8])
+    faint = faintness(np.where(np.arange(16) % 8 < 2, 0.002, 0.1))
+    assert partition(grouped(z, faint=faint)) == partition(people)
+    blurs = grouped(z[[0, 1, 8, 9]], faint=faint[[0, 1, 8, 9]])
+    assert sorted(map(len, partition(blurs))) == [1, 1, 1, 1]  # without the clear ones they stay alone
+
+
+def test_faintness_rises_as_detail_falls_and_is_none_for_sharp_faces():
+    found = faintness(np.array([0.2, 0.0061, 0.004, 0.001, 0.0]))
+    assert found[:2].tolist() == [0, 0]
+    assert np.all(np.diff(found[1:]) > 0)
+    assert np.isfinite(found).all()
+
+
+def test_pairs_of_groups_without_detail_lie_further_below_the_cut():
+    z, _ = faces([2])
+    pairs, links, cut = all_pairs(2), Links.none(2), Cut.for_people(CALIBRATION, 2, 0.05)
+    logits = clustering.pair_logits(z, BETA, pairs)
+
+    def excess(*faint):
+        faint = np.array(faint)
+        return clustering.close_groups(z, BETA, cut, pairs, logits, links, np.array([1, 2]), 100.0, faint)[2][0]
+
+    assert excess(2.0, 0.5) == pytest.approx(excess(0.0, 0.0) - 0.5)
+    assert excess(2.0, 0.0) == pytest.approx(excess(0.0, 0.0))

@@ -1,6 +1,7 @@
 """Groups of scanned faces: who belongs together, what is known beforehand, and numbers that stay."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -221,3 +222,16 @@ def test_a_large_library_takes_little_memory(tmp_path):
             assert tracemalloc.get_traced_memory()[1] < 12_000 * 5_000  # bytes a face, of which z has 2,048
         finally:
             tracemalloc.stop()
+
+
+def test_faces_without_detail_are_no_group_of_their_own(tmp_path):
+    def files(sharpness):
+        photos = [seen_file(f"/crowd{n}.jpg", near(PEOPLE[0], n, 0.8)) for n in range(20)]
+        return [replace(one, faces=tuple(replace(face, sharpness=sharpness) for face in one.faces)) for one in photos]
+
+    def largest(folder, sharpness):
+        with scanned(folder, files(sharpness)) as opened:
+            return cluster(opened)[0].faces
+
+    assert largest(tmp_path / "sharp", 0.1) > 10
+    assert largest(tmp_path / "faint", 0.001) < 4

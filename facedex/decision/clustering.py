@@ -18,6 +18,10 @@ _LARGE = 0.85
 # People of one library resemble each other more than strangers do, above all families. The cut is at least the one for
 # so many people. In libraries of six people who look alike, precision is then 99 %, and else 43 % (decision/README.md).
 _LEAST_PEOPLE = 1000
+# Faces with hardly any detail resemble each other, whoever they show. Below a sharpness of _FAINT, the cut for two of
+# them rises by _RISE logits for each factor e. Then 34 of 250 faces with 8 pixels of detail share a group, and else 208
+# (people of train.tar, by whom both numbers were chosen).
+_FAINT, _RISE = 0.006, 8.0
 _PASSES = 4  # of the search for the number of people
 _BLOCK = 1000  # pairs whose logits are computed at a time: 2 MB stay near the processor, 40 MB take 2.5 times as long
 
@@ -61,6 +65,15 @@ class Cut:
         return np.asarray(self.single - self.between(a, b))
 
 
+def faintness(sharpness: Scores) -> Scores:
+    """How much detail faces lack (n,), 0 for clear ones, by their `sharpness` (n,) (Quality.sharpness).
+
+    The unit is a logit: the cut for two groups rises by the lower of their mean values. So faint faces join a clear
+    face as before.
+    """
+    return np.asarray(_RISE * np.log(np.maximum(_FAINT / np.maximum(sharpness, 1e-6), 1.0)))
+
+
 @dataclass(frozen=True)
 class Links:
     """What is known of n faces besides their scores.
@@ -86,13 +99,14 @@ def group_faces(
     links: Links | None = None,
     clear: NDArray[np.bool_] | None = None,
     rate: float = RATE,
+    faint: Scores | None = None,
 ) -> tuple[Numbers, Cut]:
     """Group n faces by person. Returns the group of each face (n,) int64, and the cut for two single faces.
 
     A group has the number of its first face. `z` (n, dim) and `beta` are the head's (model/head.py). `pairs` (p, 2)
     int64 are the candidates: each face with those nearest to it. Faces that are not `clear` (n,) bool join last, so
     that a blurred face is no bridge between two people. `rate`: see RATE; the cut follows from it by the calibration's
-    FPIR. Raises ValueError for a rate outside 0..1.
+    FPIR. `faint` (n,) is that of `faintness`. Raises ValueError for a rate outside 0..1.
 
     The FPIR depends on the number of people, which is the number of groups. Cut and groups are found in turns.
     """
@@ -101,7 +115,7 @@ def group_faces(
     people, before = len(z), 0
     for _ in range(_PASSES):
         cut = Cut.for_people(calibration, people, rate)
-        groups = _group_in_two_steps(z, beta, cut, pairs, logits, links, clear)
+        groups = _group_in_two_steps(z, beta, cut, pairs, logits, links, clear, faint)
         people, before = len(np.unique(groups)), people
         if people == before:
             break
@@ -126,6 +140,7 @@ def close_groups(
     links: Links,
     groups: Numbers,
     depth: float,
+    faint: Scores | None = None,
 ) -> tuple[Numbers, Numbers, Scores]:
     """Pairs of groups that may yet be one person.
 
@@ -134,7 +149,7 @@ def close_groups(
     one group. Pairs that lie more than `depth` below the cut (logits) are left out, and so are those that `links` keeps
     apart. `logits` (p,) belong to `pairs`. The other arguments are those of `group_faces`.
     """
-    found = _Groups(z, beta, cut, links, groups).close(pairs, logits, depth)
+    found = _Groups(z, beta, cut, links, groups, faint).close(pairs, logits, depth)
     return groups[found[0]], groups[found[1]], found[2]
 
 
@@ -146,14 +161,15 @@ def _group_in_two_steps(
     logits: Scores,
     links: Links,
     clear: NDArray[np.bool_] | None,
+    faint: Scores | None,
 ) -> Numbers:
     """Group the clear faces first. The groups found then stay apart while the others join."""
     if clear is not None and not clear.all():
         among = clear[pairs].all(1)
-        first = _Groups(z, beta, cut, links).merge(pairs[among], logits[among])
+        first = _Groups(z, beta, cut, links, faint=faint).merge(pairs[among], logits[among])
         settled = (np.bincount(first, minlength=len(z))[first] > 1) | (links.person > 0)
         links = Links(np.where(settled, first + 1, 0), links.apart)
-    return _Groups(z, beta, cut, links).merge(pairs, logits)
+    return _Groups(z, beta, cut, links, faint=faint).merge(pairs, logits)
 
 
 class _Groups:
@@ -169,13 +185,20 @@ class _Groups:
     """
 
     def __init__(
-        self, z: NDArray[np.float32], beta: float, cut: Cut, links: Links, groups: Numbers | None = None
+        self,
+        z: NDArray[np.float32],
+        beta: float,
+        cut: Cut,
+        links: Links,
+        groups: Numbers | None = None,
+        faint: Scores | None = None,
     ) -> None:
         """Start with the faces of each person of `links` together, or with those of each of `groups` (n,)."""
         self._z, self._beta, self._cut = z, beta, cut
         self._least = cut.least
         self._group = np.arange(len(z))
         self._size = np.ones(len(z), np.int64)
+        self._faint = np.zeros(len(z)) if faint is None else faint.copy()  # the sum over each group
         self._faces = [np.array([face]) for face in range(len(z))]
         self._person = links.person.copy()
         self._apart = np.empty(0, np.int64)
@@ -214,9 +237,9 @@ class _Groups:
         best = np.full(len(keys), -np.inf)
         np.maximum.at(best, place, logits)
         # A mean lies below its best part. So few pairs need their mean: .5 s in place of 2.0 s for 4,291 faces.
-        near = best[place] > self._cut.between(self._size[a], self._size[b]) - depth
+        near = best[place] > self._cuts(a, b) - depth
         a, b, strength = self._scores(a[near], b[near], self._strength(logits[near]), np.ones(near.sum(), np.int64))
-        excess = self._score(strength) - self._cut.between(self._size[a], self._size[b])
+        excess = self._score(strength) - self._cuts(a, b)
         kept = excess > -depth
         return a[kept], b[kept], excess[kept]
 
@@ -229,6 +252,7 @@ class _Groups:
             self._faces[other] = np.concatenate([self._faces[other], self._faces[one]])
             self._person[other] = max(self._person[other], self._person[one])
         np.add.at(self._size, into, self._size[leaving])
+        np.add.at(self._faint, into, self._faint[leaving])
         a, b = np.divmod(self._apart, len(self._z))
         self._apart = np.unique(self._keys(new[a], new[b]))
         return new
@@ -255,7 +279,7 @@ class _Groups:
 
     def _best_pairs(self, a: Numbers, b: Numbers, score: Scores) -> tuple[Numbers, Numbers]:
         """Groups that are each other's best and pass the cut: those that stay, and those that join them."""
-        excess = score - self._cut.between(self._size[a], self._size[b])
+        excess = score - self._cuts(a, b)
         passing = excess > 0
         a, b, excess = a[passing], b[passing], excess[passing]
         group, other = np.concatenate([a, b]), np.concatenate([b, a])
@@ -266,6 +290,12 @@ class _Groups:
         best[group[first]] = other[first]
         into = np.flatnonzero((best >= 0) & (best[best] == np.arange(len(best))) & (np.arange(len(best)) < best))
         return into, best[into]
+
+    def _cuts(self, a: Numbers, b: Numbers) -> Scores:
+        """The cuts (n,) for groups a and b: higher where the faces of both are faint."""
+        rise = np.minimum(self._faint[a] / self._size[a], self._faint[b] / self._size[b])
+        most = max(self._beta - self._cut.single, 0.0) / 2  # so that blurred shots of one moment stay together
+        return np.asarray(self._cut.between(self._size[a], self._size[b]) + np.minimum(rise, most))
 
     def _strength(self, logits: Scores) -> Scores:
         return np.exp((logits - self._beta) / self._cut.scale)  # at most 1, because beta is the highest logit

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from facedex.decision.clustering import Links
+from facedex.decision.clustering import Links, faintness
 from facedex.faces.boxes import same_place
 from facedex.store.face_links import APART, NOT_PERSON, SAME
 from facedex.store.library_rows import ScannedFaces
@@ -44,6 +44,11 @@ def compared_faces(library: LibraryTables, expired: Collection[int]) -> ScannedF
     owners = enrolled_owners(library)
     known = np.where(faces.people > 0, faces.people, [owners.get(face, 0) for face in faces.ids.tolist()])
     return faces.only(~np.isin(known, list(expired)))
+
+
+def lacking_detail(faces: ScannedFaces, enrolled: Sequence[StoredFaces]) -> NDArray[np.float64]:
+    """The `faintness` (n,) of the scanned faces and of the enrolled ones after them, whose sharpness is not stored."""
+    return np.append(faintness(faces.sharpness), np.zeros(sum(len(block.ids) for block in enrolled)))
 
 
 def unite(labels: Rows, known: Rows, same: Rows) -> Rows:

@@ -17,7 +17,7 @@ from facedex.decision.clustering import RATE, Links, group_faces
 from facedex.gallery.gallery import Gallery
 from facedex.index.flat import projected
 from facedex.index.neighbours import nearest_pairs
-from facedex.library.decided import IGNORED, compared_faces, enrolled_owners, known_links, unite
+from facedex.library.decided import IGNORED, compared_faces, enrolled_owners, known_links, lacking_detail, unite
 from facedex.photos.sources import source_path
 from facedex.store.library_rows import Membership, ScannedFaces
 from facedex.store.library_tables import LibraryTables
@@ -152,12 +152,13 @@ def _grouped(gallery: Gallery, rate: float) -> tuple[_Facts, NDArray[np.int64]]:
         facts, faces, enrolled = _Facts.read(gallery, store)
     vectors = np.concatenate([faces.vectors, *(block.vectors for block in enrolled)])
     quality = np.concatenate([faces.quality, *(block.quality for block in enrolled)])
+    faint = lacking_detail(faces, enrolled)
     del faces, enrolled  # they take as much memory as the vectors
     clear = (quality == 0) | (quality >= gallery.calibration.unclear)
     head = gallery.head
     pairs, z = nearest_pairs(head, vectors), projected(head, vectors)
     del vectors
-    labels = group_faces(z, head.beta, gallery.calibration, pairs, facts.links, clear, rate)[0]
+    labels = group_faces(z, head.beta, gallery.calibration, pairs, facts.links, clear, rate, faint)[0]
     return facts, unite(labels, facts.links.person, facts.same)
 
 

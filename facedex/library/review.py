@@ -19,7 +19,7 @@ from facedex.errors import DataError, GroupNotFound
 from facedex.gallery.gallery import Gallery
 from facedex.index.neighbours import nearest_pairs
 from facedex.library.cropped_faces import PlacedFace
-from facedex.library.decided import IGNORED, compared_faces, enrolled_owners, known_links
+from facedex.library.decided import IGNORED, compared_faces, enrolled_owners, known_links, lacking_detail
 from facedex.library.group_edits import clearest, join, part, unnamed_in
 from facedex.library.group_names import give_name
 from facedex.store.face_links import NOT_PERSON, SAME
@@ -233,6 +233,7 @@ class _Library:
         self._enrolled = gallery.enrolled_faces()
         vectors = np.concatenate([self.faces.vectors, *(block.vectors for block in self._enrolled)])
         self._quality = np.concatenate([self.faces.quality, *(block.quality for block in self._enrolled)])
+        self._faint = lacking_detail(self.faces, self._enrolled)
         self._z = gallery.head.project(vectors)
         self._pairs = nearest_pairs(gallery.head, vectors)
         self._logits = pair_logits(self._z, gallery.head.beta, self._pairs)
@@ -268,7 +269,8 @@ class _Library:
             return []
         head, calibration = self._gallery.head, self._gallery.calibration
         cut = Cut.for_people(calibration, len(self._rows), self._rate)
-        a, b, excess = close_groups(self._z, head.beta, cut, self._pairs, self._logits, self._links, self._units, DEPTH)
+        known = self._pairs, self._logits, self._links, self._units
+        a, b, excess = close_groups(self._z, head.beta, cut, *known, DEPTH, self._faint)
         low, high = np.minimum(a, b), np.maximum(a, b)  # a person comes second
         joined = {tuple(sorted(pair)) for pair in self._units[self._same].tolist()}
         sizes = [np.array([len(self._rows[unit]) for unit in side.tolist()], np.int64) for side in (low, high)]

@@ -17,7 +17,8 @@ import numpy as np
 from PIL import Image
 
 from facedex.decision.calibration import Calibration
-from facedex.decision.clustering import group_faces
+from facedex.decision.clustering import faintness, group_faces
+from facedex.faces.quality import sharpness
 from facedex.index.neighbours import nearest_pairs
 from facedex.model.head import Head
 from facedex.model.modelfile import read_model, shipped_model
@@ -45,17 +46,20 @@ def main() -> None:
             if photo.name not in crops and len(crops) < options.people:
                 crops[photo.name] = decode(photo.read(), photo.path)[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
     clear = encoder.encode(np.stack(list(crops.values())))
+    detail = [sharpness(crop) for crop in crops.values()]
     count = len(crops)
     print(
         "| pixels | count as clear | largest groups of blurs | with their own face | clear faces with somebody else |"
     )
     print("|---" * 5 + "|")
     for pixels in options.pixels:
-        blurs = encoder.encode(np.stack([blurred(crop, pixels) for crop in crops.values()]))
+        pictures = [blurred(crop, pixels) for crop in crops.values()]
+        blurs = encoder.encode(np.stack(pictures))
+        faint = faintness(np.array([*detail, *map(sharpness, pictures)]))
         vectors, quality = (np.concatenate(parts) for parts in zip(clear, blurs, strict=True))
         sharp = quality >= calibration.unclear
         pairs = nearest_pairs(head, vectors)
-        groups = group_faces(head.project(vectors), head.beta, calibration, pairs, None, sharp)[0]
+        groups = group_faces(head.project(vectors), head.beta, calibration, pairs, None, sharp, faint=faint)[0]
         sizes = np.sort(np.bincount(groups[count:]))[::-1][:3]
         own = np.mean(groups[:count] == groups[count:])
         person = np.tile(np.arange(count), 2)
