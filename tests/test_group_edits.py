@@ -1,17 +1,20 @@
 """Groups that a user joins, and faces that are none: what stays so for good, and undo."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from facedex.errors import DataError, GroupNotFound, PersonNotFound
+from facedex.faces import detector
+from facedex.library.finding import find_photos_of
 from facedex.library.group_edits import join_groups, mark_not_faces, remove_from_person
 from facedex.library.group_names import name_group, split_group
 from facedex.library.groups import cluster
 from facedex.library.scan import list_photos, scan
 from facedex.store.face_links import APART, SAME
-from tests.helpers import near, other_encoder, save_face, scanned, seen_file
+from tests.helpers import near, other_encoder, record, save_face, scanned, seen_file
 from tests.test_review import ADA, BOB, CY, HARDLY, between, photos, sizes, state, strangers
 
 
@@ -229,3 +232,15 @@ def test_no_photo_is_taken_from_a_person_who_is_not_in_it(opened):
     with pytest.raises(PersonNotFound):
         remove_from_person(opened, "Bob", ["/bob/0.jpg"])
     assert state(opened) == before
+
+
+def test_a_face_that_recognition_alone_took_for_a_person_is_refused(tmp_path):
+    files = [replace(file, detector=detector.VERSION) for file in (*photos(ADA, 3, "ada"), *strangers())]
+    with scanned(tmp_path / "g", files, [record("Ada", ADA)]) as opened:
+        assert {photo.photo for photo in find_photos_of(opened, ["Ada"])} >= {f"/ada/{n}.jpg" for n in range(3)}
+        assert remove_from_person(opened, "Ada", "/ada/1.jpg") == (1, 0)
+        found = {photo.photo for photo in find_photos_of(opened, ["Ada"])}
+        assert found >= {"/ada/0.jpg", "/ada/2.jpg"}
+        assert "/ada/1.jpg" not in found
+        opened.undo()
+        assert "/ada/1.jpg" in {photo.photo for photo in find_photos_of(opened, ["Ada"])}

@@ -20,7 +20,7 @@ from facedex.photos.takentime import taken_time
 from facedex.recognition.identification import FPIR, identify
 from facedex.store import expiry
 
-_Shown: TypeAlias = tuple[float, Box, float | None]  # quality and box of a face, and the probability if recognised
+ShownFace: TypeAlias = tuple[float, Box, float | None]  # quality and box of a face, and the probability if recognised
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def find_photos_of(gallery: Gallery, names: Sequence[str]) -> list[FoundPhoto]:
                 "`facedex purge` deletes the person"
             )
     names = list(dict.fromkeys(names))
-    recognised = _recognised(gallery, names)
+    recognised = recognised_faces(gallery, names)
     each = [{**recognised[name], **_photos_of(gallery, name)} for name in names]
     found = []
     for photo in each[0]:
@@ -103,9 +103,9 @@ def _read_dates(path: str) -> tuple[datetime | None, int | None]:
     return taken, changed
 
 
-def _recognised(gallery: Gallery, names: Sequence[str]) -> dict[str, dict[str, _Shown]]:
-    """The faces without a name that recognition takes for these people: by name and by the photo's path."""
-    library, found = gallery.library, {name: dict[str, _Shown]() for name in names}
+def recognised_faces(gallery: Gallery, names: Sequence[str]) -> dict[str, dict[str, ShownFace]]:
+    """The scanned faces without a name that recognition takes for these people: by name and by the photo's path."""
+    library, found = gallery.library, {name: dict[str, ShownFace]() for name in names}
     faces, today = library.faces(), expiry.today()
     unnamed = np.flatnonzero(faces.people == 0)
     vectors = np.concatenate([gallery.enrolled_photos(name)[0].valid(today).vectors for name in names])
@@ -119,12 +119,12 @@ def _recognised(gallery: Gallery, names: Sequence[str]) -> dict[str, dict[str, _
     for photo in identify(gallery, scanned_photos(gallery, paths)):
         for face in photo.faces:
             if face.name in found and not face.confirmed and face.quality is not None:
-                shown: _Shown = face.quality.length or 0.0, face.box, face.probability
+                shown: ShownFace = face.quality.length or 0.0, face.box, face.probability
                 found[face.name].update(dict.fromkeys(copies[photo.photo], shown))
     return found
 
 
-def _photos_of(gallery: Gallery, name: str) -> dict[str, _Shown]:
+def _photos_of(gallery: Gallery, name: str) -> dict[str, ShownFace]:
     """The faces that are enrolled as a person or bear the name, by the photo's path."""
     library = gallery.library
     enrolled, photos, _ = gallery.enrolled_photos(name)
@@ -133,7 +133,7 @@ def _photos_of(gallery: Gallery, name: str) -> dict[str, _Shown]:
     named, beside = library.faces_named(gallery.find(name)[0].name), library.faces_of_photos(boxes)
     rows = [(named, row) for row in range(len(named))]
     rows += [(beside, row) for row in range(len(beside)) if same_place(beside.box(row), boxes[beside.digests[row]])]
-    found: dict[str, _Shown] = {
+    found: dict[str, ShownFace] = {
         source_path(photo.source): (quality, photo.box, None)
         for photo, quality in zip(photos, enrolled.quality.tolist(), strict=True)
         if photo.face in valid

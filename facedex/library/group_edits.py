@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from facedex.errors import DataError, GroupNotFound
+from facedex.faces.boxes import Box, same_place
 from facedex.gallery.gallery import Gallery
 from facedex.library.decided import enrolled_owners
+from facedex.library.finding import recognised_faces
 from facedex.photos.sources import Paths, several, source_of
 from facedex.store.face_links import APART, NOT_FACE, NOT_PERSON, SAME
 from facedex.store.library_rows import ScannedFaces
@@ -52,17 +54,22 @@ def mark_not_faces(gallery: Gallery, group: int, photos: Paths = (), undo: bool 
 def remove_from_person(gallery: Gallery, name: str, photos: Paths) -> tuple[int, int]:
     """Say that photos (paths) do not show a person; returns how many scanned and how many enrolled faces that concerns.
 
-    The scanned faces lose the name, become a group, and are never taken for this person again. Enrolled faces are
-    deleted, as `Gallery.remove_photos` does. Raises PersonNotFound, GalleryBusy, and DataError for a photo in which
-    nobody bears the name.
+    The scanned faces that bear the name, or that recognition takes for the person, lose the name, become a group, and
+    are never taken for this person again. Enrolled faces are deleted, as `Gallery.remove_photos` does. Raises
+    PersonNotFound, GalleryBusy, and DataError for a photo without a face of the person.
     """
+    (record,) = gallery.find(name)
+    recognised = {
+        source_of(path): shown[1] for path, shown in recognised_faces(gallery, [record.name])[record.name].items()
+    }
     with gallery.changing_library() as store:
         library, person, stored = store.library, store.person_id(name), store.stored_name(name)
         owners, faces = enrolled_owners(library), library.faces()
         own = [row for row, face in enumerate(faces.ids.tolist()) if (faces.people[row] or owners.get(face)) == person]
-        sources = library.sources(faces.photos[own].tolist())
         wanted = {source_of(os.path.abspath(photo)): photo for photo in several(photos)}
-        rows = [row for row in own if wanted.keys() & sources.get(int(faces.photos[row]), ())]
+        sources = library.sources(faces.photos.tolist())
+        shown = [row for row in range(len(faces)) if wanted.keys() & sources.get(int(faces.photos[row]), ())]
+        rows = [row for row in shown if row in own or _is_at(faces, row, sources, recognised)]
         digests = {faces.digests[row] for row in rows}
         leaving = [one for one in store.photos_of(name)[1] if one.source in wanted or one.photo in digests]
         found = {one.source for one in leaving}.union(*(sources[int(faces.photos[row])] for row in rows))
@@ -75,6 +82,12 @@ def remove_from_person(gallery: Gallery, name: str, photos: Paths) -> tuple[int,
             library.decide("not-person", "", ids, add, {SAME: remove}, groups, unname=ids, person=(person, stored))
     removed = gallery.remove_photos(leaving) if leaving else 0
     return len(rows), removed
+
+
+def _is_at(faces: ScannedFaces, row: int, sources: Mapping[int, list[str]], places: Mapping[str, Box]) -> bool:
+    """Whether a face without a name is in its place in one of these photos (by source)."""
+    boxes = [places[source] for source in sources[int(faces.photos[row])] if source in places]
+    return not faces.people[row] and any(same_place(faces.box(row), box) for box in boxes)
 
 
 def join(library: LibraryTables, faces: ScannedFaces, others: ScannedFaces, group: int, detail: str) -> None:
