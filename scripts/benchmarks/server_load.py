@@ -35,11 +35,11 @@ TURN = 5.0  # seconds
 
 
 class Load:
-    """Threads that ask again and again until a turn is over; each holds what `connect` made for it."""
+    """Threads that ask again and again until a turn is over; each connects anew in each turn."""
 
     def __init__(self, threads: int, photos: list[bytes], connect: Callable[[], Callable[[bytes], list[Any]]]) -> None:
         self.threads, self.photos = threads, photos
-        self.asks = [connect() for _ in range(threads)]
+        self.connect = connect
         self.seconds, self.times = 0.0, []  # type: tuple[float, list[float]]
         self.answers: list[tuple[int, list[Any]]] = []
         self._next = itertools.count()
@@ -47,14 +47,15 @@ class Load:
     def turn(self) -> None:
         """Ask for one turn. Requests that have begun are finished, and the time until then counts."""
         begun = time.perf_counter()
-        running = [threading.Thread(target=self._ask, args=(ask, begun + TURN)) for ask in self.asks]
+        running = [threading.Thread(target=self._ask, args=(begun + TURN,)) for _ in range(self.threads)]
         for one in running:
             one.start()
         for one in running:
             one.join()
         self.seconds += time.perf_counter() - begun
 
-    def _ask(self, ask: Callable[[bytes], list[Any]], end: float) -> None:
+    def _ask(self, end: float) -> None:
+        ask = self.connect()  # anew, because the server closes idle connections between turns
         while (begun := time.perf_counter()) < end:
             number = next(self._next) % len(self.photos)
             self.answers.append((number, ask(self.photos[number])))
