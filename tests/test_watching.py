@@ -175,11 +175,13 @@ def test_vectors_of_another_model_never_come_in(opened, folder, tmp_path):
         list(scan(opened, list_photos(folder)))
 
 
+# A shell without job control lets what it runs in the background ignore Ctrl-C, and the tests may run there.
 WATCHING = """
-import sys
+import signal, sys
 from facedex import cli
 from facedex.library import watching
 
+signal.signal(signal.SIGINT, signal.default_int_handler)
 watching._PAUSE, watching._STILL, watching._QUIET = 0.1, -1, 0.3
 sys.argv = ["facedex", "scan", sys.argv[1], "--watch", "--json", "--model", "fast", "--gallery", sys.argv[2]]
 cli.main()
