@@ -196,7 +196,7 @@ def test_a_watch_that_was_killed_goes_on_and_ctrl_c_ends_it_with_a_summary(folde
     first.communicate()
     again = python(WATCHING, folder, tmp_path / "g")
     said = []
-    reader = threading.Thread(target=lambda: said.extend(iter(again.stderr.readline, "")))
+    reader = threading.Thread(target=lambda: said.extend(iter(again.stderr.readline, "")), daemon=True)
     reader.start()
     while not any("watching 1 place" in line for line in said):
         assert again.poll() is None, said
