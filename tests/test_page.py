@@ -312,9 +312,13 @@ def test_a_looser_slider_tells_which_names_it_adds(chromium, portraits, tmp_path
         seen.drop(("clear.jpg", smaller(portraits / "obama.jpg")), ("blurred.jpg", blurred.getvalue()))
         seen.settled(2)
         seen.name("clear.jpg", "Barack")
+        expect(seen.names("clear.jpg").first).to_have_text("Barack")  # photos are looked at again after the change
+        seen.settled(2)
         slider = page.get_by_role("slider")
         slider.focus()
-        slider.press("Home")
+        with page.expect_response(lambda answer: "fpir=0.0001" in answer.url and "/identify" in answer.url):
+            slider.press("Home")
+        seen.settled(2)
         expect(page.locator(".meaning")).to_contain_text("1 in 10,000")
         expect(seen.names("blurred.jpg").first).to_have_text("Unknown")
         slider.press("End")
