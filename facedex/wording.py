@@ -30,6 +30,11 @@ def tally(counts: Mapping[str, int], order: Sequence[str]) -> str:
     return ", ".join(f"{counts[name]:,} {name}" for name in order if counts[name])
 
 
+def to_minute(time: str) -> str:
+    """An ISO 8601 time for people, without seconds: 2026-11-30 12:00."""
+    return time.replace("T", " ")[:16]
+
+
 def visible(text: str) -> str:
     r"""Text in which characters that command a terminal are escapes, as \x1b, and bytes that are not UTF-8 are \udcff.
 

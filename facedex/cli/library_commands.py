@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-_STATUSES = ("new", "changed", "moved", "copy", "known", "skipped", "gone")  # in the order of the summary
-
 GroupArgument = Annotated[int, typer.Argument(min=1, help="The group's number in `facedex cluster`.")]
 
 
@@ -130,7 +128,9 @@ def _forget_vanished(gallery: Gallery, folders: list[Path], yes: bool, printer: 
 
 def _say_kept(gallery: Gallery, counts: Counter[str]) -> None:
     """Print how many files came to which end, what the gallery keeps now, and how to delete it."""
-    summary = tally(counts, _STATUSES)
+    from facedex.library.scan import STATUSES
+
+    summary = tally(counts, STATUSES)
     library = gallery.library.counts()
     photos, faces = counted(library.photos, "photo"), counted(library.faces, "face")
     named = f"{library.named:,} of them named" if library.named else "none of them named"

@@ -9,7 +9,7 @@ import typer
 from facedex.cli.console import ask, note, say, show
 from facedex.cli.options import DEFAULT_GALLERY, GalleryOption, JsonOption, OutputOption, QuietOption, YesOption
 from facedex.cli.result_output import ResultPrinter, output_form, results_to
-from facedex.wording import counted
+from facedex.wording import counted, to_minute
 
 if TYPE_CHECKING:
     from facedex.store.changelog import Change
@@ -73,14 +73,8 @@ def describe(change: Change) -> str:
     """A line of the log in words: when, what, who."""
     from facedex.store.changelog import KINDS
 
-    parts = [change.made.replace("T", " ")[:16], KINDS.get(change.kind, change.kind)]
-    if change.former and change.name:
-        parts.append(f"{change.former} to {change.name}")
-    elif change.name:
-        parts.append(change.name)
-    if change.detail:
-        parts.append(change.detail)
-    return ", ".join(parts)
+    parts = (to_minute(change.made), KINDS.get(change.kind, change.kind), change.whom, change.detail)
+    return ", ".join(filter(None, parts))
 
 
 def _outcome(undone: Undone) -> str:

@@ -12,7 +12,7 @@ from facedex.photos.sources import UNKNOWN
 from facedex.recognition.identification import Identification, IdentifiedPhoto
 from facedex.store.expiry import has_passed
 from facedex.store.rows import PersonRecord
-from facedex.wording import visible
+from facedex.wording import to_minute, visible
 
 if TYPE_CHECKING:
     from facedex.gallery.shown import ShownPerson
@@ -76,7 +76,7 @@ def list_table(people: Iterable[PersonRecord]) -> Table:
         table.add_column("consent", overflow="fold")
         table.add_column("until")
     for record in people:
-        cells: list[str | Text] = [_plain(record.name), str(record.photos), record.enrolled.replace("T", " ")[:16]]
+        cells: list[str | Text] = [_plain(record.name), str(record.photos), to_minute(record.enrolled)]
         if with_consent:
             cells += [_plain("; ".join(record.consents)), _last_day(record.expires)]
         table.add_row(*cells)
@@ -101,7 +101,7 @@ def show_table(person: ShownPerson) -> Table:
         similarity = "-" if one.similarity is None else f"{one.similarity:.1%}"
         cells: list[str | Text] = [
             _plain(one.photo),
-            one.enrolled.replace("T", " ")[:16],
+            to_minute(one.enrolled),
             f"least: {similarity}" if one is least else similarity,
             f"unclear: {one.quality:.1f}" if one.unclear else f"{one.quality:.1f}",
         ]
@@ -140,15 +140,14 @@ def log_table(lines: Iterable[tuple[Change, Sequence[str]]]) -> Table:
         Column("account", overflow="fold"),
     )
     for change, photos in lines:
-        person = f"{change.former} to {change.name}" if change.former and change.name else change.name or ""
         more = [f"and {len(photos) - 2:,} more"] if len(photos) > 2 else []
         origin = [*filter(None, [change.detail]), *photos[:2], *more]
         counts = (f"{change.photos:,}" if change.photos else "", f"{change.faces:,}" if change.faces else "")
-        time, kind = change.made.replace("T", " ")[:16], KINDS.get(change.kind, change.kind)
+        time, kind = to_minute(change.made), KINDS.get(change.kind, change.kind)
         table.add_row(
             time,
             _plain(kind),
-            _plain(person),
+            _plain(change.whom),
             *counts,
             Text("\n".join(map(visible, origin))),
             _plain(change.account or ""),

@@ -29,6 +29,8 @@ from facedex.recognition.embedding import EncodedPhoto, KnownPhoto, encode_ahead
 from facedex.store.library_rows import FoundFace, SeenFile
 from facedex.store.library_tables import LibraryTables
 
+STATUSES = ("new", "changed", "moved", "copy", "known", "skipped", "gone")  # in the order of a summary
+
 _BATCH = 32  # files committed together: what a kill can cost. The first batches are smaller, so that results come soon
 _NOTHING = EncodedPhoto([], [], [], None, None)
 

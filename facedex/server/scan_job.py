@@ -13,7 +13,7 @@ from typing import Any
 
 from facedex.errors import DataError, FacedexError
 from facedex.gallery.gallery import Gallery
-from facedex.library.scan import list_photos, scan, vanished
+from facedex.library.scan import STATUSES, list_photos, scan, vanished
 from facedex.log import logger
 
 _log = logger(__name__)
@@ -96,11 +96,8 @@ class ScanJob:
 
 
 def _progress(state: str) -> dict[str, Any]:
-    counts = dict.fromkeys(("photos", "done", "faces", *_STATUSES, "gone"), 0)
+    counts = dict.fromkeys(("photos", "done", "faces", *STATUSES), 0)
     return {"state": state, **counts, "error": None, "started": None, "finished": None}
-
-
-_STATUSES = ("new", "changed", "moved", "copy", "known", "skipped")
 
 
 def _now() -> str:

@@ -80,6 +80,11 @@ class Change:
     scanned: tuple[int, ...] = field(repr=False)
     back: dict[str, Any] | None = field(repr=False)
 
+    @property
+    def whom(self) -> str:
+        """The people in words: "Ada", "Ada to Ada Lovelace", or "" for nobody."""
+        return f"{self.former} to {self.name}" if self.former and self.name else self.name or ""
+
 
 class ChangeLog:
     """The lines of an open gallery. Every method raises GalleryError or one of its kinds."""
