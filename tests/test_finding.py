@@ -78,7 +78,7 @@ def test_whoever_is_enrolled_after_the_scan_is_found_without_a_name_given(tmp_pa
         assert [photo.photo for photo in found] == [f"/photos/{at}.jpg" for at in range(4)]
         assert all(0.9 < probability <= 1 for photo in found for probability in photo.probabilities)
         with opened.changing_library() as store:
-            person = store.person_id("Ada")
+            person = opened.find("Ada")[0].id
             store.library.decide("not-person", "", [2], add={NOT_PERSON: [(2, person)]}, person=(person, "Ada"))
             store.library.decide("not-a-face", "", [3], add={NOT_FACE: [(3,)]})
         assert [photo.photo for photo in find_photos_of(opened, ["Ada"])[1:]] == ["/photos/0.jpg", "/photos/3.jpg"]

@@ -208,7 +208,7 @@ def test_a_refused_name_is_not_given_again(library):
     with opened.changing_library() as store:
         photo = store.library.file(source_of(str(folder / "ada.png"))).photo
         (face,) = store.library.faces_of_photo(photo).ids.tolist()
-        person = store.person_id(name)
+        person = opened.find(name)[0].id
         store.library.decide("not-person", "", [face], add={NOT_PERSON: [(face, person)]}, unname=[face])
     (refused,) = identify(opened, known_photos(opened, [folder / "ada.png"]), top=5)
     assert refused.faces[0].name != name

@@ -11,8 +11,9 @@ from facedex.errors import DataError, GroupNotFound
 from facedex.faces.boxes import Box, same_place
 from facedex.gallery.gallery import Gallery
 from facedex.library.decided import enrolled_owners
-from facedex.library.finding import recognised_faces
-from facedex.photos.sources import Paths, several, source_of
+from facedex.library.known_photos import scanned_photos
+from facedex.photos.sources import Paths, several, source_of, source_path
+from facedex.recognition.identification import identify
 from facedex.store.face_links import APART, NOT_FACE, NOT_PERSON, SAME
 from facedex.store.library_rows import ScannedFaces
 from facedex.store.library_tables import LibraryTables
@@ -59,35 +60,41 @@ def remove_from_person(gallery: Gallery, name: str, photos: Paths) -> tuple[int,
     PersonNotFound, GalleryBusy, and DataError for a photo without a face of the person.
     """
     (record,) = gallery.find(name)
-    recognised = {
-        source_of(path): shown[1] for path, shown in recognised_faces(gallery, [record.name])[record.name].items()
-    }
+    wanted = {source_of(os.path.abspath(photo)): photo for photo in several(photos)}
+    scanned = {source: file.photo for source in wanted if (file := gallery.library.file(source)) is not None}
+    recognised = _recognised_in(gallery, scanned, record.name)
     with gallery.changing_library() as store:
-        library, person, stored = store.library, store.person_id(name), store.stored_name(name)
+        library = store.library
         owners, faces = enrolled_owners(library), library.faces()
-        own = [row for row, face in enumerate(faces.ids.tolist()) if (faces.people[row] or owners.get(face)) == person]
-        wanted = {source_of(os.path.abspath(photo)): photo for photo in several(photos)}
-        sources = library.sources(faces.photos.tolist())
-        shown = [row for row in range(len(faces)) if wanted.keys() & sources.get(int(faces.photos[row]), ())]
-        rows = [row for row in shown if row in own or _is_at(faces, row, sources, recognised)]
+        own = {at for at, face in enumerate(faces.ids.tolist()) if (faces.people[at] or owners.get(face)) == record.id}
+        here = np.flatnonzero(np.isin(faces.photos, list(scanned.values()))).tolist()
+        rows = [row for row in here if row in own or (not faces.people[row] and _is_at(faces, row, recognised))]
         digests = {faces.digests[row] for row in rows}
-        leaving = [one for one in store.photos_of(name)[1] if one.source in wanted or one.photo in digests]
-        found = {one.source for one in leaving}.union(*(sources[int(faces.photos[row])] for row in rows))
+        leaving = [one for one in store.photos_of(record.name)[1] if one.source in wanted or one.photo in digests]
+        shown = {int(faces.photos[row]) for row in rows}
+        found = {one.source for one in leaving} | {source for source, photo in scanned.items() if photo in shown}
         for source in wanted.keys() - found:
-            raise DataError(f"{wanted[source]} has no face of {stored}; `facedex show` and `find` list the photos")
+            raise DataError(f"{wanted[source]} has no face of {record.name}; `facedex show` and `find` list the photos")
         if rows:
-            ids, others = clearest(faces, rows), faces.ids[sorted({*own} - {*rows})].tolist()
-            add, remove = {NOT_PERSON: [(face, person) for face in ids]}, library.links.between(SAME, ids, others)
-            groups = dict.fromkeys(ids, library.next_group())
-            library.decide("not-person", "", ids, add, {SAME: remove}, groups, unname=ids, person=(person, stored))
+            ids, others = clearest(faces, rows), faces.ids[sorted(own.difference(rows))].tolist()
+            add, remove = {NOT_PERSON: [(face, record.id) for face in ids]}, library.links.between(SAME, ids, others)
+            groups, person = dict.fromkeys(ids, library.next_group()), (record.id, record.name)
+            library.decide("not-person", "", ids, add, {SAME: remove}, groups, unname=ids, person=person)
     removed = gallery.remove_photos(leaving) if leaving else 0
     return len(rows), removed
 
 
-def _is_at(faces: ScannedFaces, row: int, sources: Mapping[int, list[str]], places: Mapping[str, Box]) -> bool:
-    """Whether a face without a name is in its place in one of these photos (by source)."""
-    boxes = [places[source] for source in sources[int(faces.photos[row])] if source in places]
-    return not faces.people[row] and any(same_place(faces.box(row), box) for box in boxes)
+def _recognised_in(gallery: Gallery, scanned: Mapping[str, int], name: str) -> dict[int, list[Box]]:
+    """Where recognition sees a person in scanned photos (ids by source): boxes by the photo's id."""
+    paths = {number: source_path(source) for source, number in scanned.items()}
+    numbers = {path: number for number, path in paths.items()}
+    photos = identify(gallery, scanned_photos(gallery, paths))
+    return {numbers[photo.photo]: [face.box for face in photo.faces if face.name == name] for photo in photos}
+
+
+def _is_at(faces: ScannedFaces, row: int, places: Mapping[int, list[Box]]) -> bool:
+    """Whether a face is at one of these places (boxes by the photo's id)."""
+    return any(same_place(faces.box(row), box) for box in places.get(int(faces.photos[row]), ()))
 
 
 def join(library: LibraryTables, faces: ScannedFaces, others: ScannedFaces, group: int, detail: str) -> None:

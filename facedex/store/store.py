@@ -342,10 +342,6 @@ class Store:
         """Name by person id."""
         return dict(self._db.rows("SELECT id, name FROM person"))
 
-    def person_id(self, name: str) -> int:
-        """A person's id. Raises PersonNotFound."""
-        return self._person(name)[0]
-
     def stored_name(self, name: str) -> str:
         """A person's name as it is stored, in Unicode's form NFC. Raises PersonNotFound."""
         return self._person(name)[1]
