@@ -1,9 +1,9 @@
-"""Pictures of scanned faces, cut out of the photos where these lie now. The gallery keeps no pictures."""
+"""Pictures of faces, cut out of the photos where these lie now."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,10 +15,10 @@ from PIL import Image
 from facedex.errors import DataError, PhotoError
 from facedex.faces.boxes import Box
 from facedex.photos import images
-from facedex.photos.sources import read_source, source_path
+from facedex.photos.sources import pack_of, read_source, source_path
 from facedex.photos.takentime import taken_time
 
-_AROUND = 1.8  # sides of the face's box: hair and shoulders help people to recognise somebody
+AROUND = 1.8  # sides of the face's box: hair and shoulders help people to recognise somebody
 
 
 @dataclass(frozen=True)
@@ -61,30 +61,50 @@ def face_picture(face: PlacedFace, side: int) -> FacePicture | None:
 
 def face_pictures(faces: Sequence[PlacedFace], side: int) -> list[FacePicture | None]:
     """Cut several faces out of one photo, which is read once. As `face_picture`."""
-    for source in faces[0].sources if faces else ():
+    found = unchanged_photo(faces[0].sources, faces[0].digest) if faces else None
+    if found is None:
+        return [None] * len(faces)
+    data, source = found
+    try:
+        cuts = cut_faces(data, source, [face.box for face in faces], side)
+    except PhotoError:
+        return [None] * len(faces)
+    taken = _taken(data, source)
+    return [FacePicture(cut, source_path(source), taken) for cut in cuts]
+
+
+def unchanged_photo(sources: Iterable[str], digest: str) -> tuple[bytes, str] | None:
+    """The bytes of a photo and the source where it lies: the first with this SHA-256 (hex), None for none."""
+    for source in sources:
+        # A photo that was given in memory lies nowhere, and a pipe in the place of a file would be waited for.
+        if source.startswith("memory:") or not os.path.isfile(pack_of(source) or source_path(source)):
+            continue
         with suppress(PhotoError, DataError):  # a broken pack is a DataError
             data = read_source(source)
-            if images.sha256(data) == faces[0].digest:
-                taken, cuts = _taken(data, source), _cuts(data, source, [face.box for face in faces], side)
-                return [FacePicture(cut, source_path(source), taken) for cut in cuts]
-    return [None] * len(faces)
+            if images.sha256(data) == digest:
+                return data, source
+    return None
 
 
-def _cuts(data: bytes, name: str, boxes: Sequence[Box], side: int) -> list[Image.Image]:
+def cut_faces(data: bytes, name: str, boxes: Sequence[Box], side: int, around: float = AROUND) -> list[Image.Image]:
+    """Cut boxes (left, top, width, height in pixels of the upright photo) out of a photo, as squares.
+
+    A square has at most `side` pixels, and `around` sides of its box where the photo has room. Raises PhotoError.
+    """
     data = images.picture_in(data, name, [])
     with images.opened(data, name) as image:
         shorter = min(image.size)
     # A large JPEG is decoded at a part of its size, as long as the faces keep the pixels that are shown.
-    smallest = min(_AROUND * max(box[2:]) for box in boxes)
+    smallest = min(around * max(box[2:]) for box in boxes)
     pixels, factor = images.decode_smaller(data, name, max(1, int(shorter * min(1.0, 1.2 * side / smallest))))
-    return [_cut(pixels, [value / factor for value in box], side) for box in boxes]
+    return [_cut(pixels, [value / factor for value in box], side, around) for box in boxes]
 
 
-def _cut(pixels: NDArray[np.uint8], box: Sequence[float], side: int) -> Image.Image:
+def _cut(pixels: NDArray[np.uint8], box: Sequence[float], side: int, around: float) -> Image.Image:
     """A square round a box (left, top, width, height) of pixels (height, width, 3), inside the photo."""
     left, top, width, height = box
     high, wide = pixels.shape[:2]
-    wanted = max(1.0, min(_AROUND * max(width, height), high, wide))
+    wanted = max(1.0, min(around * max(width, height), high, wide))
     x = float(np.clip(left + width / 2 - wanted / 2, 0, wide - wanted))
     y = float(np.clip(top + height / 2 - wanted / 2, 0, high - wanted))
     cut = Image.fromarray(pixels[int(y) : int(y + wanted), int(x) : int(x + wanted)])

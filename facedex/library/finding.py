@@ -19,7 +19,11 @@ from facedex.photos.sources import read_source, source_of, source_path
 from facedex.photos.takentime import taken_time
 from facedex.recognition.identification import FPIR, identify
 from facedex.store import expiry
+from facedex.store.library_rows import ScannedFaces
+from facedex.store.library_tables import LibraryTables
+from facedex.store.rows import StoredPhoto
 
+ScannedRow: TypeAlias = tuple[ScannedFaces, int]  # a face, and its row among several
 ShownFace: TypeAlias = tuple[float, Box, float | None]  # quality and box of a face, and the probability if recognised
 
 
@@ -50,15 +54,15 @@ def find_photos_of(gallery: Gallery, names: Sequence[str]) -> list[FoundPhoto]:
     consent has expired do not count. Raises PersonNotFound, GalleryDamaged, and GalleryError for a person
     of whom no photo may be matched any more.
     """
-    expired = gallery.expired()[0]
-    for person in gallery.find(*names):
+    expired, people = gallery.expired()[0], gallery.find(*names)
+    for person in people:
         if person.name in expired:
             raise GalleryError(
                 f"The consent of {person.name!r} expired on {person.expires}; `facedex consent` prolongs it, "
                 "`facedex purge` deletes the person"
             )
-    names = list(dict.fromkeys(names))
-    recognised = recognised_faces(gallery, names)
+    names = [person.name for person in people]
+    recognised = _recognised(gallery, names)
     each = [{**recognised[name], **_photos_of(gallery, name)} for name in names]
     found = []
     for photo in each[0]:
@@ -103,7 +107,7 @@ def _read_dates(path: str) -> tuple[datetime | None, int | None]:
     return taken, changed
 
 
-def recognised_faces(gallery: Gallery, names: Sequence[str]) -> dict[str, dict[str, ShownFace]]:
+def _recognised(gallery: Gallery, names: Sequence[str]) -> dict[str, dict[str, ShownFace]]:
     """The scanned faces without a name that recognition takes for these people: by name and by the photo's path."""
     library, found = gallery.library, {name: dict[str, ShownFace]() for name in names}
     faces, today = library.faces(), expiry.today()
@@ -129,10 +133,8 @@ def _photos_of(gallery: Gallery, name: str) -> dict[str, ShownFace]:
     library = gallery.library
     enrolled, photos, _ = gallery.enrolled_photos(name)
     valid = set(enrolled.valid(expiry.today()).ids.tolist())
-    boxes = {photo.photo: photo.box for photo in photos if photo.face in valid}
-    named, beside = library.faces_named(gallery.find(name)[0].name), library.faces_of_photos(boxes)
-    rows = [(named, row) for row in range(len(named))]
-    rows += [(beside, row) for row in range(len(beside)) if same_place(beside.box(row), boxes[beside.digests[row]])]
+    named, beside = faces_showing(library, name, [photo for photo in photos if photo.face in valid])
+    rows = [*named, *beside]
     found: dict[str, ShownFace] = {
         source_path(photo.source): (quality, photo.box, None)
         for photo, quality in zip(photos, enrolled.quality.tolist(), strict=True)
@@ -143,3 +145,13 @@ def _photos_of(gallery: Gallery, name: str) -> dict[str, ShownFace]:
         for source in sources.get(int(faces.photos[row]), []):
             found[source_path(source)] = float(faces.quality[row]), faces.box(row), None
     return found
+
+
+def faces_showing(
+    library: LibraryTables, name: str, photos: Sequence[StoredPhoto]
+) -> tuple[list[ScannedRow], list[ScannedRow]]:
+    """The scanned faces that bear a person's stored name, and those that lie where these enrolled photos show her."""
+    boxes = {photo.photo: photo.box for photo in photos}
+    named, beside = library.faces_named(name), library.faces_of_photos(boxes)
+    at_place = (row for row in range(len(beside)) if same_place(beside.box(row), boxes[beside.digests[row]]))
+    return [(named, row) for row in range(len(named))], [(beside, row) for row in at_place]

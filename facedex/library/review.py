@@ -106,8 +106,11 @@ class Review:
             self._doubts, self._since = self._library.doubts(), 0
         return len(self._doubts)
 
-    def answer(self, question: Question, same: bool | None) -> None:
-        """Take an answer: yes, no, or None to skip the question for now. Raises what `answer_question` raises."""
+    def answer(self, question: Question, same: bool | None) -> int | None:
+        """Take an answer: yes, no, or None to skip the question for now. Returns what `answer_question` returns.
+
+        Raises what it raises.
+        """
         try:
             change = None if same is None else answer_question(self._gallery, question, same)
         except DataError:
@@ -116,6 +119,7 @@ class Review:
         self._skipped.add(_key(question))
         self._answered.append((question, change))
         self._since += same is not None
+        return change
 
     def undo(self) -> Question | None:
         """Undo the last answer of this review, or the last skip; returns its question, None where there is none.

@@ -3,61 +3,29 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import FastAPI, Path, Response
-from pydantic import BaseModel, Field
+from fastapi import FastAPI, Response
 
 from facedex import results
 from facedex.gallery.doctor import examine
+from facedex.server import shapes
 from facedex.server.access import reads
 from facedex.server.cursors import Cursor, Limit, part
 from facedex.server.descriptions import answers
+from facedex.server.people_routes import PersonId
 from facedex.server.refusals import Json
 from facedex.server.service import Service
-from facedex.server.shapes import Box
 from facedex.server.whole_photos import place_in_list, scanned_photos_of, whole_photo
-
-
-class PersonPhoto(BaseModel):
-    face: Annotated[str, Field(description="The id of the person's face in the photo.")]
-    crop: str
-    photo: str
-    box: Box
-    quality: float
-
-
-class PersonPhotos(BaseModel):
-    photos: list[PersonPhoto]
-    total: int
-    next: str | None
-
-
-class Storage(BaseModel):
-    bytes: Annotated[int, Field(description="Of all files of the gallery.")]
-
-
-class PartFound(BaseModel):
-    part: str
-    state: Annotated[str, Field(description="sound, repaired, warning or broken.")]
-    detail: str
-
-
-class Checked(BaseModel):
-    findings: list[PartFound]
 
 
 def add_browsing_routes(app: FastAPI, service: Service) -> None:
     """Add the routes to the application."""
     gallery = service.gallery
 
-    @app.get("/v1/people/{person}/photos", tags=["people"], responses=answers(PersonPhotos))
+    @app.get("/v1/people/{person}/photos", tags=["people"], responses=answers(shapes.PersonPhotos))
     @reads
-    async def list_person_photos(
-        person: Annotated[int, Path(ge=1, le=2**62, description="The person's id.")],
-        limit: Limit = 100,
-        cursor: Cursor = None,
-    ) -> Json:
+    async def list_person_photos(person: PersonId, limit: Limit = 100, cursor: Cursor = None) -> Json:
         """The scanned photos that show a person, the clearest face first."""
         found = await service.read(partial(scanned_photos_of, gallery, person))
         shown, following = part(found, place_in_list, limit, cursor)
@@ -71,13 +39,13 @@ def add_browsing_routes(app: FastAPI, service: Service) -> None:
         headers = {"X-Photo-Width": str(width), "X-Photo-Height": str(height)}
         return Response(content, media_type="image/jpeg", headers=headers)
 
-    @app.get("/v1/storage", tags=["server"], responses=answers(Storage))
+    @app.get("/v1/storage", tags=["server"], responses=answers(shapes.Storage))
     @reads
     async def storage() -> Json:
         """How much the gallery takes on disk."""
         return Json({"bytes": await service.read(partial(_bytes, service))})
 
-    @app.post("/v1/doctor", tags=["server"], responses=answers(Checked))
+    @app.post("/v1/doctor", tags=["server"], responses=answers(shapes.Checked))
     async def check() -> Json:
         """Check every part of the gallery, and repair what can be repaired, as `facedex doctor` does."""
 

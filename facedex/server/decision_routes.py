@@ -93,7 +93,7 @@ def _add_questions(app: FastAPI, service: Service) -> None:
     ) -> Json:
         """Answer a question. It does not come again, and the answer can be undone."""
         if body.same is None:
-            await service.photo_work.run(partial(asked.skip, question))
+            await service.photo_work.run(partial(asked.answer, question, None))
             return Json({"change": None})
         change = await service.change("groups", partial(asked.answer, question, body.same))
         asked.seen = service.own_changes

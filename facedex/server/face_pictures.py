@@ -7,23 +7,19 @@ whether it is still the same.
 from __future__ import annotations
 
 import io
-import os
 import re
 from collections.abc import Iterable
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from facedex.errors import DataError, FaceNotFound, PhotoError
+from facedex.errors import FaceNotFound
 from facedex.faces.boxes import Box
 from facedex.gallery.gallery import Gallery
+from facedex.library.cropped_faces import cut_faces, unchanged_photo
 from facedex.photos import images
-from facedex.photos.sources import pack_of, read_source, source_path
 
 SIDE = 224  # pixels of a picture
 _MARGIN = 1.5  # sides of the picture over the longer side of the face's box
-_LEAST_SIDE = 960  # pixels: a large photo is decoded with its shorter side no smaller than this
 _ID = re.compile(r"([es])([1-9]\d{0,17})")
 
 
@@ -35,6 +31,11 @@ def enrolled_id(face: int) -> str:
 def scanned_id(face: int) -> str:
     """The id of a scanned face in the API."""
     return f"s{face}"
+
+
+def crop_path(face: str) -> str:
+    """The path in the API of a small picture of a face, by the face's id."""
+    return f"/v1/faces/{face}/crop"
 
 
 def number_of(face: str, kind: str) -> int:
@@ -64,11 +65,10 @@ def photo_of_face(gallery: Gallery, face: str) -> tuple[bytes, Box]:
             raise FaceNotFound(f"There is no face {face}; it may have been forgotten")
         sources = gallery.library.sources(found.photos.tolist()).get(int(found.photos[0]), [])
         digest, box = found.digests[0], found.box(0)
-    for source in sources:
-        data = _photo(source)
-        if data is not None and images.sha256(data) == digest:
-            return data, box
-    raise FaceNotFound(f"No picture of face {face} is left, because its photo is gone or has changed")
+    unchanged = unchanged_photo(sources, digest)
+    if unchanged is None:
+        raise FaceNotFound(f"No picture of face {face} is left, because its photo is gone or has changed")
+    return unchanged[0], box
 
 
 def keep_pictures(gallery: Gallery, name: str, photos: Iterable[bytes]) -> None:
@@ -79,40 +79,16 @@ def keep_pictures(gallery: Gallery, name: str, photos: Iterable[bytes]) -> None:
             gallery.keep_picture(photo.face, picture(content[photo.photo], photo.box))
 
 
-def _photo(source: str) -> bytes | None:
-    """The bytes of a photo where the gallery has it, None where it is gone."""
-    if source.startswith("memory:"):
-        return None
-    file = pack_of(source) or source_path(source)
-    if not os.path.isfile(file):  # a pipe in its place would be waited for
-        return None
-    try:
-        return read_source(source)
-    except (PhotoError, DataError):
-        return None
-
-
 def picture(photo: bytes, box: Box) -> bytes:
     """A JPEG of at most SIDE x SIDE pixels around a box (left, top, width, height in pixels of the upright photo).
 
     Raises PhotoError for a photo that cannot be decoded.
     """
-    pixels, scale = images.decode_smaller(photo, "the photo", _LEAST_SIDE)
-    if scale > 1 and max(box[2:]) / scale < SIDE / _MARGIN:
-        pixels, scale = images.decode(photo, "the photo"), 1.0
-    cut = _square(pixels, (box[0] / scale, box[1] / scale, box[2] / scale, box[3] / scale))
-    image = Image.fromarray(np.ascontiguousarray(cut))
-    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    return jpeg(cut_faces(photo, "the photo", [box], SIDE, _MARGIN)[0])
+
+
+def jpeg(image: Image.Image) -> bytes:
+    """A picture as the bytes of a JPEG file."""
     file = io.BytesIO()
     image.save(file, "JPEG", quality=85)
     return file.getvalue()
-
-
-def _square(pixels: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
-    """The square around a box, moved and shrunk as far as the photo's edges demand."""
-    height, width = pixels.shape[:2]
-    left, top, wide, high = box
-    side = int(max(1, min(width, height, _MARGIN * max(wide, high))))
-    x = int(np.clip(left + wide / 2 - side / 2, 0, width - side))
-    y = int(np.clip(top + high / 2 - side / 2, 0, height - side))
-    return pixels[y : y + side, x : x + side]

@@ -5,6 +5,7 @@ A decision is a function of `facedex/library`, a body in `shapes.py` and a route
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any
 
@@ -21,7 +22,7 @@ from facedex.server import shapes
 from facedex.server.access import reads
 from facedex.server.cursors import Cursor, Limit, part
 from facedex.server.descriptions import answers, rate_query
-from facedex.server.face_pictures import number_of, scanned_id
+from facedex.server.face_pictures import crop_path, number_of, scanned_id
 from facedex.server.refusals import Json
 from facedex.server.service import Service
 
@@ -73,13 +74,7 @@ def _add_decisions(app: FastAPI, service: Service) -> None:
         def name() -> dict[str, Any]:
             named = group_names.name_group(gallery, group, body.name)
             person = next((one.id for one in gallery.people() if one.name == named.name), None)
-            return {
-                "name": named.name,
-                "faces": named.faces,
-                "enrolled": named.enrolled,
-                "others": named.others,
-                "person": person,
-            }
+            return {**asdict(named), "person": person}
 
         return Json(await service.change("groups", name))
 
@@ -122,12 +117,11 @@ def _add_scan(app: FastAPI, service: Service) -> None:
 def _groups(groups: list[FaceGroup], limit: int, cursor: str | None, ignored: bool) -> Json:
     found = [group for group in groups if ignored or not group.ignored]
     shown, following = part(found, lambda group: [-group.faces, group.number], limit, cursor)
-    rows = [{**results.cluster_json(group), "crops": [_crop(face) for face in group.clearest]} for group in shown]
+    rows = [
+        {**results.cluster_json(group), "crops": [crop_path(scanned_id(face)) for face in group.clearest]}
+        for group in shown
+    ]
     return Json({"groups": rows, "total": len(found), "next": following})
-
-
-def _crop(face: int) -> str:
-    return f"/v1/faces/{scanned_id(face)}/crop"
 
 
 def _faces(gallery: Gallery, group: int, limit: int, cursor: str | None) -> dict[str, Any]:
@@ -143,7 +137,7 @@ def _faces(gallery: Gallery, group: int, limit: int, cursor: str | None) -> dict
         "faces": [
             {
                 "id": scanned_id(int(faces.ids[row])),
-                "crop": _crop(int(faces.ids[row])),
+                "crop": crop_path(scanned_id(int(faces.ids[row]))),
                 "photo": next((source_path(source) for source in sources.get(int(faces.photos[row]), [])), None),
                 "box": [round(value, 1) for value in faces.box(row)],
                 "score": round(float(faces.scores[row]), 4),

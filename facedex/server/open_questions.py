@@ -10,7 +10,7 @@ from facedex.errors import DataError
 from facedex.gallery.gallery import Gallery
 from facedex.library.cropped_faces import PlacedFace
 from facedex.library.review import Question, Review
-from facedex.server.face_pictures import enrolled_id, scanned_id
+from facedex.server.face_pictures import crop_path, enrolled_id, scanned_id
 
 
 class OpenQuestions:
@@ -33,20 +33,14 @@ class OpenQuestions:
             total = max(len(questions), len(self._review))
         return {"questions": [self._json(question) for question in questions], "total": total if questions else 0}
 
-    def answer(self, question: str, same: bool) -> int:
-        """Take an answer; returns the number of the change. Raises DataError for a question that is out of date."""
-        with self._lock:
-            review, asked = self._found(question)
-            review.answer(asked, same)
-            change, _ = self._gallery.undoable()
-            assert change is not None
-            return change.number
+    def answer(self, question: str, same: bool | None) -> int | None:
+        """Take an answer, None to leave the question for now; returns the number of the change.
 
-    def skip(self, question: str) -> None:
-        """Leave a question for now. Raises DataError for one that is out of date."""
+        Raises DataError for a question that is out of date.
+        """
         with self._lock:
             review, asked = self._found(question)
-            review.answer(asked, None)
+            return review.answer(asked, same)
 
     def _found(self, question: str) -> tuple[Review, Question]:
         if self._review is None or question not in self._asked:
@@ -68,7 +62,7 @@ class OpenQuestions:
     def _side(self, face: PlacedFace, person: str | None) -> dict[str, Any]:
         known = scanned_id(face.face) if face.face or person is None else self._enrolled(face, person)
         box = [round(value, 1) for value in face.box]
-        return {"face": known, "crop": f"/v1/faces/{known}/crop", "photo": face.path, "box": box}
+        return {"face": known, "crop": crop_path(known), "photo": face.path, "box": box}
 
     def _enrolled(self, face: PlacedFace, person: str) -> str:
         """The id of an enrolled face, which a question knows by its photo alone: a person has one face in a photo."""

@@ -20,7 +20,7 @@ from facedex.server import shapes
 from facedex.server.access import reads
 from facedex.server.cursors import Cursor, Limit, part
 from facedex.server.descriptions import NAMED_PHOTOS, PHOTOS_OF_A_PERSON, answers, rate_query
-from facedex.server.face_pictures import enrolled_id, keep_pictures, number_of
+from facedex.server.face_pictures import crop_path, enrolled_id, keep_pictures, number_of
 from facedex.server.refusals import Json
 from facedex.server.service import Service
 from facedex.server.uploads import Upload, read_upload
@@ -147,7 +147,11 @@ def _add_faces(app: FastAPI, service: Service) -> None:
         return Json(
             {
                 "suspicions": [
-                    {**results.suspicion_json(one), "face": enrolled_id(one.face), "crop": _crop(one.face)}
+                    {
+                        **results.suspicion_json(one),
+                        "face": enrolled_id(one.face),
+                        "crop": crop_path(enrolled_id(one.face)),
+                    }
                     for one in found
                 ]
             }
@@ -160,17 +164,11 @@ def _add_faces(app: FastAPI, service: Service) -> None:
         faces = await service.read(lambda: gallery.enrolled_photos(gallery.person(person).name)[1])
         if not faces:
             raise FaceNotFound(f"Person {person} has no enrolled face; enroll a photo")
-        if not faces:
-            raise FaceNotFound(f"No photo of person {person} is enrolled any more, so there is no picture")
         return Response(await service.picture(enrolled_id(faces[0].face)), media_type="image/jpeg")
 
 
 def _person(person: PersonRecord) -> dict[str, Any]:
     return {"id": person.id, **results.list_json(person), "crop": f"/v1/people/{person.id}/crop"}
-
-
-def _crop(face: int) -> str:
-    return f"/v1/faces/{enrolled_id(face)}/crop"
 
 
 def _faces(gallery: Gallery, person: int, limit: int, cursor: str | None) -> dict[str, Any]:
@@ -179,7 +177,9 @@ def _faces(gallery: Gallery, person: int, limit: int, cursor: str | None) -> dic
         return {"person": _person(record), "faces": [], "least_alike": None, "total": 0, "next": None}
     shown = gallery.show(record.name)
     photos = zip(shown.photos, results.show_json(shown)["photos"], strict=True)
-    faces = [({"id": enrolled_id(one.face), "crop": _crop(one.face), **row}, one) for one, row in photos]
+    faces = [
+        ({"id": enrolled_id(one.face), "crop": crop_path(enrolled_id(one.face)), **row}, one) for one, row in photos
+    ]
     found, following = part(faces, lambda pair: [pair[1].face], limit, cursor)
     least = shown.least_alike
     return {

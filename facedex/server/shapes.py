@@ -415,5 +415,33 @@ class Threshold(Decision):
     asked: float
 
 
+class PersonPhoto(BaseModel):
+    face: Annotated[str, Field(description="The id of the person's face in the photo.")]
+    crop: str
+    photo: str
+    box: Box
+    quality: float
+
+
+class PersonPhotos(BaseModel):
+    photos: list[PersonPhoto]
+    total: int
+    next: str | None
+
+
+class Storage(BaseModel):
+    bytes: Annotated[int, Field(description="Of all files of the gallery.")]
+
+
+class PartFound(BaseModel):
+    part: str
+    state: Annotated[str, Field(description="sound, repaired, warning or broken.")]
+    detail: str
+
+
+class Checked(BaseModel):
+    findings: list[PartFound]
+
+
 class Session(BaseModel):
     access: str

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 from PIL import Image
 
 from facedex.errors import FaceNotFound, PhotoError
-from facedex.faces.boxes import same_place
 from facedex.gallery.gallery import Gallery
+from facedex.library.finding import faces_showing
 from facedex.photos import images
 from facedex.photos.sources import source_path
-from facedex.server.face_pictures import photo_of_face, scanned_id
+from facedex.server.face_pictures import crop_path, jpeg, photo_of_face, scanned_id
 
 SIDE = 1600  # pixels of the longer side: enough to see who stands beside whom
 
@@ -30,9 +29,7 @@ def whole_photo(gallery: Gallery, face: str) -> tuple[bytes, tuple[int, int]]:
     image = Image.fromarray(pixels)
     size = round(image.width * scale), round(image.height * scale)
     image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=85)
-    return file.getvalue(), size
+    return jpeg(image), size
 
 
 def scanned_photos_of(gallery: Gallery, person: int) -> list[dict[str, Any]]:
@@ -41,16 +38,13 @@ def scanned_photos_of(gallery: Gallery, person: int) -> list[dict[str, Any]]:
     Faces count that bear the name, and those that are enrolled. Raises PersonNotFound, GalleryDamaged.
     """
     library, name = gallery.library, gallery.person(person).name
-    boxes = {photo.photo: photo.box for photo in gallery.enrolled_photos(name)[1]}
-    named, beside = library.faces_named(name), library.faces_of_photos(boxes)
-    rows = [(beside, row) for row in range(len(beside)) if same_place(beside.box(row), boxes[beside.digests[row]])]
-    rows += [(named, row) for row in range(len(named))]
-    found = {int(faces.photos[row]): (faces, row) for faces, row in rows}
+    named, beside = faces_showing(library, name, gallery.enrolled_photos(name)[1])
+    found = {int(faces.photos[row]): (faces, row) for faces, row in (*beside, *named)}
     sources = library.sources(found)
     shown = [
         {
             "face": scanned_id(int(faces.ids[row])),
-            "crop": f"/v1/faces/{scanned_id(int(faces.ids[row]))}/crop",
+            "crop": crop_path(scanned_id(int(faces.ids[row]))),
             "photo": source_path(sources[photo][0]),
             "box": [round(value, 1) for value in faces.box(row)],
             "quality": round(float(faces.quality[row]), 4),
