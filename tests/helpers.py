@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -262,6 +263,14 @@ def python(code, *arguments, **options):
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path, **options.pop("env", {})}
     return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], env=environment, **options)
+
+
+def need_openvino():
+    """Skip a test where OpenVINO is not installed. Only facedex may load it, because facedex stops its telemetry."""
+    import pytest
+
+    if find_spec("openvino") is None:
+        pytest.skip("needs the extra fast")
 
 
 def forked(work):

@@ -14,7 +14,7 @@ from facedex.model.encoder import GraphEncoder, Joint, Networks, TorchEncoder, o
 from facedex.model.modelfile import Branch, ModelFile, read_model, with_graphs
 from facedex.model.vectors import unit
 from facedex.threads import side_by_side, workers
-from tests.helpers import grid_graph, grid_networks, grid_weight, make_model, own_model
+from tests.helpers import grid_graph, grid_networks, grid_weight, make_model, need_openvino, own_model
 
 POINTS = ((30.0, 46.0), (66.0, 46.0), (48.0, 62.0), (33.0, 80.0), (63.0, 80.0))
 LEFT = Branch("left", 6, 96, POINTS, rgb=False, mean=(100.0, 110.0, 120.0), scale=(0.01, 0.02, 0.03))
@@ -28,7 +28,7 @@ def crops(count, seed=0):
 def engine_of(name):
     """What runs a graph, or a skipped test where it is not installed."""
     if name == "openvino":
-        pytest.importorskip("openvino", reason="needs the extra fast")
+        need_openvino()
     return {"opencv": runtime.in_opencv, "openvino": runtime.in_openvino}[name]
 
 

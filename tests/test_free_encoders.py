@@ -17,6 +17,7 @@ from facedex.model.encoder import Networks
 from facedex.model.modelfile import ModelFile, read_model
 from facedex.model.runtime import openvino_core
 from scripts import free_encoders
+from tests.helpers import need_openvino
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def test_the_encoder_that_ships_is_what_the_script_makes(made, name):
 
 
 def test_intels_network_agrees_with_openvino_on_the_original_file(made, reid):
-    pytest.importorskip("openvino", reason="needs the extra fast")
+    need_openvino()
     core = openvino_core()
     own = core.compile_model(core.read_model(reid), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     (branch,) = made["fast"].branches

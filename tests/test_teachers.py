@@ -1,5 +1,7 @@
 """An encoder's word on photos, kept for a network to learn from."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -12,9 +14,10 @@ from facedex.errors import DataError, FacedexError
 from facedex.faces.alignment import TEMPLATE
 from facedex.model.encoder import GraphEncoder
 from facedex.model.foreign import foreign_model
+from facedex.model.runtime import openvino_core
 from facedex.training.distillation import Teachers
 from scripts import teachers
-from tests.helpers import grid_graph
+from tests.helpers import grid_graph, need_openvino
 from tests.synthetic import write_pack
 
 
@@ -78,9 +81,10 @@ def test_what_does_not_go_together_is_refused_and_the_file_left(tmp_path, packs)
 
 
 def test_a_network_of_openvinos_own_form_says_the_same_as_its_onnx_and_cuts_faces_as_it_wants(tmp_path, packs):
-    openvino = pytest.importorskip("openvino", reason="pip install openvino runs it")
+    need_openvino()
     encoder = graph(tmp_path / "e.onnx")
-    openvino.save_model(openvino.Core().read_model(encoder), tmp_path / "e.xml", compress_to_fp16=False)
+    model = openvino_core().read_model(encoder)
+    sys.modules["openvino"].save_model(model, tmp_path / "e.xml", compress_to_fp16=False)
     data = [*map(str, packs), "--aligned"]
     usual = ",".join(str(number) for number in TEMPLATE.ravel())
     moved = ",".join(str(number) for number in (TEMPLATE + 9).ravel())

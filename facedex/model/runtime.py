@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -105,12 +106,26 @@ def openvino_core() -> Any:
     """
     # On Linux each Core installs a stack for signal handlers and restores the previous stack when it goes. Where the
     # older of two cores goes first, the restored stack no longer exists: the next Ctrl-C is a segmentation fault.
-    import openvino
-
     global _core, _core_process
     with _starting:
+        openvino = _silent_openvino()
         if _core is None:
             _core, _core_process = openvino.Core(), os.getpid()
         elif _core_process != os.getpid():
             raise ImportError("OpenVINO cannot be used after a fork")
         return _core
+
+
+def _silent_openvino() -> Any:
+    """The package openvino, imported without its telemetry. Raises ImportError where OpenVINO is not installed."""
+    # OpenVINO reports each import to Google Analytics, from a process of its own, unless this package is missing.
+    telemetry = "openvino_telemetry"
+    known = telemetry in sys.modules
+    if not known:
+        sys.modules[telemetry] = None  # type: ignore[assignment]  # the import system takes it for a missing package
+    try:
+        import openvino
+    finally:
+        if not known:
+            del sys.modules[telemetry]
+    return openvino
