@@ -77,3 +77,9 @@ def test_compose_takes_every_right_away_and_opens_the_port_to_this_machine_alone
 
 def test_compose_starts_nothing_without_a_token(service):
     assert service["environment"]["FACEDEX_TOKEN"].startswith("${FACEDEX_TOKEN:?")
+
+
+def test_compose_makes_no_read_token_up(service):
+    """podman-compose 1.0.3 passes `${FACEDEX_READ_TOKEN:-}` on as it stands, and everybody knows that text."""
+    assert service["environment"]["FACEDEX_READ_TOKEN"] is None
+    assert not any(":-" in (value or "") for value in service["environment"].values())
