@@ -1,34 +1,40 @@
-"""Measure `facedex serve` under load beside the library in this process, in turns.
+"""Measure `facedex serve` under load beside the library in this process and other packages' servers, in turns.
 
     python -m scripts.benchmarks.server_load PHOTOS [--clients 32] [--seconds 60] [--people 100] [--model NAME]
+        [--deepface PYTHON] [--face-recognition PYTHON] [--workers N]
 
-PHOTOS is a folder with a folder of photos for each person, or photos named by person. The first photos of --people
-people are enrolled. Then the same photos are identified, in turns of five seconds: by as many threads as the server has
-for photos, which call `Gallery.identify`, and by --clients clients of the server's /v1/identify. Each answer of the
-server must name whom the library names. The clients run on the same machine and share its cores.
+PHOTOS is a folder with a folder of photos for each person, or photos named by person. People with two photos are taken,
+--people of them. The first photo of each is enrolled, and the second one is identified, in turns of five seconds: by as
+many threads as the server has for photos, which call `Gallery.identify`, and by --clients clients of each server. The
+clients run on the same machine and share its cores.
 
-Needs the extra `web`. The exit code is 1 when an answer was wrong.
+--deepface is the Python of an environment with `deepface[api]`. --face-recognition is that of one with
+`face_recognition`, `fastapi`, `uvicorn` and `python-multipart`. Without an option, that package is left out. Each of
+the two gets --workers processes, else one for each core.
+
+Needs the extra `web`. The exit code is 1 when the server of facedex named whom the library does not name.
 """
 
 from __future__ import annotations
 
 import argparse
-import http.client
+import contextlib
 import itertools
-import json
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from facedex import Gallery, named_photos
+from facedex.errors import DataError
+from facedex.photos.sources import NamedPhoto
 from facedex.threads import workers
+from scripts.benchmarks.serving_peers import deepface_server, face_recognition_server, facedex_server, memory
 from scripts.runner import run_script
 
 TURN = 5.0  # seconds
@@ -66,38 +72,50 @@ class Load:
         return len(self.times) / self.seconds
 
 
-def client(port: int) -> Callable[[bytes], list[Any]]:
-    """A client with a connection of its own, which returns the names of an answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-
-    def ask(photo: bytes) -> list[Any]:
-        connection.request("POST", "/v1/identify", photo, {"Content-Type": "image/jpeg"})
-        answer = connection.getresponse()
-        body = json.loads(answer.read())
-        if answer.status != 200:
-            return [answer.status, body["error"]["code"]]
-        return [face["name"] for face in body["photos"][0]["faces"]]
-
-    return ask
+def two_photos(folder: Path, people: int) -> dict[str, tuple[NamedPhoto, NamedPhoto]]:
+    """The first two photos of the first people who have two. Raises DataError where nobody has."""
+    photos: dict[str, list[NamedPhoto]] = {}
+    with named_photos(folder) as (found, _):
+        for photo in found:
+            photos.setdefault(photo.name, []).append(photo)
+    pairs = {name: (of[0], of[1]) for name, of in photos.items() if len(of) > 1}
+    if not pairs:
+        raise DataError(f"{folder} holds nobody with two photos; give another folder")
+    return dict(itertools.islice(pairs.items(), people))
 
 
-def started(folder: Path, model: str | None) -> tuple[subprocess.Popen[str], int]:
-    """A server of a gallery, and its port."""
-    command = [sys.executable, "-m", "facedex", "serve", "-g", str(folder), "--port", "0"]
-    process = subprocess.Popen(
-        command + (["--model", model] if model else []), stderr=subprocess.PIPE, encoding="utf-8"
+class Verdict(NamedTuple):
+    """How many photos were answered wrongly: another person named, the right person not named, no answer at all."""
+
+    wrong: int
+    unnamed: int
+    failed: int
+
+
+def judged(answers: list[tuple[int, list[Any]]], people: list[str]) -> Verdict:
+    """Judge answers, each with the number of the person whom the photo shows. A photo counts once."""
+    wrong, unnamed, failed = set(), set(), set()
+    for number, names in answers:
+        texts = {name for name in names if isinstance(name, str)}
+        if texts - {people[number]}:
+            wrong.add(number)
+        if people[number] not in texts:
+            unnamed.add(number)
+        if any(isinstance(name, int) for name in names):
+            failed.add(number)
+    return Verdict(len(wrong), len(unnamed), len(failed))
+
+
+def report(name: str, load: Load, people: list[str], sizes: list[int]) -> None:
+    """Print what a turn-taker did, and the memory of a server after its first and its last turn."""
+    middle, late = np.percentile(load.times, (50, 99)) * 1000
+    verdict = judged(load.answers, people)
+    print(
+        f"{name}: {load.threads} at once, {len(load.times)} photos in {load.seconds:.0f} s, {load.rate:.1f} a second, "
+        f"p50 {middle:.0f} ms, p99 {late:.0f} ms; of {len(people)} people {verdict.wrong} named as somebody else, "
+        f"{verdict.unnamed} not named, {verdict.failed} without an answer"
+        + (f"; {sizes[0]} MiB, then {sizes[-1]}" if sizes else "")
     )
-    assert process.stderr is not None
-    line = next((line for line in process.stderr if line.startswith("serving ")), "")
-    threading.Thread(target=lambda: [None for _ in process.stderr or ()], daemon=True).start()
-    return process, int(line.split("http://127.0.0.1:")[1].split()[0].strip(";,"))
-
-
-def memory(process: int) -> int:
-    """Resident memory in MiB; 0 where the system does not tell."""
-    status = Path(f"/proc/{process}/status")
-    rows = status.read_text().splitlines() if status.exists() else []
-    return next((int(row.split()[1]) // 1024 for row in rows if row.startswith("VmRSS")), 0)
 
 
 def main() -> None:
@@ -108,39 +126,44 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--people", type=int, default=100)
     parser.add_argument("--model")
+    parser.add_argument("--deepface", metavar="PYTHON")
+    parser.add_argument("--face-recognition", metavar="PYTHON")
+    parser.add_argument("--workers", type=int, default=workers())
     options = parser.parse_args()
-    with named_photos(options.photos) as (found, _):
-        named = list(itertools.islice(found, options.people))
-    photos = [photo.read() for photo in named]
-    with tempfile.TemporaryDirectory() as top, Gallery(Path(top) / "g", options.model, create=True) as gallery:
-        gallery.enroll_all(named)
+    pairs = two_photos(options.photos, options.people)
+    people, photos = list(pairs), [asked.read() for _, asked in pairs.values()]
+    with contextlib.ExitStack() as stack:
+        top = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        gallery = stack.enter_context(Gallery(top / "g", options.model, create=True))
+        gallery.enroll_all([enrolled for enrolled, _ in pairs.values()])
 
         def library(photo: bytes) -> list[Any]:
             return [face.name for face in gallery.identify(photo).faces]
 
+        servers = {"server": stack.enter_context(facedex_server(top / "g", options.model))}
+        (top / "people").mkdir()
+        for name, (enrolled, _) in pairs.items():
+            (top / "people" / f"{name}.jpg").write_bytes(enrolled.read())
+        for name, python, start in (
+            ("deepface", options.deepface, deepface_server),
+            ("face_recognition", options.face_recognition, face_recognition_server),
+        ):
+            if python:
+                servers[name] = stack.enter_context(start(python, top / "people", options.workers))
+        loads = {name: Load(options.clients, photos, server.connect) for name, server in servers.items()}
+        loads = {"library": Load(workers(), photos, lambda: library), **loads}
+        sizes: dict[str, list[int]] = {name: [] for name in loads}
+        while loads["server"].seconds < options.seconds:
+            for name, load in loads.items():
+                load.turn()
+                if name in servers:
+                    sizes[name].append(memory(servers[name].process))
         expected = [library(photo) for photo in photos]
-        process, port = started(Path(top) / "g", options.model)
-        try:
-            by_library = Load(workers(), photos, lambda: library)
-            by_server = Load(options.clients, photos, lambda: client(port))
-            sizes = []
-            while by_server.seconds < options.seconds:
-                by_library.turn()
-                by_server.turn()
-                sizes.append(memory(process.pid))
-        finally:
-            process.terminate()
-            process.wait(60)
-    wrong = sum(expected[number] != names for one in (by_library, by_server) for number, names in one.answers)
-    for name, one in (("library", by_library), ("server", by_server)):
-        middle, late = np.percentile(one.times, (50, 99)) * 1000
-        print(
-            f"{name}: {one.threads} at once, {len(one.times)} photos in {one.seconds:.0f} s, {one.rate:.1f} a second, "
-            f"p50 {middle:.0f} ms, p99 {late:.0f} ms"
-        )
-    print(f"server / library: {by_server.rate / by_library.rate:.3f}; wrong answers: {wrong}")
-    print(f"memory of the server after each turn (MiB): {' '.join(map(str, sizes))}")
-    sys.exit(1 if wrong else 0)
+    for name, load in loads.items():
+        report(name, load, people, sizes[name])
+    other = sum(expected[number] != names for number, names in loads["server"].answers)
+    print(f"server / library: {loads['server'].rate / loads['library'].rate:.3f}; other answers than its: {other}")
+    sys.exit(1 if other else 0)
 
 
 if __name__ == "__main__":
