@@ -114,14 +114,12 @@ def test_a_client_asks_again_after_the_server_closed_the_connection():
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/smaps_rollup"), reason="needs Linux")
 def test_the_memory_of_a_server_includes_its_workers():
-    def started(work):
-        return python(f"import subprocess, sys\n{work}\nprint('up', flush=True)\nsys.stdin.read()", stdin=subprocess.PIPE)
-
     child = (
         "subprocess.Popen([sys.executable, '-c', 'held = b\"x\" * 2**26; print(1, flush=True); input()'], stdout=-1)"
     )
     for work, least in (("", 1), (f"{child}.stdout.readline()", 64)):
-        process = started(work)
+        code = f"import subprocess, sys\n{work}\nprint('up', flush=True)\nsys.stdin.read()"
+        process = python(code, stdin=subprocess.PIPE)
         assert process.stdout.readline() == "up\n"
         assert least <= memory(process.pid) < least + 60
         process.communicate("")
