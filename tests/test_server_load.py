@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -13,7 +14,7 @@ import pytest
 from facedex.errors import DataError
 from scripts.benchmarks import server_load
 from scripts.benchmarks.server_load import Verdict, judged, two_photos
-from scripts.benchmarks.serving_peers import connected, deepface_names, form, memory, running
+from scripts.benchmarks.serving_peers import connected, deepface_names, form, running, usage
 from tests.helpers import python, save_face
 
 SERVER = "import sys, time; print('ready at http://127.0.0.1:4711', file=sys.stderr, flush=True); time.sleep(60)"
@@ -80,6 +81,17 @@ def test_a_server_is_found_by_the_address_that_it_writes_and_stopped():
         os.kill(process, 0)
 
 
+def test_a_server_is_awaited_until_all_its_workers_run():
+    words = ["http://127.0.0.1:4711", "up", "up"]
+    code = f"import sys, time\nfor word in {words}: time.sleep(.2); print(word, file=sys.stderr)"
+    begun = time.monotonic()
+    with running([sys.executable, "-u", "-c", f"{code}\ntime.sleep(60)"], "up", 2) as (_, port):
+        assert port == 4711
+        assert time.monotonic() - begun > 0.6
+    with pytest.raises(DataError, match="did not start"), running([sys.executable, "-c", code], "up", 3):
+        pass
+
+
 def test_a_server_that_does_not_start_is_told_with_its_last_words():
     code = "import sys; sys.exit('No module named gunicorn')"
     with (
@@ -113,17 +125,18 @@ def test_a_client_asks_again_after_the_server_closed_the_connection():
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/smaps_rollup"), reason="needs Linux")
-def test_the_memory_of_a_server_includes_its_workers():
-    child = (
-        "subprocess.Popen([sys.executable, '-c', 'held = b\"x\" * 2**26; print(1, flush=True); input()'], stdout=-1)"
-    )
+def test_what_a_server_uses_includes_its_workers():
+    busy = "import time; held = b'x' * 2**26\nwhile time.process_time() < 0.6: pass\nprint(1, flush=True); input()"
+    child = f"subprocess.Popen([sys.executable, '-c', {busy!r}], stdout=-1)"
     for work, least in (("", 1), (f"{child}.stdout.readline()", 64)):
         code = f"import subprocess, sys\n{work}\nprint('up', flush=True)\nsys.stdin.read()"
         process = python(code, stdin=subprocess.PIPE)
         assert process.stdout.readline() == "up\n"
-        assert least <= memory(process.pid) < least + 60
+        memory, seconds = usage(process.pid)
+        assert least <= memory < least + 60
+        assert (least == 64) == (seconds >= 0.5)
         process.communicate("")
-    assert memory(process.pid) == 0
+    assert usage(process.pid) == (0, 0)
 
 
 def test_a_short_run_finds_the_names_of_the_library(photos, monkeypatch, capsys):
@@ -134,10 +147,11 @@ def test_a_short_run_finds_the_names_of_the_library(photos, monkeypatch, capsys)
     )
     with pytest.raises(SystemExit) as ended:
         server_load.main()
-    library, server, last = capsys.readouterr().out.splitlines()
+    library, server, used, last = capsys.readouterr().out.splitlines()
     assert ended.value.code == 0
     assert library.startswith("library: ")
     assert server.startswith("server: 2 at once, ")
     assert all("of 2 people 0 named as somebody else, 0 not named, 0 without" in line for line in (library, server))
+    assert "ms of processor time a photo" in used
     assert last.startswith("server / library: ")
     assert last.endswith("other answers than its: 0")

@@ -34,7 +34,7 @@ from facedex import Gallery, named_photos
 from facedex.errors import DataError
 from facedex.photos.sources import NamedPhoto
 from facedex.threads import workers
-from scripts.benchmarks.serving_peers import deepface_server, face_recognition_server, facedex_server, memory
+from scripts.benchmarks.serving_peers import deepface_server, face_recognition_server, facedex_server, usage
 from scripts.runner import run_script
 
 TURN = 5.0  # seconds
@@ -106,16 +106,18 @@ def judged(answers: list[tuple[int, list[Any]]], people: list[str]) -> Verdict:
     return Verdict(len(wrong), len(unnamed), len(failed))
 
 
-def report(name: str, load: Load, people: list[str], sizes: list[int]) -> None:
-    """Print what a turn-taker did, and the memory of a server after its first and its last turn."""
+def report(name: str, load: Load, people: list[str], used: list[tuple[int, float]]) -> None:
+    """Print what a turn-taker did, and what a server used before its first turn and after each turn."""
     middle, late = np.percentile(load.times, (50, 99)) * 1000
     verdict = judged(load.answers, people)
     print(
         f"{name}: {load.threads} at once, {len(load.times)} photos in {load.seconds:.0f} s, {load.rate:.1f} a second, "
         f"p50 {middle:.0f} ms, p99 {late:.0f} ms; of {len(people)} people {verdict.wrong} named as somebody else, "
         f"{verdict.unnamed} not named, {verdict.failed} without an answer"
-        + (f"; {sizes[0]} MiB, then {sizes[-1]}" if sizes else "")
     )
+    if used:
+        spent = (used[-1][1] - used[0][1]) / len(load.times) * 1000
+        print(f"{name}: {spent:.0f} ms of processor time a photo; {used[1][0]} MiB after a turn, {used[-1][0]} at last")
 
 
 def main() -> None:
@@ -152,15 +154,15 @@ def main() -> None:
                 servers[name] = stack.enter_context(start(python, top / "people", options.workers))
         loads = {name: Load(options.clients, photos, server.connect) for name, server in servers.items()}
         loads = {"library": Load(workers(), photos, lambda: library), **loads}
-        sizes: dict[str, list[int]] = {name: [] for name in loads}
+        used = {name: [usage(server.process)] for name, server in servers.items()}
         while loads["server"].seconds < options.seconds:
             for name, load in loads.items():
                 load.turn()
                 if name in servers:
-                    sizes[name].append(memory(servers[name].process))
+                    used[name].append(usage(servers[name].process))
         expected = [library(photo) for photo in photos]
     for name, load in loads.items():
-        report(name, load, people, sizes[name])
+        report(name, load, people, used.get(name, []))
     other = sum(expected[number] != names for number, names in loads["server"].answers)
     print(f"server / library: {loads['server'].rate / loads['library'].rate:.3f}; other answers than its: {other}")
     sys.exit(1 if other else 0)

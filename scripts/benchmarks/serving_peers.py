@@ -33,10 +33,10 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def running(command: list[str], **variables: str) -> Iterator[tuple[int, int]]:
+def running(command: list[str], last_words: str = "", times: int = 1, **variables: str) -> Iterator[tuple[int, int]]:
     """Start a server that writes its address to stderr, and stop it afterwards. Gives its process and its port.
 
-    Raises DataError where the command ends without an address.
+    It is awaited until so many lines with `last_words` are written. Raises DataError where the command ends before.
     """
     process = subprocess.Popen(
         command,
@@ -48,15 +48,17 @@ def running(command: list[str], **variables: str) -> Iterator[tuple[int, int]]:
     )
     assert process.stderr is not None
     try:
-        said = []
+        port, line = 0, "no word"
         for line in process.stderr:
-            said.append(line.strip())
             if address := re.search(r"http://127\.0\.0\.1:(\d+)", line):
+                port = int(address[1])
+            times -= last_words in line
+            if port and times <= 0:
                 break
         else:
-            raise DataError(f"{' '.join(command[:3])} did not start ({(said or ['no word'])[-1]}); run it by hand")
+            raise DataError(f"{' '.join(command[:3])} did not start ({line.strip()}); run it by hand")
         threading.Thread(target=lambda: [None for _ in process.stderr or ()], daemon=True).start()
-        yield process.pid, int(address[1])
+        yield process.pid, port
     finally:
         process.terminate()
         process.wait(60)
@@ -149,19 +151,23 @@ def face_recognition_server(python: str, people: Path, workers: int) -> Iterator
     command = [python, "-m", "uvicorn", "--app-dir", str(Path(__file__).parent), "face_recognition_app:app"]
     command += ["--port", "0", "--workers", str(workers), "--no-access-log"]
     command += ["--header", "connection:close"]  # else one worker may keep all connections, and the others do nothing
-    with running(command, PEOPLE=str(people)) as (process, port):
+    with running(command, "startup complete", workers, PEOPLE=str(people)) as (process, port):
         yield Server(process, connect)
 
 
-def memory(process: int) -> int:
-    """Memory of a process and of all that it started, in MiB; 0 where the system does not tell.
+def usage(process: int) -> tuple[int, float]:
+    """Memory in MiB and seconds of processor time of a process and of all that it started; 0 where nothing is told.
 
     Memory that several processes share is counted once (proportional set size).
     """
+    folder = Path(f"/proc/{process}")
     try:
-        rows = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
-        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+        rows = (folder / "smaps_rollup").read_text().splitlines()
+        spent = (folder / "stat").read_text().rpartition(")")[2].split()[11:13]  # in user mode and in the system
+        children = (folder / "task" / str(process) / "children").read_text().split()
     except OSError:  # another system, or the process has ended
-        return 0
-    own = next((int(row.split()[1]) // 1024 for row in rows if row.startswith("Pss:")), 0)
-    return own + sum(memory(int(child)) for child in children)
+        return 0, 0.0
+    size = next((int(row.split()[1]) // 1024 for row in rows if row.startswith("Pss:")), 0)
+    below = [usage(int(child)) for child in children]
+    own = sum(map(int, spent)) / os.sysconf("SC_CLK_TCK")
+    return size + sum(memory for memory, _ in below), own + sum(seconds for _, seconds in below)
