@@ -85,14 +85,17 @@ def test_a_server_is_awaited_until_all_its_workers_run():
     words = ["http://127.0.0.1:4711", "up", "up"]
     code = f"import sys, time\nfor word in {words}: time.sleep(.2); print(word, file=sys.stderr)"
     begun = time.monotonic()
-    with running([sys.executable, "-u", "-c", f"{code}\ntime.sleep(60)"], "up", 2) as (_, port):
+    with running([sys.executable, "-u", "-c", f"{code}\ntime.sleep(60)"], ready="up", times=2) as (_, port):
         assert port == 4711
         assert time.monotonic() - begun > 0.6
-    with pytest.raises(DataError, match="did not start"), running([sys.executable, "-c", code], "up", 3):
+    with (
+        pytest.raises(DataError, match="did not start"),
+        running([sys.executable, "-c", code], ready="up", times=3),
+    ):
         pass
 
 
-def test_a_server_that_does_not_start_is_told_with_its_last_words():
+def test_a_server_that_does_not_start_is_told_with_its_ready():
     code = "import sys; sys.exit('No module named gunicorn')"
     with (
         pytest.raises(DataError, match=r"did not start.*No module named gunicorn"),

@@ -33,10 +33,13 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def running(command: list[str], last_words: str = "", times: int = 1, **variables: str) -> Iterator[tuple[int, int]]:
+def running(
+    command: list[str], variables: dict[str, str] | None = None, ready: str = "", times: int = 1
+) -> Iterator[tuple[int, int]]:
     """Start a server that writes its address to stderr, and stop it afterwards. Gives its process and its port.
 
-    It is awaited until so many lines with `last_words` are written. Raises DataError where the command ends before.
+    `variables` are added to its environment. It is awaited until so many lines with `ready` are written. Raises
+    DataError where the command ends before.
     """
     process = subprocess.Popen(
         command,
@@ -44,7 +47,7 @@ def running(command: list[str], last_words: str = "", times: int = 1, **variable
         stderr=subprocess.PIPE,
         encoding="utf-8",
         errors="replace",
-        env={**os.environ, **variables},
+        env={**os.environ, **(variables or {})},
     )
     assert process.stderr is not None
     try:
@@ -52,7 +55,7 @@ def running(command: list[str], last_words: str = "", times: int = 1, **variable
         for line in process.stderr:
             if address := re.search(r"http://127\.0\.0\.1:(\d+)", line):
                 port = int(address[1])
-            times -= last_words in line
+            times -= ready in line
             if port and times <= 0:
                 break
         else:
@@ -129,7 +132,7 @@ def deepface_server(python: str, people: Path, workers: int) -> Iterator[Server]
         "DEEPFACE_FACE_RECOGNITION_MODELS": _SFACE["model_name"],
         "DEEPFACE_FACE_DETECTION_MODELS": _SFACE["detector_backend"],
     }
-    with running([*command, "deepface.api.src.app:create_app()"], **variables) as (process, port):
+    with running([*command, "deepface.api.src.app:create_app()"], variables) as (process, port):
         register = connected(port, "/register", deepface_names)
         for photo in people.iterdir():
             if failed := register(*form("img", photo.read_bytes(), img_name=photo.stem, **_SFACE)):
@@ -151,7 +154,7 @@ def face_recognition_server(python: str, people: Path, workers: int) -> Iterator
     command = [python, "-m", "uvicorn", "--app-dir", str(Path(__file__).parent), "face_recognition_app:app"]
     command += ["--port", "0", "--workers", str(workers), "--no-access-log"]
     command += ["--header", "connection:close"]  # else one worker may keep all connections, and the others do nothing
-    with running(command, "startup complete", workers, PEOPLE=str(people)) as (process, port):
+    with running(command, {"PEOPLE": str(people)}, "startup complete", workers) as (process, port):
         yield Server(process, connect)
 
 
