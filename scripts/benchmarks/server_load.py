@@ -85,25 +85,32 @@ def two_photos(folder: Path, people: int) -> dict[str, tuple[NamedPhoto, NamedPh
 
 
 class Verdict(NamedTuple):
-    """How many photos were answered wrongly: another person named, the right person not named, no answer at all."""
+    """How many photos of people were answered in which way, where not by the right name alone.
+
+    `wrong`: only others were named. `beside`: another was named beside the right person, which may be true, because
+    the label of a photo tells one of the people in it. `unnamed`: nobody was named. `failed`: there was no answer.
+    """
 
     wrong: int
+    beside: int
     unnamed: int
     failed: int
 
 
 def judged(answers: list[tuple[int, list[Any]]], people: list[str]) -> Verdict:
-    """Judge answers, each with the number of the person whom the photo shows. A photo counts once."""
-    wrong, unnamed, failed = set(), set(), set()
+    """Judge answers, each with the number of the person whom the photo shows. A photo counts once of each kind."""
+    kinds: dict[str, set[int]] = {kind: set() for kind in Verdict._fields}
     for number, names in answers:
         texts = {name for name in names if isinstance(name, str)}
-        if texts - {people[number]}:
-            wrong.add(number)
-        if people[number] not in texts:
-            unnamed.add(number)
         if any(isinstance(name, int) for name in names):
-            failed.add(number)
-    return Verdict(len(wrong), len(unnamed), len(failed))
+            kinds["failed"].add(number)
+        elif not texts:
+            kinds["unnamed"].add(number)
+        elif people[number] not in texts:
+            kinds["wrong"].add(number)
+        elif len(texts) > 1:
+            kinds["beside"].add(number)
+    return Verdict(**{kind: len(numbers) for kind, numbers in kinds.items()})
 
 
 def report(name: str, load: Load, people: list[str], used: list[tuple[int, float]]) -> None:
@@ -113,7 +120,7 @@ def report(name: str, load: Load, people: list[str], used: list[tuple[int, float
     print(
         f"{name}: {load.threads} at once, {len(load.times)} photos in {load.seconds:.0f} s, {load.rate:.1f} a second, "
         f"p50 {middle:.0f} ms, p99 {late:.0f} ms; of {len(people)} people {verdict.wrong} named as somebody else, "
-        f"{verdict.unnamed} not named, {verdict.failed} without an answer"
+        f"{verdict.unnamed} not named, {verdict.failed} without an answer; {verdict.beside} with another name beside"
     )
     if used:
         spent = (used[-1][1] - used[0][1]) / len(load.times) * 1000
