@@ -221,9 +221,9 @@ def bin_interval(rng, enrolled=120, strangers=900):
     people = np.arange(enrolled + strangers)
     own = people < enrolled
     weight = np.where(own, 1 / enrolled, 1 / strangers) * rng.uniform(0.5, 1.5, len(people))
-    kinds = [weight * own, weight * ~own]
+    each = [weight * own, weight * ~own]
     held = rng.random(len(people)) < 0.02
-    return fpir.right_share(kinds[0] * held, kinds[1] * held, kinds, rng)
+    return fpir.right_share(each[0] * held, each[1] * held, each, rng)
 
 
 def test_the_interval_of_a_probability_that_holds_covers_it():

@@ -210,7 +210,10 @@ def reliability(
                 weight.append(each)
                 probe_people.append(people[both])
             p, truth, counts, who = np.array(stated), *map(np.concatenate, (right, weight, probe_people))
-            kinds = [np.bincount(who, counts * kind, people.max() + 1) for kind in (truth, ~truth)]
+            middle = (p >= BINS[1]) & (p < BINS[-2])
+            sums = [np.bincount(who, counts * kind * middle, people.max() + 1) for kind in (truth, ~truth)]
+            whole = [np.bincount(who, counts * kind, people.max() + 1) for kind in (truth, ~truth)]
+            typical = [some if some.any() else every for some, every in zip(sums, whole, strict=True)]
             cells = []
             for a, b in pairwise(BINS):
                 held = (p >= a) & (p < b)
@@ -221,7 +224,7 @@ def reliability(
                 right_here, wrong_here = (
                     np.bincount(who[held], part * kind, people.max() + 1) for kind in (truth[held], ~truth[held])
                 )
-                low, high = right_share(right_here, wrong_here, kinds, np.random.default_rng(0))
+                low, high = right_share(right_here, wrong_here, typical, np.random.default_rng(0))
                 cells.append(
                     f"{part @ p[held] / part.sum():.0%} > {right_here.sum() / part.sum():.0%}\n"
                     f"({low:.0%}-{high:.0%})\n{held.sum() / draws:.3g}; {np.count_nonzero(right_here)}"
@@ -231,26 +234,26 @@ def reliability(
 
 
 def right_share(
-    right: np.ndarray, wrong: np.ndarray, kinds: list[np.ndarray], rng: np.random.Generator
+    right: np.ndarray, wrong: np.ndarray, typical: list[np.ndarray], rng: np.random.Generator
 ) -> tuple[float, float]:
     """The 95 % interval of the share that is right among probes of one stated probability.
 
-    `right` and `wrong` (people,) are the weights of each person's right and wrong probes of that probability. `kinds`
-    holds the same two of all probes. The two sums are independent gamma variables (Fay and Feuer 1997). The upper limit
-    of a sum counts one more person, of the mean weight of such people (Tiwari, Clegg and Zou 2006). Drawing people
-    again would show no spread where no probe is right. But one person more would change such a share much, because the
-    few photos of enrolled people weigh as much as the photos of all strangers.
+    `right` and `wrong` (people,) are the weights of each person's right and wrong probes of that probability. `typical`
+    holds two more such arrays, of probes whose people tell what one person weighs. The two sums are independent gamma
+    variables (Fay and Feuer 1997). The upper limit of a sum counts one more person, of mean weight (Tiwari, Clegg and
+    Zou 2006). Drawing people again would show no spread where no probe is right. But one more person would change such
+    a share much, because the few photos of enrolled people weigh as much as the photos of all strangers.
     """
 
-    def limits(weights: np.ndarray, kind: np.ndarray) -> list[np.ndarray]:
-        further = kind[kind > 0] if kind.any() else np.zeros(1)
+    def limits(weights: np.ndarray, others: np.ndarray) -> list[np.ndarray]:
+        more = others[others > 0] if others.any() else np.zeros(1)
         found = []
-        for mean, square in ((0.0, 0.0), (further.mean(), (further**2).mean())):
+        for mean, square in ((0.0, 0.0), (more.mean(), (more**2).mean())):
             total, spread = weights.sum() + mean, (weights**2).sum() + square
             found.append(rng.gamma(total**2 / spread, spread / total, GAMMAS) if total else np.zeros(GAMMAS))
         return found
 
-    (least_right, most_right), (least_wrong, most_wrong) = map(limits, (right, wrong), kinds)
+    (least_right, most_right), (least_wrong, most_wrong) = map(limits, (right, wrong), typical)
     low = np.quantile(least_right / np.maximum(least_right + most_wrong, 1e-300), 0.025)
     high = np.quantile(most_right / np.maximum(most_right + least_wrong, 1e-300), 0.975)
     return float(low), float(high)
