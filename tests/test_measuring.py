@@ -211,3 +211,53 @@ def test_a_calibration_is_written_where_that_is_asked_for_and_nowhere_else(tmp_p
     assert found.fingerprint == read_model(model).fingerprint
     run(recalibrate, monkeypatch, *command, "--output", model)
     assert model.read_bytes() == other.read_bytes()
+
+
+def bin_interval(rng, enrolled=120, strangers=900):
+    """The interval of a stated probability that holds: half of the weight at it is of enrolled people, who are few.
+
+    An enrolled person's photos have it at a rate of 2 %. Strangers' photos have it at the same rate.
+    """
+    people = np.arange(enrolled + strangers)
+    own = people < enrolled
+    weight = np.where(own, 1 / enrolled, 1 / strangers) * rng.uniform(0.5, 1.5, len(people))
+    each = [weight * own, weight * ~own]
+    held = rng.random(len(people)) < 0.02
+    return fpir.right_share(each[0] * held, each[1] * held, each, rng)
+
+
+def test_the_interval_of_a_probability_that_holds_covers_it():
+    rng = np.random.default_rng(3)
+    covered = [low <= 0.5 <= high for low, high in (bin_interval(rng) for _ in range(400))]
+    assert np.mean(covered) >= 0.94
+
+
+def test_where_no_photo_is_right_the_interval_says_how_few_people_could_be():
+    enrolled, strangers = np.zeros(1000), np.zeros(1000)
+    enrolled[:100], strangers[100:] = 0.01, 1 / 900
+    held = strangers * (np.arange(1000) < 118)  # 2 % of all strangers
+    low, high = fpir.right_share(np.zeros(1000), held, [enrolled, strangers], np.random.default_rng(0))
+    assert low == 0
+    assert 0.5 < high < 0.9
+    many = np.zeros(100_000)
+    many[:50_000] = 1 / 50_000  # so many enrolled people would have shown
+    held = np.zeros(100_000)
+    held[50_000:51_000] = 1 / 50_000
+    _, high = fpir.right_share(np.zeros(100_000), held, [many, many[::-1]], np.random.default_rng(0))
+    assert high < 0.01
+    low, high = fpir.right_share(many, np.zeros(100_000), [many, np.zeros(100_000)], np.random.default_rng(0))
+    assert low == high == 1
+
+
+def test_stated_probabilities_have_an_interval_where_none_is_right(scored, monkeypatch):
+    matrix, people = scored
+    same = people[:, None] == people
+    # No own photo scores in the middle, but the calibration promises some of them.
+    matrix = np.where(same, 9.0, matrix)
+    console = Console(width=300, file=io.StringIO())
+    monkeypatch.setattr(fpir, "DRAWS", {10: 3})
+    monkeypatch.setattr(fpir, "STRANGERS", 200)
+    fpir.reliability(console, matrix, people, np.zeros(400), CALIBRATION, np.random.default_rng(0))
+    intervals = re.findall(r"\(0%-(\d+)%\)", console.file.getvalue())
+    assert intervals
+    assert "0" not in intervals

@@ -47,6 +47,7 @@ from scripts.runner import run_script
 BINS = np.array([0, 0.02, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.97, 1.0001])
 DRAWS = {10: 150, 100: 50, 500: 50}  # drawn galleries by size; few photos of one gallery have a middle probability
 IMPOSTOR_PAIRS = 60_000  # at most, for the losses of a pair's probability
+GAMMAS = 10_000  # drawn for an interval
 STRANGERS = 400  # strangers' photos a gallery for which probabilities are computed
 LEAST_GENERATED = 14_000  # people: a thousand calibrate, 3,000 are strangers, 10,000 are enrolled
 
@@ -174,16 +175,16 @@ def reliability(
 ) -> None:
     """Print the share of right best candidates by stated probability, with 95 % intervals over the probes' people.
 
-    `quality` (n,) holds the faces' embedding lengths, 0 where unknown.
+    `quality` (n,) holds the faces' embedding lengths, 0 where unknown. A share `prior` of the probes' weight is of
+    enrolled people, so the shares are those that the stated probability means.
     """
     table = Table(
         "people enrolled",
         "prior",
         *(f"{a:.0%}-{min(b, 1):.0%}" for a, b in pairwise(BINS)),
         "log loss, Brier",
-        title="probability shown (columns): stated mean > share that is right, its interval, photos a draw",
+        title="stated probability (columns): its mean > share that is right, its interval, photos a draw; people right",
     )
-    times = people_weights(int(people.max()) + 1, 0).astype(float)
     for size in DRAWS:
         if size > 0.7 * (people.max() + 1):
             continue
@@ -209,6 +210,10 @@ def reliability(
                 weight.append(each)
                 probe_people.append(people[both])
             p, truth, counts, who = np.array(stated), *map(np.concatenate, (right, weight, probe_people))
+            middle = (p >= BINS[1]) & (p < BINS[-2])
+            sums = [np.bincount(who, counts * kind * middle, people.max() + 1) for kind in (truth, ~truth)]
+            whole = [np.bincount(who, counts * kind, people.max() + 1) for kind in (truth, ~truth)]
+            typical = [some if some.any() else every for some, every in zip(sums, whole, strict=True)]
             cells = []
             for a, b in pairwise(BINS):
                 held = (p >= a) & (p < b)
@@ -216,14 +221,42 @@ def reliability(
                     cells.append("")
                     continue
                 part = counts[held]
-                all_, good = (np.bincount(who[held], one, times.shape[1]) for one in (part, part * truth[held]))
-                low, high = np.nanquantile((times @ good) / np.maximum(times @ all_, 1e-300), [0.025, 0.975])
+                right_here, wrong_here = (
+                    np.bincount(who[held], part * kind, people.max() + 1) for kind in (truth[held], ~truth[held])
+                )
+                low, high = right_share(right_here, wrong_here, typical, np.random.default_rng(0))
                 cells.append(
-                    f"{part @ p[held] / part.sum():.0%} > {good.sum() / part.sum():.0%}\n"
-                    f"({low:.0%}-{high:.0%})\n{held.sum() / draws:.3g}"
+                    f"{part @ p[held] / part.sum():.0%} > {right_here.sum() / part.sum():.0%}\n"
+                    f"({low:.0%}-{high:.0%})\n{held.sum() / draws:.3g}; {np.count_nonzero(right_here)}"
                 )
             table.add_row(f"{size:,}", f"{prior:g}", *cells, losses(p, truth, counts))
     console.print(table)
+
+
+def right_share(
+    right: np.ndarray, wrong: np.ndarray, typical: list[np.ndarray], rng: np.random.Generator
+) -> tuple[float, float]:
+    """The 95 % interval of the share that is right among probes of one stated probability.
+
+    `right` and `wrong` (people,) are the weights of each person's right and wrong probes of that probability. `typical`
+    holds two more such arrays, of probes whose people tell what one person weighs. The two sums are independent gamma
+    variables (Fay and Feuer 1997). The upper limit of a sum counts one more person, of mean weight (Tiwari, Clegg and
+    Zou 2006). Drawing people again would show no spread where no probe is right. But one more person would change such
+    a share much, because the few photos of enrolled people weigh as much as the photos of all strangers.
+    """
+
+    def limits(weights: np.ndarray, others: np.ndarray) -> list[np.ndarray]:
+        more = others[others > 0] if others.any() else np.zeros(1)
+        found = []
+        for mean, square in ((0.0, 0.0), (more.mean(), (more**2).mean())):
+            total, spread = weights.sum() + mean, (weights**2).sum() + square
+            found.append(rng.gamma(total**2 / spread, spread / total, GAMMAS) if total else np.zeros(GAMMAS))
+        return found
+
+    (least_right, most_right), (least_wrong, most_wrong) = map(limits, (right, wrong), typical)
+    low = np.quantile(least_right / np.maximum(least_right + most_wrong, 1e-300), 0.025)
+    high = np.quantile(most_right / np.maximum(most_right + least_wrong, 1e-300), 0.975)
+    return float(low), float(high)
 
 
 def verified(console: Console, matrix: np.ndarray, people: np.ndarray, calibration: Calibration) -> None:
