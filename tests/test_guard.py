@@ -4,6 +4,8 @@ import base64
 import hmac
 import json
 import logging
+import re
+import sqlite3
 import time
 import zlib
 
@@ -347,16 +349,38 @@ def test_no_path_of_a_request_is_opened(local, tmp_path):
 # What never leaves
 
 
-def test_a_fault_tells_nothing_of_itself(local, monkeypatch, caplog):
-    def broken(*_):
-        raise RuntimeError("the secret of Ada")
+@pytest.mark.parametrize(
+    "fault",
+    [
+        RuntimeError("the secret of Ada"),
+        KeyError("the secret of Ada"),
+        sqlite3.OperationalError("the secret of Ada"),
+        RecursionError("the secret of Ada"),
+        UnicodeDecodeError("utf-8", b"the secret of Ada", 0, 1, "the secret of Ada"),
+        AssertionError("the secret of Ada"),
+    ],
+    ids=lambda fault: type(fault).__name__,
+)
+@pytest.mark.parametrize(
+    ("owner", "attribute", "method", "path"),
+    [
+        ("gallery", "people", "GET", "/v1/people"),
+        ("gallery", "undo", "POST", "/v1/undo"),
+        ("counts", "text", "GET", "/metrics"),
+    ],
+)
+def test_a_fault_tells_nothing_of_itself(local, monkeypatch, caplog, fault, owner, attribute, method, path):
+    def broken(*_, **__):
+        raise fault
 
-    monkeypatch.setattr(local.guard.service.gallery, "people", broken)
-    answer = local.get("/v1/people")
+    monkeypatch.setattr(getattr(local.guard.service, owner), attribute, broken)
+    answer = local.request(method, path)
     assert (answer.status_code, code(answer)) == (500, "fault")
-    assert "secret" not in answer.text
+    assert answer.json()["error"]["details"] is None
+    assert "secret" not in answer.text + str(answer.headers)
     assert "Traceback" not in answer.text
     assert answer.headers["content-security-policy"]
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
     assert answer.json()["request_id"] in caplog.text
 
 
@@ -381,18 +405,32 @@ def test_metrics_name_nobody(local):
 # Errors
 
 
-def leaves(kind):
-    below = kind.__subclasses__()
-    return [kind] if not below else [kind, *(leaf for one in below for leaf in leaves(one))]
+ERRORS = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.FacedexError)]
 
 
-@pytest.mark.parametrize("kind", leaves(errors.FacedexError), ids=lambda kind: kind.__name__)
-def test_every_error_has_its_line_in_the_table(kind):
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
+def test_every_error_has_a_line_of_its_own_in_the_table(kind):
     error = kind.__new__(kind)
     Exception.__init__(error, "Name the remedy")
     answer = refusals.refusal(error, "1")
-    assert b'"code":"fault"' not in answer.body
+    (line,) = [line for line in refusals.TABLE if line[0] is kind]
+    assert (answer.status_code, json.loads(answer.body)["error"]["code"]) == line[1:]
     assert (answer.status_code == 503) == ("retry-after" in answer.headers)
+
+
+def test_no_code_stands_for_two_errors():
+    codes = [code for _, _, code in refusals.TABLE]
+    assert len(set(codes)) == len(codes)
+
+
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
+def test_the_tree_of_errors_shows_every_error_below_its_parent(kind):
+    tree = [line for line in errors.__doc__.splitlines() if line.startswith("    ")]
+    place = next(at for at, line in enumerate(tree) if re.search(rf"(^|\s){kind.__name__}(\s|$)", line))
+    if kind is not errors.FacedexError:
+        depth = re.search(r"\w", tree[place]).start()
+        above = next(line for line in reversed(tree[:place]) if re.search(r"\w", line).start() < depth)
+        assert re.search(r"\w+", above)[0] == kind.__base__.__name__
 
 
 def test_no_line_of_the_table_is_hidden_by_one_before():
