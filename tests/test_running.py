@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -268,6 +269,111 @@ def test_two_servers_share_one_gallery(tmp_path):
             one.join()
         assert answers == [201] * 4
         assert second.get("/v1/people").json()["total"] == 5
+
+
+@contextlib.contextmanager
+def two_servers(folder):
+    """Two servers in processes of their own, on one gallery; yields a client of each."""
+    with served("-g", folder) as first, served("-g", folder) as second:
+        for one in (first, second):
+            threading.Thread(target=one.stderr.read, daemon=True).start()  # a full pipe would stop the server
+        with httpx.Client(base_url=first.url, timeout=60) as a, httpx.Client(base_url=second.url, timeout=60) as b:
+            yield a, b
+
+
+def enrolls(opened, name, seed):
+    answer = opened.post("/v1/people", files=[photo(seed)], data={"name": name})
+    assert answer.status_code == 201, answer.text
+    return answer.json()["person"]["id"]
+
+
+def is_sound(opened):
+    return {one["state"] for one in opened.post("/v1/doctor").json()["findings"]} == {"sound"}
+
+
+def names_in(opened):
+    return sorted(person["name"] for person in opened.get("/v1/people?limit=1000").json()["people"])
+
+
+def test_a_server_knows_what_another_acknowledged_at_once_and_tells_of_it_soon(tmp_path):
+    with two_servers(tmp_path / "g") as (first, second), second.stream("GET", "/v1/events") as events:
+        lines = events.iter_lines()
+        next(lines)
+        for number in range(3):
+            person = enrolls(first, f"P{number}", number)
+            acknowledged = time.monotonic()
+            assert second.get(f"/v1/people/{person}").json()["name"] == f"P{number}"
+            found = second.post("/v1/identify", files=[photo(number)]).json()["photos"][0]["faces"][0]
+            assert found["name"] == f"P{number}"
+            line = next(line for line in lines if line.startswith("data: "))
+            assert json.loads(line.removeprefix("data: "))["what"] == "other"
+            assert time.monotonic() - acknowledged < 10  # a second, where the machine is not busy
+
+
+def test_sixteen_clients_of_two_servers_lose_no_enrolment(tmp_path):
+    with two_servers(tmp_path / "g") as servers, ThreadPoolExecutor(16) as pool:
+        sent = [(servers[number % 2], f"P{number:02}", number) for number in range(32)]
+        assert len(set(pool.map(lambda one: enrolls(*one), sent))) == 32
+        for one in servers:
+            people = one.get("/v1/people?limit=1000").json()["people"]
+            assert [(person["name"], person["photos"]) for person in people] == [(f"P{n:02}", 1) for n in range(32)]
+            assert is_sound(one)
+
+
+def test_undo_rename_and_merge_beside_another_servers_enrolments_keep_the_gallery_sound(tmp_path):
+    with two_servers(tmp_path / "g") as (first, second), ThreadPoolExecutor(4) as pool:
+        ids = [enrolls(second, f"old{number}", 100 + number) for number in range(4)]
+        enrolled = [pool.submit(enrolls, first, f"P{number}", number) for number in range(12)]
+        for number in range(3):
+            assert second.patch(f"/v1/people/{ids[0]}", json={"name": f"new{number}"}).status_code == 200
+            undone = second.post("/v1/undo").json()["undone"]
+            assert undone["kind"] == "renamed"
+        assert second.patch(f"/v1/people/{ids[0]}", json={"name": "kept"}).status_code == 200
+        for source, into in ((1, 0), (3, 2)):
+            answer = second.post(f"/v1/people/{ids[source]}/merge", json={"into": ids[into]})
+            assert answer.json()["moved"] == 1
+        assert second.post("/v1/undo").json()["undone"]["kind"] == "merged"
+        for one in enrolled:
+            one.result()
+        for one in (first, second):
+            assert names_in(one) == sorted([*(f"P{number}" for number in range(12)), "kept", "old2", "old3"])
+            assert is_sound(one)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "sent", "left"),
+    [
+        ("PATCH", "/v1/people/1", {"json": {"name": "Eve"}}, {1: ("Cy", 1), 2: ("Ada", 1)}),
+        ("DELETE", "/v1/people/1", {}, {2: ("Ada", 1)}),
+        ("POST", "/v1/people/1/merge", {"json": {"into": 2}}, {2: ("Ada", 2)}),
+        ("POST", "/v1/people/1/faces", {"files": [photo(2)]}, {1: ("Cy", 2), 2: ("Ada", 1)}),
+    ],
+)
+def test_a_change_concerns_the_person_with_this_id_whatever_another_server_renames(tmp_path, method, path, sent, left):
+    """The other server gives the name of person 1 to person 2, after the first has looked the name up."""
+    with over_socket(tmp_path / "g") as first, over_socket(tmp_path / "g") as second:
+        enrolls(first, "Ada", 0), enrolls(first, "Bob", 1)
+        gallery = first.guard.service.gallery
+        real = gallery.person
+
+        def rename():
+            for person, name in ((1, "Cy"), (2, "Ada")):
+                second.patch(f"/v1/people/{person}", json={"name": name})
+
+        renaming = threading.Thread(target=rename)
+
+        def looked_up(person):
+            found = real(person)
+            if "changes" in threading.current_thread().name and not renaming.ident:
+                renaming.start()
+                renaming.join(3)  # until they are done, or wait for the first server
+            return found
+
+        gallery.person = looked_up
+        assert first.request(method, path, **sent).is_success
+        renaming.join()
+        people = second.get("/v1/people").json()["people"]
+        assert {person["id"]: (person["name"], person["photos"]) for person in people} == left
 
 
 # The command

@@ -26,7 +26,7 @@ HEADER_SECONDS = 10.0  # in which the head of a request must arrive
 STALLED_SECONDS = 30.0  # that an answer waits for its client, for each LEAST_READ of it
 LEAST_READ = 512 * 1024  # bytes
 CONNECTIONS = 200  # open at once. Where there are more, the one that has waited longest for its client is closed
-_STOP_SECONDS = 30  # for running requests, after which they are cancelled
+STOP_SECONDS = 30  # for running requests, after which they are cancelled
 _SEND_BUFFER = 256 * 1024  # bytes that the system holds for each client; by itself it would hold megabytes
 
 
@@ -225,7 +225,7 @@ def serve(settings: ServerSettings, ready: Callable[[list[str]], None]) -> None:
             access_log=False,  # the guard logs without names
             server_header=False,
             proxy_headers=False,  # nobody may say on whose behalf a request comes
-            timeout_graceful_shutdown=_STOP_SECONDS,
+            timeout_graceful_shutdown=STOP_SECONDS,
         )
         Server(config, guard, lambda: ready([url(one) for one in sockets])).run(sockets)
     finally:
