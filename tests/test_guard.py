@@ -101,6 +101,7 @@ def test_a_link_of_another_site_opens_the_page_alone(local):
     headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
     assert local.get("/", headers=headers).status_code == 200
     assert local.get("/v1/info", headers=headers).status_code == 403
+    assert local.post("/", headers=headers).status_code == 403
 
 
 def test_no_answer_allows_another_site_to_read_it(local):
@@ -123,10 +124,19 @@ def test_a_form_of_another_site_cannot_pass_for_a_photo_or_for_json(local, kind)
 def test_every_answer_carries_the_headers_of_safety(local, path):
     headers = local.get(path).headers
     policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
-    assert policy["default-src"] == "'self'"
-    assert policy["frame-ancestors"] == "'none'"
+    assert policy == {
+        "default-src": "'self'",
+        "img-src": "'self' blob:",
+        "base-uri": "'none'",
+        "form-action": "'self'",
+        "frame-ancestors": "'none'",
+        "object-src": "'none'",
+    }
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["cross-origin-opener-policy"] == "same-origin"
+    assert headers["cross-origin-resource-policy"] == "same-origin"
     assert headers["x-request-id"]
 
 
@@ -204,6 +214,18 @@ def test_another_token_is_none(tokens, token):
 
 def test_a_token_in_the_url_is_none(tokens):
     assert tokens.get(f"/v1/info?token={FULL}&access_token={FULL}").status_code == 401
+
+
+def test_two_tokens_in_one_request_are_none(tokens):
+    twice = [("Authorization", f"Bearer {FULL}"), ("Authorization", f"Bearer {READ}")]
+    assert tokens.get("/v1/info", headers=twice).status_code == 401
+
+
+def test_over_tls_the_cookie_is_sent_over_tls_alone(tokens):
+    for scheme, is_secure in (("https", True), ("http", False)):
+        answer = tokens.post(f"{scheme}://127.0.0.1:8000/v1/session", json={"token": READ})
+        assert ("secure" in answer.headers["set-cookie"].lower()) is is_secure
+    tokens.cookies.clear()
 
 
 def test_tokens_are_compared_in_constant_time(tokens, monkeypatch):
@@ -346,6 +368,15 @@ def test_no_path_of_a_request_is_opened(local, tmp_path):
         assert local.get(f"/v1/faces/{face}/crop").status_code == 404
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["%2e%2e/guard.py", "..%2Fguard.py", "%2Fetc%2Fpasswd", "index.html%00", "", ".", "README.md", "%5C..%5Cguard.py"],
+)
+def test_no_file_but_those_of_the_page_is_sent(local, name):
+    answer = local.get(f"/page/{name}")
+    assert (answer.status_code, code(answer)) == (404, "not_found")
+
+
 # What never leaves
 
 
@@ -393,6 +424,12 @@ def test_the_access_log_names_nobody(local, caplog):
     assert len(lines) == 3
     assert "POST /v1/people 201" in lines[0]
     assert not any("Lovelace" in line for line in lines)
+
+
+def test_a_method_that_is_none_comes_into_no_log(local, caplog):
+    with caplog.at_level(logging.INFO, "facedex.server"):
+        assert local.request("LOVELACE", "/v1/people").status_code == 405
+    assert "LOVELACE" not in caplog.text + local.get("/metrics").text
 
 
 def test_metrics_name_nobody(local):

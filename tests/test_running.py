@@ -124,6 +124,42 @@ def test_a_body_that_does_not_arrive_is_given_up_and_holds_no_thread(tmp_path):
         assert opened.guard.service.held.number == 0
 
 
+def sent_slowly(opened, start, seconds=10):
+    """Send bytes, and one more every 50 ms; returns the answer, and after how many seconds it or the end came."""
+    with socket.create_connection(("127.0.0.1", opened.base_url.port), timeout=0.05) as connection:
+        connection.sendall(start)
+        begun, answer = time.monotonic(), b""
+        while time.monotonic() - begun < seconds:
+            with contextlib.suppress(TimeoutError):
+                try:
+                    part = connection.recv(65536)
+                except ConnectionError:
+                    break
+                answer += part
+                if not part or answer.endswith(b"}"):
+                    break
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(b"x")
+        return answer, time.monotonic() - begun
+
+
+def test_a_head_that_arrives_byte_by_byte_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "HEADER_SECONDS", 0.5)
+    with over_socket(tmp_path / "g") as opened:
+        answer, seconds = sent_slowly(opened, b"GET /v1/health HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ")
+        assert answer == b""
+        assert seconds < 8
+
+
+def test_a_body_that_arrives_byte_by_byte_is_given_up(tmp_path):
+    head = b"POST /v1/detect HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/jpeg\r\nContent-Length: 100000\r\n\r\n"
+    with over_socket(tmp_path / "g", limits={"body_seconds": 1.0, "idle_seconds": 60.0}) as opened:
+        answer, seconds = sent_slowly(opened, head)
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert seconds < 8
+        until(lambda: opened.guard.service.held.number == 0)
+
+
 def test_a_client_that_goes_away_leaves_nothing(tmp_path):
     head = b"POST /v1/detect HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/jpeg\r\nContent-Length: 1000\r\n\r\nabc"
     with over_socket(tmp_path / "g") as opened:
@@ -246,6 +282,14 @@ def test_a_signal_ends_it_cleanly(tmp_path, sent):
         _, rest = process.communicate(timeout=30)
         assert process.returncode == 0, rest
         assert "Traceback" not in rest
+
+
+def test_no_header_of_a_proxy_is_believed_and_none_names_the_program(tmp_path):
+    with served("-g", tmp_path / "g", environment={"FACEDEX_TOKEN": FULL}) as process:
+        headers = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.1"}
+        answer = httpx.post(f"{process.url}/v1/session", json={"token": FULL}, headers=headers)
+        assert "secure" not in answer.headers["set-cookie"].lower()
+        assert "server" not in answer.headers
 
 
 # Two servers
