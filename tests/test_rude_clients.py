@@ -237,6 +237,20 @@ def test_two_backups_are_sent_at_a_time_and_their_files_deleted(tmp_path, monkey
         until(lambda: not list((tmp_path / "work").iterdir()))
 
 
+def test_a_client_that_reads_slowly_does_not_keep_the_server_from_stopping(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "work"))
+    (tmp_path / "work").mkdir()
+    with contextlib.ExitStack() as stack:
+        with over_socket(tmp_path / "g", grace=1, model="default") as opened:
+            slow = trickling(opened, "/v1/backup", stack)
+            opened.server.should_exit = True
+            assert read_slowly(slow, 15) is not None
+            opened.thread.join(10)
+            assert not opened.thread.is_alive()
+        assert list((tmp_path / "work").iterdir()) == []
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 def test_a_backup_that_fails_leaves_no_file(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "work"))
     (tmp_path / "work").mkdir()

@@ -103,7 +103,7 @@ class PatientProtocol(H11Protocol):
             self._deadline = None
 
     async def _counted(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application, and count what it sends."""
+        """Run the application, and count what it sends. Where it is cancelled, close the connection."""
         if self._stalled is None:  # else the client has not read the answer before
             self._mark_reading()
 
@@ -111,7 +111,11 @@ class PatientProtocol(H11Protocol):
             await send(message)
             self._sent += len(message.get("body", b""))
 
-        await app(scope, receive, counting)
+        try:
+            await app(scope, receive, counting)
+        except asyncio.CancelledError:  # the grace time is over, and uvicorn would log a trace
+            self.cycle.disconnected = True
+            self.transport.abort()
 
     def _check_reading(self) -> None:
         """Close the connection of a client that read too little while it was waited for."""
