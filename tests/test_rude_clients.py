@@ -346,6 +346,14 @@ def test_what_is_no_clear_request_is_refused_in_the_one_form_and_the_connection_
         assert b"nosniff" in answer
 
 
+def test_a_request_whose_length_is_told_twice_changes_nothing(tmp_path):
+    head = b"POST /v1/undo HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    with over_socket(tmp_path / "g") as opened:
+        answer = raw(str(opened.base_url), head)
+        assert answer.startswith(b"HTTP/1.1 400")
+        assert "told twice" in body_of(answer)["error"]["message"]
+
+
 def test_a_head_without_end_is_refused_while_it_arrives(tmp_path):
     with over_socket(tmp_path / "g") as opened:
         with connected(opened) as endless, pytest.raises(OSError, match=r"reset|pipe|aborted"):
