@@ -20,6 +20,7 @@
     │   │   └── EngineAway    the search engine does not answer
     │   ├── PersonNotFound
     │   ├── PersonConflict    the change would mix up two people
+    │   ├── UndoConflict      another change came in between, or stands in the way
     │   ├── FaceNotFound      no face has that id, or no picture of it is left
     │   └── GroupNotFound     no group of scanned faces has that number
     ├── NameInvalid

@@ -63,14 +63,17 @@ def client(folder, headers=None, **changes):
 
 
 @contextlib.contextmanager
-def over_socket(folder, **changes):
-    """A server on a thread of this process, behind a real socket; yields a client with its URL and its Server."""
+def over_socket(folder, grace=10, **changes):
+    """A server on a thread of this process, behind a real socket; yields a client with its URL and its Server.
+
+    `grace`: seconds for running requests when it stops.
+    """
     wanted = settings(folder, **changes)
     sockets = listen(wanted.addresses, wanted.port)
     ready = threading.Event()
     guard = make_application(wanted)
     config = uvicorn.Config(
-        guard, http=PatientProtocol, ws="none", lifespan="on", log_config=None, timeout_graceful_shutdown=10
+        guard, http=PatientProtocol, ws="none", lifespan="on", log_config=None, timeout_graceful_shutdown=grace
     )
     server = Server(config, guard, ready.set)
     thread = threading.Thread(target=server.run, args=(sockets,))

@@ -4,6 +4,8 @@ import base64
 import hmac
 import json
 import logging
+import re
+import sqlite3
 import time
 import zlib
 
@@ -99,6 +101,7 @@ def test_a_link_of_another_site_opens_the_page_alone(local):
     headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
     assert local.get("/", headers=headers).status_code == 200
     assert local.get("/v1/info", headers=headers).status_code == 403
+    assert local.post("/", headers=headers).status_code == 403
 
 
 def test_no_answer_allows_another_site_to_read_it(local):
@@ -121,10 +124,19 @@ def test_a_form_of_another_site_cannot_pass_for_a_photo_or_for_json(local, kind)
 def test_every_answer_carries_the_headers_of_safety(local, path):
     headers = local.get(path).headers
     policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
-    assert policy["default-src"] == "'self'"
-    assert policy["frame-ancestors"] == "'none'"
+    assert policy == {
+        "default-src": "'self'",
+        "img-src": "'self' blob:",
+        "base-uri": "'none'",
+        "form-action": "'self'",
+        "frame-ancestors": "'none'",
+        "object-src": "'none'",
+    }
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["cross-origin-opener-policy"] == "same-origin"
+    assert headers["cross-origin-resource-policy"] == "same-origin"
     assert headers["x-request-id"]
 
 
@@ -204,13 +216,26 @@ def test_a_token_in_the_url_is_none(tokens):
     assert tokens.get(f"/v1/info?token={FULL}&access_token={FULL}").status_code == 401
 
 
+def test_two_tokens_in_one_request_are_none(tokens):
+    twice = [("Authorization", f"Bearer {FULL}"), ("Authorization", f"Bearer {READ}")]
+    assert tokens.get("/v1/info", headers=twice).status_code == 401
+
+
+def test_over_tls_the_cookie_is_sent_over_tls_alone(tokens):
+    for scheme, is_secure in (("https", True), ("http", False)):
+        answer = tokens.post(f"{scheme}://127.0.0.1:8000/v1/session", json={"token": READ})
+        assert ("secure" in answer.headers["set-cookie"].lower()) is is_secure
+    tokens.cookies.clear()
+
+
 def test_tokens_are_compared_in_constant_time(tokens, monkeypatch):
     compared = []
     real = hmac.compare_digest
     monkeypatch.setattr(hmac, "compare_digest", lambda a, b: compared.append(b) or real(a, b))
-    tokens.get("/v1/info", headers=bearer("wrong"))
-    assert FULL.encode() in compared
-    assert READ.encode() in compared
+    for given in ("wrong", FULL, READ):
+        compared.clear()
+        tokens.get("/v1/info", headers=bearer(given))
+        assert compared.count(FULL.encode()) == compared.count(READ.encode()) > 0
 
 
 def test_a_page_exchanges_its_token_for_a_cookie_that_no_script_reads(tokens):
@@ -344,19 +369,50 @@ def test_no_path_of_a_request_is_opened(local, tmp_path):
         assert local.get(f"/v1/faces/{face}/crop").status_code == 404
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["%2e%2e/guard.py", "..%2Fguard.py", "%2Fetc%2Fpasswd", "index.html%00", "", ".", "README.md", "%5C..%5Cguard.py"],
+)
+def test_no_file_but_those_of_the_page_is_sent(local, name):
+    answer = local.get(f"/page/{name}")
+    assert (answer.status_code, code(answer)) == (404, "not_found")
+
+
 # What never leaves
 
 
-def test_a_fault_tells_nothing_of_itself(local, monkeypatch, caplog):
-    def broken(*_):
-        raise RuntimeError("the secret of Ada")
+@pytest.mark.parametrize(
+    "fault",
+    [
+        RuntimeError("the secret of Ada"),
+        KeyError("the secret of Ada"),
+        sqlite3.OperationalError("the secret of Ada"),
+        RecursionError("the secret of Ada"),
+        UnicodeDecodeError("utf-8", b"the secret of Ada", 0, 1, "the secret of Ada"),
+        AssertionError("the secret of Ada"),
+    ],
+    ids=lambda fault: type(fault).__name__,
+)
+@pytest.mark.parametrize(
+    ("owner", "attribute", "method", "path"),
+    [
+        ("gallery", "people", "GET", "/v1/people"),
+        ("gallery", "undo", "POST", "/v1/undo"),
+        ("counts", "text", "GET", "/metrics"),
+    ],
+)
+def test_a_fault_tells_nothing_of_itself(local, monkeypatch, caplog, fault, owner, attribute, method, path):
+    def broken(*_, **__):
+        raise fault
 
-    monkeypatch.setattr(local.guard.service.gallery, "people", broken)
-    answer = local.get("/v1/people")
+    monkeypatch.setattr(getattr(local.guard.service, owner), attribute, broken)
+    answer = local.request(method, path)
     assert (answer.status_code, code(answer)) == (500, "fault")
-    assert "secret" not in answer.text
+    assert answer.json()["error"]["details"] is None
+    assert "secret" not in answer.text + str(answer.headers)
     assert "Traceback" not in answer.text
     assert answer.headers["content-security-policy"]
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
     assert answer.json()["request_id"] in caplog.text
 
 
@@ -371,6 +427,12 @@ def test_the_access_log_names_nobody(local, caplog):
     assert not any("Lovelace" in line for line in lines)
 
 
+def test_a_method_that_is_none_comes_into_no_log(local, caplog):
+    with caplog.at_level(logging.INFO, "facedex.server"):
+        assert local.request("LOVELACE", "/v1/people").status_code == 405
+    assert "LOVELACE" not in caplog.text + local.get("/metrics").text
+
+
 def test_metrics_name_nobody(local):
     local.get("/v1/people?q=Lovelace")
     text = local.get("/metrics").text
@@ -381,18 +443,32 @@ def test_metrics_name_nobody(local):
 # Errors
 
 
-def leaves(kind):
-    below = kind.__subclasses__()
-    return [kind] if not below else [kind, *(leaf for one in below for leaf in leaves(one))]
+ERRORS = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.FacedexError)]
 
 
-@pytest.mark.parametrize("kind", leaves(errors.FacedexError), ids=lambda kind: kind.__name__)
-def test_every_error_has_its_line_in_the_table(kind):
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
+def test_every_error_has_a_line_of_its_own_in_the_table(kind):
     error = kind.__new__(kind)
     Exception.__init__(error, "Name the remedy")
     answer = refusals.refusal(error, "1")
-    assert b'"code":"fault"' not in answer.body
+    (line,) = [line for line in refusals.TABLE if line[0] is kind]
+    assert (answer.status_code, json.loads(answer.body)["error"]["code"]) == line[1:]
     assert (answer.status_code == 503) == ("retry-after" in answer.headers)
+
+
+def test_no_code_stands_for_two_errors():
+    codes = [code for _, _, code in refusals.TABLE]
+    assert len(set(codes)) == len(codes)
+
+
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
+def test_the_tree_of_errors_shows_every_error_below_its_parent(kind):
+    tree = [line for line in errors.__doc__.splitlines() if line.startswith("    ")]
+    place = next(at for at, line in enumerate(tree) if re.search(rf"(^|\s){kind.__name__}(\s|$)", line))
+    if kind is not errors.FacedexError:
+        depth = re.search(r"\w", tree[place]).start()
+        above = next(line for line in reversed(tree[:place]) if re.search(r"\w", line).start() < depth)
+        assert re.search(r"\w+", above)[0] == kind.__base__.__name__
 
 
 def test_no_line_of_the_table_is_hidden_by_one_before():

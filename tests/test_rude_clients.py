@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tests.helpers import python
-from tests.servers import FULL, READ, client, jpeg, over_socket, photo, raw
+from tests.servers import FULL, READ, client, httpx, jpeg, over_socket, photo, raw
 
 from facedex.server import running  # isort: skip
 
@@ -111,6 +111,159 @@ def test_a_hundred_clients_hear_every_event(tmp_path):
         assert opened.get("/v1/health").status_code == 200
 
 
+# Clients that read a little at a time
+
+
+def trickling(opened, path, stack):
+    """A connection with small buffers, whose answer has begun."""
+    made = stack.enter_context(socket.socket())
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    made.settimeout(10)
+    made.connect(("127.0.0.1", opened.base_url.port))
+    made.sendall(f"GET {path} HTTP/1.1\r\n".encode() + HOST + b"\r\n")
+    assert made.recv(64).startswith(b"HTTP/1.1 200")
+    return made
+
+
+def read_slowly(connection, seconds):
+    """Read at most 160 KiB a second; returns after how many seconds the server closed the connection, else None."""
+    begun = time.monotonic()
+    while (passed := time.monotonic() - begun) < seconds:
+        try:
+            if not connection.recv(16_384):
+                return passed
+        except OSError:
+            return passed
+        time.sleep(0.1)
+    return None
+
+
+def fill(opened):
+    """Publish events until every connection waits for its client."""
+
+    def are_full():
+        opened.guard.service.events.publish("scan", {"state": "x" * 100_000})
+        return all(one._stalled is not None for one in opened.server.server_state.connections)
+
+    until(are_full)
+
+
+@pytest.mark.parametrize("path", ["/v1/backup", "/v1/events"])
+def test_a_client_that_reads_too_slowly_is_given_up(tmp_path, monkeypatch, path):
+    monkeypatch.setattr(running, "STALLED_SECONDS", 1.0)
+    with over_socket(tmp_path / "g", model="default") as opened, contextlib.ExitStack() as stack:  # 15 MB of backup
+        slow = trickling(opened, path, stack)
+        if path == "/v1/events":
+            fill(opened)
+        assert read_slowly(slow, 15) is not None
+        until(lambda: not opened.server.server_state.connections, 5)
+        service = opened.guard.service
+        assert (len(service.events), len(service._backups)) == (0, 0)
+        assert opened.get("/v1/health").status_code == 200
+
+
+def test_a_client_that_reads_fast_enough_is_not_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "STALLED_SECONDS", 2.0)
+    monkeypatch.setattr(running, "LEAST_READ", 10_000)
+    with over_socket(tmp_path / "g", model="default") as opened, contextlib.ExitStack() as stack:
+        assert read_slowly(trickling(opened, "/v1/backup", stack), 7) is None
+        assert opened.server.server_state.connections
+
+
+def test_clients_that_read_slowly_hold_no_thread_and_no_lock_and_delay_nobody(tmp_path, monkeypatch):
+    def identify(opened):
+        begun = time.perf_counter()
+        assert opened.post("/v1/identify", files=[photo(0)]).status_code == 200
+        return time.perf_counter() - begun
+
+    monkeypatch.setattr(running, "STALLED_SECONDS", 600.0)
+    with over_socket(tmp_path / "g", model="default") as opened, contextlib.ExitStack() as stack:
+        service = opened.guard.service
+        assert opened.post("/v1/people", files=[photo(0)], data={"name": "Ada"}).status_code == 201
+        before = sorted(identify(opened) for _ in range(9))[4]
+        slow = [trickling(opened, "/v1/backup", stack) for _ in range(2)]
+        slow += [trickling(opened, "/v1/events", stack) for _ in range(60)]
+        for _ in range(150):
+            service.events.publish("scan", {"state": "x" * 100_000})
+        until(lambda: sum(one._stalled is not None for one in opened.server.server_state.connections) == 62)
+        for one in slow:
+            one.recv(1)
+        lanes = (service.photo_work, service.lookups, service.pictures, service.changes)
+        assert [lane.inside for lane in lanes] == [0] * 4
+        assert all(queue.qsize() <= 101 for queue in service.events._queues)
+        assert sorted(identify(opened) for _ in range(9))[4] < 3 * before + 0.1
+        assert opened.post("/v1/people", files=[photo(1)], data={"name": "Bob"}).status_code == 201
+        assert python(ENROLL, tmp_path / "g").wait(60) == 0  # another process writes, too
+        heard = b""
+        while b"event: reset" not in heard:  # a listener that missed events is told to read everything anew
+            heard = heard[-20:] + slow[-1].recv(65536)
+
+
+ENROLL = """
+import sys, facedex
+from tests.helpers import drawn_face
+with facedex.Gallery(sys.argv[1]) as gallery:
+    gallery.enroll("Cy", drawn_face(2))
+"""
+
+
+def test_clients_that_read_slowly_give_way_to_new_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "CONNECTIONS", 10)
+    with over_socket(tmp_path / "g") as opened, contextlib.ExitStack() as stack:
+        for _ in range(10):
+            trickling(opened, "/v1/events", stack)
+        fill(opened)
+        for _ in range(5):
+            assert httpx.get(f"{opened.base_url}/v1/health").status_code == 200
+
+
+def test_the_system_holds_little_of_an_answer_that_nobody_reads(tmp_path):
+    with over_socket(tmp_path / "g", model="default") as opened, contextlib.ExitStack() as stack:
+        trickling(opened, "/v1/backup", stack)
+        (connection,) = opened.server.server_state.connections
+        until(lambda: connection._stalled is not None)
+        assert connection._sent < 2 * 2**20
+
+
+def test_two_backups_are_sent_at_a_time_and_their_files_deleted(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "work"))
+    (tmp_path / "work").mkdir()
+    with over_socket(tmp_path / "g", model="default") as opened:
+        with contextlib.ExitStack() as stack:
+            for _ in range(2):
+                trickling(opened, "/v1/backup", stack)
+            answer = opened.get("/v1/backup")
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "server_busy")
+            assert int(answer.headers["retry-after"]) > 0
+        until(lambda: not list((tmp_path / "work").iterdir()))
+        assert opened.get("/v1/backup").status_code == 200
+        until(lambda: not list((tmp_path / "work").iterdir()))
+
+
+def test_a_client_that_reads_slowly_does_not_keep_the_server_from_stopping(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "work"))
+    (tmp_path / "work").mkdir()
+    with contextlib.ExitStack() as stack:
+        with over_socket(tmp_path / "g", grace=1, model="default") as opened:
+            slow = trickling(opened, "/v1/backup", stack)
+            opened.server.should_exit = True
+            assert read_slowly(slow, 15) is not None
+            opened.thread.join(10)
+            assert not opened.thread.is_alive()
+        assert list((tmp_path / "work").iterdir()) == []
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_a_backup_that_fails_leaves_no_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "work"))
+    (tmp_path / "work").mkdir()
+    with client(tmp_path / "g") as opened:
+        (tmp_path / "g" / "gallery.db").rename(tmp_path / "away.db")
+        assert opened.get("/v1/backup").json()["error"]["code"] == "gallery_not_found"
+        assert list((tmp_path / "work").iterdir()) == []
+        (tmp_path / "away.db").rename(tmp_path / "g" / "gallery.db")
+
+
 # Many connections
 
 
@@ -194,6 +347,14 @@ def test_what_is_no_clear_request_is_refused_in_the_one_form_and_the_connection_
         assert answer.split()[1] in (b"400", b"413")
         assert body_of(answer)["error"]["code"] in ("request_invalid", "request_too_large")
         assert b"nosniff" in answer
+
+
+def test_a_request_whose_length_is_told_twice_changes_nothing(tmp_path):
+    head = b"POST /v1/undo HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    with over_socket(tmp_path / "g") as opened:
+        answer = raw(str(opened.base_url), head)
+        assert answer.startswith(b"HTTP/1.1 400")
+        assert "told twice" in body_of(answer)["error"]["message"]
 
 
 def test_a_head_without_end_is_refused_while_it_arrives(tmp_path):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -123,6 +124,42 @@ def test_a_body_that_does_not_arrive_is_given_up_and_holds_no_thread(tmp_path):
         assert opened.guard.service.held.number == 0
 
 
+def sent_slowly(opened, start, seconds=10):
+    """Send bytes, and one more every 50 ms; returns the answer, and after how many seconds it or the end came."""
+    with socket.create_connection(("127.0.0.1", opened.base_url.port), timeout=0.05) as connection:
+        connection.sendall(start)
+        begun, answer = time.monotonic(), b""
+        while time.monotonic() - begun < seconds:
+            with contextlib.suppress(TimeoutError):
+                try:
+                    part = connection.recv(65536)
+                except ConnectionError:
+                    break
+                answer += part
+                if not part or answer.endswith(b"}"):
+                    break
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(b"x")
+        return answer, time.monotonic() - begun
+
+
+def test_a_head_that_arrives_byte_by_byte_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "HEADER_SECONDS", 0.5)
+    with over_socket(tmp_path / "g") as opened:
+        answer, seconds = sent_slowly(opened, b"GET /v1/health HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ")
+        assert answer == b""
+        assert seconds < 8
+
+
+def test_a_body_that_arrives_byte_by_byte_is_given_up(tmp_path):
+    head = b"POST /v1/detect HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/jpeg\r\nContent-Length: 100000\r\n\r\n"
+    with over_socket(tmp_path / "g", limits={"body_seconds": 1.0, "idle_seconds": 60.0}) as opened:
+        answer, seconds = sent_slowly(opened, head)
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert seconds < 8
+        until(lambda: opened.guard.service.held.number == 0)
+
+
 def test_a_client_that_goes_away_leaves_nothing(tmp_path):
     head = b"POST /v1/detect HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/jpeg\r\nContent-Length: 1000\r\n\r\nabc"
     with over_socket(tmp_path / "g") as opened:
@@ -151,7 +188,8 @@ def test_more_event_streams_than_allowed_are_refused(tmp_path):
         with opened.stream("GET", "/v1/events") as first:
             lines = first.iter_lines()
             assert next(lines).startswith("retry")
-            assert opened.get("/v1/events").status_code == 503
+            with opened.stream("GET", "/v1/events") as second:
+                assert second.status_code == 503
         until(lambda: len(opened.guard.service.events) == 0)
 
 
@@ -247,6 +285,14 @@ def test_a_signal_ends_it_cleanly(tmp_path, sent):
         assert "Traceback" not in rest
 
 
+def test_no_header_of_a_proxy_is_believed_and_none_names_the_program(tmp_path):
+    with served("-g", tmp_path / "g", environment={"FACEDEX_TOKEN": FULL}) as process:
+        headers = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.1"}
+        answer = httpx.post(f"{process.url}/v1/session", json={"token": FULL}, headers=headers)
+        assert "secure" not in answer.headers["set-cookie"].lower()
+        assert "server" not in answer.headers
+
+
 # Two servers
 
 
@@ -268,6 +314,111 @@ def test_two_servers_share_one_gallery(tmp_path):
             one.join()
         assert answers == [201] * 4
         assert second.get("/v1/people").json()["total"] == 5
+
+
+@contextlib.contextmanager
+def two_servers(folder):
+    """Two servers in processes of their own, on one gallery; yields a client of each."""
+    with served("-g", folder) as first, served("-g", folder) as second:
+        for one in (first, second):
+            threading.Thread(target=one.stderr.read, daemon=True).start()  # a full pipe would stop the server
+        with httpx.Client(base_url=first.url, timeout=60) as a, httpx.Client(base_url=second.url, timeout=60) as b:
+            yield a, b
+
+
+def enrolls(opened, name, seed):
+    answer = opened.post("/v1/people", files=[photo(seed)], data={"name": name})
+    assert answer.status_code == 201, answer.text
+    return answer.json()["person"]["id"]
+
+
+def is_sound(opened):
+    return {one["state"] for one in opened.post("/v1/doctor").json()["findings"]} == {"sound"}
+
+
+def names_in(opened):
+    return sorted(person["name"] for person in opened.get("/v1/people?limit=1000").json()["people"])
+
+
+def test_a_server_knows_what_another_acknowledged_at_once_and_tells_of_it_soon(tmp_path):
+    with two_servers(tmp_path / "g") as (first, second), second.stream("GET", "/v1/events") as events:
+        lines = events.iter_lines()
+        next(lines)
+        for number in range(3):
+            person = enrolls(first, f"P{number}", number)
+            acknowledged = time.monotonic()
+            assert second.get(f"/v1/people/{person}").json()["name"] == f"P{number}"
+            found = second.post("/v1/identify", files=[photo(number)]).json()["photos"][0]["faces"][0]
+            assert found["name"] == f"P{number}"
+            line = next(line for line in lines if line.startswith("data: "))
+            assert json.loads(line.removeprefix("data: "))["what"] == "other"
+            assert time.monotonic() - acknowledged < 10  # a second, where the machine is not busy
+
+
+def test_sixteen_clients_of_two_servers_lose_no_enrolment(tmp_path):
+    with two_servers(tmp_path / "g") as servers, ThreadPoolExecutor(16) as pool:
+        sent = [(servers[number % 2], f"P{number:02}", number) for number in range(32)]
+        assert len(set(pool.map(lambda one: enrolls(*one), sent))) == 32
+        for one in servers:
+            people = one.get("/v1/people?limit=1000").json()["people"]
+            assert [(person["name"], person["photos"]) for person in people] == [(f"P{n:02}", 1) for n in range(32)]
+            assert is_sound(one)
+
+
+def test_undo_rename_and_merge_beside_another_servers_enrolments_keep_the_gallery_sound(tmp_path):
+    with two_servers(tmp_path / "g") as (first, second), ThreadPoolExecutor(4) as pool:
+        ids = [enrolls(second, f"old{number}", 100 + number) for number in range(4)]
+        enrolled = [pool.submit(enrolls, first, f"P{number}", number) for number in range(12)]
+        for number in range(3):
+            assert second.patch(f"/v1/people/{ids[0]}", json={"name": f"new{number}"}).status_code == 200
+            undone = second.post("/v1/undo").json()["undone"]
+            assert undone["kind"] == "renamed"
+        assert second.patch(f"/v1/people/{ids[0]}", json={"name": "kept"}).status_code == 200
+        for source, into in ((1, 0), (3, 2)):
+            answer = second.post(f"/v1/people/{ids[source]}/merge", json={"into": ids[into]})
+            assert answer.json()["moved"] == 1
+        assert second.post("/v1/undo").json()["undone"]["kind"] == "merged"
+        for one in enrolled:
+            one.result()
+        for one in (first, second):
+            assert names_in(one) == sorted([*(f"P{number}" for number in range(12)), "kept", "old2", "old3"])
+            assert is_sound(one)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "sent", "left"),
+    [
+        ("PATCH", "/v1/people/1", {"json": {"name": "Eve"}}, {1: ("Cy", 1), 2: ("Ada", 1)}),
+        ("DELETE", "/v1/people/1", {}, {2: ("Ada", 1)}),
+        ("POST", "/v1/people/1/merge", {"json": {"into": 2}}, {2: ("Ada", 2)}),
+        ("POST", "/v1/people/1/faces", {"files": [photo(2)]}, {1: ("Cy", 2), 2: ("Ada", 1)}),
+    ],
+)
+def test_a_change_concerns_the_person_with_this_id_whatever_another_server_renames(tmp_path, method, path, sent, left):
+    """The other server gives the name of person 1 to person 2, after the first has looked the name up."""
+    with over_socket(tmp_path / "g") as first, over_socket(tmp_path / "g") as second:
+        enrolls(first, "Ada", 0), enrolls(first, "Bob", 1)
+        gallery = first.guard.service.gallery
+        real = gallery.person
+
+        def rename():
+            for person, name in ((1, "Cy"), (2, "Ada")):
+                second.patch(f"/v1/people/{person}", json={"name": name})
+
+        renaming = threading.Thread(target=rename)
+
+        def looked_up(person):
+            found = real(person)
+            if "changes" in threading.current_thread().name and not renaming.ident:
+                renaming.start()
+                renaming.join(3)  # until they are done, or wait for the first server
+            return found
+
+        gallery.person = looked_up
+        assert first.request(method, path, **sent).is_success
+        renaming.join()
+        people = second.get("/v1/people").json()["people"]
+        assert {person["id"]: (person["name"], person["photos"]) for person in people} == left
 
 
 # The command

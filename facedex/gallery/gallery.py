@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import date
 from itertools import islice
@@ -98,6 +98,7 @@ class Gallery:
         self._detector: FaceDetector | None = None
         self._readers: dict[tuple[str, int], FaceReader] = {}  # by device and process: networks do not survive a fork
         self._loading = threading.RLock()  # held while networks are loaded, so that threads load them once
+        self._thread = threading.local()  # whether it is alone
         fresh = not is_there(self.folder)
         if fresh and not create:
             raise GalleryNotFound(f"There is no gallery in {self.folder}; make one with `facedex enroll`")
@@ -686,6 +687,20 @@ class Gallery:
 
     # files
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else changes the gallery meanwhile, so that what this thread reads holds when it changes something.
+
+        Raises GalleryBusy, GalleryError.
+        """
+        before = self._is_alone()
+        with self._writing():
+            self._thread.is_alone = True
+            try:
+                yield
+            finally:
+                self._thread.is_alone = before
+
     def _create(self, model: ModelFile) -> None:
         """Make the folder, the copy of the model and an empty database. Raises GalleryError, ModelError."""
         Head.from_file(model)  # raises for a model that no gallery can use, before anything is written
@@ -711,6 +726,9 @@ class Gallery:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """The write lock. Raises GalleryBusy, GalleryError."""
-        with writing(self.folder, BUSY_SECONDS):
+        """The write lock, unless this thread has it by `alone`. Raises GalleryBusy, GalleryError."""
+        with nullcontext() if self._is_alone() else writing(self.folder, BUSY_SECONDS):
             yield
+
+    def _is_alone(self) -> bool:
+        return getattr(self._thread, "is_alone", False)

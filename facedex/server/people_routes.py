@@ -76,28 +76,34 @@ def _add_changes(app: FastAPI, service: Service) -> None:
         """Give a person another name, or change what the person allowed and until when."""
 
         def change() -> PersonRecord:
-            record = gallery.person(person)
-            if body.consent is not None or body.expires is not None:
-                gallery.set_consent(record.name, body.consent, body.expires)
-            if body.name is not None:
-                gallery.rename(record.name, body.name)
-            return gallery.person(person)
+            with gallery.alone():
+                record = gallery.person(person)
+                if body.consent is not None or body.expires is not None:
+                    gallery.set_consent(record.name, body.consent, body.expires)
+                if body.name is not None:
+                    gallery.rename(record.name, body.name)
+                return gallery.person(person)
 
         return Json(_person(await service.change("people", change)))
 
     @app.delete("/v1/people/{person}", tags=["people"], responses=answers(shapes.Removed))
     async def remove_person(person: PersonId) -> Json:
         """Delete a person. Nothing of the faces stays in any file of the gallery."""
-        removed = await service.change("people", lambda: gallery.remove(gallery.person(person).name))
-        return Json({"faces": removed})
+
+        def remove() -> int:
+            with gallery.alone():
+                return gallery.remove(gallery.person(person).name)
+
+        return Json({"faces": await service.change("people", remove)})
 
     @app.post("/v1/people/{person}/merge", tags=["people"], responses=answers(shapes.Merged))
     async def merge_people(person: PersonId, body: shapes.Into) -> Json:
         """Make two people one. The person `into` stays."""
 
         def merge() -> tuple[PersonRecord, int]:
-            moved = gallery.merge(gallery.person(person).name, gallery.person(body.into).name)
-            return gallery.person(body.into), moved
+            with gallery.alone():
+                moved = gallery.merge(gallery.person(person).name, gallery.person(body.into).name)
+                return gallery.person(body.into), moved
 
         stays, moved = await service.change("people", merge)
         return Json({"person": _person(stays), "moved": moved})
@@ -198,18 +204,20 @@ async def _enroll(service: Service, upload: Upload, name_of: Callable[[], str]) 
         raise RequestError("The field `face` is a number from 1; leave it out for the most prominent face")
     face = int(number) if number else None
 
+    gallery, settings = service.gallery, service.settings
+
     def enroll(photos: list[GivenPhoto]) -> tuple[PersonRecord | None, list[Enrolled], dict[str, int]]:
-        name = name_of()
         terms: Any = {field: upload.fields[field] for field in ("consent", "expires") if upload.fields.get(field)}
-        pairs = [(name, photo) for photo in photos]
-        found = service.gallery.enroll_all(pairs, False, service.settings.device, face=face, **terms)
-        try:
-            (record,) = service.gallery.find(found[0].name)
-        except PersonNotFound:  # no photo could be enrolled
-            return None, found, {}
-        if service.settings.keep_crops:
-            keep_pictures(service.gallery, record.name, [data for _, data in upload.photos])
-        faces = service.gallery.enrolled_photos(record.name)[1]
+        with gallery.alone():
+            name = name_of()
+            found = gallery.enroll_all([(name, photo) for photo in photos], False, settings.device, face=face, **terms)
+            try:
+                (record,) = gallery.find(found[0].name)
+            except PersonNotFound:  # no photo could be enrolled
+                return None, found, {}
+            if settings.keep_crops:
+                keep_pictures(gallery, record.name, [data for _, data in upload.photos])
+            faces = gallery.enrolled_photos(record.name)[1]
         return record, found, {photo.photo: photo.face for photo in faces}
 
     record, found, faces = await service.change_by(upload, enroll)

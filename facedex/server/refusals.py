@@ -26,6 +26,7 @@ TABLE: tuple[tuple[type[BaseException], int, str], ...] = (
     (errors.PhotoUnreadable, 422, "photo_unreadable"),
     (errors.NoFace, 422, "no_face"),
     (errors.SeveralFaces, 422, "several_faces"),
+    (errors.XmpUnusable, 422, "xmp_unusable"),
     (errors.PhotoError, 422, "photo_unusable"),
     (errors.PersonNotFound, 404, "person_not_found"),
     (errors.GroupNotFound, 404, "group_not_found"),
@@ -37,9 +38,15 @@ TABLE: tuple[tuple[type[BaseException], int, str], ...] = (
     (errors.DataError, 422, "data_unusable"),
     (errors.GalleryBusy, 503, "gallery_busy"),
     (errors.EngineAway, 503, "engine_away"),
+    (errors.EngineError, 500, "engine_unusable"),
+    (errors.GalleryNotFound, 500, "gallery_not_found"),
+    (errors.GalleryMismatch, 500, "gallery_mismatch"),
     (errors.GalleryDamaged, 500, "gallery_damaged"),
     (errors.GalleryError, 500, "gallery_unusable"),
     (errors.ModelError, 500, "model_unusable"),
+    (errors.MissingExtra, 500, "extra_missing"),
+    (errors.MissingProgram, 500, "program_missing"),
+    (errors.BrokenPackage, 500, "package_broken"),
     (errors.FacedexError, 500, "unusable"),
 )
 

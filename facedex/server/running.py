@@ -8,11 +8,13 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import FrameType
 from typing import Any
 
 import h11
 import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from facedex.errors import DataError, RequestError
@@ -21,24 +23,32 @@ from facedex.server.guard import Guard, outer_answer
 from facedex.server.settings import LOOPBACK, ServerSettings
 
 HEADER_SECONDS = 10.0  # in which the head of a request must arrive
-STALLED_SECONDS = 30.0  # in which a client must read some of an answer that waits for it
+STALLED_SECONDS = 30.0  # that an answer waits for its client, for each LEAST_READ of it
+LEAST_READ = 512 * 1024  # bytes
 CONNECTIONS = 200  # open at once. Where there are more, the one that has waited longest for its client is closed
-_STOP_SECONDS = 30  # for running requests, after which they are cancelled
+STOP_SECONDS = 30  # for running requests, after which they are cancelled
+_SEND_BUFFER = 256 * 1024  # bytes that the system holds for each client; by itself it would hold megabytes
 
 
 class PatientProtocol(H11Protocol):
     """HTTP/1.1 in which slow clients hold nothing.
 
-    A connection is closed whose request does not begin in time, or whose client does not read its answer. New
-    connections push out those that wait for their clients.
+    A connection is closed whose request does not begin in time, or whose client hardly reads its answer: of every 30
+    seconds that the server waits for it, it must read 512 KiB, or the rest. New connections push out those that wait
+    for their clients.
     """
 
     _deadline: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
     _begun = 0.0
+    _sent = 0  # bytes of all answers of this connection
+    _marked = 0  # of them, those that the client had read when its present 30 seconds began
+    _waited = 0.0  # seconds of the present 30, without those since `_paused`
+    _paused = 0.0
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self.app = partial(self._counted, self.app)
         transport.set_write_buffer_limits(0)  # else a short answer that nobody reads would not be noticed
         self._begun = self.loop.time()
         self._wait_for_head()
@@ -59,9 +69,11 @@ class PatientProtocol(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._watch_reading(self.transport.get_write_buffer_size())
+        self._paused = self.loop.time()
+        self._stalled = self.loop.call_later(STALLED_SECONDS - self._waited, self._check_reading)
 
     def resume_writing(self) -> None:
+        self._waited += self.loop.time() - self._paused
         self._read_on()
         super().resume_writing()
 
@@ -90,17 +102,36 @@ class PatientProtocol(H11Protocol):
             self._deadline.cancel()
             self._deadline = None
 
-    def _watch_reading(self, before: int) -> None:
-        """Close the connection unless its client reads some of these bytes in time."""
+    async def _counted(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application, and count what it sends. Where it is cancelled, close the connection."""
+        if self._stalled is None:  # else the client has not read the answer before
+            self._mark_reading()
 
-        def look() -> None:
-            now = self.transport.get_write_buffer_size()
-            if now < before:
-                self._watch_reading(now)
-            else:
-                self.transport.abort()
+        async def counting(message: Message) -> None:
+            await send(message)
+            self._sent += len(message.get("body", b""))
 
-        self._stalled = self.loop.call_later(STALLED_SECONDS, look)
+        try:
+            await app(scope, receive, counting)
+        except asyncio.CancelledError:  # the grace time is over, and uvicorn would log a trace
+            self.cycle.disconnected = True
+            self.transport.abort()
+
+    def _check_reading(self) -> None:
+        """Close the connection of a client that read too little while it was waited for."""
+        if self._read() - self._marked < LEAST_READ:
+            self.transport.abort()
+            return
+        self._mark_reading()
+        self._paused = self.loop.time()
+        self._stalled = self.loop.call_later(STALLED_SECONDS, self._check_reading)
+
+    def _mark_reading(self) -> None:
+        self._marked, self._waited = self._read(), 0.0
+
+    def _read(self) -> int:
+        """How many bytes the system has taken for the client: it read them, but for a few buffers."""
+        return self._sent - self.transport.get_write_buffer_size()
 
     def _read_on(self) -> None:
         if self._stalled is not None:
@@ -108,13 +139,14 @@ class PatientProtocol(H11Protocol):
             self._stalled = None
 
     def _make_room(self) -> None:
-        """Close an idle connection where there are too many, or else one whose request still arrives."""
+        """Close an idle connection where there are too many, or else one that waits for its client."""
         if len(self.connections) <= CONNECTIONS:
             return
         others = [one for one in self.connections if isinstance(one, PatientProtocol) and one is not self]
-        idle = [one for one in others if one._is_idle()] or [one for one in others if one.cycle.more_body]
-        if idle:
-            longest = min(idle, key=lambda one: one._begun)
+        idle = [one for one in others if one._is_idle()]
+        slow = idle or [one for one in others if one.cycle.more_body or one._stalled is not None]
+        if slow:
+            longest = min(slow, key=lambda one: one._begun)
             self.connections.discard(longest)  # now, because the loop closes it later
             longest.transport.abort()
 
@@ -171,6 +203,7 @@ def _socket(address: str, port: int) -> socket.socket:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has a socket of its own
         if os.name == "posix":  # elsewhere two servers could then share a port
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # its connections inherit it
         made.bind((address, port))
     except BaseException:
         made.close()
@@ -196,7 +229,7 @@ def serve(settings: ServerSettings, ready: Callable[[list[str]], None]) -> None:
             access_log=False,  # the guard logs without names
             server_header=False,
             proxy_headers=False,  # nobody may say on whose behalf a request comes
-            timeout_graceful_shutdown=_STOP_SECONDS,
+            timeout_graceful_shutdown=STOP_SECONDS,
         )
         Server(config, guard, lambda: ready([url(one) for one in sockets])).run(sockets)
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from facedex.errors import FacedexError, PhotoError, PhotoTooLarge
+from facedex.errors import FacedexError, PhotoError, PhotoTooLarge, ServerBusy
 from facedex.gallery.backup import backup
 from facedex.gallery.gallery import Gallery
 from facedex.photos import images
@@ -28,6 +29,7 @@ from facedex.threads import PIXELS_AT_ONCE, Budget, workers
 
 T = TypeVar("T")
 
+_BACKUPS = 2  # made or sent at once: each is a copy of the gallery on the disk
 _LOOK = 1.0  # seconds between two looks for changes by other processes
 
 
@@ -52,6 +54,7 @@ class Service:
         self.own_changes = 0
         self.scan = ScanJob(self.gallery, settings.folders, settings.device, self._tell_of_scan)
         self._pixels = Budget(PIXELS_AT_ONCE)  # of photos of all requests together
+        self._backups: set[Path] = set()  # folders
 
     def load(self) -> None:
         """Load the networks, so that the first request does not wait for them. Raises ModelError."""
@@ -110,13 +113,23 @@ class Service:
         return await self.pictures.run(partial(face_picture, self.gallery, face))
 
     async def backup(self) -> Path:
-        """A backup of the gallery in a folder of its own, which the caller deletes."""
-        return await self.photo_work.run(self._backup)
-
-    def _backup(self) -> Path:
-        file = Path(tempfile.mkdtemp(prefix="facedex-")) / "gallery.tar"
-        backup(self.gallery.folder, file)
+        """A backup of the gallery, until `end_backup`. Raises ServerBusy when others are still sent."""
+        if len(self._backups) >= _BACKUPS:
+            raise ServerBusy(f"{_BACKUPS} backups are still sent; try again when one is done", 60)
+        folder = Path(tempfile.mkdtemp(prefix="facedex-"))
+        self._backups.add(folder)
+        try:
+            file = folder / "gallery.tar"
+            await self.photo_work.run(partial(backup, self.gallery.folder, file))
+        except Exception:
+            self.end_backup(folder)
+            raise
         return file
+
+    def end_backup(self, folder: Path) -> None:
+        """Delete the folder of a backup."""
+        shutil.rmtree(folder, ignore_errors=True)
+        self._backups.discard(folder)
 
     def _with_photos(self, upload: Upload, work: Callable[[list[GivenPhoto]], T]) -> T:
         photos = [self._given(data, name) for name, data in upload.photos]
@@ -154,4 +167,6 @@ class Service:
         self.scan.close()
         for lane in (self.photo_work, self.lookups, self.pictures, self.changes, self.watching):
             lane.close()
+        for folder in list(self._backups):  # of requests that were cancelled
+            self.end_backup(folder)
         self.gallery.close()

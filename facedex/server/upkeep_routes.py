@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,14 +19,18 @@ from facedex.server.refusals import Json
 from facedex.server.service import Service
 
 
-class _LentFile(FileResponse):
-    """A file in a folder of its own, which is deleted once it was sent, or when the client goes away before."""
+class _BackupAnswer(FileResponse):
+    """A backup, which is deleted once it was sent, or when the client goes away before."""
+
+    def __init__(self, service: Service, file: Path) -> None:
+        super().__init__(file, media_type="application/x-tar", filename=file.name)
+        self._service, self._folder = service, file.parent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
-            shutil.rmtree(Path(self.path).parent, ignore_errors=True)
+            self._service.end_backup(self._folder)
 
 
 _LEVELS = ("none", "read", "full")
@@ -94,7 +97,7 @@ def add_upkeep_routes(app: FastAPI, service: Service, access: Access) -> None:
     @app.get("/v1/backup", tags=["server"], response_class=FileResponse, responses=answers(None))
     async def backup() -> FileResponse:
         """The gallery as one file, which `facedex restore` reads. It holds personal data, as the gallery does."""
-        return _LentFile(await service.backup(), media_type="application/x-tar", filename="gallery.tar")
+        return _BackupAnswer(service, await service.backup())
 
     @app.get("/v1/faces/{face}/crop", tags=["pictures"], response_class=Response, responses=answers(None))
     @reads

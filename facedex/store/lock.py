@@ -4,29 +4,40 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
 from facedex.errors import GalleryBusy, GalleryError
 
 LOCK_FILE = "writer.lock"
+TURN_FILE = "writer.turn"  # locked by the next writer while it waits
 HOLDER_FILE = "writer.txt"  # names the holder; not in the lock file, which a process that tries the lock may empty
+
+_POLL = 0.01  # seconds between two looks whether a lock is free
 
 
 @contextmanager
 def writing(folder: Path, wait: float) -> Iterator[None]:
     """Hold a gallery's write lock. The system releases it when the process dies.
 
+    A process that writes again and again lets the others in between: whoever waits holds a second lock, the turn, and
+    every writer that may wait takes the turn first.
     Raises GalleryBusy, which names the holder, when the lock is not free within `wait` seconds. Raises GalleryError
     when the folder cannot be written.
     """
     from filelock import FileLock, Timeout  # here, so that a mere look-up does not import it
 
     lock = FileLock(str(folder / LOCK_FILE), mode=0o600)
+    end = time.monotonic() + wait
     try:
-        lock.acquire(timeout=wait)
+        with ExitStack() as stack:
+            if wait > 0:
+                turn = FileLock(str(folder / TURN_FILE), mode=0o600)
+                stack.enter_context(turn.acquire(timeout=wait, poll_interval=_POLL))
+            lock.acquire(timeout=max(0.0, end - time.monotonic()), poll_interval=_POLL)
     except Timeout:
         raise GalleryBusy(f"{_holder(folder)} is writing to {folder}; try again when it is done") from None
     except OSError as error:

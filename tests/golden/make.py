@@ -124,7 +124,8 @@ def main() -> None:
         expected["changes"] = changes(gallery)
     (folder / "expected.json").write_text(json.dumps(expected, ensure_ascii=False) + "\n", "utf-8")
     model_path.unlink()
-    (folder / "writer.lock").unlink()
+    for lock in ("writer.lock", "writer.turn"):
+        (folder / lock).unlink()
 
 
 if __name__ == "__main__":
