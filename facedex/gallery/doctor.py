@@ -233,8 +233,7 @@ def _damaged(store: Store, ids: list[int]) -> list[int]:
     if not ids:
         return []
     try:
-        vectors = store.vectors(ids)[1]
-        if np.isfinite(vectors).all():
+        if np.isfinite(store.faces(ids).vectors).all():
             return []
     except GalleryDamaged:
         pass
@@ -364,7 +363,7 @@ def _probes(folder: Path) -> NDArray[np.float32]:
     with Store(folder) as store:
         ids = store.ids()
         count = min(_PROBES, 1 + _SCORED // max(1, len(ids)))
-        return store.vectors(np.random.default_rng(0).permutation(ids)[:count].tolist())[1]
+        return store.faces(np.random.default_rng(0).permutation(ids)[:count].tolist()).vectors
 
 
 def _agrees(gallery: Gallery, probes: NDArray[np.float32]) -> bool:

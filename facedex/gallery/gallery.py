@@ -159,7 +159,7 @@ class Gallery:
     @property
     def faces(self) -> int:
         """How many faces are enrolled."""
-        return self._store.count()[1]
+        return self._store.state.faces
 
     @property
     def version(self) -> int:

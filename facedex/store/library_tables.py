@@ -113,7 +113,7 @@ class LibraryTables:
         keeps all else that a user said about them, too.
         """
         with self._db.transaction():
-            dim, before = self._db.rows("SELECT dim FROM gallery")[0][0], self.counts()
+            dim, before = self._dim, self.counts()
             for file in files:
                 digest = bytes.fromhex(file.photo)
                 former = self._db.rows("SELECT photo FROM scanned_file WHERE source = ?", (file.source,))
@@ -153,7 +153,7 @@ class LibraryTables:
         number, digest = self.photo_of_content(former), bytes.fromhex(file.photo)
         if number is None:
             return  # forgotten meanwhile
-        faces = self._faces_where("scanned_photo.id = ?", number)  # raises for damage, which new checksums would hide
+        faces = self.faces_of_photo(number)  # raises for damage, which new checksums would hide
         if (photo := self.photo_of_content(file.photo)) is not None:
             self._carry_decisions(number, photo)
         elif len(self.sources([number])[number]) > 1:
@@ -207,15 +207,6 @@ class LibraryTables:
         columns = list(zip(*rows, strict=True)) if rows else [()] * 5
         ids, photos, groups, people = (np.array(column, np.int64) for column in columns[:4])
         return Membership(ids, photos, groups, people, np.array(columns[4], np.float64))
-
-    def places(self) -> dict[int, tuple[int, int]]:
-        """The group and the person of each scanned face, 0 for none. What a user calls no face is left out."""
-        query = (
-            "SELECT scanned_face.id, COALESCE(in_group, 0), COALESCE(person, 0) FROM scanned_face "
-            "LEFT JOIN face_name ON face_name.face = scanned_face.id "
-            f"WHERE {_HAS_FILE} AND {_IS_FACE}"
-        )
-        return {face: (group, person) for face, group, person in self._db.rows(query)}
 
     def faces_of_photos(self, digests: Iterable[str]) -> ScannedFaces:
         """The faces of the photos with these SHA-256 (hex). Raises GalleryDamaged for an altered row."""
@@ -435,7 +426,7 @@ class LibraryTables:
 
     def _carry_decisions(self, former: int, photo: int) -> None:
         """Give the names of a photo's faces, and what else a user said, to the same faces of its new version."""
-        old, new = (self._faces_where("scanned_photo.id = ?", one) for one in (former, photo))
+        old, new = self.faces_of_photo(former), self.faces_of_photo(photo)
         alike = old.vectors @ new.vectors.T
         for row, other in np.argwhere(alike >= _SAME_PICTURE).tolist():
             if same_place(old.box(row), new.box(other)):
