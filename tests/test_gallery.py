@@ -44,7 +44,6 @@ from facedex.model.modelfile import ModelFile, read_model, shipped_model
 from facedex.photos import images
 from facedex.photos.sources import named_photos
 from facedex.recognition.identification import identify
-from facedex.store import store as store_module
 from facedex.store.store import FILE, Store
 from facedex.threads import Budget
 from tests.helpers import (
@@ -96,8 +95,7 @@ def alter(folder, statement):
 @pytest.fixture
 def impatient(monkeypatch):
     """Shortens the wait for another writer."""
-    monkeypatch.setattr(store_module, "BUSY_SECONDS", 0.2)
-    monkeypatch.setattr(Gallery._writing.__wrapped__, "__defaults__", (0.2,))
+    monkeypatch.setattr("facedex.store.lock.BUSY_SECONDS", 0.2)
 
 
 @pytest.fixture
@@ -934,8 +932,8 @@ def test_the_last_person_can_go(tmp_path):
 HOLD = """
 import sys, time
 from facedex.gallery.gallery import Gallery
-from facedex.recognition.identification import identify
-with Gallery(sys.argv[1]) as opened, opened._writing():
+from facedex.store.lock import writing
+with Gallery(sys.argv[1]) as opened, writing(opened.folder):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))
 """

@@ -12,7 +12,6 @@ import pytest
 
 from facedex.errors import FacedexError, GalleryBusy, GalleryDamaged, GalleryError, GalleryMismatch, PersonNotFound
 from facedex.store import rows, schema
-from facedex.store import store as store_module
 from facedex.store.rows import StoredPhoto
 from facedex.store.store import FILE, Store, is_unfinished
 from tests.helpers import everybody, flip, kill_after_line, people, python, record, sha, unit, unwritable
@@ -29,7 +28,7 @@ def store(tmp_path):
 @pytest.fixture
 def impatient(monkeypatch):
     """Shortens the wait for another writer."""
-    monkeypatch.setattr(store_module, "BUSY_SECONDS", 0.2)
+    monkeypatch.setattr("facedex.store.lock.BUSY_SECONDS", 0.2)
 
 
 def count(store):

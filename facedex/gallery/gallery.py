@@ -52,7 +52,7 @@ from facedex.store import expiry, modelcopy
 from facedex.store.expiry import last_day
 from facedex.store.lock import writing
 from facedex.store.rows import FaceRecord, PersonRecord, StoredFaces, StoredPhoto
-from facedex.store.store import BUSY_SECONDS, Store, is_there, is_unfinished
+from facedex.store.store import Store, is_there, is_unfinished
 
 # Verbs other than `match` load their modules when they are called: `facedex identify` is 5 ms faster.
 if TYPE_CHECKING:
@@ -467,7 +467,7 @@ class Gallery:
         lost: list[str] = []
         if index not in (None, FILES):
             open_engine(str(index), Key("", "", "", 0)).close()  # raises for a URL that no engine can use
-        with self._writing(), timed(_log, "reindexed %s", self.folder, level=logging.INFO):
+        with writing(self.folder), timed(_log, "reindexed %s", self.folder, level=logging.INFO):
             self._index.check(kind, coverage, index)
             if model is not None:
                 lost = self._move_to(read_model(model), device, losing)
@@ -535,7 +535,7 @@ class Gallery:
 
         Raises FaceNotFound, GalleryBusy.
         """
-        with self._writing():
+        with writing(self.folder):
             self.enrolled_photo(face)
             self._store.keep_picture(face, picture)
 
@@ -694,7 +694,7 @@ class Gallery:
             make_private(self.folder)
         except OSError as error:
             raise GalleryError(f"{self.folder} cannot be made ({error.strerror}); choose another folder") from None
-        with self._writing():
+        with writing(self.folder):
             copy = modelcopy.keep(self.folder, model)
             assert copy.path is not None
             Store(self.folder, (copy.fingerprint, copy.path.name, int(copy.meta["dim"]))).close()
@@ -702,15 +702,9 @@ class Gallery:
     @contextmanager
     def _changing(self) -> Iterator[None]:
         """The write lock. A deletion that a crash or a reader interrupted is completed first."""
-        with self._writing():
+        with writing(self.folder):
             if self._store.unscrubbed:
                 _log.warning("completing a deletion in %s that was interrupted", self.folder)
                 with suppress(GalleryError):  # the next change tries again
                     self._index.clear()
-            yield
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """The write lock. Raises GalleryBusy, GalleryError."""
-        with writing(self.folder, BUSY_SECONDS):
             yield

@@ -27,7 +27,7 @@ from facedex.index.manifest import COVERAGE
 from facedex.model.head import Head
 from facedex.store.lock import writing
 from facedex.store.rows import State
-from facedex.store.store import BUSY_SECONDS, Store
+from facedex.store.store import Store
 from facedex.wording import counted
 
 _PROBES = 400  # faces that stay out of the graph while its coverage is measured
@@ -128,7 +128,7 @@ class Remote:
                     "`facedex reindex` to send them"
                 )
             try:
-                with writing(self.folder, 0 if summary else BUSY_SECONDS):
+                with writing(self.folder, 0 if summary else None):
                     self.update()
             except GalleryError as error:
                 # Rows that are merely behind can be searched: the process that is writing will update them, and a

@@ -11,22 +11,24 @@ from pathlib import Path
 
 from facedex.errors import GalleryBusy, GalleryError
 
+BUSY_SECONDS = 10.0  # a change waits so long for another writer
+
 LOCK_FILE = "writer.lock"
 HOLDER_FILE = "writer.txt"  # names the holder; not in the lock file, which a process that tries the lock may empty
 
 
 @contextmanager
-def writing(folder: Path, wait: float) -> Iterator[None]:
+def writing(folder: Path, wait: float | None = None) -> Iterator[None]:
     """Hold a gallery's write lock. The system releases it when the process dies.
 
-    Raises GalleryBusy, which names the holder, when the lock is not free within `wait` seconds. Raises GalleryError
-    when the folder cannot be written.
+    Raises GalleryBusy, which names the holder, when the lock is not free within `wait` seconds (default: BUSY_SECONDS).
+    Raises GalleryError when the folder cannot be written.
     """
     from filelock import FileLock, Timeout  # here, so that a mere look-up does not import it
 
     lock = FileLock(str(folder / LOCK_FILE), mode=0o600)
     try:
-        lock.acquire(timeout=wait)
+        lock.acquire(timeout=BUSY_SECONDS if wait is None else wait)
     except Timeout:
         raise GalleryBusy(f"{_holder(folder)} is writing to {folder}; try again when it is done") from None
     except OSError as error:

@@ -30,7 +30,7 @@ from facedex.errors import (
 )
 from facedex.faces.boxes import same_place
 from facedex.log import logger
-from facedex.store import schema
+from facedex.store import lock, schema
 from facedex.store.database import Database, translated
 from facedex.store.nearnames import near_names
 from facedex.store.rows import (
@@ -57,7 +57,6 @@ if TYPE_CHECKING:
 _log = logger(__name__)
 
 FILE = "gallery.db"
-BUSY_SECONDS = 10.0  # a change waits so long for another writer
 
 _VALUES = 400  # ids or names in one query: older SQLite allows 999 values in a statement
 
@@ -76,7 +75,7 @@ def is_there(folder: Path) -> bool:
 def is_unfinished(folder: Path) -> bool:
     """Whether the database in `folder` has no tables yet, because the process that made it was killed."""
     path = folder / FILE
-    with translated(path), closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
+    with translated(path), closing(sqlite3.connect(path, timeout=lock.BUSY_SECONDS)) as connection:
         return connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None
 
 
@@ -102,7 +101,7 @@ class Store:
         self._snapshots = threading.local()  # `state` of the snapshot that a thread is reading
         if create_for is None and not is_there(folder):
             raise GalleryError(f"{self.path} does not exist; enroll somebody first")
-        self._db = Database(self.path, BUSY_SECONDS)
+        self._db = Database(self.path)
         try:
             with translated(self.path):
                 if create_for is not None:
