@@ -16,6 +16,7 @@ from facedex.store.rows import Row
 
 Stamp = tuple[int, int, int]  # a database's size in bytes and time of change in ns, and the size of its log
 
+MOST_VALUES = 400  # ids or names in one query: older SQLite allows 999 values in a statement
 _CACHE = 16_384  # kB of pages that SQLite keeps
 
 
@@ -63,6 +64,12 @@ class Database:
         """All rows of a query."""
         with self._using() as opened:
             return opened.connection.execute(query, values).fetchall()
+
+    def rows_for(self, query: str, values: Iterable[object]) -> list[Row]:
+        """The rows of a query for many values, whose marks replace its braces."""
+        unique = list(dict.fromkeys(values))
+        parts = [unique[start : start + MOST_VALUES] for start in range(0, len(unique), MOST_VALUES)]
+        return [row for part in parts for row in self.rows(query.format(",".join("?" * len(part))), part)]
 
     def execute(self, statement: str, values: Sequence[object] = ()) -> int:
         """Run one statement; returns how many rows it changed."""

@@ -29,7 +29,6 @@ from facedex.store.library_rows import (
     StoredGroup,
     face_checksum,
     is_intact,
-    joined,
     name_checksum,
     new_scanned_row,
     scanned_faces,
@@ -41,7 +40,6 @@ _BLOCK = 20_000  # rows read at a time
 _SAME_PICTURE = 0.95  # cosine of two embeddings of one picture that was saved again; two people give less than .6
 _HAS_FILE = "scanned_face.photo IN (SELECT photo FROM scanned_file)"
 _IS_FACE = f"scanned_face.id NOT IN (SELECT face FROM {NOT_FACE})"
-_VALUES = 400  # ids in one query: older SQLite allows 999 values in a statement
 
 
 class LibraryTables:
@@ -72,7 +70,7 @@ class LibraryTables:
         """The sources of the files of these photos (ids), in the order of their text."""
         found: dict[int, list[str]] = {}
         query = "SELECT photo, source FROM scanned_file WHERE photo IN ({}) ORDER BY source"
-        for photo, source in self._several(query, photos):
+        for photo, source in self._db.rows_for(query, photos):
             found.setdefault(photo, []).append(source)
         return found
 
@@ -98,7 +96,7 @@ class LibraryTables:
     def facts(self, photos: Iterable[int]) -> dict[int, PhotoFacts]:
         """What a scan noted of these photos (ids), by id."""
         query = "SELECT id, faces, detector, remark, taken FROM scanned_photo WHERE id IN ({})"
-        return {photo: PhotoFacts(*values) for photo, *values in self._several(query, photos)}
+        return {photo: PhotoFacts(*values) for photo, *values in self._db.rows_for(query, photos)}
 
     def faces_of_photo(self, photo: int) -> ScannedFaces:
         """The faces of one photo (id), in the order in which they were found. Raises GalleryDamaged."""
@@ -195,7 +193,7 @@ class LibraryTables:
         """
         condition = _HAS_FILE if everything else f"{_HAS_FILE} AND {_IS_FACE}"
         parts = [scanned_faces(block, self._dim, self._db.path) for block in self._blocks(f"AND {condition}")]
-        return joined(parts) if parts else scanned_faces([], self._dim, self._db.path)
+        return scanned_faces([], self._dim, self._db.path).joined(*parts)
 
     def membership(self) -> Membership:
         """What `faces` reads, without the vectors: it is quick, and the rows are not checked."""
@@ -211,12 +209,14 @@ class LibraryTables:
     def faces_of_photos(self, digests: Iterable[str]) -> ScannedFaces:
         """The faces of the photos with these SHA-256 (hex). Raises GalleryDamaged for an altered row."""
         blobs = [bytes.fromhex(digest) for digest in digests]
-        rows = self._several(f"{SELECT_SCANNED} WHERE scanned_photo.photo IN ({{}}) ORDER BY scanned_face.id", blobs)
+        rows = self._db.rows_for(
+            f"{SELECT_SCANNED} WHERE scanned_photo.photo IN ({{}}) ORDER BY scanned_face.id", blobs
+        )
         return scanned_faces(rows, self._dim, self._db.path)
 
     def faces_with_ids(self, ids: Iterable[int]) -> ScannedFaces:
         """The faces with these ids, as far as there are any. Raises GalleryDamaged for an altered row."""
-        rows = self._several(f"{SELECT_SCANNED} WHERE scanned_face.id IN ({{}}) ORDER BY scanned_face.id", ids)
+        rows = self._db.rows_for(f"{SELECT_SCANNED} WHERE scanned_face.id IN ({{}}) ORDER BY scanned_face.id", ids)
         return scanned_faces(rows, self._dim, self._db.path)
 
     def faces_named(self, person: str) -> ScannedFaces:
@@ -397,12 +397,6 @@ class LibraryTables:
         while rows := self._db.rows(query, (after, _BLOCK)):
             yield rows
             after = rows[-1][0]
-
-    def _several(self, query: str, values: Iterable[object]) -> list[Row]:
-        """The rows of a query for many values, whose marks replace its braces."""
-        unique = list(dict.fromkeys(values))
-        parts = [unique[start : start + _VALUES] for start in range(0, len(unique), _VALUES)]
-        return [row for part in parts for row in self._db.rows(query.format(",".join("?" * len(part))), part)]
 
     def _copy_photo(self, former: int, faces: ScannedFaces, digest: bytes) -> int:
         """Store a photo anew under another SHA-256, with its faces, groups and names; returns its id."""

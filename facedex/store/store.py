@@ -31,14 +31,13 @@ from facedex.errors import (
 from facedex.faces.boxes import same_place
 from facedex.log import logger
 from facedex.store import lock, schema
-from facedex.store.database import Database, translated
+from facedex.store.database import MOST_VALUES, Database, translated
 from facedex.store.nearnames import near_names
 from facedex.store.rows import (
     INSERT_FACE,
     SELECT_FACE,
     FaceRecord,
     PersonRecord,
-    Row,
     State,
     StoredFaces,
     StoredPhoto,
@@ -57,8 +56,6 @@ if TYPE_CHECKING:
 _log = logger(__name__)
 
 FILE = "gallery.db"
-
-_VALUES = 400  # ids or names in one query: older SQLite allows 999 values in a statement
 
 
 def is_there(folder: Path) -> bool:
@@ -717,14 +714,13 @@ class Store:
         """Id by name, of people who are made where they are new."""
         ids: dict[str, int] = {}
         first, wanted = self._db.next_id("person"), list(names)
-        for start in range(0, len(wanted), _VALUES):
-            part = wanted[start : start + _VALUES]
+        for start in range(0, len(wanted), MOST_VALUES):
+            part = wanted[start : start + MOST_VALUES]
             new = dict(zip(part, range(first + start, first + start + len(part)), strict=True))
             # One statement for many people takes a quarter of the time, because of the trigger.
             insert = f"INSERT OR IGNORE INTO person (name, id) VALUES {','.join(['(?, ?)'] * len(part))}"
             if self._db.execute(insert, [value for pair in new.items() for value in pair]) < len(part):
-                marks = ",".join("?" * len(part))
-                new = dict(self._db.rows(f"SELECT name, id FROM person WHERE name IN ({marks})", part))
+                new = dict(self._db.rows_for("SELECT name, id FROM person WHERE name IN ({})", part))
             ids.update(new)
         return ids
 
@@ -755,11 +751,7 @@ class Store:
         return None
 
     def _chosen(self, column: str, values: Sequence[int]) -> StoredFaces:
-        rows: list[Row] = []
-        for start in range(0, len(values), _VALUES):
-            part = [int(value) for value in values[start : start + _VALUES]]
-            marks = ",".join("?" * len(part))
-            rows += self._db.rows(f"{SELECT_FACE} WHERE {column} IN ({marks})", part)
+        rows = self._db.rows_for(f"{SELECT_FACE} WHERE {column} IN ({{}})", map(int, values))
         position, wanted = ("face.id", "face.person").index(column), set(values)
         if any(row[position] not in wanted for row in rows):
             raise self.index_disagrees()
