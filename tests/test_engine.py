@@ -890,4 +890,4 @@ def test_the_command_line_moves_the_index_and_gives_errors_of_one_line(tmp_path,
     assert "PGPASSWORD" in said
     assert run("remove", "Ada", "--yes", "-g", folder)[0] == 0
     with Store(folder) as store:
-        assert store.count() == (0, 0)
+        assert (store.state.people, store.state.faces) == (0, 0)
