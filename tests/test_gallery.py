@@ -39,6 +39,7 @@ from facedex.gallery import gallery as gallery_module
 from facedex.gallery.backup import backup, restore
 from facedex.gallery.doctor import examine
 from facedex.gallery.gallery import Gallery
+from facedex.gallery.reencoding import encode_anew
 from facedex.index.projection import KINDS
 from facedex.model.modelfile import ModelFile, read_model, shipped_model
 from facedex.photos import images
@@ -1113,6 +1114,18 @@ def second_encoder(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "second.safetensors"
     own_model(path)
     return path
+
+
+def test_a_photo_of_two_people_is_searched_once_when_it_is_encoded_anew(tmp_path, monkeypatch):
+    photo, searches = save_face(tmp_path / "two.png", 1, 2), []
+    with Gallery(tmp_path / "g", "fast", create=True) as opened, Store(tmp_path / "g") as store:
+        opened.enroll("Ada", photo, face=1)
+        opened.enroll("Bob", photo, face=2)
+        reader = opened.reader()
+        read = reader.read
+        monkeypatch.setattr(reader, "read", lambda pixels: searches.append(pixels) or read(pixels))
+        embeddings, lost = encode_anew(store, reader)
+        assert (len(embeddings), lost, len(searches)) == (2, [], 1)
 
 
 def test_another_encoder_encodes_the_photos_anew(tmp_path, database, second_encoder):
