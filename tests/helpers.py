@@ -85,6 +85,13 @@ def gallery(folder, records=(), model=None):
     return opened
 
 
+def everybody(store):
+    """Ids (n,) and vectors (n, dim) of all enrolled faces."""
+    blocks = list(store.blocks())
+    empty = np.empty(0, np.int64), np.empty((0, store.state.dim), np.float32)
+    return tuple(map(np.concatenate, zip(empty, *((block.ids, block.vectors) for block in blocks), strict=True)))
+
+
 def stored_row(opened, row):
     """What the index keeps of one face in consecutive bytes: z, or the 8-bit codes of a quantised index."""
     index = opened._lookup._refreshed()[0].index

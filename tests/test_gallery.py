@@ -39,16 +39,17 @@ from facedex.gallery import gallery as gallery_module
 from facedex.gallery.backup import backup, restore
 from facedex.gallery.doctor import examine
 from facedex.gallery.gallery import Gallery
+from facedex.gallery.reencoding import encode_anew
 from facedex.index.projection import KINDS
 from facedex.model.modelfile import ModelFile, read_model, shipped_model
 from facedex.photos import images
 from facedex.photos.sources import named_photos
 from facedex.recognition.identification import identify
-from facedex.store import store as store_module
 from facedex.store.store import FILE, Store
 from facedex.threads import Budget
 from tests.helpers import (
     drawn_face,
+    everybody,
     flip,
     gallery,
     kill_after_line,
@@ -82,7 +83,7 @@ def names(opened):
 
 def stored_vectors(folder):
     with Store(folder) as store:
-        return store.vectors()[1]
+        return everybody(store)[1]
 
 
 def alter(folder, statement):
@@ -95,8 +96,7 @@ def alter(folder, statement):
 @pytest.fixture
 def impatient(monkeypatch):
     """Shortens the wait for another writer."""
-    monkeypatch.setattr(store_module, "BUSY_SECONDS", 0.2)
-    monkeypatch.setattr(Gallery._writing.__wrapped__, "__defaults__", (0.2,))
+    monkeypatch.setattr("facedex.store.lock.BUSY_SECONDS", 0.2)
 
 
 @pytest.fixture
@@ -314,15 +314,15 @@ def test_what_is_stored_is_the_embedding_of_the_aligned_face(tmp_path, database)
     with Gallery(tmp_path / "g", "fast", create=True) as opened:
         enroll(opened, database)
         with Store(tmp_path / "g") as store:
-            _, vectors = store.vectors()
-            (first, *_) = store.sources()
+            _, vectors = everybody(store)
+            (first, *_) = store.photos()
         photos = [drawn_face(seed) for seed in range(3)]
         expected = opened.reader().encode(
             [(pixels, opened.detector.detect(pixels, only_subject=True)[0]) for pixels in photos]
         )
         np.testing.assert_allclose(vectors, np.stack([one.vector for one in expected]), atol=1e-5)
-        assert first[1] == str(database / "Ada.png")
-        assert first[3] == pytest.approx(expected[0].face.box)
+        assert first.source == str(database / "Ada.png")
+        assert first.box == pytest.approx(expected[0].face.box)
 
 
 def test_a_photo_known_by_its_content_is_not_enrolled_again(tmp_path, database):
@@ -423,8 +423,8 @@ def test_a_large_photo_is_decoded_smaller_where_that_is_enough(tmp_path, monkeyp
         assert bool(whole) is not reduced
         (face,) = opened.reader().read(photo)
         with Store(tmp_path / "g") as store:
-            _, vectors = store.vectors()
-            box = store.sources()[0][3]
+            _, vectors = everybody(store)
+            box = store.photos()[0].box
         assert box == pytest.approx(face.face.box, abs=0.1 * face.face.box[2])
         assert float(vectors[0] @ face.vector) > 0.8
 
@@ -477,7 +477,7 @@ def test_the_subject_of_several_faces_is_enrolled_unless_strict(tmp_path):
         assert result.status == "enrolled"
         assert "2 faces" in result.reason
         with Store(tmp_path / "g") as store:
-            left, _, width, _ = store.sources()[0][3]
+            left, _, width, _ = store.photos()[0].box
         assert left > 300
         assert width > 150
 
@@ -816,7 +816,7 @@ def test_removal_says_when_a_reader_keeps_the_past_and_reindex_clears_it(tmp_pat
     with gallery(tmp_path / "g", people(unit(20))) as opened:
         opened.match(unit(1)[0])
         with Store(tmp_path / "g") as reader, reader.snapshot():
-            reader.count()
+            reader.names()
             with pytest.raises(GalleryBusy, match="facedex reindex"):
                 opened.remove("person0003")
             assert "person0003" not in names(opened)
@@ -826,7 +826,7 @@ def test_removal_says_when_a_reader_keeps_the_past_and_reindex_clears_it(tmp_pat
     with gallery(tmp_path / "h", people(unit(20))) as opened:
         opened.match(unit(1)[0])
         with Store(tmp_path / "h") as reader, reader.snapshot():
-            reader.count()
+            reader.names()
             with pytest.raises(GalleryBusy, match="the next change"):
                 opened.remove("person0003")
         opened.rename("person0004", "Ada")
@@ -933,8 +933,8 @@ def test_the_last_person_can_go(tmp_path):
 HOLD = """
 import sys, time
 from facedex.gallery.gallery import Gallery
-from facedex.recognition.identification import identify
-with Gallery(sys.argv[1]) as opened, opened._writing():
+from facedex.store.lock import writing
+with Gallery(sys.argv[1]) as opened, writing(opened.folder):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))
 """
@@ -1116,6 +1116,18 @@ def second_encoder(tmp_path_factory):
     return path
 
 
+def test_a_photo_of_two_people_is_searched_once_when_it_is_encoded_anew(tmp_path, monkeypatch):
+    photo, searches = save_face(tmp_path / "two.png", 1, 2), []
+    with Gallery(tmp_path / "g", "fast", create=True) as opened, Store(tmp_path / "g") as store:
+        opened.enroll("Ada", photo, face=1)
+        opened.enroll("Bob", photo, face=2)
+        reader = opened.reader()
+        read = reader.read
+        monkeypatch.setattr(reader, "read", lambda pixels: searches.append(pixels) or read(pixels))
+        embeddings, lost = encode_anew(store, reader)
+        assert (len(embeddings), lost, len(searches)) == (2, [], 1)
+
+
 def test_another_encoder_encodes_the_photos_anew(tmp_path, database, second_encoder):
     with Gallery(tmp_path / "g", "fast", create=True) as opened:
         enroll(opened, database)
@@ -1147,7 +1159,7 @@ def test_the_face_that_was_enrolled_is_the_one_encoded_anew(tmp_path, second_enc
     with Gallery(tmp_path / "g", "fast", create=True) as opened:
         enroll(opened, photo, name="Ada")
         with Store(tmp_path / "g") as store:
-            box = store.sources()[0][3]
+            box = store.photos()[0].box
         opened.reindex(second_encoder)
         vector = stored_vectors(tmp_path / "g")[0]
         faces = opened.reader().read(np.asarray(Image.open(photo)))

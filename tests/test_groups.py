@@ -173,7 +173,7 @@ def while_computing(monkeypatch, opened, *changes):
         return groups
 
     monkeypatch.setattr(grouping, "group_faces", compute)
-    monkeypatch.setattr("facedex.gallery.gallery.BUSY_SECONDS", 0.2)  # a lock that is held shall fail soon
+    monkeypatch.setattr("facedex.store.lock.BUSY_SECONDS", 0.2)  # a lock that is held shall fail soon
     return runs
 
 

@@ -65,6 +65,6 @@ def test_a_thread_that_is_alone_changes_and_no_other_does(tmp_path, monkeypatch)
         assert [person.name for person in opened.people()] == ["Ada", "Cy"]
         with pytest.raises(PersonNotFound), opened.alone():
             opened.rename("nobody", "Eve")
-        monkeypatch.setattr("facedex.gallery.gallery.BUSY_SECONDS", 0.1)
+        monkeypatch.setattr("facedex.store.lock.BUSY_SECONDS", 0.1)
         with writing(tmp_path / "g", 0.1), pytest.raises(GalleryBusy):
             opened.rename("Ada", "Eve")

@@ -14,7 +14,7 @@ from facedex.index.manifest import INDEX_FILE, MANIFEST_FILE, Manifest, read_man
 from facedex.index.projection import KINDS, build_projection, read_projection, save_projection
 from facedex.model.head import Head, frame
 from facedex.store.store import Store
-from tests.helpers import PLAIN_HEAD, flip, gallery, make_model, near, people, record, unit
+from tests.helpers import PLAIN_HEAD, everybody, flip, gallery, make_model, near, people, record, unit
 
 MODEL = ("0" * 64, "model.safetensors", 128)
 
@@ -186,7 +186,7 @@ def test_an_older_index_gives_what_would_be_built(store, kind, removed):
     again, right = loaded(store, head), []
     for probe in unit(20, seed=1):
         z = head.project(probe[None])[0]
-        nearest = store.ids()[np.argsort(np.abs(head.project(store.vectors()[1]) - z).sum(1))[:5]]
+        nearest = store.ids()[np.argsort(np.abs(head.project(everybody(store)[1]) - z).sum(1))[:5]]
         right.extend(np.isin(nearest, found.search(z, 50).rows).mean() for found in (again, anew))
     assert np.mean(right) > 0.99 if kind == "quantised" else np.mean(right) == 1
 
@@ -198,7 +198,7 @@ def test_the_tuning_stays_after_a_removal_and_the_codes_are_learned_again(store)
     store.remove([f"person{i:04d}" for i in range(0, 1500, 5)])
     anew, _ = build_projection(store, store.state, head, "head", "quantised", old=old)
     assert anew.manifest.parameters == old.manifest.parameters
-    scratch = quantised.Quantised.build(head, store.vectors()[1], 0.999, anew.manifest.parameters)
+    scratch = quantised.Quantised.build(head, everybody(store)[1], 0.999, anew.manifest.parameters)
     assert np.array_equal(anew.index.arrays()["index"], scratch.arrays()["index"])
 
 
@@ -395,7 +395,7 @@ def test_a_vector_changed_together_with_its_checksums_is_noticed(store):
     built(store, head)
     store._db.execute("UPDATE face SET vector = ? WHERE id = ?", (unit(1, seed=5)[0].tobytes(), face))
     store._seal(face)
-    assert store.vectors([face])[0].tolist() == [face]
+    assert store.faces([face]).ids.tolist() == [face]
     assert loaded(store, head) is None
 
 

@@ -258,6 +258,15 @@ def test_a_review_goes_on_where_others_changed_the_groups(opened):
     assert len(opened.library.faces_named("Ada")) == 12
 
 
+def test_a_review_goes_on_where_one_face_went_and_another_came(opened):
+    review = Review(opened)
+    assert review.questions()
+    with opened.changing_library() as store:
+        store.library.drop_files(["/cy/0.jpg"])
+        store.library.save([seen_file("/cy/new.jpg", near(CY, 9, 0.2))])
+    assert [(question.group, question.other_group) for question in review.questions()] == [(1, 2)]
+
+
 def test_an_empty_library_has_no_questions(tmp_path):
     with scanned(tmp_path / "g", []) as opened:
         assert Review(opened).question() is None

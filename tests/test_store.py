@@ -12,9 +12,9 @@ import pytest
 
 from facedex.errors import FacedexError, GalleryBusy, GalleryDamaged, GalleryError, GalleryMismatch, PersonNotFound
 from facedex.store import rows, schema
-from facedex.store import store as store_module
+from facedex.store.rows import StoredPhoto
 from facedex.store.store import FILE, Store, is_unfinished
-from tests.helpers import flip, kill_after_line, people, python, record, sha, unit, unwritable
+from tests.helpers import everybody, flip, kill_after_line, people, python, record, sha, unit, unwritable
 
 MODEL = ("0" * 64, "model.safetensors", 128)
 
@@ -28,7 +28,13 @@ def store(tmp_path):
 @pytest.fixture
 def impatient(monkeypatch):
     """Shortens the wait for another writer."""
-    monkeypatch.setattr(store_module, "BUSY_SECONDS", 0.2)
+    monkeypatch.setattr("facedex.store.lock.BUSY_SECONDS", 0.2)
+
+
+def count(store):
+    """(people, faces)."""
+    state = store.state
+    return state.people, state.faces
 
 
 def raw(store, statement, values=()):
@@ -44,15 +50,15 @@ def raw(store, statement, values=()):
 def test_vectors_come_back_bit_by_bit(store):
     vectors = unit(700)  # more than one query's worth of ids
     ids = store.add(people(vectors))
-    found, back = store.vectors(ids)
-    assert found.tolist() == ids
-    assert back.dtype == np.float32
-    assert np.array_equal(back, vectors)
+    found = store.faces(ids)
+    assert found.ids.tolist() == ids
+    assert found.vectors.dtype == np.float32
+    assert np.array_equal(found.vectors, vectors)
 
 
 def test_everything_about_a_face_is_kept(store):
     (face,) = store.add([record("Ada", unit(1)[0], sha("photo"))])
-    assert store.sources() == [(face, "/photos/Ada.jpg", sha("photo"), (10.5, 20.25, 60.0, 80.0))]
+    assert store.photos() == [StoredPhoto(face, "Ada", "/photos/Ada.jpg", sha("photo"), (10.5, 20.25, 60.0, 80.0))]
     (person,) = store.people()
     assert (person.name, person.photos) == ("Ada", 1)
     assert person.enrolled.endswith("+00:00")
@@ -60,7 +66,7 @@ def test_everything_about_a_face_is_kept(store):
 
 def test_vectors_after_an_id_are_the_later_ones(store):
     ids = store.add(people(unit(5)))
-    assert store.vectors(after=ids[2])[0].tolist() == ids[3:]
+    assert next(store.blocks(after=ids[2])).ids.tolist() == ids[3:]
 
 
 def test_ids_are_never_used_twice(store):
@@ -114,9 +120,9 @@ def test_damage_is_not_sealed_over_by_a_later_change(store, what):
         with pytest.raises(GalleryDamaged, match="facedex doctor"):
             change()
     assert store.state.revision == before
-    assert store.count() == (3, 4)
+    assert count(store) == (3, 4)
     with pytest.raises(GalleryDamaged):
-        store.vectors()
+        everybody(store)
 
 
 def test_a_deletion_is_remembered_until_it_is_scrubbed(store):
@@ -158,7 +164,7 @@ def test_adding_nothing_changes_nothing(store):
 def test_a_vector_that_is_no_embedding_is_refused_whole(store, bad):
     with pytest.raises(GalleryError, match="128 finite"):
         store.add([*people(unit(2)), record("bad", bad)])
-    assert store.count() == (0, 0)
+    assert count(store) == (0, 0)
 
 
 def test_a_known_photo_is_found_under_every_name_it_has(store):
@@ -175,7 +181,7 @@ def test_rename_keeps_the_faces(store):
     (face,) = store.add([record("Ada", unit(1)[0])])
     store.rename("Ada", "Ada Lovelace")
     assert [person.name for person in store.people()] == ["Ada Lovelace"]
-    assert store.vectors([face])[0].tolist() == [face]
+    assert store.faces([face]).ids.tolist() == [face]
 
 
 def test_a_name_that_is_taken_is_refused(store):
@@ -198,7 +204,7 @@ def test_nobody_of_that_name(store, name):
     for call in (lambda: store.rename(name, "X"), lambda: store.merge(name, "Ada"), lambda: store.remove([name])):
         with pytest.raises(PersonNotFound, match="facedex list"):
             call()
-    assert store.count() == (1, 1)
+    assert count(store) == (1, 1)
     assert store.state.revision == 1
 
 
@@ -214,7 +220,7 @@ def test_merge_gives_all_faces_and_keeps_a_common_photo_once(store):
     store.add([record("B", vectors[0], sha("common")), record("B", vectors[2])])
     assert store.merge("A", "B") == 1
     assert [(person.name, person.photos) for person in store.people()] == [("B", 3)]
-    found = store.vectors()[1]
+    found = everybody(store)[1]
     assert sorted(map(bytes, found)) == sorted(map(bytes, vectors))
 
 
@@ -222,17 +228,17 @@ def test_nobody_is_merged_into_themselves(store):
     store.add([record("A", unit(1)[0])])
     with pytest.raises(GalleryError, match="itself"):
         store.merge("A", "A")
-    assert store.count() == (1, 1)
+    assert count(store) == (1, 1)
 
 
 def test_remove_takes_all_faces_of_all_named_or_nothing(store):
     store.add([record("A", unit(1)[0]), record("A", unit(2)[1]), record("B", unit(3)[2]), record("C", unit(4)[3])])
     with pytest.raises(PersonNotFound):
         store.remove(["A", "nobody"])
-    assert store.count() == (3, 4)
+    assert count(store) == (3, 4)
     assert store.remove(["A", "B"]) == 3
     assert [person.name for person in store.people()] == ["C"]
-    assert store.count() == (1, 1)
+    assert count(store) == (1, 1)
 
 
 # crashes
@@ -254,7 +260,7 @@ def test_an_acknowledged_add_survives_kill_9(store, tmp_path):
     ids = [int(part) for part in printed.strip("[]\n").split(",")]
     assert len(ids) == 500
     with Store(tmp_path) as again:
-        found, vectors = again.vectors(ids)
+        found, vectors = everybody(again)
     assert found.tolist() == ids
     assert np.array_equal(vectors, unit(500))
 
@@ -289,11 +295,11 @@ def test_a_killed_transaction_leaves_nothing_half(store, tmp_path):
     assert said.startswith("half")
     assert int(said.split()[1]) > 500_000
     with Store(tmp_path) as again:
-        assert again.count() == (20, 20)
+        assert count(again) == (20, 20)
         assert again.state.revision == 1
-        assert np.array_equal(again.vectors()[1], before)
+        assert np.array_equal(everybody(again)[1], before)
         again.add(people(unit(5, seed=2), "next"))
-        assert again.count() == (25, 25)
+        assert count(again) == (25, 25)
 
 
 def test_a_creation_cut_short_is_told_from_a_gallery(tmp_path):
@@ -334,10 +340,10 @@ def test_every_column_of_a_face_is_tried(store):
 def test_another_value_in_any_column_is_noticed(store, column):
     ids = store.add(people(unit(3)))
     raw(store, f"UPDATE face SET {column} = ? WHERE id = ?", (CHANGES[column], ids[1]))
-    for read in (store.vectors, lambda: store.vectors(ids)):
+    for read in (lambda: everybody(store), lambda: store.faces(ids)):
         with pytest.raises(GalleryDamaged, match=f"Face {ids[1]} "):
             read()
-    assert store.vectors([ids[0], ids[2]])[0].tolist() == [ids[0], ids[2]]
+    assert store.faces([ids[0], ids[2]]).ids.tolist() == [ids[0], ids[2]]
 
 
 @pytest.mark.parametrize("value", [None, 7, "text", b"\xff\xfe"])
@@ -353,7 +359,7 @@ def test_a_value_of_another_type_is_noticed(store, column, value):
     raw(store, f"UPDATE face SET {column} = ? WHERE id = ?", (value, face))
     store.close()
     with Store(store.path.parent) as again, pytest.raises(GalleryError):
-        again.vectors()
+        everybody(again)
 
 
 def test_one_flipped_bit_of_a_vector_is_noticed_wherever_it_is(store):
@@ -363,10 +369,17 @@ def test_one_flipped_bit_of_a_vector_is_noticed_wherever_it_is(store):
         blob[at] ^= 1
         raw(store, "UPDATE face SET vector = ? WHERE id = ?", (bytes(blob), face))
         with pytest.raises(GalleryDamaged):
-            store.vectors()
+            everybody(store)
         blob[at] ^= 1
     raw(store, "UPDATE face SET vector = ? WHERE id = ?", (bytes(blob), face))
-    assert store.vectors()[0].tolist() == [face]
+    assert everybody(store)[0].tolist() == [face]
+
+
+def test_a_photo_of_a_person_who_is_lost_is_damage(store):
+    store.add(people(unit(2)))
+    raw(store, "DELETE FROM person WHERE id = 1")
+    with pytest.raises(GalleryDamaged, match="Face 1 "):
+        store.photos()
 
 
 def test_vectors_that_changed_places_are_noticed(store):
@@ -375,14 +388,14 @@ def test_vectors_that_changed_places_are_noticed(store):
     raw(store, "UPDATE face SET id = ? WHERE id = ?", (ids[0], ids[1]))
     raw(store, "UPDATE face SET id = ? WHERE id = -1", (ids[1],))
     with pytest.raises(GalleryDamaged):
-        store.vectors()
+        everybody(store)
 
 
 def test_a_name_changed_behind_our_back_is_noticed(store):
     store.add(people(unit(2)))
     raw(store, "UPDATE person SET name = 'Mallory' WHERE name = 'person0001'")
     with pytest.raises(GalleryDamaged):
-        store.vectors()
+        everybody(store)
 
 
 def test_a_byte_that_moved_from_one_field_into_the_next_is_noticed(store):
@@ -390,7 +403,7 @@ def test_a_byte_that_moved_from_one_field_into_the_next_is_noticed(store):
     raw(store, "UPDATE face SET enrolled = enrolled || 'p'")
     raw(store, "UPDATE person SET name = 'erson0000'")
     with pytest.raises(GalleryDamaged):
-        store.vectors([face])
+        store.faces([face])
 
 
 def test_flipped_bits_anywhere_in_the_file_give_our_errors_or_the_truth(tmp_path):
@@ -404,11 +417,11 @@ def test_flipped_bits_anywhere_in_the_file_give_our_errors_or_the_truth(tmp_path
         flip(path, at, 1 << bit)
         try:
             with Store(tmp_path) as store:
-                ids, found = store.vectors()
+                ids, found = everybody(store)
                 _, owners = store.owners()
                 assert all(np.array_equal(vector, vectors[i - 1]) for i, vector in zip(ids, found, strict=True))
                 assert [store.names()[owner] for owner in owners] == [names[i] for i in ids]
-                store.people(), store.sources(), store.count(), store.photos(sha("x"))
+                store.people(), store.photos(), count(store)
         except FacedexError:
             noticed += 1
         for suffix in ("-wal", "-shm"):
@@ -475,11 +488,11 @@ def test_a_full_disk_is_reported_and_changes_nothing(store):
     store._db.execute(f"PRAGMA max_page_count = {pages + 5}")  # SQLite's own limit raises what a full disk does
     with pytest.raises(GalleryError, match="disk is full"):
         store.add(people(unit(200, seed=1), "late"))
-    assert store.count() == (3, 3)
+    assert count(store) == (3, 3)
     assert store.state.revision == 1
     store._db.execute("PRAGMA max_page_count = 1000000")
     store.add(people(unit(200, seed=1), "late"))
-    assert store.count() == (203, 203)
+    assert count(store) == (203, 203)
 
 
 def test_a_folder_that_cannot_be_written_is_reported(store, tmp_path):
@@ -496,13 +509,13 @@ def test_a_reader_keeps_its_snapshot_while_a_writer_writes(store, tmp_path):
     store.add(people(unit(3)))
     with Store(tmp_path) as reader:
         with reader.snapshot():
-            assert reader.count() == (3, 3)
+            assert count(reader) == (3, 3)
             store.add(people(unit(2, seed=1), "late"))
             store.remove(["person0000"])
-            assert reader.count() == (3, 3)
+            assert count(reader) == (3, 3)
             assert reader.state.revision == 1
-            assert np.array_equal(reader.vectors()[1], unit(3))
-        assert reader.count() == (4, 4)
+            assert np.array_equal(everybody(reader)[1], unit(3))
+        assert count(reader) == (4, 4)
         assert reader.state.revision == 3
 
 
@@ -525,14 +538,14 @@ def test_a_reader_never_sees_a_transaction_in_part(store, tmp_path):
     while process.poll() is None:
         with store.snapshot():
             ids, owners = store.owners()
-            assert store.vectors()[0].tolist() == ids.tolist()
+            assert everybody(store)[0].tolist() == ids.tolist()
             assert all(count == 5 for count in np.unique(owners, return_counts=True)[1])
             assert set(owners.tolist()) == set(store.names())
             revisions.add(store.state.revision)
     assert process.returncode == 0, process.stderr.read()
     process.communicate()
     assert len(revisions) > 3
-    assert store.count() == (40, 200)
+    assert count(store) == (40, 200)
 
 
 def hold(path, seconds, holds):
@@ -555,7 +568,7 @@ def test_the_second_writer_waits_for_the_first(store):
     thread = held(store.path, 0.5)
     store.add(people(unit(1)))
     thread.join()
-    assert store.count() == (1, 1)
+    assert count(store) == (1, 1)
 
 
 def test_a_writer_that_waits_too_long_is_told_so(impatient, store):
@@ -563,7 +576,7 @@ def test_a_writer_that_waits_too_long_is_told_so(impatient, store):
     with pytest.raises(GalleryBusy, match="another process"):
         store.add(people(unit(1)))
     thread.join()
-    assert store.count() == (0, 0)
+    assert count(store) == (0, 0)
 
 
 def test_two_writers_at_once_lose_nothing(store, tmp_path):
@@ -580,7 +593,7 @@ with Store(Path(sys.argv[1])) as store:
     for process in processes:
         assert process.communicate()[1] == ""
         assert process.returncode == 0
-    assert store.count() == (60, 60)
+    assert count(store) == (60, 60)
     assert store.state.revision == 60
 
 
@@ -622,14 +635,14 @@ def test_no_free_pages_are_left_by_many_deletions(store):
     assert store.scrub()
     assert store._db.rows("PRAGMA freelist_count") == [(0,)]
     assert store.path.stat().st_size < 0.6 * size
-    assert np.array_equal(store.vectors()[1], unit(200)[:5])
+    assert np.array_equal(everybody(store)[1], unit(200)[:5])
 
 
 def test_scrub_says_when_a_reader_holds_the_past(impatient, store, tmp_path):
     store.add(people(unit(5)))
     with Store(tmp_path) as reader:
         with reader.snapshot():
-            reader.count()
+            count(reader)
             store.remove(["person0001"])
             assert not store.scrub()
         assert store.scrub()
@@ -643,7 +656,7 @@ def test_new_vectors_replace_the_old_and_faces_without_one_go(store):
     fresh = unit(3, 64, seed=5)
     store.replace_vectors("1" * 64, "other.safetensors", 64, {ids[0]: (fresh[0], 1.5), ids[2]: (fresh[2], 2.5)})
     assert (store.state.model, store.state.model_file, store.state.dim) == ("1" * 64, "other.safetensors", 64)
-    found, vectors = store.vectors()
+    found, vectors = everybody(store)
     assert found.tolist() == [ids[0], ids[2]]
     assert np.array_equal(vectors, fresh[[0, 2]])
     assert [person.name for person in store.people()] == ["person0000", "person0002"]
@@ -654,7 +667,7 @@ def test_another_head_of_the_same_encoder_leaves_the_vectors(store):
     store.add(people(unit(3)))
     store.bind_model(MODEL[0], "newer.safetensors")
     assert store.state.model_file == "newer.safetensors"
-    assert np.array_equal(store.vectors()[1], unit(3))
+    assert np.array_equal(everybody(store)[1], unit(3))
 
 
 # counts and digest
@@ -662,7 +675,7 @@ def test_another_head_of_the_same_encoder_leaves_the_vectors(store):
 
 def truth(store):
     """(people, faces, digest), computed from the faces themselves."""
-    ids, vectors = store.vectors()
+    ids, vectors = everybody(store)
     digest = sum(rows.mark(int(i), v.tobytes()) for i, v in zip(ids, vectors, strict=True)) % schema.MODULUS
     return len(store.names()), len(ids), digest
 
@@ -670,7 +683,7 @@ def truth(store):
 def test_counts_and_digest_follow_every_change(store, tmp_path):
     def summed():
         state = store.state
-        assert (state.people, state.faces) == store.count()
+        assert (state.people, state.faces) == (len(store.names()), len(store.ids()))
         return state.people, state.faces, state.digest
 
     seen = {summed()}
@@ -729,8 +742,8 @@ def test_in_bulk_or_one_by_one_is_the_same(tmp_path):
             records = people(unit(100))
             ids = [i for at in range(0, 100, size) for i in store.add(records[at : at + size])]
             assert ids == list(range(1, 101))
-            assert store.count() == (100, 100)
-            assert np.array_equal(store.vectors()[1], unit(100))
+            assert count(store) == (100, 100)
+            assert np.array_equal(everybody(store)[1], unit(100))
             digests.append(store.state.digest)
     assert len(set(digests)) == 1
 
@@ -745,7 +758,7 @@ def test_a_batch_with_one_refused_face_adds_nothing(store, position):
     assert store.state == before
     assert store.counted() == (1, 1, before.digest)
     assert store.add(crowd) == list(range(2, 102))
-    assert np.array_equal(store.vectors()[1][1:], unit(100))
+    assert np.array_equal(everybody(store)[1][1:], unit(100))
     assert store.counted() == (101, 101, store.state.digest)
 
 

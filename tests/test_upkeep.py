@@ -36,6 +36,7 @@ from facedex.model.modelfile import read_model
 from facedex.photos.sources import named_photos
 from facedex.store.store import FILE, Store
 from tests.helpers import (
+    everybody,
     flip,
     gallery,
     make_model,
@@ -312,11 +313,15 @@ def test_faces_of_one_photo_are_encoded_anew_each_for_its_person(tmp_path, enrol
         assert set(states(folder).values()) <= {"sound", "repaired"}  # no index was needed yet
         with Gallery(folder) as opened, Store(folder) as store:
             before = {
-                one.name: store.vectors([one.face])[1][0] for one in store.photos() if one.source == str(shared_photo)
+                one.name: store.faces([one.face]).vectors[0]
+                for one in store.photos()
+                if one.source == str(shared_photo)
             }
             assert opened.reindex(other_encoder(tmp_path / "m.safetensors")) == []
             after = {
-                one.name: store.vectors([one.face])[1][0] for one in store.photos() if one.source == str(shared_photo)
+                one.name: store.faces([one.face]).vectors[0]
+                for one in store.photos()
+                if one.source == str(shared_photo)
             }
         assert set(before) == set(after) == {"Ada", "Bob"}
         for name in before:
@@ -497,7 +502,7 @@ def test_a_record_of_another_type_or_of_bytes_that_are_no_text_is_damaged(crowd,
     assert "1 damaged" in finding.detail
     assert "(person0006)" in finding.detail
     with Store(folder) as store, pytest.raises(GalleryDamaged, match="doctor"):
-        store.photos() if "enrolled" not in harm else store.vectors()
+        store.photos() if "enrolled" not in harm else everybody(store)
     assert states(folder, drop=True)["records"] == "repaired"
     assert set(states(folder).values()) == {"sound"}
 
@@ -1015,9 +1020,9 @@ def test_a_gallery_that_may_only_be_read_notices_who_changes_it(tmp_path, monkey
 
     real = database._open
 
-    def refuse(where, busy_seconds):
+    def refuse(where):
         if isinstance(where, str):
-            return real(where, busy_seconds)
+            return real(where)
         raise sqlite3.OperationalError("unable to open database file")
 
     with monkeypatch.context() as patch:

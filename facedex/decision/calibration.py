@@ -12,11 +12,9 @@ import numpy as np
 
 from facedex.decision.fitting import LEAST_PEOPLE, EnrolledSets, platt, sample, weighed_pairs
 from facedex.decision.misfit import own_below
-from facedex.decision.posterior import CONTENDERS, Normal, Scores, posterior
+from facedex.decision.posterior import Scores, posterior
 from facedex.decision.tail import PROBE_WEIGHT, Tail, over_probes
 from facedex.errors import DataError, ModelError
-
-__all__ = ["CONTENDERS", "LEAST_PEOPLE", "Calibration", "Normal", "Scores", "fit_calibration", "platt", "with_tail_of"]
 
 VERSION = 4
 PHOTOS = (1, 2, 4)  # photos a person for which scores are fitted; another number counts as the next lower one

@@ -32,9 +32,9 @@ from facedex.files import flush_folder, make_folder, make_private, patiently
 from facedex.gallery.gallery import Gallery
 from facedex.index.manifest import discard_projection
 from facedex.store import modelcopy
-from facedex.store.lock import writing
+from facedex.store.lock import BUSY_SECONDS, writing
 from facedex.store.rows import State
-from facedex.store.store import BUSY_SECONDS, FILE, Store, is_there
+from facedex.store.store import FILE, Store, is_there
 
 FORMAT = "facedex-backup/1"
 LIST = "backup.json"
@@ -89,7 +89,7 @@ def restore(file: str | os.PathLike[str], folder: str | os.PathLike[str], force:
         _unpack(source, work)
         counts = _check_gallery(source, work)
         make_private(folder, work.parent.name)
-        with writing(folder, BUSY_SECONDS):
+        with writing(folder):
             if is_there(folder) and not force:  # somebody made it while the backup was checked
                 raise GalleryBusy(f"Somebody made a gallery in {folder} meanwhile; add --force to replace it")
             for path in modelcopy.files(work):

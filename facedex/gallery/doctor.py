@@ -39,7 +39,7 @@ from facedex.photos.sources import source_path
 from facedex.store import expiry, modelcopy
 from facedex.store.database import connect
 from facedex.store.lock import writing
-from facedex.store.store import BUSY_SECONDS, FILE, Store, is_there
+from facedex.store.store import FILE, Store, is_there
 from facedex.wording import counted
 
 _log = logger(__name__)
@@ -84,7 +84,7 @@ def _findings(folder: Path, model: str | os.PathLike[str] | None, drop: bool) ->
         raise GalleryNotFound(f"There is no gallery in {folder}; make one with `facedex enroll`")
     writable = True
     try:
-        with writing(folder, BUSY_SECONDS):  # this deletes the unfinished files of killed writers
+        with writing(folder):  # this deletes the unfinished files of killed writers
             sweep(folder)
             yield _folder(folder)
     except GalleryError as error:
@@ -156,10 +156,10 @@ def _database(folder: Path, options: _Options) -> Finding:
         state = store.state
     path = folder / FILE
     try:
-        with closing(connect(path, BUSY_SECONDS)[0]) as connection:
+        with closing(connect(path)[0]) as connection:
             faults = _faults(connection)
             if faults and options.write:
-                with writing(folder, BUSY_SECONDS):
+                with writing(folder):
                     connection.execute("REINDEX")
                 if not _faults(connection):
                     return Finding("database", "repaired", f"its indexes were built anew ({faults[0]})")
@@ -190,7 +190,7 @@ def _records(folder: Path, options: _Options) -> Finding:
         lost = ", ".join(f"{source_path(source)} ({name})" for source, name in map(store.described, damaged[:20]))
         lost += f" and {len(damaged) - 20} more" if len(damaged) > 20 else ""
         if options.drop and options.write:
-            with writing(folder, BUSY_SECONDS):
+            with writing(folder):
                 discard_projection(folder)
                 store.remove_faces(damaged)
                 store.recount()
@@ -213,7 +213,7 @@ def _sums(folder: Path, store: Store, faces: int, options: _Options) -> Finding:
         return Finding("records", "sound", detail)
     if not options.write:
         return Finding("records", "warning", f"{detail}, but summed up wrongly; run this where it can write")
-    with writing(folder, BUSY_SECONDS):
+    with writing(folder):
         store.recount()
     return Finding("records", "repaired", f"{detail}, but summed up wrongly; counted anew")
 
@@ -233,8 +233,7 @@ def _damaged(store: Store, ids: list[int]) -> list[int]:
     if not ids:
         return []
     try:
-        vectors = store.vectors(ids)[1]
-        if np.isfinite(vectors).all():
+        if np.isfinite(store.faces(ids).vectors).all():
             return []
     except GalleryDamaged:
         pass
@@ -260,7 +259,7 @@ def _library(folder: Path, options: _Options) -> Finding:
         lost = ", ".join(source_path(source) for _, source in damaged[:20])
         lost += f" and {len(damaged) - 20} more" if len(damaged) > 20 else ""
         if options.drop and options.write:
-            with writing(folder, BUSY_SECONDS):
+            with writing(folder):
                 store.library.remove_faces([face for face, _ in damaged])
                 store.scrub()
             return Finding("library", "repaired", f"damaged photos forgotten, scan again: {lost}")
@@ -278,7 +277,7 @@ def _model(folder: Path, options: _Options) -> Finding:
         for candidate in [*([options.model] if options.model else []), *map(shipped_model, shipped_models())]:
             model = read_model(candidate)
             if options.write and model.fingerprint == state.model and modelcopy.file_name(model) == state.model_file:
-                with writing(folder, BUSY_SECONDS):
+                with writing(folder):
                     modelcopy.keep(folder, model)
                 return Finding("model", "repaired", f"the copy was put back from {candidate}")
         if re.fullmatch(r"model-[0-9a-f]{16}\.safetensors", state.model_file) is None:
@@ -290,7 +289,7 @@ def _model(folder: Path, options: _Options) -> Finding:
         return Finding("model", "broken", f"{error}; {remedy}")
     unused = modelcopy.files(folder) - {folder / state.model_file}
     if unused and options.write:
-        with writing(folder, BUSY_SECONDS):
+        with writing(folder):
             modelcopy.sweep(unused, state.model_file)
         return Finding("model", "repaired", f"models of an interrupted move deleted: {counted(len(unused), 'file')}")
     return Finding("model", "sound", f"{state.model_file} is the gallery's")
@@ -307,7 +306,7 @@ def _index(folder: Path, options: _Options) -> Finding:
         if remote is not None and mended:
             if not options.write:
                 return Finding("index", "warning", f"{remote.binding.url} does not hold what the database does")
-            with writing(folder, BUSY_SECONDS):
+            with writing(folder):
                 remote.mend()
         probes = _probes(folder)
         try:
@@ -355,7 +354,7 @@ def _index_finding(mended: bool, agrees: bool, noted: bool, left: str, sound: st
 
 def _mend_note(folder: Path) -> bool:
     """Make the two notes of where the index is (engines/binding.py) agree; returns whether they had disagreed."""
-    with writing(folder, BUSY_SECONDS), Store(folder) as store:
+    with writing(folder), Store(folder) as store:
         return mend_binding(store)
 
 
@@ -364,7 +363,7 @@ def _probes(folder: Path) -> NDArray[np.float32]:
     with Store(folder) as store:
         ids = store.ids()
         count = min(_PROBES, 1 + _SCORED // max(1, len(ids)))
-        return store.vectors(np.random.default_rng(0).permutation(ids)[:count].tolist())[1]
+        return store.faces(np.random.default_rng(0).permutation(ids)[:count].tolist()).vectors
 
 
 def _agrees(gallery: Gallery, probes: NDArray[np.float32]) -> bool:

@@ -10,6 +10,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from facedex.decision.calibration import Calibration
 from facedex.errors import FacedexError, NameDoubtful, NoFace, PhotoError, SeveralFaces
 from facedex.faces import alignment
 from facedex.faces.boxes import Box, same_place
@@ -18,6 +19,7 @@ from facedex.faces.quality import Quality
 from facedex.gallery.moved_photos import follow_move
 from facedex.gallery.naming import Naming, camera_doubt
 from facedex.log import logger
+from facedex.model.head import Head
 from facedex.model.reader import EncodedFace, FaceReader
 from facedex.photos import images
 from facedex.photos.lonefolders import has_camera_name
@@ -85,29 +87,30 @@ class _Batch:
     searches: list[Future[list[_Found | PhotoError]]]
 
 
-class Enrolling:
-    """Puts photos into the store, a batch at a time. Arguments: Gallery.enroll, and `unclear` from Calibration.unclear.
+@dataclass(frozen=True)
+class Wishes:
+    """What a caller wants of an enrolment: arguments of Gallery.enroll_all.
 
-    `naming` judges the names, and `trust` enrolls doubtful ones too. `terms`: consent and its last day (YYYY-MM-DD).
+    `trust_names`: enroll photos with doubtful names too. `terms`: consent and its last day (YYYY-MM-DD), "" for none.
+    """
+
+    strict: bool
+    update: bool
+    face: int | None
+    trust_names: bool
+    terms: tuple[str, str]
+
+
+class Enrolling:
+    """Puts photos into the store, a batch at a time, as `wishes` say.
+
     While one batch is waited for and committed, the next is read and encoded, so that no core idles.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        reader: FaceReader,
-        naming: Naming,
-        strict: bool,
-        update: bool,
-        face: int | None = None,
-        unclear: float = 0.0,
-        trust: bool = False,
-        terms: tuple[str, str] = ("", ""),
-    ) -> None:
-        self._store, self._reader, self._naming, self._trust = store, reader, naming, trust
-        self._terms = terms
+    def __init__(self, store: Store, reader: FaceReader, head: Head, calibration: Calibration, wishes: Wishes) -> None:
+        self._store, self._reader, self._wishes = store, reader, wishes
+        self._naming, self._unclear = Naming(head, calibration), calibration.unclear
         self._doubt: str | None = None  # the first one
-        self._strict, self._update, self._number, self._unclear = strict, update, face, unclear
 
     def batches(self, photos: Iterator[NamedPhoto], size: int) -> Iterator[list[Enrolled]]:
         """One result for each photo, in order. They are on disk when they are yielded.
@@ -162,8 +165,8 @@ class Enrolling:
                 read.append((photo, data))
                 continue
             digest = images.sha256(data)
-            if self._number is not None or not self._needs_no_search(photo, self._store.photos(digest)):
-                if has_camera_name(photo.parts) and not self._trust:
+            if self._wishes.face is not None or not self._needs_no_search(photo, self._store.photos(digest)):
+                if has_camera_name(photo.parts) and not self._wishes.trust_names:
                     read.append((photo, NameDoubtful(camera_doubt(photo))))
                     continue
                 wanted.append(len(read))
@@ -175,7 +178,9 @@ class Enrolling:
     def _needs_no_search(self, photo: NamedPhoto, enrolled: list[StoredPhoto]) -> bool:
         """Whether the photo is known without a look at its faces, given what is enrolled from the same photo."""
         names = {photo.name} | ({photo.other.name} if photo.other else set())
-        return any(stored.name in names or (self._update and stored.source == photo.source) for stored in enrolled)
+        return any(
+            stored.name in names or (self._wishes.update and stored.source == photo.source) for stored in enrolled
+        )
 
     def _search(self, photos: list[tuple[str, bytes]]) -> list[_Found | PhotoError]:
         """The wanted face, or the error, for each of a few photos (name, content). Runs in a thread of its own."""
@@ -200,7 +205,7 @@ class Enrolling:
     def _face(self, name: str, data: bytes) -> _Subject:
         """The wanted face of a photo. Raises PhotoError."""
         remarks: list[str] = []
-        if self._number is None:
+        if self._wishes.face is None:
             with _PIXELS.take(images.pixel_count(data, LEAST_SIDE)):
                 pixels, scale = images.decode_smaller(data, name, LEAST_SIDE, remarks)
                 faces = self._detect(pixels)
@@ -214,7 +219,7 @@ class Enrolling:
             return self._subject(name, data, pixels, self._detect(pixels), 1.0, remarks)
 
     def _detect(self, pixels: NDArray[np.uint8]) -> list[Face]:
-        return self._reader.detector.detect(pixels, only_subject=self._number is None and not self._strict)
+        return self._reader.detector.detect(pixels, only_subject=self._wishes.face is None and not self._wishes.strict)
 
     def _subject(
         self, name: str, data: bytes, pixels: NDArray[np.uint8], faces: list[Face], scale: float, remarks: list[str]
@@ -228,9 +233,9 @@ class Enrolling:
             pixels, faces = page, self._detect(page)
         if not faces:
             raise NoFace.at_all(name)
-        if self._strict and len(faces) > 1:
+        if self._wishes.strict and len(faces) > 1:
             raise SeveralFaces(f"{name} shows {len(faces)} faces; crop it to one, or leave out --strict")
-        number = self._number or 1
+        number = self._wishes.face or 1
         if number > len(faces):
             shown = counted(len(faces), "face")
             raise NoFace(f"{name} shows {shown} and has no face {number}; `facedex detect` lists them by number")
@@ -249,7 +254,7 @@ class Enrolling:
 
         some_known = any(at not in found and isinstance(digest, str) for at, digest in enumerate(digests))
         photos = self._naming.settle([photo for photo, _ in batch.photos], vectors, names)
-        doubts = {} if self._trust else self._naming.doubts(photos, vectors, some_known)
+        doubts = {} if self._wishes.trust_names else self._naming.doubts(photos, vectors, some_known)
         results: list[Enrolled] = []
         records: list[FaceRecord] = []
         for position, (photo, digest) in enumerate(zip(photos, digests, strict=True)):
@@ -264,7 +269,7 @@ class Enrolling:
             if result is None:
                 assert isinstance(face, _Found)
                 result = Enrolled(photo.path, photo.name, "enrolled", self._remark(face))
-                records.append(_record(photo, digest, face.encoded, self._terms))
+                records.append(_record(photo, digest, face.encoded, self._wishes.terms))
             results.append(result)
         self._store.add(records)
         return results
@@ -277,7 +282,7 @@ class Enrolling:
     def _remark(self, found: _Found) -> str | None:
         """What the user should know of a face that was enrolled. A poor face is never refused."""
         remarks = list(found.remarks)
-        if found.faces > 1 and self._number is None:
+        if found.faces > 1 and self._wishes.face is None:
             remarks.append(f"{found.faces} faces; the most prominent was taken, --face N takes another")
         if found.poor:
             remarks.append(found.poor)
@@ -295,14 +300,14 @@ class Enrolling:
         `enrolled`: the faces in the store from the same photo. `uncommitted`: name and box of those in this batch.
         `found` is None where no face was looked for.
         """
-        if self._update and (move := follow_move(self._store, photo, enrolled)):
+        if self._wishes.update and (move := follow_move(self._store, photo, enrolled)):
             return Enrolled(photo.path, move.name, move.status, move.reason)
         status = reason = None
         owners = [*((stored.name, stored.box) for stored in enrolled), *uncommitted]
         same_name = next((box for name, box in owners if name == photo.name), None)
-        if same_name is not None and self._number is None:
+        if same_name is not None and self._wishes.face is None:
             status, reason = "known", "this photo is enrolled already"
-            if any(self._terms):
+            if any(self._wishes.terms):
                 reason += "; its consent stays as it was, `facedex consent` changes it"
         elif isinstance(found, PhotoError):
             return Enrolled(photo.path, photo.name, "skipped", str(found), found)

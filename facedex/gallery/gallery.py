@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import date
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,11 +52,11 @@ from facedex.store import expiry, modelcopy
 from facedex.store.expiry import last_day
 from facedex.store.lock import writing
 from facedex.store.rows import FaceRecord, PersonRecord, StoredFaces, StoredPhoto
-from facedex.store.store import BUSY_SECONDS, Store, is_there, is_unfinished
+from facedex.store.store import Store, is_there, is_unfinished
 
 # Verbs other than `match` load their modules when they are called: `facedex identify` is 5 ms faster.
 if TYPE_CHECKING:
-    from facedex.gallery.enrolment import Enrolled
+    from facedex.gallery.enrolment import Enrolled, Wishes
     from facedex.gallery.shown import ShownPerson
     from facedex.gallery.suspicion import Suspicion
     from facedex.store.changelog import Change
@@ -66,6 +66,9 @@ if TYPE_CHECKING:
 _log = logger(__name__)
 
 _BATCH = 32  # photos committed together
+
+# A folder or pack of people, or photos with names.
+PeoplesPhotos: TypeAlias = str | os.PathLike[str] | Iterable[NamedPhoto | tuple[str, PhotoInput]]
 
 
 def _named(record: FaceRecord) -> FaceRecord:
@@ -160,7 +163,7 @@ class Gallery:
     @property
     def faces(self) -> int:
         """How many faces are enrolled."""
-        return self._store.count()[1]
+        return self._store.state.faces
 
     @property
     def version(self) -> int:
@@ -239,7 +242,7 @@ class Gallery:
 
     def enroll_all(
         self,
-        photos: str | os.PathLike[str] | Iterable[NamedPhoto | tuple[str, PhotoInput]],
+        photos: PeoplesPhotos,
         strict: bool = False,
         device: str = "cpu",
         update: bool = False,
@@ -265,7 +268,7 @@ class Gallery:
 
     def iter_enroll(
         self,
-        photos: str | os.PathLike[str] | Iterable[NamedPhoto | tuple[str, PhotoInput]],
+        photos: PeoplesPhotos,
         strict: bool = False,
         device: str = "cpu",
         update: bool = False,
@@ -280,20 +283,12 @@ class Gallery:
         """
         if face is not None and face < 1:
             raise ValueError(f"faces are numbered from 1, so face cannot be {face}")
-        return self._enroll(photos, strict, device, update, face, trust_names, (consent, last_day(expires)))
+        from facedex.gallery.enrolment import Wishes
 
-    def _enroll(
-        self,
-        photos: str | os.PathLike[str] | Iterable[NamedPhoto | tuple[str, PhotoInput]],
-        strict: bool,
-        device: str,
-        update: bool,
-        face: int | None,
-        trust_names: bool,
-        terms: tuple[str, str],
-    ) -> Iterator[Enrolled]:
+        return self._enroll(photos, device, Wishes(strict, update, face, trust_names, (consent, last_day(expires))))
+
+    def _enroll(self, photos: PeoplesPhotos, device: str, wishes: Wishes) -> Iterator[Enrolled]:
         from facedex.gallery.enrolment import Enrolling
-        from facedex.gallery.naming import Naming
 
         with ExitStack() as stack:
             if isinstance(photos, str | os.PathLike):
@@ -301,10 +296,7 @@ class Gallery:
             else:
                 found = person_photos([photos] if isinstance(photos, NamedPhoto) else photos)
             stack.enter_context(self._changing())
-            naming = Naming(self.head, self.calibration)
-            unclear = self.calibration.unclear
-            reader = self.reader(device)
-            enrolling = Enrolling(self._store, reader, naming, strict, update, face, unclear, trust_names, terms)
+            enrolling = Enrolling(self._store, self.reader(device), self.head, self.calibration, wishes)
             reachable = True
             for results in enrolling.batches(found, _BATCH):
                 yield from results
@@ -709,7 +701,7 @@ class Gallery:
             make_private(self.folder)
         except OSError as error:
             raise GalleryError(f"{self.folder} cannot be made ({error.strerror}); choose another folder") from None
-        with self._writing():
+        with writing(self.folder):
             copy = modelcopy.keep(self.folder, model)
             assert copy.path is not None
             Store(self.folder, (copy.fingerprint, copy.path.name, int(copy.meta["dim"]))).close()
@@ -727,7 +719,7 @@ class Gallery:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """The write lock, unless this thread has it by `alone`. Raises GalleryBusy, GalleryError."""
-        with nullcontext() if self._is_alone() else writing(self.folder, BUSY_SECONDS):
+        with nullcontext() if self._is_alone() else writing(self.folder):
             yield
 
     def _is_alone(self) -> bool:

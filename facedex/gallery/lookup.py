@@ -47,10 +47,6 @@ class Lookup:
         self._photos: tuple[State, str, np.ndarray] | None = None
         self._threshold: tuple[np.ndarray, Calibration, float, float] | None = None
 
-    def __len__(self) -> int:
-        """How many faces are enrolled."""
-        return self._store.state.faces
-
     @property
     def people(self) -> int:
         """How many people a look-up may name today."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 import numpy as np
@@ -14,6 +14,7 @@ from facedex.faces.boxes import Box, overlap, same_place
 from facedex.model.reader import FaceReader
 from facedex.photos import images
 from facedex.photos.sources import open_people, pack_of, source_path
+from facedex.store.rows import StoredPhoto
 from facedex.store.store import Store
 
 Embedding = tuple[NDArray[np.float32], float]  # vector (dim,) and quality
@@ -25,20 +26,19 @@ def encode_anew(store: Store, reader: FaceReader) -> tuple[dict[int, Embedding],
     A photo must be where it was, with the same bytes. Raises GalleryError when no photo of any face is.
     """
     embeddings: dict[int, Embedding] = {}
-    lost: list[tuple[int, str]] = []
-    faces_of: dict[str, list[tuple[int, str, Box]]] = defaultdict(list)  # a photo may show several enrolled people
-    for face, source, digest, box in store.sources():
-        faces_of[source].append((face, digest, box))
+    lost: list[StoredPhoto] = []
+    faces_of: dict[str, list[StoredPhoto]] = defaultdict(list)  # a photo may show several enrolled people
+    for stored in store.photos():
+        faces_of[stored.source].append(stored)
     for source, data in _photos(list(faces_of)):
-        for face, digest, box in faces_of[source]:
-            embedding = same_face(reader, data, digest, box, source) if data is not None else None
-            if embedding is None:
-                lost.append((face, source_path(source)))
-            else:
-                embeddings[face] = embedding
+        digest = None if data is None else images.sha256(data)
+        boxes = {stored.face: stored.box for stored in faces_of[source] if stored.photo == digest}
+        found = {} if data is None else _faces_at(reader, data, boxes)
+        embeddings.update(found)
+        lost += [stored for stored in faces_of[source] if stored.face not in found]
     if faces_of and not embeddings:
         raise GalleryError("None of the enrolled photos is where it was; the gallery is left as it was")
-    return embeddings, [path for _, path in sorted(lost)]
+    return embeddings, [source_path(stored.source) for stored in sorted(lost, key=lambda stored: stored.face)]
 
 
 def encode_scanned_anew(store: Store, reader: FaceReader) -> tuple[dict[int, Embedding], list[str]]:
@@ -55,49 +55,32 @@ def encode_scanned_anew(store: Store, reader: FaceReader) -> tuple[dict[int, Emb
     lost: list[str] = []
     for photo, rows in rows_of.items():
         boxes = {int(faces.ids[row]): faces.box(row) for row in rows}
-        found = next(
-            (
-                found
-                for source in sources.get(photo, [])
-                if (found := _same_faces(reader, source_path(source), faces.digests[rows[0]], boxes))
-            ),
-            None,
-        )
-        if found is None:
-            lost += [source_path(source) for source in sources.get(photo, [])[:1]]
+        paths = [source_path(source) for source in sources.get(photo, [])]
+        for path in paths:
+            with suppress(PhotoError):
+                data = images.read_bytes(path)
+                if images.sha256(data) == faces.digests[rows[0]]:
+                    found = _faces_at(reader, data, boxes)
+                    if len(found) == len(boxes):
+                        embeddings.update(found)
+                        break
         else:
-            embeddings.update(found)
+            lost += paths[:1]
     return embeddings, lost
 
 
-def _same_faces(reader: FaceReader, path: str, digest: str, boxes: dict[int, Box]) -> dict[int, Embedding] | None:
-    """The embeddings of all faces of a photo by id. None where the photo is gone or shows not all of them."""
+def _faces_at(reader: FaceReader, data: bytes, boxes: Mapping[int, Box]) -> dict[int, Embedding]:
+    """The embeddings of the faces at `boxes` (pixels, by id) in a photo, without those that are not found there."""
     with suppress(PhotoError):
-        data = images.read_bytes(path)
-        if images.sha256(data) != digest:
-            return None
-        for pixels in images.pages(data, path):
+        for pixels in images.pages(data, "the photo") if boxes else ():
             if faces := reader.read(pixels):
                 best = {face: max(faces, key=lambda one: overlap(one.face.box, box)) for face, box in boxes.items()}
-                if all(same_place(best[face].face.box, box) for face, box in boxes.items()):
-                    return {face: (encoded.vector, encoded.quality) for face, encoded in best.items()}
-                return None
-    return None
-
-
-def same_face(reader: FaceReader, data: bytes, digest: str, box: Box, name: str = "the photo") -> Embedding | None:
-    """The embedding of the face at `box` (pixels) in a photo.
-
-    None for bytes with another SHA-256 than `digest`, for a photo that cannot be read, and where no face is at `box`.
-    """
-    if images.sha256(data) != digest:
-        return None
-    with suppress(PhotoError):
-        for pixels in images.pages(data, name):
-            if faces := reader.read(pixels):
-                best = max(faces, key=lambda encoded: overlap(encoded.face.box, box))
-                return (best.vector, best.quality) if same_place(best.face.box, box) else None
-    return None
+                return {
+                    face: (encoded.vector, encoded.quality)
+                    for face, encoded in best.items()
+                    if same_place(encoded.face.box, boxes[face])
+                }
+    return {}
 
 
 def _photos(sources: list[str]) -> Iterator[tuple[str, bytes | None]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,6 +96,27 @@ def projected(head: Head, vectors: np.ndarray) -> np.ndarray:
         if not np.isfinite(part).all():
             raise ValueError("faces to index must be finite")  # FAISS would not notice
     return z
+
+
+def five_nearest(probes: np.ndarray, own: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Ids (p, 5) of the faces nearest to each probe (p, dim) by L1.
+
+    `own` (p,): the id of each probe, which is left out. `blocks`: the faces, as ids (n,) and z (n, dim) float32.
+    """
+    import faiss  # here, because looking a face up among few does not need it
+
+    best, nearest = np.full((len(probes), 5), np.inf, np.float32), np.full((len(probes), 5), -1, np.int64)
+    for ids, z in blocks:
+        if not len(z):
+            continue
+        index = faiss.IndexFlat(z.shape[1], faiss.METRIC_L1)
+        index.add(z)
+        distances, rows = index.search(probes, min(6, len(z)))
+        distances[ids[rows] == own[:, None]] = np.inf
+        best, nearest = np.hstack([best, distances]), np.hstack([nearest, ids[rows]])
+        order = np.argsort(best, axis=1, kind="stable")[:, :5]
+        best, nearest = np.take_along_axis(best, order, 1), np.take_along_axis(nearest, order, 1)
+    return nearest
 
 
 def below(distances: Any) -> Any:

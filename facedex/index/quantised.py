@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from facedex.index.flat import Found, below, projected
+from facedex.index.flat import Found, below, five_nearest, projected
 from facedex.model.head import Head
 
 FEWEST = 1000  # faces that FAISS can learn its codes from; fewer are searched exactly
@@ -49,7 +49,7 @@ class Quantised:
         sample = vectors[np.linspace(0, len(vectors) - 1, min(len(vectors), _BLOCK)).astype(np.int64)]
         index = faiss.index_factory(turn.shape[1], _factory(turn.shape[1]))
         index.train(projected(head, sample) @ turn)
-        for z in _projections(head, vectors):
+        for _, z in _projections(head, vectors):
             index.add(z @ turn)
         made = cls(index, turn, parameters or {})
         if parameters is None:
@@ -112,7 +112,7 @@ class Quantised:
         """
         own = np.random.default_rng(0).choice(len(self), min(_PROBES, len(self)), replace=False)
         probes = projected(head, vectors[own])
-        nearest = _five_nearest(head, vectors, probes, own)
+        nearest = five_nearest(probes, own, _projections(head, vectors))
 
         def measure(candidates: int, factor: int) -> float:
             self._refine(factor)
@@ -153,24 +153,8 @@ def _factory(dim: int) -> str:
     return f"PQ{dim // 2}x4fs,Refine(SQ8)" if dim % 2 == 0 and dim >= 16 else "SQ8"
 
 
-def _projections(head: Head, vectors: np.ndarray) -> Iterator[np.ndarray]:
-    """z of all faces, block by block: all of z may be several times as large as the embeddings."""
+def _projections(head: Head, vectors: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows and z of all faces, block by block: all of z may be several times as large as the embeddings."""
     for start in range(0, len(vectors), _BLOCK):
-        yield projected(head, vectors[start : start + _BLOCK])
-
-
-def _five_nearest(head: Head, vectors: np.ndarray, z: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Rows (p, 5) of the faces nearest by the head to projected probes `z` (p, dim), without their `own` rows (p,)."""
-    import faiss
-
-    best, rows = np.empty((len(z), 0), np.float32), np.empty((len(z), 0), np.int64)
-    for number, block in enumerate(_projections(head, vectors)):
-        index = faiss.IndexFlat(head.dim, faiss.METRIC_L1)
-        index.add(block)
-        distances, found = index.search(z, min(6, len(block)))
-        found += number * _BLOCK
-        distances[found == own[:, None]] = np.inf
-        best, rows = np.hstack([best, distances]), np.hstack([rows, found])
-        order = np.argsort(best, axis=1, kind="stable")[:, :5]
-        best, rows = np.take_along_axis(best, order, 1), np.take_along_axis(rows, order, 1)
-    return rows
+        z = projected(head, vectors[start : start + _BLOCK])
+        yield np.arange(start, start + len(z)), z

@@ -12,7 +12,7 @@ reader repairs whatever the engine lacks, for whatever reason.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,12 @@ from facedex.engines.binding import Binding
 from facedex.engines.engine import RANGE, Engine, Key, Outdated, Summary
 from facedex.engines.registry import bound_engine
 from facedex.errors import EngineError, GalleryBusy, GalleryError
-from facedex.index.flat import Flat, Found, below
+from facedex.index.flat import Flat, Found, below, five_nearest
 from facedex.index.manifest import COVERAGE
 from facedex.model.head import Head
 from facedex.store.lock import writing
 from facedex.store.rows import State
-from facedex.store.store import BUSY_SECONDS, Store
+from facedex.store.store import Store
 from facedex.wording import counted
 
 _PROBES = 400  # faces that stay out of the graph while its coverage is measured
@@ -128,7 +128,7 @@ class Remote:
                     "`facedex reindex` to send them"
                 )
             try:
-                with writing(self.folder, 0 if summary else BUSY_SECONDS):
+                with writing(self.folder, 0 if summary else None):
                     self.update()
             except GalleryError as error:
                 # Rows that are merely behind can be searched: the process that is writing will update them, and a
@@ -287,7 +287,7 @@ class Remote:
         """
         if faces > _SCANNED_UP_TO:
             probes = self._head.project(self._store.faces(probe_ids.tolist()).vectors)
-            nearest = _five_nearest(probes, ((ids, z) for ids, _, z in self._rows(without=probe_ids)))
+            nearest = five_nearest(probes, probe_ids, ((ids, z) for ids, _, z in self._rows(without=probe_ids)))
             for graph in range(engine.graphs):
                 engine.finish(graph)
                 for effort in engine.efforts:
@@ -311,20 +311,3 @@ def _needs_tuning(summary: Summary, state: State) -> bool:
     doubled = 2 * summary.tuned.get("faces", 0) <= state.faces
     has_graph = bool(summary.tuned.get("effort"))
     return doubled and state.faces > _SCANNED_UP_TO and (state.faces <= _RETUNED_UP_TO or not has_graph)
-
-
-def _five_nearest(probes: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Ids (p, 5) of the rows nearest to each probe (p, dim) by L1, over all blocks of ids (n,) and rows (n, dim)."""
-    import faiss  # here, because looking a face up does not need it
-
-    best, nearest = np.full((len(probes), 5), np.inf, np.float32), np.full((len(probes), 5), -1, np.int64)
-    for ids, z in blocks:
-        if not len(z):
-            continue
-        index = faiss.IndexFlat(z.shape[1], faiss.METRIC_L1)
-        index.add(z)
-        distances, rows = index.search(probes, min(5, len(z)))
-        best, nearest = np.hstack([best, distances]), np.hstack([nearest, ids[rows]])
-        order = np.argsort(best, axis=1, kind="stable")[:, :5]
-        best, nearest = np.take_along_axis(best, order, 1), np.take_along_axis(nearest, order, 1)
-    return nearest

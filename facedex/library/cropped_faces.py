@@ -91,7 +91,7 @@ def cut_faces(data: bytes, name: str, boxes: Sequence[Box], side: int, around: f
 
     A square has at most `side` pixels, and `around` sides of its box where the photo has room. Raises PhotoError.
     """
-    data = images.picture_in(data, name, [])
+    data, _ = images.picture_in(data, name, [])
     with images.opened(data, name) as image:
         shorter = min(image.size)
     # A large JPEG is decoded at a part of its size, as long as the faces keep the pixels that are shown.

@@ -190,7 +190,8 @@ def _answer_person(store: Store, question: Question, same: bool, unclear: float)
 def _answer_face(store: Store, question: Question, same: bool) -> None:
     library, face = store.library, question.one.face
     person = _person_of(store, question)
-    if library.places().get(face, (0, 0))[1] != person[0]:
+    now = library.membership()
+    if now.people[now.ids == face].tolist() != [person[0]]:
         raise _out_of_date()
     if same:
         library.decide("confirmed", "", [face], add={SAME: [(face, question.other.face)]}, person=person)
@@ -232,7 +233,7 @@ class _Library:
     def _load(self) -> None:
         """Read all faces, and search for those near each other."""
         gallery, library = self._gallery, self._gallery.library
-        self._scanned = len(library.places())  # the number shows whether a scan, or somebody else, changed the library
+        self._scanned = library.membership().ids  # they show whether a scan, or somebody else, changed the library
         self.faces = compared_faces(library, gallery.expired_people())
         self._enrolled = gallery.enrolled_faces()
         vectors = np.concatenate([self.faces.vectors, *(block.vectors for block in self._enrolled)])
@@ -245,13 +246,12 @@ class _Library:
 
     def refresh(self) -> None:
         """Read which faces have which group and name now."""
-        places = self._gallery.library.places()
-        ids = self.faces.ids.tolist()
-        if len(places) != self._scanned:
+        now = self._gallery.library.membership()
+        if not np.array_equal(now.ids, self._scanned):
             self._load()
             return
-        groups, people = np.array([places[face] for face in ids], np.int64).reshape(-1, 2).T
-        self.faces = replace(self.faces, groups=groups, people=people)
+        rows = np.searchsorted(now.ids, self.faces.ids)
+        self.faces = replace(self.faces, groups=now.groups[rows], people=now.people[rows])
         self._place()
 
     def _place(self) -> None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from facedex.opencv import cv2
-from facedex.photos.formats import TIFF_MAGIC
-from facedex.photos.tifflayout import TiffLayout, tiff_layout
+from facedex.photos.formats import PNG_MAGIC
+from facedex.photos.tifflayout import TiffLayout
 
 GREY_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
-_ORIENTATION = 274  # of EXIF 2.3
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _AT_ONCE = 4_000_000  # pixels that are scaled at a time, which bounds the memory
 _DARK = 128  # below it, 16-bit colours leave at least one bit unused
 
@@ -31,34 +28,25 @@ def grey(image: Image.Image, layout: TiffLayout | None) -> NDArray[np.uint8]:
     return np.repeat(scaled[:, :, None], 3, axis=2)
 
 
-def colour(data: bytes, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def colour(data: bytes, pixels: NDArray[np.uint8], layout: TiffLayout | None) -> NDArray[np.uint8]:
     """A picture's pixels (height, width, 3) uint8, scaled anew where not all of its 16 bits a channel are in use.
 
-    `pixels`: the upper eight bits, upright. They are returned where all bits are in use, and for all pictures but PNG
-    and TIFF of three channels of 16 bits.
+    `pixels`: the upper eight bits, as Pillow gives them. They are returned where all bits are in use, and for all
+    pictures but PNG and TIFF of three channels of 16 bits. `layout`: that of a TIFF.
     """
-    if not _has_deep_colours(data) or pixels.max(initial=0) >= _DARK:
+    if layout is not None:
+        is_deep = (layout.bits, layout.channels) == (16, 3)
+    else:
+        is_deep = data.startswith(PNG_MAGIC) and data[24:26] == b"\x10\x02"  # depth and colour type (PNG, 11.2.2)
+    if not is_deep or pixels.max(initial=0) >= _DARK:
         return pixels
-    try:
+    try:  # like Pillow, OpenCV turns a TIFF by its orientation here, and no PNG
         stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:  # for some broken files, of which Pillow reads what is there
         return pixels
     if stored is None or stored.dtype != np.uint16 or stored.ndim != 3 or stored.shape[2] != 3:
         return pixels
-    scaled = Image.fromarray(_scaled(stored[:, :, ::-1], unit_limit=1))
-    if data.startswith(TIFF_MAGIC):
-        return np.asarray(scaled)  # OpenCV turns it
-    with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-        scaled.getexif()[_ORIENTATION] = image.getexif().get(_ORIENTATION, 1)
-    return np.asarray(ImageOps.exif_transpose(scaled))
-
-
-def _has_deep_colours(data: bytes) -> bool:
-    """Whether a picture is a PNG or TIFF of three channels of 16 bits."""
-    if data.startswith(_PNG_MAGIC):
-        return data[24:26] == b"\x10\x02"  # bit depth and colour type (PNG, section 11.2.2)
-    layout = tiff_layout(data) if data.startswith(TIFF_MAGIC) else None
-    return layout is not None and (layout.bits, layout.channels) == (16, 3)
+    return _scaled(stored[:, :, ::-1], unit_limit=1)
 
 
 def _scaled(values: NDArray[Any], unit_limit: float) -> NDArray[np.uint8]:

@@ -30,18 +30,18 @@ from PIL import (
     WebPImagePlugin,
     features,
 )
+from PIL.ExifTags import Base
 
 from facedex.errors import PhotoError, PhotoNotFound, PhotoTooLarge, PhotoUnreadable, PhotoUnsupported
 from facedex.photos import deeppixels, large, mending, rawfiles
 from facedex.photos.falsecolour import in_grey
-from facedex.photos.formats import TIFF_MAGIC, has_known_magic, is_bmp, mp4_picture_kind, raw_kind
-from facedex.photos.tifflayout import tiff_layout
+from facedex.photos.formats import JPEG_MAGIC, TIFF_MAGIC, has_known_magic, is_bmp, mp4_picture_kind, raw_kind
+from facedex.photos.tifflayout import TiffLayout, directories, page_offsets, tiff_layout
 
 MAX_BYTES = 200 * 2**20
 MAX_PIXELS = 120_000_000  # a decoder takes seven bytes for each
 MAX_JPEG_PIXELS = 300_000_000  # large.py takes two to three bytes for each
 _STRIP_PIXELS = 1_000_000  # pixels that are converted at a time, which bounds the memory
-_EXIF_ORIENTATION = 274
 _MOST_PAGES = 10  # of a TIFF, in which a face is looked for
 _MOST_MISSING = 0.5  # the share of a cut JPEG that may be missing
 
@@ -126,9 +126,8 @@ def later_pages(data: bytes, name: str, remarks: list[str] | None = None) -> Ite
     if not data.startswith(TIFF_MAGIC):
         return
     with _without_warnings:
-        is_raw = rawfiles.is_raw(data)
-        offsets = rawfiles.page_offsets(data, _MOST_PAGES)
-    for number, offset in enumerate(offsets[1:] if not is_raw else [], 2):
+        offsets = [] if rawfiles.is_raw(data, directories(data)) else page_offsets(data, _MOST_PAGES)
+    for number, offset in enumerate(offsets[1:], 2):
         first = offset.to_bytes(4, "little" if data.startswith(b"II") else "big")  # TIFF 6.0: where the first page is
         remarks[:] = [f"page {number} of the file is used"]
         with suppress(PhotoError):
@@ -140,18 +139,16 @@ def _decode(
 ) -> tuple[np.ndarray, float]:
     """See `decode_smaller`. A picture that a decoder refuses is mended and read again."""
     remarks = [] if remarks is None else remarks
-    data = picture_in(data, name, remarks)
+    data, layout = picture_in(data, name, remarks)
     try:
-        pixels, scale = _decode_whole(data, name, max_pixels, min_side)
-        with _without_warnings:
-            return deeppixels.colour(data, pixels), scale
+        return _decode_whole(data, layout, name, max_pixels, min_side)
     except PhotoUnreadable:
         bare, ended = mending.without_texts(data), mending.with_end(data)
         if bare is not None:
-            return _decode_whole(bare, name, max_pixels, min_side)
+            return _decode_whole(bare, None, name, max_pixels, min_side)
         if ended is None:
             raise
-    pixels, scale = _decode_whole(ended, name, max_pixels, min_side)
+    pixels, scale = _decode_whole(ended, None, name, max_pixels, min_side)
     missing = mending.missing_share(pixels)
     if missing > _MOST_MISSING:
         raise PhotoUnreadable(f"{name} is cut short, and {missing:.0%} of the picture is missing; replace the file")
@@ -159,8 +156,8 @@ def _decode(
     return pixels, scale
 
 
-def picture_in(data: bytes, name: str, remarks: list[str]) -> bytes:
-    """The picture itself, or the largest preview of a raw file.
+def picture_in(data: bytes, name: str, remarks: list[str]) -> tuple[bytes, TiffLayout | None]:
+    """The picture itself, with its layout if it is a TIFF, or the largest preview of a raw file.
 
     Raises PhotoUnsupported for a raw file without one, and for a TIFF whose pixels would be read wrongly.
     """
@@ -168,26 +165,30 @@ def picture_in(data: bytes, name: str, remarks: list[str]) -> bytes:
     if kind is not None:
         raise PhotoUnsupported(f"{name} is a raw photo ({kind}), which is not read; save it as JPEG")
     if not data.startswith(TIFF_MAGIC):
-        return data
+        return data, None
     with _without_warnings:
-        layout = tiff_layout(data)
-        preview = rawfiles.largest_preview(data) if (raw := rawfiles.is_raw(data)) else None
+        found = directories(data)
+        layout = tiff_layout(found[0]) if found else None
+        preview = rawfiles.largest_preview(data, found) if (raw := rawfiles.is_raw(data, found)) else None
     if not raw:
         if layout is not None and (problem := layout.problem()):
             raise PhotoUnsupported(f"{name} is a TIFF with {problem}, which is not read; save it as JPEG or PNG")
-        return data
+        return data, layout
     if preview is None:
         raise PhotoUnsupported(f"{name} is a raw photo without a preview of 320 pixels or more; save it as JPEG")
     remarks.append(f"a raw photo, read from its preview of {preview.size[0]} x {preview.size[1]} pixels")
-    return preview.data
+    return preview.data, None
 
 
-def _decode_whole(data: bytes, name: str, max_pixels: int, min_side: int | None) -> tuple[np.ndarray, float]:
+def _decode_whole(
+    data: bytes, layout: TiffLayout | None, name: str, max_pixels: int, min_side: int | None
+) -> tuple[np.ndarray, float]:
     with opened(data, name, max_pixels) as image:
         width, height = image.size
         if min_side is not None:
             image.draft(image.mode, (min_side, min_side))  # only has an effect on JPEG
-        pixels = _decode_large(data, name) if image.width * image.height > MAX_PIXELS else _rgb(image, data)
+        pixels = _decode_large(data, name) if image.width * image.height > MAX_PIXELS else _rgb(image, layout)
+        pixels = deeppixels.colour(data, pixels, layout)
         orientation = exif_orientation(image)
         longer = max(image.size)
         image.close()  # its pixels would take the memory of those that are turned
@@ -232,7 +233,7 @@ def pixels_of(image: Image.Image, name: str) -> np.ndarray:
     check_size(*image.size, name)
     try:
         with _without_warnings:
-            return _upright(_rgb(image, b""), exif_orientation(image))
+            return _upright(_rgb(image, None), exif_orientation(image))
     except Exception as error:  # decoders raise errors of every class for broken input
         raise PhotoUnreadable(
             f"{name} cannot be decoded ({str(error)[:80] or type(error).__name__}); open it again"
@@ -300,7 +301,7 @@ def _open(file: BinaryIO, formats: list[str]) -> Image.Image:
         return Image.open(file, formats=formats)
     except Image.DecompressionBombError:
         file.seek(0)
-        if file.read(3) != large.JPEG_MAGIC:
+        if file.read(3) != JPEG_MAGIC:
             raise
         file.seek(0)
         return JpegImagePlugin.JpegImageFile(file)
@@ -362,7 +363,7 @@ _without_warnings = _WithoutWarnings()
 def exif_orientation(image: Image.Image) -> int:
     """A loaded picture's EXIF orientation, 1..8 (EXIF 2.3, tag 274)."""
     try:
-        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+        return int(image.getexif().get(Base.Orientation, 1))
     except Exception:  # the parser raises errors of every class for damaged EXIF, and the picture itself is whole
         return 1
 
@@ -378,11 +379,11 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return pixels if pixels.size > 3 * MAX_PIXELS else np.ascontiguousarray(pixels)
 
 
-def _rgb(image: Image.Image, data: bytes) -> np.ndarray:
-    """A picture's pixels as RGB, not turned. `data`: the bytes of its file, of which a TIFF's header is read."""
+def _rgb(image: Image.Image, layout: TiffLayout | None) -> np.ndarray:
+    """A picture's pixels as RGB, not turned. `layout`: that of a TIFF."""
     image.load()
     if image.mode in deeppixels.GREY_MODES:
-        return deeppixels.grey(image, tiff_layout(data))
+        return deeppixels.grey(image, layout)
     rows = max(1, _STRIP_PIXELS // image.width)
     if rows >= image.height:
         return _plain_rgb(image)

@@ -16,7 +16,6 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from facedex.opencv import cv2
 
-JPEG_MAGIC = b"\xff\xd8\xff"
 _STRIP = 256  # rows that are converted at a time
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, takewhile
 from pathlib import PurePosixPath
 from typing import TypeVar
 
@@ -79,8 +79,7 @@ def _judged(common: Parts, paths: list[Parts]) -> LoneFolders:
 
 def _common(a: Parts, b: Parts) -> Parts:
     """The parts that both begin with."""
-    count = next((at for at, (one, other) in enumerate(zip(a, b, strict=False)) if one != other), min(len(a), len(b)))
-    return a[:count]
+    return tuple(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
 
 
 def _raising(error: Exception) -> Iterator[T]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+from facedex.photos.formats import JPEG_MAGIC, PNG_MAGIC
+
 # Chunks that the pixels depend on. Pillow refuses others when they are large, such as texts and colour profiles.
 _PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf")
 _FILLING = 128  # libjpeg gives blocks that are missing this grey
@@ -13,9 +14,9 @@ _FILLING = 128  # libjpeg gives blocks that are missing this grey
 
 def without_texts(data: bytes) -> bytes | None:
     """A PNG without texts, colour profile and other additions. None for data that is no PNG, or has none of them."""
-    if not data.startswith(_PNG_MAGIC):
+    if not data.startswith(PNG_MAGIC):
         return None
-    kept, at = [_PNG_MAGIC], len(_PNG_MAGIC)
+    kept, at = [PNG_MAGIC], len(PNG_MAGIC)
     while at + 8 <= len(data):
         end = at + 12 + int.from_bytes(data[at : at + 4], "big")
         if data[at + 4 : at + 8] in _PNG_CHUNKS:
@@ -27,7 +28,7 @@ def without_texts(data: bytes) -> bytes | None:
 
 def with_end(data: bytes) -> bytes | None:
     """A JPEG with a mark of its end, so that a decoder fills what is missing with grey. None for other data."""
-    return data + b"\xff\xd9" if data.startswith(b"\xff\xd8\xff") else None
+    return data + b"\xff\xd9" if data.startswith(JPEG_MAGIC) else None
 
 
 def missing_share(pixels: NDArray[np.uint8]) -> float:

@@ -43,7 +43,7 @@ def read_header(data: bytes, name: str) -> PhotoHeader:
     `name` stands for the photo in error messages. Raises PhotoError, as `images.decode` does. The pixels are decoded
     only where XMP may stand behind them.
     """
-    data = images.picture_in(data, name, [])
+    data, _ = images.picture_in(data, name, [])
     with images.opened(data, name) as image:
         width, height = image.size
         if image.format == "PNG":

@@ -235,18 +235,26 @@ def _photo_of(person: str, path: Path) -> NamedPhoto:
 
 
 def _photo_at(
-    parts: Parts, path: str, read: Callable[[], bytes], root: Path, lone: LoneFolders, pack: str | None = None
+    parts: Parts,
+    path: str,
+    read: Callable[[], bytes],
+    root: Path,
+    lone: LoneFolders,
+    pack: str | None = None,
+    member: str | None = None,
 ) -> NamedPhoto:
     """A photo that is named after its path below the folder or in the pack."""
-    outer = _photo_below(parts[lone.person :], path, read, pack)
+    outer = _photo_below(parts[lone.person :], path, read, pack, member)
     if not lone.may_hold_people:
         return outer
-    inner = _photo_below(parts[len(lone.folders) :], path, read, pack)
+    inner = _photo_below(parts[len(lone.folders) :], path, read, pack, member)
     likely, other = (inner, outer) if lone.holds_people else (outer, inner)
     return replace(likely, other=other, lone_folder="/".join((str(root), *lone.folders)))
 
 
-def _photo_below(parts: Parts, path: str, read: Callable[[], bytes], pack: str | None) -> NamedPhoto:
+def _photo_below(
+    parts: Parts, path: str, read: Callable[[], bytes], pack: str | None, member: str | None
+) -> NamedPhoto:
     """A photo that is named after these last parts of its path."""
     try:
         name = name_from(parts)
@@ -257,7 +265,7 @@ def _photo_below(parts: Parts, path: str, read: Callable[[], bytes], pack: str |
             raise PhotoUnreadable(reason)
 
     inner = PurePosixPath(*parts[1:]) if len(parts) > 1 else PurePosixPath(parts[0])
-    return NamedPhoto(name, f"{name}/{inner.with_suffix('')}", path, read, pack, parts)
+    return NamedPhoto(name, f"{name}/{inner.with_suffix('')}", path, read, pack, parts, member=member)
 
 
 def _photos_in_folder(root: Path) -> Iterator[NamedPhoto]:
@@ -287,13 +295,9 @@ def _photos_in_zip(path: Path, pack: zipfile.ZipFile, encoding: str | None) -> I
             with _pack_errors(path):
                 return pack.read(member)
 
-        photo = _photo_at(parts, f"{path}:{name}", read, path, lone, str(path))
-        yield photo if name == member.filename else _stored_as(photo, member.filename)
-
-
-def _stored_as(photo: NamedPhoto, member: str) -> NamedPhoto:
-    """The photo with its member's name as zipfile gives it, which does not depend on an encoding."""
-    return replace(photo, member=member, other=replace(photo.other, member=member) if photo.other else None)
+        # The source does not depend on an encoding: it has the name as zipfile gives it.
+        stored = None if name == member.filename else member.filename
+        yield _photo_at(parts, f"{path}:{name}", read, path, lone, str(path), stored)
 
 
 def _photos_in_tar(path: Path, pack: tarfile.TarFile) -> Iterator[NamedPhoto]:

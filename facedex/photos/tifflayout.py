@@ -1,20 +1,28 @@
-"""Which layouts of pixels in a TIFF are read rightly. Pillow opens some others and gives wrong pixels."""
+"""The directories of a TIFF, and which layouts of pixels are read rightly.
+
+Pillow opens some other layouts and gives wrong pixels.
+"""
 
 from __future__ import annotations
 
+import io
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
-from facedex.photos.rawfiles import first_directory
+from PIL import TiffImagePlugin
+from PIL.ExifTags import Base
 
-# Tags of TIFF 6.0.
-_BITS, _PHOTOMETRIC, _CHANNELS, _PLANAR, _FORMAT = 258, 262, 277, 284, 339
+Directory = Any  # Pillow's ImageFileDirectory_v2, whose values have many types
+
+_MOST_DIRECTORIES = 20  # that are looked at
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3  # sample formats
 _WHITE_IS_ZERO, _BLACK_IS_ZERO = 0, 1  # photometric interpretations
 
 
 @dataclass(frozen=True)
 class TiffLayout:
-    """How the first page of a TIFF stores pixels, by the tags of TIFF 6.0."""
+    """How a page of a TIFF stores pixels, by the tags of TIFF 6.0."""
 
     bits: int
     photometric: int
@@ -63,22 +71,56 @@ class TiffLayout:
         return (self.bits == 8 or several) and (not self.planar or (self.bits == 8 and several))
 
 
-def tiff_layout(data: bytes) -> TiffLayout | None:
-    """The layout of a TIFF's first page. None where its tags cannot be read, or its channels differ in depth."""
-    tags = first_directory(data)
-    if tags is None:
-        return None
-    bits, formats = tags.get(_BITS, (1,)), tags.get(_FORMAT, (_UNSIGNED,))
+def tiff_layout(page: Directory) -> TiffLayout | None:
+    """The layout of a page. None where its channels differ in depth, or a tag is not of its type."""
+    bits, formats = page.get(Base.BitsPerSample, (1,)), page.get(Base.SampleFormat, (_UNSIGNED,))
     if not all(isinstance(values, tuple) and len(set(values)) == 1 for values in (bits, formats)):
         return None
     numbers = (
         bits[0],
-        tags.get(_PHOTOMETRIC, _BLACK_IS_ZERO),
-        tags.get(_CHANNELS, 1),
-        tags.get(_PLANAR, 1),
+        page.get(Base.PhotometricInterpretation, _BLACK_IS_ZERO),
+        page.get(Base.SamplesPerPixel, 1),
+        page.get(Base.PlanarConfiguration, 1),
         formats[0],
     )
     if not all(isinstance(number, int) for number in numbers):  # a damaged tag may be a text
         return None
     depth, photometric, channels, planar, sample_format = numbers
-    return TiffLayout(depth, photometric, channels, planar == 2, sample_format, data.startswith(b"II"))
+    return TiffLayout(depth, photometric, channels, planar == 2, sample_format, page.prefix == b"II")
+
+
+def directories(data: bytes) -> list[Directory]:
+    """The image file directories of a TIFF, its first page first, those inside others too. A broken one ends them."""
+    found: list[Directory] = []
+    with suppress(Exception):  # the parser raises errors of every class for broken input
+        waiting = [_first_page(data)]
+        while waiting and len(found) < _MOST_DIRECTORIES:
+            found.append(_directory(data, waiting.pop(0)))
+            inside = found[-1].get(Base.SubIFDs, ())
+            waiting += inside if isinstance(inside, tuple) else (inside,)
+            if found[-1].next:
+                waiting.append(found[-1].next)
+    return found
+
+
+def page_offsets(data: bytes, most: int) -> list[int]:
+    """Where the directories of a TIFF's first pages begin, in bytes from its start."""
+    offsets: list[int] = []
+    with suppress(Exception):  # the parser raises errors of every class for broken input
+        at = _first_page(data)
+        while at and at not in offsets and len(offsets) < most:
+            offsets.append(at)
+            at = _directory(data, at).next
+    return offsets
+
+
+def _first_page(data: bytes) -> int:
+    return int(TiffImagePlugin.ImageFileDirectory_v2(data[:8]).next)
+
+
+def _directory(data: bytes, at: int) -> Directory:
+    directory = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+    file = io.BytesIO(data)
+    file.seek(at)
+    directory.load(file)
+    return directory

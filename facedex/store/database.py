@@ -11,10 +11,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from facedex.errors import GalleryBusy, GalleryDamaged, GalleryError
+from facedex.store import lock
 from facedex.store.rows import Row
 
 Stamp = tuple[int, int, int]  # a database's size in bytes and time of change in ns, and the size of its log
 
+MOST_VALUES = 400  # ids or names in one query: older SQLite allows 999 values in a statement
 _CACHE = 16_384  # kB of pages that SQLite keeps
 
 
@@ -32,9 +34,9 @@ class Database:
     share a Database: each has a connection of its own, because a connection has one transaction at a time.
     """
 
-    def __init__(self, path: Path, busy_seconds: float) -> None:
-        """Open a file, or make it readable by its owner alone. A change waits `busy_seconds` for another writer."""
-        self.path, self._busy_seconds = path, busy_seconds
+    def __init__(self, path: Path) -> None:
+        """Open a file, or make it readable by its owner alone."""
+        self.path = path
         self._opened: dict[threading.Thread, _Opened] = {}
         self._guard = threading.Lock()  # held while `_opened` changes
         self._closed = False
@@ -62,6 +64,12 @@ class Database:
         """All rows of a query."""
         with self._using() as opened:
             return opened.connection.execute(query, values).fetchall()
+
+    def rows_for(self, query: str, values: Iterable[object]) -> list[Row]:
+        """The rows of a query for many values, whose marks replace its braces."""
+        unique = list(dict.fromkeys(values))
+        parts = [unique[start : start + MOST_VALUES] for start in range(0, len(unique), MOST_VALUES)]
+        return [row for part in parts for row in self.rows(query.format(",".join("?" * len(part))), part)]
 
     def execute(self, statement: str, values: Sequence[object] = ()) -> int:
         """Run one statement; returns how many rows it changed."""
@@ -177,7 +185,7 @@ class Database:
                     raise GalleryError(f"The gallery {self.path.parent} is closed; open it again")
                 for other in [other for other in self._opened if not other.is_alive()]:
                     self._opened.pop(other).connection.close()
-                opened = _Opened(*connect(self.path, self._busy_seconds))
+                opened = _Opened(*connect(self.path))
                 self._opened[thread] = opened
             opened.connection.execute(f"PRAGMA cache_size = -{_CACHE}")
         return opened
@@ -210,7 +218,7 @@ def _empty_log(connection: sqlite3.Connection) -> bool:
     return not busy
 
 
-def connect(path: Path, busy_seconds: float) -> tuple[sqlite3.Connection, Stamp | None]:
+def connect(path: Path) -> tuple[sqlite3.Connection, Stamp | None]:
     """An open database, and its stamp where it was opened as immutable. Raises sqlite3.Error.
 
     In WAL mode SQLite needs files beside the database even to read it. On a read-only medium or a full disk it can
@@ -218,17 +226,21 @@ def connect(path: Path, busy_seconds: float) -> tuple[sqlite3.Connection, Stamp 
     that was true.
     """
     try:
-        return _open(path, busy_seconds), None
+        return _open(path), None
     except sqlite3.OperationalError:
         if _has_room(path.parent) or not path.exists() or (before := stamp(path))[2]:
             raise
-        return _open(f"{path.absolute().as_uri()}?mode=ro&immutable=1", busy_seconds), before
+        return _open(f"{path.absolute().as_uri()}?mode=ro&immutable=1"), before
 
 
-def _open(location: Path | str, busy_seconds: float) -> sqlite3.Connection:
-    """Open a database by its path or its URI."""
+def _open(location: Path | str) -> sqlite3.Connection:
+    """Open a database by its path or its URI. A change waits for another writer as long as for the write lock."""
     connection = sqlite3.connect(
-        location, timeout=busy_seconds, isolation_level=None, check_same_thread=False, uri=isinstance(location, str)
+        location,
+        timeout=lock.BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        uri=isinstance(location, str),
     )
     try:
         connection.execute("PRAGMA foreign_keys = ON")

@@ -5,17 +5,15 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from itertools import chain
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facedex.errors import GalleryDamaged, GalleryError
 from facedex.faces.boxes import Box
-from facedex.store.rows import Row
+from facedex.store.rows import Columns, Row
 
 SELECT_SCANNED = (
     "SELECT scanned_face.id, vector, box_left, box_top, box_width, box_height, score, quality, landmarks, "
@@ -94,21 +92,17 @@ class PhotoFacts:
 
 
 @dataclass(frozen=True)
-class Membership:
+class Membership(Columns):
     """Where scanned faces belong, ordered by id: fields of ScannedFaces that need no vector."""
 
-    ids: NDArray[np.int64]
     photos: NDArray[np.int64]
     groups: NDArray[np.int64]
     people: NDArray[np.int64]
     quality: NDArray[np.float64]
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
 
 @dataclass(frozen=True)
-class ScannedFaces:
+class ScannedFaces(Columns):
     """Scanned faces, ordered by id.
 
     `ids`, `photos`, `groups` and `people` (n,) int64: the face, its photo, its group and its person. 0 stands for no
@@ -117,7 +111,6 @@ class ScannedFaces:
     face's photo, hex. `names`: the name of each face, None where it has none.
     """
 
-    ids: NDArray[np.int64]
     photos: NDArray[np.int64]
     groups: NDArray[np.int64]
     people: NDArray[np.int64]
@@ -130,16 +123,6 @@ class ScannedFaces:
     unusual: list[str | None]
     digests: list[str]
     names: list[str | None]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def only(self, rows: NDArray[np.bool_]) -> ScannedFaces:
-        """Those of the faces where `rows` (n,) is true."""
-        kept = np.flatnonzero(rows)
-        columns: list[Any] = [getattr(self, field.name) for field in fields(self)]
-        chosen: list[Any] = [[one[row] for row in kept] if isinstance(one, list) else one[kept] for one in columns]
-        return ScannedFaces(*chosen)
 
     def box(self, row: int) -> Box:
         """The box of one face: (left, top, width, height) in pixels."""
@@ -223,15 +206,6 @@ def scanned_faces(rows: Sequence[Row], dim: int, path: Path) -> ScannedFaces:
     digests = [one.hex() for one in columns[11]]
     measures = scores, quality, landmarks, sharpness, list(columns[10])
     return ScannedFaces(ids, photos, groups, people, vectors, boxes, *measures, digests, list(columns[16]))
-
-
-def joined(parts: Sequence[ScannedFaces]) -> ScannedFaces:
-    """The faces of one part after those of another, for one part or more."""
-    columns: dict[str, Any] = {}
-    for name in (field.name for field in fields(ScannedFaces)):
-        each = [getattr(part, name) for part in parts]
-        columns[name] = np.concatenate(each) if isinstance(each[0], np.ndarray) else list(chain(*each))
-    return ScannedFaces(**columns)
 
 
 def damaged_scan(face: int, path: Path) -> GalleryDamaged:

@@ -29,7 +29,6 @@ from facedex.store.library_rows import (
     StoredGroup,
     face_checksum,
     is_intact,
-    joined,
     name_checksum,
     new_scanned_row,
     scanned_faces,
@@ -41,7 +40,6 @@ _BLOCK = 20_000  # rows read at a time
 _SAME_PICTURE = 0.95  # cosine of two embeddings of one picture that was saved again; two people give less than .6
 _HAS_FILE = "scanned_face.photo IN (SELECT photo FROM scanned_file)"
 _IS_FACE = f"scanned_face.id NOT IN (SELECT face FROM {NOT_FACE})"
-_VALUES = 400  # ids in one query: older SQLite allows 999 values in a statement
 
 
 class LibraryTables:
@@ -72,7 +70,7 @@ class LibraryTables:
         """The sources of the files of these photos (ids), in the order of their text."""
         found: dict[int, list[str]] = {}
         query = "SELECT photo, source FROM scanned_file WHERE photo IN ({}) ORDER BY source"
-        for photo, source in self._several(query, photos):
+        for photo, source in self._db.rows_for(query, photos):
             found.setdefault(photo, []).append(source)
         return found
 
@@ -98,7 +96,7 @@ class LibraryTables:
     def facts(self, photos: Iterable[int]) -> dict[int, PhotoFacts]:
         """What a scan noted of these photos (ids), by id."""
         query = "SELECT id, faces, detector, remark, taken FROM scanned_photo WHERE id IN ({})"
-        return {photo: PhotoFacts(*values) for photo, *values in self._several(query, photos)}
+        return {photo: PhotoFacts(*values) for photo, *values in self._db.rows_for(query, photos)}
 
     def faces_of_photo(self, photo: int) -> ScannedFaces:
         """The faces of one photo (id), in the order in which they were found. Raises GalleryDamaged."""
@@ -113,7 +111,7 @@ class LibraryTables:
         keeps all else that a user said about them, too.
         """
         with self._db.transaction():
-            dim, before = self._db.rows("SELECT dim FROM gallery")[0][0], self.counts()
+            dim, before = self._dim, self.counts()
             for file in files:
                 digest = bytes.fromhex(file.photo)
                 former = self._db.rows("SELECT photo FROM scanned_file WHERE source = ?", (file.source,))
@@ -153,7 +151,7 @@ class LibraryTables:
         number, digest = self.photo_of_content(former), bytes.fromhex(file.photo)
         if number is None:
             return  # forgotten meanwhile
-        faces = self._faces_where("scanned_photo.id = ?", number)  # raises for damage, which new checksums would hide
+        faces = self.faces_of_photo(number)  # raises for damage, which new checksums would hide
         if (photo := self.photo_of_content(file.photo)) is not None:
             self._carry_decisions(number, photo)
         elif len(self.sources([number])[number]) > 1:
@@ -195,7 +193,7 @@ class LibraryTables:
         """
         condition = _HAS_FILE if everything else f"{_HAS_FILE} AND {_IS_FACE}"
         parts = [scanned_faces(block, self._dim, self._db.path) for block in self._blocks(f"AND {condition}")]
-        return joined(parts) if parts else scanned_faces([], self._dim, self._db.path)
+        return scanned_faces([], self._dim, self._db.path).joined(*parts)
 
     def membership(self) -> Membership:
         """What `faces` reads, without the vectors: it is quick, and the rows are not checked."""
@@ -208,24 +206,17 @@ class LibraryTables:
         ids, photos, groups, people = (np.array(column, np.int64) for column in columns[:4])
         return Membership(ids, photos, groups, people, np.array(columns[4], np.float64))
 
-    def places(self) -> dict[int, tuple[int, int]]:
-        """The group and the person of each scanned face, 0 for none. What a user calls no face is left out."""
-        query = (
-            "SELECT scanned_face.id, COALESCE(in_group, 0), COALESCE(person, 0) FROM scanned_face "
-            "LEFT JOIN face_name ON face_name.face = scanned_face.id "
-            f"WHERE {_HAS_FILE} AND {_IS_FACE}"
-        )
-        return {face: (group, person) for face, group, person in self._db.rows(query)}
-
     def faces_of_photos(self, digests: Iterable[str]) -> ScannedFaces:
         """The faces of the photos with these SHA-256 (hex). Raises GalleryDamaged for an altered row."""
         blobs = [bytes.fromhex(digest) for digest in digests]
-        rows = self._several(f"{SELECT_SCANNED} WHERE scanned_photo.photo IN ({{}}) ORDER BY scanned_face.id", blobs)
+        rows = self._db.rows_for(
+            f"{SELECT_SCANNED} WHERE scanned_photo.photo IN ({{}}) ORDER BY scanned_face.id", blobs
+        )
         return scanned_faces(rows, self._dim, self._db.path)
 
     def faces_with_ids(self, ids: Iterable[int]) -> ScannedFaces:
         """The faces with these ids, as far as there are any. Raises GalleryDamaged for an altered row."""
-        rows = self._several(f"{SELECT_SCANNED} WHERE scanned_face.id IN ({{}}) ORDER BY scanned_face.id", ids)
+        rows = self._db.rows_for(f"{SELECT_SCANNED} WHERE scanned_face.id IN ({{}}) ORDER BY scanned_face.id", ids)
         return scanned_faces(rows, self._dim, self._db.path)
 
     def faces_named(self, person: str) -> ScannedFaces:
@@ -407,12 +398,6 @@ class LibraryTables:
             yield rows
             after = rows[-1][0]
 
-    def _several(self, query: str, values: Iterable[object]) -> list[Row]:
-        """The rows of a query for many values, whose marks replace its braces."""
-        unique = list(dict.fromkeys(values))
-        parts = [unique[start : start + _VALUES] for start in range(0, len(unique), _VALUES)]
-        return [row for part in parts for row in self._db.rows(query.format(",".join("?" * len(part))), part)]
-
     def _copy_photo(self, former: int, faces: ScannedFaces, digest: bytes) -> int:
         """Store a photo anew under another SHA-256, with its faces, groups and names; returns its id."""
         self._db.execute(
@@ -435,7 +420,7 @@ class LibraryTables:
 
     def _carry_decisions(self, former: int, photo: int) -> None:
         """Give the names of a photo's faces, and what else a user said, to the same faces of its new version."""
-        old, new = (self._faces_where("scanned_photo.id = ?", one) for one in (former, photo))
+        old, new = self.faces_of_photo(former), self.faces_of_photo(photo)
         alike = old.vectors @ new.vectors.T
         for row, other in np.argwhere(alike >= _SAME_PICTURE).tolist():
             if same_place(old.box(row), new.box(other)):

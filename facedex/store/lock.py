@@ -12,6 +12,8 @@ from pathlib import Path
 
 from facedex.errors import GalleryBusy, GalleryError
 
+BUSY_SECONDS = 10.0  # a change waits so long for another writer
+
 LOCK_FILE = "writer.lock"
 TURN_FILE = "writer.turn"  # locked by the next writer while it waits
 HOLDER_FILE = "writer.txt"  # names the holder; not in the lock file, which a process that tries the lock may empty
@@ -20,17 +22,18 @@ _POLL = 0.01  # seconds between two looks whether a lock is free
 
 
 @contextmanager
-def writing(folder: Path, wait: float) -> Iterator[None]:
+def writing(folder: Path, wait: float | None = None) -> Iterator[None]:
     """Hold a gallery's write lock. The system releases it when the process dies.
 
     A process that writes again and again lets the others in between: whoever waits holds a second lock, the turn, and
     every writer that may wait takes the turn first.
-    Raises GalleryBusy, which names the holder, when the lock is not free within `wait` seconds. Raises GalleryError
-    when the folder cannot be written.
+    Raises GalleryBusy, which names the holder, when the lock is not free within `wait` seconds (default: BUSY_SECONDS).
+    Raises GalleryError when the folder cannot be written.
     """
     from filelock import FileLock, Timeout  # here, so that a mere look-up does not import it
 
     lock = FileLock(str(folder / LOCK_FILE), mode=0o600)
+    wait = BUSY_SECONDS if wait is None else wait
     end = time.monotonic() + wait
     try:
         with ExitStack() as stack:

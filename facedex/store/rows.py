@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facedex.errors import GalleryDamaged, GalleryError
 from facedex.faces.boxes import Box
+
+T = TypeVar("T", bound="Columns")
 
 Row = tuple[Any, ...]  # of SQLite: in a damaged database any column may hold any type
 
@@ -100,14 +103,40 @@ class State:
 
 
 @dataclass(frozen=True)
-class StoredFaces:
+class Columns:
+    """Facts of n faces: arrays (n, ...) and lists of length n. `ids` (n,) int64 are those of the faces."""
+
+    ids: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def only(self: T, rows: NDArray[np.bool_]) -> T:
+        """Those of the faces where `rows` (n,) is true."""
+        kept = np.flatnonzero(rows).tolist()
+        return self._changed(lambda name, one: [one[row] for row in kept] if isinstance(one, list) else one[kept])
+
+    def joined(self: T, *others: T) -> T:
+        """These faces and the others after them."""
+
+        def together(name: str, one: Any) -> Any:
+            every = [one, *(getattr(other, name) for other in others)]
+            return list(chain(*every)) if isinstance(one, list) else np.concatenate(every)
+
+        return self._changed(together)
+
+    def _changed(self: T, change: Callable[[str, Any], Any]) -> T:
+        return replace(self, **{field.name: change(field.name, getattr(self, field.name)) for field in fields(self)})
+
+
+@dataclass(frozen=True)
+class StoredFaces(Columns):
     """Enrolled faces.
 
     `ids`, `people` and `marks` (n,) int64, `names` of length n, `vectors` (n, dim) float32, `quality` (n,) float64.
     `expires`: the last day of each one's consent (YYYY-MM-DD), "" for no end.
     """
 
-    ids: NDArray[np.int64]
     people: NDArray[np.int64]
     names: list[str]
     vectors: NDArray[np.float32]
@@ -119,29 +148,7 @@ class StoredFaces:
         """Those of the faces whose consent has not expired on the day `today` (YYYY-MM-DD)."""
         if not any(self.expires):
             return self
-        rows = np.array([not end or end >= today for end in self.expires])
-        kept = np.flatnonzero(rows).tolist()
-        return StoredFaces(
-            self.ids[rows],
-            self.people[rows],
-            [self.names[row] for row in kept],
-            self.vectors[rows],
-            self.marks[rows],
-            self.quality[rows],
-            [self.expires[row] for row in kept],
-        )
-
-    def joined(self, other: StoredFaces) -> StoredFaces:
-        """These faces and the others after them."""
-        return StoredFaces(
-            np.concatenate([self.ids, other.ids]),
-            np.concatenate([self.people, other.people]),
-            self.names + other.names,
-            np.concatenate([self.vectors, other.vectors]),
-            np.concatenate([self.marks, other.marks]),
-            np.concatenate([self.quality, other.quality]),
-            self.expires + other.expires,
-        )
+        return self.only(np.array([not end or end >= today for end in self.expires]))
 
 
 def checksum(values: Row) -> bytes:

@@ -28,17 +28,16 @@ from facedex.errors import (
     PersonConflict,
     PersonNotFound,
 )
-from facedex.faces.boxes import Box, same_place
+from facedex.faces.boxes import same_place
 from facedex.log import logger
-from facedex.store import schema
-from facedex.store.database import Database, translated
+from facedex.store import lock, schema
+from facedex.store.database import MOST_VALUES, Database, translated
 from facedex.store.nearnames import near_names
 from facedex.store.rows import (
     INSERT_FACE,
     SELECT_FACE,
     FaceRecord,
     PersonRecord,
-    Row,
     State,
     StoredFaces,
     StoredPhoto,
@@ -57,9 +56,6 @@ if TYPE_CHECKING:
 _log = logger(__name__)
 
 FILE = "gallery.db"
-BUSY_SECONDS = 10.0  # a change waits so long for another writer
-
-_VALUES = 400  # ids or names in one query: older SQLite allows 999 values in a statement
 
 
 def is_there(folder: Path) -> bool:
@@ -76,7 +72,7 @@ def is_there(folder: Path) -> bool:
 def is_unfinished(folder: Path) -> bool:
     """Whether the database in `folder` has no tables yet, because the process that made it was killed."""
     path = folder / FILE
-    with translated(path), closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
+    with translated(path), closing(sqlite3.connect(path, timeout=lock.BUSY_SECONDS)) as connection:
         return connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None
 
 
@@ -102,7 +98,7 @@ class Store:
         self._snapshots = threading.local()  # `state` of the snapshot that a thread is reading
         if create_for is None and not is_there(folder):
             raise GalleryError(f"{self.path} does not exist; enroll somebody first")
-        self._db = Database(self.path, BUSY_SECONDS)
+        self._db = Database(self.path)
         try:
             with translated(self.path):
                 if create_for is not None:
@@ -210,11 +206,6 @@ class Store:
     def has_scans(self) -> bool:
         """Whether anything was scanned. `library` loads modules that a gallery without scans does not need."""
         return bool(self._db.rows("SELECT 1 FROM scanned_file LIMIT 1"))
-
-    def count(self) -> tuple[int, int]:
-        """(people, faces), as every change keeps them."""
-        state = self.state
-        return state.people, state.faces
 
     def counted(self) -> tuple[int, int, int]:
         """(people, faces, digest), counted anew from the tables."""
@@ -409,7 +400,10 @@ class Store:
     # Photos
 
     def photos(self, photo: str | None = None, face: int | None = None) -> list[StoredPhoto]:
-        """Every face's photo, ordered by face id, or only the faces of one photo (SHA-256, hex), or one face (id)."""
+        """Every face's photo, ordered by face id, or only the faces of one photo (SHA-256, hex), or one face (id).
+
+        Raises GalleryDamaged for a row whose values are not of the types that were written.
+        """
         where, values = "", tuple[object, ...]()
         if photo is not None:
             where, values = " WHERE photo = ?", (bytes.fromhex(photo),)
@@ -417,12 +411,14 @@ class Store:
             where, values = " WHERE face.id = ?", (face,)
         rows = self._db.rows(
             "SELECT face.id, name, source, photo, box_left, box_top, box_width, box_height "
-            f"FROM face JOIN person ON person.id = face.person{where} ORDER BY face.id",
+            f"FROM face LEFT JOIN person ON person.id = face.person{where} ORDER BY face.id",
             values,
         )
         photos = []
         for face, name, source, digest, *box in rows:
-            self._check_types(face, source, digest, box)
+            intact = isinstance(name, str) and isinstance(source, str) and isinstance(digest, bytes)
+            if not (intact and all(isinstance(number, float) for number in box)):
+                raise damaged_face(face, self.path)
             photos.append(StoredPhoto(face, name, source, digest.hex(), (box[0], box[1], box[2], box[3])))
         return photos
 
@@ -437,15 +433,6 @@ class Store:
             faces = stored_faces(rows, self.state.dim, self.path)
         photos = [StoredPhoto(row[0], stored, row[9], row[10].hex(), (row[3], row[4], row[5], row[6])) for row in rows]
         return faces, photos, [row[11] for row in rows]
-
-    def sources(self) -> list[tuple[int, str, str, Box]]:
-        """(id, path, SHA-256, box) of every face, ordered by id."""
-        rows = self._db.rows("SELECT id, source, photo, box_left, box_top, box_width, box_height FROM face ORDER BY id")
-        sources = []
-        for face, source, digest, *box in rows:
-            self._check_types(face, source, digest, box)
-            sources.append((face, source, digest.hex(), (box[0], box[1], box[2], box[3])))
-        return sources
 
     def relocate(self, photo: StoredPhoto, name: str, source: str) -> None:
         """Store a photo's new path, and the name of the person whom it shows there."""
@@ -584,18 +571,6 @@ class Store:
         while rows := self._db.rows(query, (after, size)):
             yield stored_faces(rows, self.state.dim, self.path)
             after = rows[-1][0]
-
-    def vectors(
-        self, ids: Sequence[int] | None = None, after: int = 0
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Ids (n,) int64 and vectors (n, dim) float32 of `ids`, or of all faces above the id `after`.
-
-        Raises GalleryDamaged for an altered row.
-        """
-        parts = list(self.blocks(after)) if ids is None else [self.faces(ids)]
-        if not parts:
-            return np.empty(0, np.int64), np.empty((0, self.state.dim), np.float32)
-        return np.concatenate([part.ids for part in parts]), np.concatenate([part.vectors for part in parts])
 
     def remove_faces(self, faces: Sequence[int]) -> int:
         """Delete faces in one transaction; returns how many. `settling.settle` says what becomes of their people."""
@@ -739,14 +714,13 @@ class Store:
         """Id by name, of people who are made where they are new."""
         ids: dict[str, int] = {}
         first, wanted = self._db.next_id("person"), list(names)
-        for start in range(0, len(wanted), _VALUES):
-            part = wanted[start : start + _VALUES]
+        for start in range(0, len(wanted), MOST_VALUES):
+            part = wanted[start : start + MOST_VALUES]
             new = dict(zip(part, range(first + start, first + start + len(part)), strict=True))
             # One statement for many people takes a quarter of the time, because of the trigger.
             insert = f"INSERT OR IGNORE INTO person (name, id) VALUES {','.join(['(?, ?)'] * len(part))}"
             if self._db.execute(insert, [value for pair in new.items() for value in pair]) < len(part):
-                marks = ",".join("?" * len(part))
-                new = dict(self._db.rows(f"SELECT name, id FROM person WHERE name IN ({marks})", part))
+                new = dict(self._db.rows_for("SELECT name, id FROM person WHERE name IN ({})", part))
             ids.update(new)
         return ids
 
@@ -777,21 +751,11 @@ class Store:
         return None
 
     def _chosen(self, column: str, values: Sequence[int]) -> StoredFaces:
-        rows: list[Row] = []
-        for start in range(0, len(values), _VALUES):
-            part = [int(value) for value in values[start : start + _VALUES]]
-            marks = ",".join("?" * len(part))
-            rows += self._db.rows(f"{SELECT_FACE} WHERE {column} IN ({marks})", part)
+        rows = self._db.rows_for(f"{SELECT_FACE} WHERE {column} IN ({{}})", map(int, values))
         position, wanted = ("face.id", "face.person").index(column), set(values)
         if any(row[position] not in wanted for row in rows):
             raise self.index_disagrees()
         return stored_faces(rows, self.state.dim, self.path)
-
-    def _check_types(self, face: int, source: object, photo: object, box: Sequence[object]) -> None:
-        """Raise GalleryDamaged when a face's path, SHA-256 or box is not of the type that was written."""
-        intact = isinstance(source, str) and isinstance(photo, bytes)
-        if not (intact and all(isinstance(number, float) for number in box)):
-            raise damaged_face(face, self.path)
 
     def _seal(self, face: int) -> None:
         """Write the checksum and mark of a face's present row. The caller has read the row before it changed it."""

@@ -93,8 +93,8 @@ class User:
 
     def state(self) -> tuple[np.ndarray, np.ndarray]:
         """The group of each face without a name, else 0, and whether each face has its right name: both (n,)."""
-        places = self._gallery.library.places()
-        groups, owners = np.array([places[face + 1] for face in range(len(self._people))]).T
+        faces = self._gallery.library.membership()  # a face of each photo, in the order of the scan
+        groups, owners = faces.groups, faces.people
         names = self._gallery.library.people()
         given = np.array([int(names[owner]) if owner else -1 for owner in owners.tolist()])
         return np.where(owners == 0, groups, 0), given == self._people

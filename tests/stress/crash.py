@@ -50,7 +50,7 @@ from facedex.gallery.gallery import Gallery
 from facedex.model.modelfile import Branch, ModelFile, read_model, with_graphs
 from facedex.photos.sources import named_photos
 from facedex.store.store import Store
-from tests.helpers import grid_graph, make_model, save_face, unit
+from tests.helpers import everybody, grid_graph, make_model, save_face, unit
 
 CHILD_SECONDS = 60  # after which a child is killed
 NOT_A_DATABASE = b"no database " * 1000
@@ -494,7 +494,7 @@ class Harness:
         assert prepared.status == 0, prepared.lines
         self.work.rename(self.template)
         with Store(self.template / "g") as store:
-            self.vectors = {f"p{i}": vector for i, vector in enumerate(store.vectors()[1])}
+            self.vectors = {f"p{i}": vector for i, vector in enumerate(everybody(store)[1])}
         self.traces = {command: trace(command, self.template, self.work) for command in commands}
         self.counts: dict[str, Counter[str]] = {command: Counter() for command in commands}
 
