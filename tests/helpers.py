@@ -57,7 +57,7 @@ def people(vectors, prefix="person"):
 
 
 def json_fields(value, path=""):
-    """The paths of all fields of a JSON value, written as in facedex/cli/json_fields.py: faces[].box, decision.fpir."""
+    """The paths of all fields of a JSON value, written as in facedex/json_shapes.py: faces[].box, decision.fpir."""
     if isinstance(value, list):
         return set().union(*(json_fields(item, f"{path}[]") for item in value))
     if not isinstance(value, dict):
@@ -67,8 +67,8 @@ def json_fields(value, path=""):
 
 
 def assert_fields_described(printed, command, kind=0):
-    """Fail unless facedex/cli/json_fields.py describes exactly the fields that occur in these JSON objects."""
-    described = set(JSON_OBJECTS[command][kind].fields)
+    """Fail unless facedex/json_shapes.py describes exactly the fields that occur in these JSON objects."""
+    described = set(list(JSON_OBJECTS[command].values())[kind].fields())
     varying = [field.removesuffix("*") for field in described if field.endswith(".*")]
     occurring = set().union(*map(json_fields, printed))
     for prefix in varying:

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from facedex import cli
-from facedex.cli.json_fields import JSON_OBJECTS
 from facedex.evaluation import matchers, pairs_protocol, people_protocol, report
 from facedex.evaluation.bootstrap import people_weights
 from facedex.faces import detector
 from facedex.faces.alignment import TEMPLATE
+from facedex.json_shapes import PeopleReport
 from facedex.model.modelfile import shipped_model
 from tests.helpers import assert_fields_described, json_fields, make_model, own_model, save_blank, save_face
 from tests.synthetic import person_crop, write_pack
@@ -226,7 +226,7 @@ def test_pairs_of_two_models_have_mcnemars_p_and_every_pair(run, other, tmp_path
     assert_fields_described([first], "evaluate", PAIRS)
     assert_fields_described([listed], "evaluate", COMPARISON)
     figures = {field for field in json_fields(first["every_pair"]) if "." not in field}
-    assert figures <= set(JSON_OBJECTS["evaluate"][PEOPLE].fields)
+    assert figures <= set(PeopleReport.fields())
     assert run(*arguments, "--report", tmp_path / "report").code == 0
     assert "ten-fold accuracy" in (tmp_path / "report" / "report.html").read_text("utf-8")
 
