@@ -168,7 +168,7 @@ def test_a_kill_between_file_and_gallery_loses_no_name(library, monkeypatch):
     assert not embed(opened)["one.jpg"].changed
 
 
-def test_the_command_asks_and_says_what_it_did(run, library):  # noqa: F811
+def test_the_command_asks_and_says_what_it_did(run, library, monkeypatch):  # noqa: F811
     opened, photos = library
     name(opened, photos / "one.jpg", "Ada")
     write_names(photos / "both.jpg", [(next(iter(boxes(opened, photos / "both.jpg"))), "Eve")])
@@ -179,8 +179,11 @@ def test_the_command_asks_and_says_what_it_did(run, library):  # noqa: F811
     assert done.code == 2
     assert "Write names into 2 photo files? The files change, and their pixels stay. [y/N]" in done.err
     assert (photos / "one.jpg").read_bytes() == before
+    opens, make = [], Gallery.__init__
+    monkeypatch.setattr(Gallery, "__init__", lambda *given, **options: opens.append(given) or make(*given, **options))
     done = run(*options, photos / "one.jpg", "--json", stdin="yes\n")
     assert done.code == 0
+    assert len(opens) == 1
     assert "1 photo file written" in done.err
     assert_fields_described(lines(done.out), "export")
     assert lines(done.out)[0]["file"] == str(photos / "one.jpg")
