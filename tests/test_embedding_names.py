@@ -16,8 +16,7 @@ from facedex.library.sidecars import read_names, write_names
 from facedex.photos import images
 from facedex.recognition.identification import identify
 from facedex.results import identify_json
-from tests.helpers import assert_fields_described, save_blank, save_face
-from tests.test_cli import elsewhere, lines, one_line, run  # noqa: F401  fixtures
+from tests.helpers import assert_fields_described, lines, one_line, save_blank, save_face
 
 pytestmark = pytest.mark.skipif(
     shutil.which("exiftool") is None,
@@ -168,7 +167,7 @@ def test_a_kill_between_file_and_gallery_loses_no_name(library, monkeypatch):
     assert not embed(opened)["one.jpg"].changed
 
 
-def test_the_command_asks_and_says_what_it_did(run, library, monkeypatch):  # noqa: F811
+def test_the_command_asks_and_says_what_it_did(run, library, monkeypatch):
     opened, photos = library
     name(opened, photos / "one.jpg", "Ada")
     write_names(photos / "both.jpg", [(next(iter(boxes(opened, photos / "both.jpg"))), "Eve")])
@@ -198,7 +197,7 @@ def boxes(opened, photo):
     return [faces.box(row) for row in range(len(faces))]
 
 
-def test_without_exiftool_nobody_is_asked(run, library, monkeypatch):  # noqa: F811
+def test_without_exiftool_nobody_is_asked(run, library, monkeypatch):
     opened, photos = library
     name(opened, photos / "one.jpg", "Ada")
     assert with_names(opened, sorted(opened.library.files())) == [str(photos / "one.jpg")]
