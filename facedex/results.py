@@ -1,6 +1,6 @@
 """Results as data for programs: the JSON objects and the CSV rows of the commands.
 
-`cli/json_fields.py` describes every JSON field. `evaluation/report_json.py` makes the JSON of `evaluate`.
+`json_shapes.py` describes every JSON field. `evaluation/report_json.py` makes the JSON of `evaluate`.
 """
 
 from __future__ import annotations
@@ -232,17 +232,17 @@ def doctor_json(finding: Finding) -> Row:
 
 
 def verify_json(result: Verification) -> Row:
-    """The JSON object of `verify`; `logit`, `threshold` and `fmr` are left out where they are not known (NaN)."""
-    row: Row = {
+    """The JSON object of `verify`."""
+    return {
         "same": result.same,
         "similarity": _rounded(result.similarity),
         "probability": _rounded(result.probability),
+        "logit": _rounded(result.logit),
+        "threshold": _rounded(result.threshold),
+        "fmr": _rounded(result.fmr),
+        "remarks": list(result.remarks),
+        "warnings": list(result.warnings),
     }
-    for field in ("logit", "threshold", "fmr"):
-        value = getattr(result, field)
-        if math.isfinite(value):
-            row[field] = _rounded(value)
-    return {**row, "remarks": list(result.remarks), "warnings": list(result.warnings)}
 
 
 def detect_json(photo: DetectedPhoto, crops: Sequence[Path]) -> Row:

@@ -49,7 +49,7 @@ This folder holds the commands: each parses its arguments, calls the library and
 - A command raises FacedexError for what it cannot use. `endings.py` prints it in one line and exits with code 2.
 - Commands import the library inside their functions, so that `--help` answers at once.
 - A new command is a function in a module `*_commands.py`, an entry in `COMMANDS` (`__init__.py`), in `exit_codes.py`
-  and, with `--json`, in `facedex/cli/json_fields.py`.
+  and, with `--json`, in `json_fields.py` and `facedex/json_shapes.py`.
 - A released JSON field is not removed and keeps its meaning. New fields may be added.
 
 ## What all commands share
@@ -105,9 +105,9 @@ def _section(name: str, command: Any) -> str:
     option_rows = [(_names(option), _type(option), _default(option), option.help) for option in options]
     parts.append(_table(("option", "type", "default", "meaning"), option_rows))
     parts.append("Exit codes:\n\n" + _exit_codes(EXIT_CODES[name]))
-    for kind in JSON_OBJECTS.get(name, ()):
-        fields = [(f"`{field}`", meaning) for field, meaning in kind.fields.items()]
-        parts.append(f"JSON, one object for {kind.about}:")
+    for about, shape in JSON_OBJECTS.get(name, {}).items():
+        fields = [(f"`{field}`", meaning) for field, meaning in shape.fields().items()]
+        parts.append(f"JSON, one object for {about}:")
         parts.append(_table(("field", "meaning"), fields))
     return "\n\n".join(parts) + "\n"
 

@@ -162,8 +162,7 @@ def isotonic_regression(
 
 
 def _load(path: Path, cache: Path, options: argparse.Namespace) -> dataset.Faces:
-    faces = dataset.load_faces(path, cache, options.aligned)
-    return dataset.correct(faces, options.corrections) if options.corrections else faces
+    return dataset.correct(dataset.load_faces(path, cache, options.aligned), options.corrections)
 
 
 def _names(path: Path, corrections: Path | None) -> set[str]:
@@ -172,7 +171,7 @@ def _names(path: Path, corrections: Path | None) -> set[str]:
         found = [(photo.name, photo.key) for photo in photos]
     names, people = np.unique([name for name, _ in found], return_inverse=True)
     listed = dataset.Faces(np.empty(0), np.arange(len(found)), people, names.tolist(), [key for _, key in found])
-    return set((dataset.correct(listed, corrections) if corrections else listed).names)
+    return set(dataset.correct(listed, corrections).names)
 
 
 if __name__ == "__main__":

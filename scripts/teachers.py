@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from facedex.cli.console import say
-from facedex.cli.options import parse_channels, parse_landmarks
+from facedex.cli.encoder_options import parse_channels, parse_landmarks
 from facedex.cli.progress import progress_bar
 from facedex.data import dataset
 from facedex.errors import DataError, ModelError
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not file or name in ("", "key", "file"):  # the file uses `key` for the photos, and numpy reserves `file`
         raise DataError(f"--onnx {options.onnx} must be NAME=FILE.onnx, with a name of your choice but key and file")
     mean, scale = parse_channels(options.mean, "--mean"), parse_channels(options.scale, "--scale")
-    points = parse_landmarks(options.points, "--points")
+    points = parse_landmarks(options.points)
     encoder: GraphEncoder | OpenVino
     if file.endswith(".xml"):
         encoder = OpenVino(file, options.size, mean, scale, options.rgb, points)

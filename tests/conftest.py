@@ -1,11 +1,16 @@
-"""What every test may ask for: the research photos and the demo portraits, each skipped where it is absent."""
+"""What every test may ask for: the command line, and research photos and demo portraits, skipped where absent."""
 
+import io
 import os
+import sys
 from pathlib import Path
 
 import cv2
 import faiss
 import pytest
+
+from facedex import cli
+from tests.helpers import Done
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,3 +43,27 @@ def portraits() -> Path:
         ROOT / ".data" / "portraits",
         "needs the demo portraits; `python -m scripts.fetch_portraits .data/portraits` fetches them",
     )
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """Nobody's settings, and a folder without a gallery."""
+    for variable in ("FACEDEX_GALLERY", "FACEDEX_MODEL", "COLUMNS"):
+        monkeypatch.delenv(variable, raising=False)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+
+@pytest.fixture
+def run(elsewhere, capsys, monkeypatch):
+    """Run one command in this process, as `facedex` would; returns its exit code, stdout and stderr."""
+
+    def call(*arguments, stdin=""):
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["facedex", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        return Done(caught.value.code or 0, *capsys.readouterr())
+
+    return call

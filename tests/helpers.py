@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
+import io
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections import namedtuple
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,6 +31,7 @@ from facedex.store.rows import FaceRecord
 from facedex.store.store import Store, is_there
 
 DIM = 128
+Done = namedtuple("Done", "code out err")  # how a command ended
 PLAIN_HEAD = {"v": np.full(DIM, 0.7, np.float32), "beta": 12.0}
 
 
@@ -56,8 +61,27 @@ def people(vectors, prefix="person"):
     return [record(f"{prefix}{i:04d}", vector) for i, vector in enumerate(vectors)]
 
 
+def lines(text):
+    """The JSON objects that a command printed."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def rows(text):
+    """The rows of CSV that a command printed, with the header."""
+    return list(csv.reader(io.StringIO(text)))
+
+
+def one_line(done, *parts):
+    """Exit code 2, one line on stderr that says this, nothing on stdout."""
+    assert done.code == 2
+    assert done.out == ""
+    assert done.err.startswith("facedex: ")
+    assert done.err.count("\n") == 1
+    assert all(str(part) in done.err for part in parts), done.err
+
+
 def json_fields(value, path=""):
-    """The paths of all fields of a JSON value, written as in facedex/cli/json_fields.py: faces[].box, decision.fpir."""
+    """The paths of all fields of a JSON value, written as in facedex/json_shapes.py: faces[].box, decision.fpir."""
     if isinstance(value, list):
         return set().union(*(json_fields(item, f"{path}[]") for item in value))
     if not isinstance(value, dict):
@@ -67,8 +91,8 @@ def json_fields(value, path=""):
 
 
 def assert_fields_described(printed, command, kind=0):
-    """Fail unless facedex/cli/json_fields.py describes exactly the fields that occur in these JSON objects."""
-    described = set(JSON_OBJECTS[command][kind].fields)
+    """Fail unless facedex/json_shapes.py describes exactly the fields that occur in these JSON objects."""
+    described = set(list(JSON_OBJECTS[command].values())[kind].fields())
     varying = [field.removesuffix("*") for field in described if field.endswith(".*")]
     occurring = set().union(*map(json_fields, printed))
     for prefix in varying:

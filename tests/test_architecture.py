@@ -17,7 +17,7 @@ FLOORS = (
     ("cli",),
     ("server",),
     ("__init__",),
-    ("annotate", "results"),
+    ("annotate", "results", "json_shapes"),
     ("library",),
     ("gallery",),
     ("index",),

@@ -1,14 +1,10 @@
 """The command line as a contract: exit codes, JSON, CSV, what goes to which stream, and names of every kind."""
 
-import csv
-import io
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +18,18 @@ from tests.helpers import (
     assert_fields_described,
     drawn_face,
     gallery,
+    lines,
     make_model,
+    one_line,
     other_encoder,
     people,
+    rows,
     save_blank,
     save_face,
     unit,
 )
 
-Done = namedtuple("Done", "code out err")
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 IDENTIFIED = [
     "photo",
@@ -62,30 +61,6 @@ ODD_NAMES = [
     "--json",
     "x" * 70,
 ]
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    """Nobody's settings, and a folder without a gallery."""
-    for variable in ("FACEDEX_GALLERY", "FACEDEX_MODEL", "COLUMNS"):
-        monkeypatch.delenv(variable, raising=False)
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-
-
-@pytest.fixture
-def run(capsys, monkeypatch):
-    """Run one command in this process, as `facedex` would; returns its exit code, stdout and stderr."""
-
-    def call(*arguments, stdin=""):
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["facedex", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        return Done(caught.value.code or 0, *capsys.readouterr())
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -120,23 +95,6 @@ def database(tmp_path, prepared):
 @pytest.fixture
 def enrolled(tmp_path, prepared):
     return Path(shutil.copytree(prepared / "g", tmp_path / "g"))
-
-
-def lines(text):
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def rows(text):
-    return list(csv.reader(io.StringIO(text)))
-
-
-def one_line(done, *parts):
-    """Exit code 2, one line on stderr that says this, nothing on stdout."""
-    assert done.code == 2
-    assert done.out == ""
-    assert done.err.startswith("facedex: ")
-    assert done.err.count("\n") == 1
-    assert all(str(part) in done.err for part in parts), done.err
 
 
 # the main job

@@ -16,8 +16,7 @@ from facedex.library.sidecars import read_names, write_names
 from facedex.photos import images
 from facedex.recognition.identification import identify
 from facedex.results import identify_json
-from tests.helpers import assert_fields_described, save_blank, save_face
-from tests.test_cli import elsewhere, lines, one_line, run  # noqa: F401  fixtures
+from tests.helpers import assert_fields_described, lines, one_line, save_blank, save_face
 
 pytestmark = pytest.mark.skipif(
     shutil.which("exiftool") is None,
@@ -168,7 +167,7 @@ def test_a_kill_between_file_and_gallery_loses_no_name(library, monkeypatch):
     assert not embed(opened)["one.jpg"].changed
 
 
-def test_the_command_asks_and_says_what_it_did(run, library):  # noqa: F811
+def test_the_command_asks_and_says_what_it_did(run, library, monkeypatch):
     opened, photos = library
     name(opened, photos / "one.jpg", "Ada")
     write_names(photos / "both.jpg", [(next(iter(boxes(opened, photos / "both.jpg"))), "Eve")])
@@ -179,8 +178,11 @@ def test_the_command_asks_and_says_what_it_did(run, library):  # noqa: F811
     assert done.code == 2
     assert "Write names into 2 photo files? The files change, and their pixels stay. [y/N]" in done.err
     assert (photos / "one.jpg").read_bytes() == before
+    opens, make = [], Gallery.__init__
+    monkeypatch.setattr(Gallery, "__init__", lambda *given, **options: opens.append(given) or make(*given, **options))
     done = run(*options, photos / "one.jpg", "--json", stdin="yes\n")
     assert done.code == 0
+    assert len(opens) == 1
     assert "1 photo file written" in done.err
     assert_fields_described(lines(done.out), "export")
     assert lines(done.out)[0]["file"] == str(photos / "one.jpg")
@@ -195,7 +197,7 @@ def boxes(opened, photo):
     return [faces.box(row) for row in range(len(faces))]
 
 
-def test_without_exiftool_nobody_is_asked(run, library, monkeypatch):  # noqa: F811
+def test_without_exiftool_nobody_is_asked(run, library, monkeypatch):
     opened, photos = library
     name(opened, photos / "one.jpg", "Ada")
     assert with_names(opened, sorted(opened.library.files())) == [str(photos / "one.jpg")]

@@ -2,39 +2,37 @@
 
 import csv
 import io
-import json
 import os
 import re
 import stat
-import sys
 import tarfile
 import zipfile
-from collections import namedtuple
+from functools import partial
 
 import numpy as np
 import pytest
 
-from facedex import cli
-from facedex.cli.json_fields import JSON_OBJECTS
 from facedex.evaluation import matchers, pairs_protocol, people_protocol, report
 from facedex.evaluation.bootstrap import people_weights
 from facedex.faces import detector
 from facedex.faces.alignment import TEMPLATE
+from facedex.json_shapes import PeopleReport
 from facedex.model.modelfile import shipped_model
-from tests.helpers import assert_fields_described, json_fields, make_model, own_model, save_blank, save_face
+from tests.helpers import (
+    assert_fields_described,
+    json_fields,
+    lines,
+    make_model,
+    one_line,
+    own_model,
+    save_blank,
+    save_face,
+)
 from tests.synthetic import person_crop, write_pack
 
 FAST = shipped_model("fast")
 PEOPLE, PAIRS, COMPARISON = range(3)  # the kinds of JSON objects of `evaluate` in json_fields.py
-Done = namedtuple("Done", "code out err")
 FIGURES = ["tar", "eer", "auc", "p50", "ece", "n_way", "rank", "fnir"]
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    monkeypatch.delenv("FACEDEX_MODEL", raising=False)
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
 
 
 @pytest.fixture(autouse=True)
@@ -45,15 +43,9 @@ def fewer_replicates(monkeypatch):
 
 
 @pytest.fixture
-def run(capsys, monkeypatch):
-    def call(*arguments):
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["facedex", "evaluate", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        return Done(caught.value.code or 0, *capsys.readouterr())
-
-    return call
+def run(run):
+    """Run `facedex evaluate` in this process."""
+    return partial(run, "evaluate")
 
 
 @pytest.fixture(scope="module")
@@ -66,18 +58,6 @@ def pack(tmp_path_factory):
 def other(tmp_path_factory):
     """The shipped encoder with another head."""
     return make_model(tmp_path_factory.mktemp("model") / "other.safetensors", v=np.linspace(-4, 4, 128), beta=3.0)
-
-
-def lines(text):
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def one_line(done, *parts):
-    assert done.code == 2
-    assert len(done.err.strip().splitlines()) == 1
-    assert "Traceback" not in done.err
-    for part in parts:
-        assert part in done.err
 
 
 def test_json_of_people(run, pack):
@@ -226,7 +206,7 @@ def test_pairs_of_two_models_have_mcnemars_p_and_every_pair(run, other, tmp_path
     assert_fields_described([first], "evaluate", PAIRS)
     assert_fields_described([listed], "evaluate", COMPARISON)
     figures = {field for field in json_fields(first["every_pair"]) if "." not in field}
-    assert figures <= set(JSON_OBJECTS["evaluate"][PEOPLE].fields)
+    assert figures <= set(PeopleReport.fields())
     assert run(*arguments, "--report", tmp_path / "report").code == 0
     assert "ten-fold accuracy" in (tmp_path / "report" / "report.html").read_text("utf-8")
 

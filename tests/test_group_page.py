@@ -13,8 +13,7 @@ from facedex.library.group_names import ignore_group
 from facedex.library.group_page import weak_rows, write_group_page
 from facedex.library.groups import cluster
 from facedex.photos import images
-from tests.helpers import near, record, save_face, scanned, seen_file, unwritable
-from tests.test_cli import elsewhere, one_line, run  # noqa: F401  fixtures
+from tests.helpers import near, one_line, record, save_face, scanned, seen_file, unwritable
 from tests.test_review import ADA, CY, ODD, PEOPLE, photos, strangers
 
 NASTY = '<script>alert("1")</script>&amp;'
@@ -110,7 +109,7 @@ def test_hundreds_of_groups_take_seconds(tmp_path):
         assert page.stat().st_size < 2_000_000
 
 
-def test_the_command_writes_the_page_and_the_table(run, tmp_path):  # noqa: F811
+def test_the_command_writes_the_page_and_the_table(run, tmp_path):
     with scanned(Path("index"), faces_in(tmp_path / "photos", ADA, 3)):
         pass
     done = run("cluster", "--report", tmp_path / "out")

@@ -89,7 +89,7 @@ def test_people_who_cannot_tell_two_models_apart_are_an_error(faces, start, vect
 def test_enough_people_get_a_tail_of_their_own_and_few_keep_the_old_tail(faces, start, vectors):
     from facedex.decision.calibration import fit_calibration
 
-    matrix = judging.logits(head_matcher(start), vectors)
+    matrix = head_matcher(start).matrix(vectors)
     fitted, old = fit_calibration(matrix, faces.people), Calibration.from_meta(start.meta)
     own, kept = (
         judging.with_own_tail_or_old(fitted, start, people, matrix, matrix, faces.people)

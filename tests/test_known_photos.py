@@ -18,8 +18,7 @@ from facedex.recognition.identification import identify
 from facedex.results import identify_json, identify_rows, json_line
 from facedex.store import expiry
 from facedex.store.face_links import NOT_FACE, NOT_PERSON
-from tests.helpers import drawn_face, record, save_blank, save_face, unit
-from tests.test_cli import elsewhere, lines, run  # noqa: F401  fixtures
+from tests.helpers import drawn_face, lines, record, save_blank, save_face, unit
 
 NOBODY = unit(3, seed=77)
 
@@ -189,7 +188,7 @@ def test_a_name_whose_consent_has_expired_is_not_given(library, monkeypatch):
     assert (found.faces[0].name, found.faces[0].confirmed) == ("Ada", False)
 
 
-def test_the_command_uses_what_scan_knows_and_fresh_does_not(run, library):  # noqa: F811
+def test_the_command_uses_what_scan_knows_and_fresh_does_not(run, library):
     opened, folder = library
     name(opened, folder / "ada.png", 0, "Eve")
     options = ("identify", folder / "ada.png", "--gallery", opened.folder)

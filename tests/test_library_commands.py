@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 
 from facedex.gallery.gallery import Gallery
-from tests.helpers import assert_fields_described, save_blank, save_face
-from tests.test_cli import elsewhere, lines, one_line, rows, run  # noqa: F401  fixtures
+from tests.helpers import assert_fields_described, lines, one_line, rows, save_blank, save_face
 
 
 @pytest.fixture
@@ -23,7 +22,7 @@ def photos(tmp_path):
 
 
 @pytest.fixture
-def scanned(run, photos):  # noqa: F811
+def scanned(run, photos):
     assert run("scan", photos, "--model", "fast").code == 0
     return photos
 
@@ -32,7 +31,7 @@ def names_of(found):
     return [Path(line["photo"]).name for line in found]
 
 
-def test_from_a_folder_of_photos_to_names(run, photos):  # noqa: F811
+def test_from_a_folder_of_photos_to_names(run, photos):
     done = run("scan", photos, "--model", "fast")
     assert (done.code, done.out) == (0, "")
     assert "6 new; the gallery index keeps 6 faces of 6 photos, none of them named" in done.err
@@ -54,14 +53,14 @@ def test_from_a_folder_of_photos_to_names(run, photos):  # noqa: F811
     assert {face["name"] for face in identified[0]["faces"]} == {"Ada Lovelace", "Charles Babbage"}
 
 
-def test_json_has_the_fields_that_are_documented(run, photos):  # noqa: F811
+def test_json_has_the_fields_that_are_documented(run, photos):
     assert_fields_described(lines(run("scan", photos, "--model", "fast", "--json").out), "scan")
     assert_fields_described(lines(run("cluster", "--json").out), "cluster")
     run("name", 1, "Ada")
     assert_fields_described(lines(run("find", "Ada", "--json").out), "find")
 
 
-def test_tables_and_csv(run, scanned):  # noqa: F811
+def test_tables_and_csv(run, scanned):
     table = run("cluster", "--top", 1)
     assert "first 240.png" in table.out
     assert "1 smaller group more; --top N shows N groups" in table.err
@@ -75,7 +74,7 @@ def test_tables_and_csv(run, scanned):  # noqa: F811
     assert len(found) == 4
 
 
-def test_a_second_scan_prints_only_what_is_new(run, scanned):  # noqa: F811
+def test_a_second_scan_prints_only_what_is_new(run, scanned):
     save_face(scanned / "third.png", 3)
     (scanned / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
     done = run("scan", scanned, "--json")
@@ -88,7 +87,7 @@ def test_a_second_scan_prints_only_what_is_new(run, scanned):  # noqa: F811
     assert "skipped: " in done.err
 
 
-def test_scan_asks_before_it_forgets_photos_that_are_gone(run, scanned):  # noqa: F811
+def test_scan_asks_before_it_forgets_photos_that_are_gone(run, scanned):
     (scanned / "trip" / "second.png").unlink()
     done = run("scan", scanned, "--json")
     assert "Forget this photo and its faces? [y/N]" in done.err
@@ -101,7 +100,7 @@ def test_scan_asks_before_it_forgets_photos_that_are_gone(run, scanned):  # noqa
     assert "3 faces of 4 photos" in done.err
 
 
-def test_forget_asks_and_deletes(run, scanned):  # noqa: F811
+def test_forget_asks_and_deletes(run, scanned):
     done = run("forget", scanned / "trip")
     assert "Forget the faces of 2 photos, and their names? [y/N]" in done.err
     assert done.code == 2
@@ -111,7 +110,7 @@ def test_forget_asks_and_deletes(run, scanned):  # noqa: F811
         assert opened.library.counts().files == 0
 
 
-def test_an_ignored_group_is_left_out_of_the_table(run, scanned):  # noqa: F811
+def test_an_ignored_group_is_left_out_of_the_table(run, scanned):
     run("cluster")
     assert "ignored from now on" in run("ignore", 1).err
     assert "first 240.png" not in run("cluster").out
@@ -120,7 +119,7 @@ def test_an_ignored_group_is_left_out_of_the_table(run, scanned):  # noqa: F811
     assert "first 240.png" in run("cluster").out
 
 
-def test_what_cannot_be_used_is_one_line(run, scanned, tmp_path):  # noqa: F811
+def test_what_cannot_be_used_is_one_line(run, scanned, tmp_path):
     one_line(run("scan", tmp_path / "missing"), "missing", "name a folder of photos")
     (tmp_path / "empty").mkdir()
     one_line(run("scan", tmp_path / "empty"), "empty", "holds no photos")
@@ -135,12 +134,12 @@ def test_what_cannot_be_used_is_one_line(run, scanned, tmp_path):  # noqa: F811
     assert run("cluster", "--rate", "2").code == 2
 
 
-def test_no_gallery_is_made_for_a_folder_that_is_not_there(run, tmp_path):  # noqa: F811
+def test_no_gallery_is_made_for_a_folder_that_is_not_there(run, tmp_path):
     run("scan", tmp_path / "missing")
     assert os.listdir() == []
 
 
-def test_two_people_who_share_no_photo_are_exit_1(run, scanned):  # noqa: F811
+def test_two_people_who_share_no_photo_are_exit_1(run, scanned):
     run("cluster")
     run("name", 1, "Ada")
     run("name", 2, "Bob")
@@ -150,7 +149,7 @@ def test_two_people_who_share_no_photo_are_exit_1(run, scanned):  # noqa: F811
     assert (done.code, done.out) == (1, "")
 
 
-def test_photos_since_a_day_by_exif_else_by_their_files(run, scanned):  # noqa: F811
+def test_photos_since_a_day_by_exif_else_by_their_files(run, scanned):
     with_exif(scanned / "taken.jpg", "2021:05:06 07:08:09", 1)
     save_face(scanned / "new.png", 1, side=230)
     os.utime(scanned / "new.png", (2_000_000_000, 2_000_000_000))
@@ -188,7 +187,7 @@ def with_exif(path, taken, *seeds):
         image.save(path, exif=exif)
 
 
-def test_names_go_to_sidecars_and_into_another_gallery(run, scanned):  # noqa: F811
+def test_names_go_to_sidecars_and_into_another_gallery(run, scanned):
     run("cluster")
     run("name", 1, "Ada")
     done = run("export", "--xmp", "--json")
@@ -207,7 +206,7 @@ def test_names_go_to_sidecars_and_into_another_gallery(run, scanned):  # noqa: F
     one_line(run("export", scanned / "missing", "--xmp"), "Nothing was scanned")
 
 
-def test_a_name_is_undone_and_a_group_split(run, scanned):  # noqa: F811
+def test_a_name_is_undone_and_a_group_split(run, scanned):
     assert run("undo").code == 1
     run("cluster")
     run("name", 1, "Ada")
@@ -223,7 +222,7 @@ def test_a_name_is_undone_and_a_group_split(run, scanned):  # noqa: F811
     one_line(run("split", 1, "elsewhere.jpg"), "elsewhere.jpg has no face")
 
 
-def test_a_wrong_photo_is_taken_from_a_person(run, scanned):  # noqa: F811
+def test_a_wrong_photo_is_taken_from_a_person(run, scanned):
     run("cluster")
     run("name", 1, "Ada")
     run("name", 2, "Bob")
@@ -239,7 +238,7 @@ def test_a_wrong_photo_is_taken_from_a_person(run, scanned):  # noqa: F811
     assert run("remove", "Ada", "Bob", "--photo", wrong, "--yes").code == 2
 
 
-def test_a_photo_that_was_enrolled_alone_is_taken_from_a_person(run, photos):  # noqa: F811
+def test_a_photo_that_was_enrolled_alone_is_taken_from_a_person(run, photos):
     run("enroll", "--name", "Ada", photos / "first 200.png", photos / "first 220.png", "--model", "fast")
     assert run("remove", "Ada", "--photo", photos / "first 200.png", "--yes").code == 0
     assert [person["photos"] for person in lines(run("list", "--json").out)] == [1]

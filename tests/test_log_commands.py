@@ -6,8 +6,7 @@ import pytest
 
 from facedex.gallery.gallery import Gallery
 from facedex.store import expiry
-from tests.helpers import assert_fields_described, save_face
-from tests.test_cli import elsewhere, lines, one_line, rows, run  # noqa: F401  fixtures
+from tests.helpers import assert_fields_described, lines, one_line, rows, save_face
 
 
 @pytest.fixture
@@ -18,13 +17,13 @@ def photos(tmp_path):
 
 
 @pytest.fixture
-def enrolled(run, photos):  # noqa: F811
+def enrolled(run, photos):
     done = run("enroll", photos, "--model", "fast", "--consent", "form of 2026", "--expires", "90d")
     assert done.code == 0, done.err
     return photos
 
 
-def test_consent_is_enrolled_listed_shown_and_changed(run, enrolled):  # noqa: F811
+def test_consent_is_enrolled_listed_shown_and_changed(run, enrolled):
     listed = lines(run("list", "--json").out)
     assert_fields_described(listed, "list")
     assert [(one["consents"], one["expired"]) for one in listed] == [(["form of 2026"], False)] * 2
@@ -43,12 +42,12 @@ def test_consent_is_enrolled_listed_shown_and_changed(run, enrolled):  # noqa: F
     one_line(run("consent", "Ada", enrolled / "Bob.png", "--consent", "x"), "Bob.png", "facedex show")
 
 
-def test_a_wrong_last_day_makes_no_gallery(run, photos, tmp_path):  # noqa: F811
+def test_a_wrong_last_day_makes_no_gallery(run, photos, tmp_path):
     one_line(run("enroll", photos, "--expires", "2001-01-01", "--gallery", tmp_path / "none"), "2001-01-01", "past")
     assert not (tmp_path / "none").exists()
 
 
-def test_purge_asks_and_deletes_whoever_has_expired(run, enrolled, monkeypatch):  # noqa: F811
+def test_purge_asks_and_deletes_whoever_has_expired(run, enrolled, monkeypatch):
     assert "no consent in index has expired" in run("purge").err
     run("consent", "Bob", "--expires", "never")
     monkeypatch.setattr(expiry, "today", lambda: "2999-01-01")
@@ -65,7 +64,7 @@ def test_purge_asks_and_deletes_whoever_has_expired(run, enrolled, monkeypatch):
     assert run("doctor").code == 0
 
 
-def test_the_log_lists_changes_and_undo_takes_them_back(run, enrolled, monkeypatch, tmp_path):  # noqa: F811
+def test_the_log_lists_changes_and_undo_takes_them_back(run, enrolled, monkeypatch, tmp_path):
     run("rename", "Ada", "Ada Lovelace")
     run("merge", "Bob", "Ada Lovelace", "--yes")
     listed = lines(run("log", "--json").out)
@@ -92,7 +91,7 @@ def test_the_log_lists_changes_and_undo_takes_them_back(run, enrolled, monkeypat
     assert [one["kind"] for one in lines(run("log", "--json").out)] == ["enrolled", "enrolled"]
 
 
-def test_undo_says_what_cannot_come_back_and_asks(run, enrolled, monkeypatch):  # noqa: F811
+def test_undo_says_what_cannot_come_back_and_asks(run, enrolled, monkeypatch):
     run("rename", "Ada", "Ada Lovelace")
     run("remove", "Bob", "--yes")
     monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
@@ -107,14 +106,14 @@ def test_undo_says_what_cannot_come_back_and_asks(run, enrolled, monkeypatch):  
     assert run("undo").code == 1
 
 
-def test_an_undone_consent_is_as_before(run, enrolled):  # noqa: F811
+def test_an_undone_consent_is_as_before(run, enrolled):
     before = lines(run("list", "--json").out)
     run("consent", "Ada", "--consent", "other", "--expires", "1y")
     assert "Ada" in run("undo").err
     assert lines(run("list", "--json").out) == before
 
 
-def test_whoever_loses_every_photo_keeps_named_faces_and_is_told_of(run, photos):  # noqa: F811
+def test_whoever_loses_every_photo_keeps_named_faces_and_is_told_of(run, photos):
     save_face(photos.parent / "trip" / "one.png", 1, side=160)
     run("scan", photos.parent / "trip", "--model", "fast")
     run("cluster")

@@ -5,8 +5,7 @@ import pytest
 from facedex.library.exchange import export_names
 from facedex.library.name_removal import sidecars_naming, take_names_out
 from facedex.library.sidecars import read_names
-from tests.helpers import save_blank, save_face, scanned, seen_file, unit
-from tests.test_cli import elsewhere, lines, one_line, run  # noqa: F401  fixtures
+from tests.helpers import one_line, save_blank, save_face, scanned, seen_file, unit
 from tests.xmp_samples import microsoft, packet, region, regions
 
 A, B, C = unit(3, seed=71)
@@ -84,7 +83,7 @@ def test_a_sidecar_that_cannot_be_read_stops_nothing(opened, tmp_path):
     assert list(sidecars_naming(opened, ["Ada"])) == []
 
 
-def test_remove_tells_of_sidecars_and_clears_them_when_asked(run, tmp_path):  # noqa: F811
+def test_remove_tells_of_sidecars_and_clears_them_when_asked(run, tmp_path):
     save_face(tmp_path / "photos" / "a.png", 1, side=200)
     run("scan", tmp_path / "photos", "--model", "fast")
     run("cluster")

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import sys
 import tracemalloc
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from facedex import annotate, cli, threads
+from facedex import annotate, threads
 from facedex.cli.result_output import results_to
 from facedex.gallery.gallery import Gallery
 from facedex.library.known_photos import known_photos
@@ -20,8 +19,7 @@ from facedex.photos import images
 from facedex.photos.sources import named_photos
 from facedex.recognition.identification import identify
 from facedex.results import identify_json
-from tests.helpers import make_model, save_blank, save_face
-from tests.test_cli import Done, lines, one_line
+from tests.helpers import lines, make_model, one_line, save_blank, save_face
 
 
 @pytest.fixture(autouse=True)
@@ -32,21 +30,6 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     yield
     threads.use_workers(None)
-
-
-@pytest.fixture
-def run(capsys, monkeypatch):
-    """Run one command in this process; returns its exit code, stdout and stderr."""
-
-    def call(*arguments):
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["facedex", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.StringIO())
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        return Done(caught.value.code or 0, *capsys.readouterr())
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -124,10 +124,13 @@ def test_the_json_of_the_others_exactly():
         "expires": None,
         "expired": False,
     }
-    assert results.verify_json(Verification(True, 0.5, 1 / 3)) == {
+    assert results.verify_json(Verification(True, 0.5, 1 / 3, 2.0, 1.5, 1e-3)) == {
         "same": True,
         "similarity": 0.5,
         "probability": 0.333333,
+        "logit": 2.0,
+        "threshold": 1.5,
+        "fmr": 0.001,
         "remarks": [],
         "warnings": [],
     }

@@ -12,11 +12,13 @@ import pytest
 from facedex.gallery.gallery import Gallery
 from facedex.library.groups import cluster
 from facedex.photos import images
-from tests.helpers import near, save_face, scanned, seen_file
-from tests.test_cli import elsewhere, lines, one_line, run  # noqa: F401  fixtures
+from tests.helpers import lines, near, one_line, save_face, scanned, seen_file
 from tests.test_review import ADA, CY, HARDLY, ODD, PEOPLE, between, strangers
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs pseudo-terminals")
+pytestmark = [
+    pytest.mark.usefixtures("elsewhere"),
+    pytest.mark.skipif(os.name != "posix", reason="needs pseudo-terminals"),
+]
 
 THIRD = between(CY, PEOPLE[3], HARDLY)
 PROMPT = b"[y/n/s/u/q] "
@@ -213,12 +215,12 @@ def test_a_photo_that_is_gone_is_named_and_the_review_goes_on(library):
     assert terminal.end()[1] == 0
 
 
-def test_without_a_terminal_it_is_one_clear_error(run, library):  # noqa: F811
+def test_without_a_terminal_it_is_one_clear_error(run, library):
     one_line(run("review"), "needs a terminal")
     assert run("review", "--page", "--no-pictures").code == 2
 
 
-def test_groups_are_joined_and_marked_on_the_command_line(run, library):  # noqa: F811
+def test_groups_are_joined_and_marked_on_the_command_line(run, library):
     done = run("join", 2, 1)
     assert (done.code, done.out) == (0, "")
     assert "group 2 has 10 faces now" in done.err

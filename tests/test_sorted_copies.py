@@ -11,8 +11,7 @@ from facedex.faces.face import Face
 from facedex.library import sorted_copies
 from facedex.library.sorted_copies import SortedCopies
 from facedex.recognition.identification import Identification, IdentifiedPhoto
-from tests.helpers import gallery, kill_after_line, python, record, save_blank, save_face, unit
-from tests.test_cli import elsewhere, lines, one_line, run  # noqa: F401  fixtures
+from tests.helpers import gallery, kill_after_line, lines, one_line, python, record, save_blank, save_face, unit
 
 PEOPLE = ["Ada", "Bob"]
 
@@ -200,7 +199,7 @@ def enrolled(tmp_path):
     return folder
 
 
-def test_the_command_sorts_a_folder_that_holds_the_copies(run, enrolled, tmp_path):  # noqa: F811
+def test_the_command_sorts_a_folder_that_holds_the_copies(run, enrolled, tmp_path):
     out = enrolled / "sorted"
     options = ("identify", enrolled, "--gallery", tmp_path / "g", "--copy-to", out)
     done = run(*options, "--dry-run")
@@ -227,7 +226,7 @@ def test_the_command_sorts_a_folder_that_holds_the_copies(run, enrolled, tmp_pat
     assert set(out.rglob("*")) == before
 
 
-def test_options_of_copies_need_a_folder_and_files(run, enrolled, tmp_path):  # noqa: F811
+def test_options_of_copies_need_a_folder_and_files(run, enrolled, tmp_path):
     options = ("identify", enrolled / "ada.png", "--gallery", tmp_path / "g")
     assert run(*options, "--link").code == run(*options, "--dry-run").code == 2
     assert run("identify", "-", "--gallery", tmp_path / "g", "--copy-to", tmp_path / "x").code == 2

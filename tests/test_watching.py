@@ -13,7 +13,6 @@ from facedex.library import watching
 from facedex.library.scan import list_photos, scan
 from facedex.library.watching import Watch
 from tests.helpers import other_encoder, python, save_face
-from tests.test_cli import elsewhere, run  # noqa: F401  fixtures
 
 OLD = 10**18  # ns: a time of change long ago
 
@@ -215,6 +214,6 @@ def test_a_watch_that_was_killed_goes_on_and_ctrl_c_ends_it_with_a_summary(folde
     assert text.rstrip().endswith("facedex: interrupted")
 
 
-def test_a_watch_takes_no_output_file(run, folder):  # noqa: F811
+def test_a_watch_takes_no_output_file(run, folder):
     assert run("scan", folder, "--watch", "-o", "x.json").code == 2
     assert not os.path.exists("index")

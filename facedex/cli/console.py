@@ -6,6 +6,8 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING
 
+import typer
+
 from facedex.wording import visible
 
 if TYPE_CHECKING:
@@ -76,3 +78,9 @@ def ask(question: str) -> bool:
     """Ask a question on stderr, because stdout belongs to results. Anything but yes is no, the end of input too."""
     say(f"{question} [y/N] ", end="")
     return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def confirm(question: str, yes: bool = False) -> None:
+    """Ask a question that `yes` (the option --yes) answers beforehand. Raises Abort for anything but yes."""
+    if not yes and not ask(question):
+        raise typer.Abort

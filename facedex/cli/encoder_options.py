@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facedex.cli.options import parse_channels, parse_landmarks
+from facedex.errors import DataError
 
 if TYPE_CHECKING:
     from facedex.model.modelfile import ModelFile
@@ -63,5 +63,33 @@ class EncoderInput:
             parse_channels(self.scale, "--scale"),
             self.rgb,
             self.mirrored,
-            parse_landmarks(self.points, "--points"),
+            parse_landmarks(self.points),
         )
+
+
+def parse_channels(text: str, option: str) -> list[float]:
+    """One number for all colour channels, or three numbers R,G,B. Raises DataError."""
+    values = _parse_numbers(text)
+    if len(values) not in (1, 3):
+        raise DataError(f"{option} takes one number, or three numbers R,G,B; not {text!r}")
+    return values
+
+
+def parse_landmarks(text: str | None) -> list[tuple[float, float]] | None:
+    """Five points (x, y) from the ten numbers of --points; None where it was not given. Raises DataError."""
+    if text is None:
+        return None
+    values = _parse_numbers(text)
+    if len(values) != 10:
+        raise DataError(
+            f"--points takes ten numbers X,Y,... of the eyes, the nose and the corners of the mouth; not {text!r}"
+        )
+    return list(zip(values[::2], values[1::2], strict=True))
+
+
+def _parse_numbers(text: str) -> list[float]:
+    """Numbers with commas between them; empty when one of them is no number."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        return []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facedex.cli.console import ask, note, say, show
+from facedex.cli.console import ask, confirm, note, say, show
 from facedex.cli.options import (
     DEFAULT_GALLERY,
     ConsentOption,
@@ -258,7 +258,7 @@ def merge(
 
     with Gallery(gallery) as opened:
         if not yes:
-            _confirm(opened.find(source, into), f"Make {source} a part of {into}?")
+            _confirm_for(opened.find(source, into), f"Make {source} a part of {into}?")
         moved = opened.merge(source, into)
     note(f"{counted(moved, 'face')} of {source} {plural(moved, 'is')} now {into}'s")
 
@@ -289,7 +289,7 @@ def remove(
         naming = list(sidecars_naming(opened, names))
         people = _enrolled(opened, names, {name for one in naming for name in one.names} if sidecars else ())
         if people and not yes:
-            _confirm(people, f"Delete {plural(len(people), 'this person')} from the gallery?")
+            _confirm_for(people, f"Delete {plural(len(people), 'this person')} from the gallery?")
         removed = opened.remove(*(record.name for record in people)) if people else 0
     note(f"deleted {counted(removed, 'face')} of {counted(len(people), 'person')}")
     _end_with_sidecars(naming, sidecars)
@@ -302,8 +302,7 @@ def _remove_photos(gallery: Gallery, names: list[str], photos: list[Path], yes: 
     if len(names) != 1:
         raise typer.BadParameter("--photo takes the photos of one person; name one")
     (record,) = gallery.find(*names)
-    if not yes and not ask(f"Take {counted(len(photos), 'photo')} from {record.name}?"):
-        raise typer.Abort
+    confirm(f"Take {counted(len(photos), 'photo')} from {record.name}?", yes)
     scanned, enrolled = remove_from_person(gallery, record.name, photos)
     note(f"deleted {counted(enrolled, 'face')}; {counted(scanned, 'scanned face')} no longer named {record.name}")
 
@@ -377,19 +376,15 @@ def purge(
             say(f"expired: {source_path(photo.source)} ({photo.name})")
         for person in sorted(set(people) - {photo.name for photo in photos}):
             say(f"expired: {person}, who has no enrolled photo any more")
-        if not yes and not ask(
-            f"Delete {counted(len(photos), 'photo')}, and {counted(len(people), 'person')} entirely?"
-        ):
-            raise typer.Abort
+        confirm(f"Delete {counted(len(photos), 'photo')}, and {counted(len(people), 'person')} entirely?", yes)
         naming = list(sidecars_naming(opened, people))
         gone, faces = opened.purge()
     note(f"deleted {counted(faces, 'face')}; {counted(gone, 'person')} {plural(gone, 'is')} gone")
     _end_with_sidecars(naming, sidecars)
 
 
-def _confirm(people: Iterable[PersonRecord], question: str) -> None:
+def _confirm_for(people: Iterable[PersonRecord], question: str) -> None:
     """Show the people a change concerns and ask. Raises Abort for a no."""
     for record in people:
         say(f"{record.name}: {counted(record.photos, 'photo')}")
-    if not ask(question):
-        raise typer.Abort
+    confirm(question)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from facedex.cli.console import ask, note, say, say_problems, show
+from facedex.cli.console import ask, confirm, note, say, say_problems, show
 from facedex.cli.options import (
     DEFAULT_GALLERY,
     CsvOption,
@@ -334,8 +334,7 @@ def forget(
         raise typer.BadParameter("name photos or folders, or give --all alone")
     with Gallery(gallery) as opened:
         sources = scanned_sources(opened.library, paths or None)
-        if not yes and not ask(f"Forget the faces of {counted(len(sources), 'photo')}, and their names?"):
-            raise typer.Abort
+        confirm(f"Forget the faces of {counted(len(sources), 'photo')}, and their names?", yes)
         photos, faces = forget_files(opened, sources)
     note(f"forgot {counted(faces, 'face')} of {counted(photos, 'photo')}")
 
@@ -364,34 +363,27 @@ def export(
     Photos are changed by --embed alone, after a question. Their pixels and dates stay.
     """
     from facedex import results
-    from facedex.library.exchange import embed_in_photos, export_names
+    from facedex.gallery.gallery import Gallery
+    from facedex.library.exchange import embed_in_photos, export_names, with_names
+    from facedex.library.exiftool import find_exiftool
 
     if xmp and embed:
         raise typer.BadParameter("--xmp and --embed exclude each other; choose one")
     form = _exchange_form(xmp or embed, as_json, output, " or --embed")
-    if embed and not yes:
-        _ask_to_embed(gallery, paths)
+    if embed:
+        find_exiftool()  # before the question
     work = embed_in_photos if embed else export_names
     changed = problems = 0
-    for result in _exchange(work, "exporting", paths, gallery, results.export_json, form, output):
-        changed += result.changed
-        problems += _say_exchange(result.photo, result.error, result.conflicts)
+    with Gallery(gallery) as opened, results_to(output):
+        sources = _scanned(opened, paths)
+        if embed and not yes:
+            files = counted(len(with_names(opened, sources)), "photo file")
+            confirm(f"Write names into {files}? The files change, and their pixels stay.")
+        for result in _exchange(partial(work, opened), "exporting", sources, results.export_json, form):
+            changed += result.changed
+            problems += _say_exchange(result.photo, result.error, result.conflicts)
     note(f"{counted(changed, 'photo file' if embed else 'sidecar')} written")
     raise typer.Exit(1 if problems else 0)
-
-
-def _ask_to_embed(folder: Path, paths: list[Path] | None) -> None:
-    """Ask whether photo files may change. Raises Abort, and MissingProgram where exiftool is not installed."""
-    from facedex.gallery.gallery import Gallery
-    from facedex.library.exchange import with_names
-    from facedex.library.exiftool import find_exiftool
-    from facedex.library.forgetting import scanned_sources
-
-    find_exiftool()
-    with Gallery(folder) as opened:
-        files = len(with_names(opened, scanned_sources(opened.library, paths or None)))
-    if not ask(f"Write names into {counted(files, 'photo file')}? The files change, and their pixels stay."):
-        raise typer.Abort
 
 
 def import_names(
@@ -404,13 +396,16 @@ def import_names(
 ) -> None:
     """Take over names of faces from sidecars and photos, and enroll the people. Names given here stay."""
     from facedex import results
+    from facedex.gallery.gallery import Gallery
     from facedex.library.exchange import import_names as import_scanned
 
     form = _exchange_form(xmp, as_json, output)
     named = problems = 0
-    for result in _exchange(import_scanned, "importing", paths, gallery, results.import_json, form, output):
-        named += len(result.names)
-        problems += _say_exchange(result.photo, result.error, result.warnings)
+    with Gallery(gallery) as opened, results_to(output):
+        sources = _scanned(opened, paths)
+        for result in _exchange(partial(import_scanned, opened), "importing", sources, results.import_json, form):
+            named += len(result.names)
+            problems += _say_exchange(result.photo, result.error, result.warnings)
     note(f"{counted(named, 'face')} named")
     raise typer.Exit(1 if problems else 0)
 
@@ -422,27 +417,27 @@ def _exchange_form(chosen: bool, as_json: bool, output: Path | None, other: str 
     return output_form(as_json, None, output)
 
 
-def _exchange(
-    work: Callable[[Gallery, Iterator[str]], Iterator[Result]],
-    verb: str,
-    paths: list[Path] | None,
-    folder: Path,
-    to_json: Callable[[Result], dict[str, Any]],
-    form: str,
-    output: Path | None,
-) -> Iterator[Result]:
-    """Do the work on the scanned files at these paths. Prints each result as the form says, and yields it."""
-    from facedex.gallery.gallery import Gallery
+def _scanned(gallery: Gallery, paths: list[Path] | None) -> list[str]:
+    """The scanned files at these paths, or all of them, by path."""
     from facedex.library.forgetting import scanned_sources
 
+    return sorted(scanned_sources(gallery.library, paths or None))
+
+
+def _exchange(
+    work: Callable[[Iterator[str]], Iterator[Result]],
+    verb: str,
+    sources: list[str],
+    to_json: Callable[[Result], dict[str, Any]],
+    form: str,
+) -> Iterator[Result]:
+    """Do the work on these scanned files. Prints each result as the form says, and yields it."""
     printer = ResultPrinter(form)
-    with Gallery(folder) as opened, results_to(output):
-        sources = sorted(scanned_sources(opened.library, paths or None))
-        with photo_progress(len(sources)) as progress:
-            task = progress.add_task(verb, total=len(sources))
-            for result in work(opened, _counting(sources, lambda: progress.advance(task))):
-                printer.print(to_json, None, result)
-                yield result
+    with photo_progress(len(sources)) as progress:
+        task = progress.add_task(verb, total=len(sources))
+        for result in work(_counting(sources, lambda: progress.advance(task))):
+            printer.print(to_json, None, result)
+            yield result
 
 
 def _say_exchange(photo: str, error: str | None, remarks: Sequence[str]) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facedex.cli.console import ask, note, say, show
+from facedex.cli.console import confirm, note, say, show
 from facedex.cli.options import DEFAULT_GALLERY, GalleryOption, JsonOption, OutputOption, QuietOption, YesOption
 from facedex.cli.result_output import ResultPrinter, output_form, results_to
 from facedex.wording import counted, to_minute
@@ -62,8 +62,8 @@ def undo(gallery: GalleryOption = DEFAULT_GALLERY, yes: YesOption = False, quiet
         if change is None:
             say(f"no change of {gallery} is left that can be undone")
             raise typer.Exit(1)
-        if deletions and not yes and not ask(f"Undo the change before it: {describe(change)}?"):
-            raise typer.Abort
+        if deletions:
+            confirm(f"Undo the change before it: {describe(change)}?", yes)
         undone = opened.undo(change.number)
     assert undone is not None
     note(f"undone: {_outcome(undone)}")

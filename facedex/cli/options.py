@@ -10,7 +10,7 @@ import typer
 
 from facedex.cli.console import say, set_quiet
 from facedex.cli.stdin_photo import STDIN, refuse_two, stdin_photo
-from facedex.errors import DataError, PhotoNotFound
+from facedex.errors import PhotoNotFound
 
 if TYPE_CHECKING:
     from facedex.photos.inputs import PhotoInput
@@ -105,34 +105,6 @@ def rate_option(meaning: str) -> Any:
 def prior_option(meaning: str) -> Any:
     """An option for a probability that is neither 0 nor 1."""
     return typer.Option(min=1e-9, max=1 - 1e-9, callback=finite_number, help=meaning)
-
-
-def parse_channels(text: str, option: str) -> list[float]:
-    """One number for all colour channels, or three numbers R,G,B. Raises DataError."""
-    values = _parse_numbers(text)
-    if len(values) not in (1, 3):
-        raise DataError(f"{option} takes one number, or three numbers R,G,B; not {text!r}")
-    return values
-
-
-def parse_landmarks(text: str | None, option: str) -> list[tuple[float, float]] | None:
-    """Five points (x, y) from ten numbers; None for an option that was not given. Raises DataError."""
-    if text is None:
-        return None
-    values = _parse_numbers(text)
-    if len(values) != 10:
-        raise DataError(
-            f"{option} takes ten numbers X,Y,... of the eyes, the nose and the corners of the mouth; not {text!r}"
-        )
-    return list(zip(values[::2], values[1::2], strict=True))
-
-
-def _parse_numbers(text: str) -> list[float]:
-    """Numbers with commas between them; empty when one of them is no number."""
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        return []
 
 
 def find_photos(arguments: list[str]) -> list[PhotoInput]:

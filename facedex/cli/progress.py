@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class NoProgress:
-    """Takes the place of a bar that is not shown."""
+    """Takes the place of a bar that is not shown. The import of rich's bars costs 10 ms of processor time."""
 
     def __enter__(self) -> NoProgress:
         return self

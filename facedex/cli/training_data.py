@@ -62,7 +62,7 @@ class TrainingData:
             with stderr_console().status(Text(visible(f"reading {source}"))) as status:
                 faces = self._load_source(source, status)
             self._labels.update(faces.names, faces.keys)
-            parts.append(dataset.correct(faces, self._corrections) if self._corrections else faces)
+            parts.append(dataset.correct(faces, self._corrections))
         unnamed = self._left_out - max(left_out_before, _MOST_NOTICES)
         if unnamed > 0:
             say(f"… and {unnamed} more {plural(unnamed, 'photo')} left out", style="yellow")

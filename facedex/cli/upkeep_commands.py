@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from facedex.cli.console import ask, note, say
+from facedex.cli.console import confirm, note, say
 from facedex.cli.gallery_commands import say_photoless
 from facedex.cli.options import (
     DEFAULT_GALLERY,
@@ -52,8 +52,7 @@ def reindex(
         for photo in photos:
             say(f"gone or changed, so that its face cannot be encoded again: {photo}")
         which = "this face" if len(photos) == 1 else f"these {len(photos):,} faces"
-        if not yes and not ask(f"Drop {which} from the gallery?"):
-            raise typer.Abort
+        confirm(f"Drop {which} from the gallery?", yes)
 
     with Gallery(gallery, model, rebind=True) as opened:
         before = {person.name for person in opened.people() if person.photos} if model else set()

@@ -88,7 +88,6 @@ def load_faces(
     source: str | os.PathLike[str],
     cache: Path,
     aligned: bool = False,
-    detector: FaceDetector | None = None,
     progress: Progress | None = None,
     notice: Callable[[str], None] | None = None,
 ) -> Faces:
@@ -103,7 +102,7 @@ def load_faces(
     stem = cache / f"crops-{_source_digest(Path(source), aligned)[:16]}"
     index = stem.with_suffix(".json")
     if not (index.is_file() and stem.with_suffix(".npy").is_file()):
-        _build_cache(source, stem, None if aligned else detector or FaceDetector(), progress, notice)
+        _build_cache(source, stem, None if aligned else FaceDetector(), progress, notice)
     try:
         contents = json.loads(index.read_text("utf-8"))
         crops = np.load(stem.with_suffix(".npy"), mmap_mode="r")
@@ -131,12 +130,14 @@ def read_corrections(corrections: str | os.PathLike[str]) -> dict[str, str]:
         ) from None
 
 
-def correct(faces: Faces, corrections: str | os.PathLike[str]) -> Faces:
-    """Apply a table of corrected labels (`read_corrections`).
+def correct(faces: Faces, corrections: str | os.PathLike[str] | None) -> Faces:
+    """Apply a table of corrected labels (`read_corrections`); without one, the faces stay as they are.
 
     Keys that are not in the set have no effect, so that one table may serve several sets. Raises DataError for a file
     that is no such table, and for a key that would match a photo without its suffix.
     """
+    if corrections is None:
+        return faces
     table = read_corrections(corrections)
     known = {*faces.names, *faces.keys}
     for key in table.keys() - known:
@@ -203,6 +204,14 @@ def without_people(faces: Faces, names: Iterable[str]) -> Faces:
     """Return the faces of all people but these."""
     left_out = set(names)
     return faces.select(np.flatnonzero([faces.names[person] not in left_out for person in faces.people]))
+
+
+def some_people(faces: Faces, most: int, seed: int) -> Faces:
+    """Return the faces of at most `most` people, who are drawn by `seed`."""
+    if len(faces.names) <= most:
+        return faces
+    drawn = np.random.default_rng([seed, 0x4EAD]).permutation(len(faces.names))[:most]
+    return faces.select(np.flatnonzero(np.isin(faces.people, drawn)))
 
 
 def split_people(faces: Faces, share: float, seed: int = 0, least: int = 2, most: int = 400) -> tuple[Faces, Faces]:

@@ -22,6 +22,11 @@ Encode = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 Points = NDArray[np.float32]
 
 
+def no_encoder(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The `encode` of a matcher for embeddings that exist already. Raises TypeError."""
+    raise TypeError("this matcher compares embeddings and encodes no crops")
+
+
 @dataclass(frozen=True)
 class Matcher:
     """An encoder and a score of two embeddings. Higher scores mean "same person".
@@ -33,9 +38,9 @@ class Matcher:
     encoder. `calibration` turns a score into a probability, or is None.
     """
 
-    name: str
-    fingerprint: str
-    encode: Encode
+    name: str = ""
+    fingerprint: str = ""
+    encode: Encode = no_encoder
     weight: NDArray[np.float32] | None = None
     beta: float = 0.0
     calibration: Calibration | None = None
@@ -58,6 +63,11 @@ class Matcher:
             return np.asarray(np.einsum("ij,ij->i", a, b, dtype=np.float32))
         signs = np.sign(self.weight[self._order]).astype(np.float32)
         return np.asarray(self.beta - np.abs(a - b) @ signs, np.float32)
+
+    def matrix(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scores of all pairs of embeddings, (n, dim) to (n, n) float32."""
+        points = self.points(embeddings)
+        return self.block(points, points)
 
     def listed(self, points: Points, i: NDArray[np.integer[Any]], j: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """Scores of the pairs (points[i], points[j]), (m,) float32, in bounded memory."""
@@ -103,22 +113,17 @@ def model_matcher(model: ModelFile, name: str = "", device: str = "cpu") -> Matc
     return head_matcher(model, name, network_from_file(model).embed_crops)
 
 
-def head_matcher(model: ModelFile, name: str = "", encode: Encode | None = None) -> Matcher:
+def head_matcher(model: ModelFile, name: str = "", encode: Encode = no_encoder) -> Matcher:
     """A stored model's head, with `encode` or for embeddings that exist already. Raises ModelError."""
     weight, beta, frame = head_tensors(model)
     calibration = Calibration.from_meta(model.meta) if model.meta.get("calibration") else None
-    return Matcher(name, model.fingerprint, encode or no_encoder, weight.astype(np.float32), beta, calibration, frame)
+    return Matcher(name, model.fingerprint, encode, weight.astype(np.float32), beta, calibration, frame)
 
 
 def cosine_matcher(model: ModelFile, name: str) -> Matcher:
     """A model's embeddings compared by cosine, whether or not the model has a head. Raises ModelError."""
     encoder = open_encoder(model)
     return Matcher(name, model.fingerprint, lambda crops: encoder.encode(crops)[0])
-
-
-def no_encoder(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The `encode` of a matcher for embeddings that exist already. Raises TypeError."""
-    raise TypeError("this matcher compares embeddings and encodes no crops")
 
 
 def distinct_names(paths: list[Path]) -> list[str]:

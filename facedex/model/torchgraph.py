@@ -150,7 +150,7 @@ def _joined(steps: list[_Step], fixed: Values, made: str) -> list[_Step]:
 
 
 def _convolution(x: Sequence[torch.Tensor], facts: dict[str, Any]) -> torch.Tensor:
-    given = _padded(x[0], facts, 0.0)
+    given = _padded(x[0], facts)
     bias = x[2].flatten() if len(x) > 2 else None
     stride, dilation, groups = _pair(facts.get("strides", 1)), _pair(facts.get("dilations", 1)), facts.get("group", 1)
     if given.dtype == torch.bfloat16 and given.device.type == "cpu" and groups > 1 and max(stride) > 1:
@@ -171,9 +171,9 @@ def _matrix(x: Sequence[torch.Tensor], facts: dict[str, Any]) -> torch.Tensor:
     return torch.add(offset.to(x[0].device), F.linear(x[0], weight), alpha=facts.get("alpha", 1.0))
 
 
-def _padded(x: torch.Tensor, facts: dict[str, Any], value: float) -> torch.Tensor:
+def _padded(x: torch.Tensor, facts: dict[str, Any]) -> torch.Tensor:
     top, left, bottom, right = facts.get("pads", (0, 0, 0, 0))
-    return F.pad(x, (left, right, top, bottom), value=value) if any((top, left, bottom, right)) else x
+    return F.pad(x, (left, right, top, bottom)) if any((top, left, bottom, right)) else x
 
 
 def _border(x: Sequence[torch.Tensor], facts: dict[str, Any]) -> torch.Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
 
@@ -36,9 +35,9 @@ class Verification:
     same: bool
     similarity: float
     probability: float
-    logit: float = math.nan
-    threshold: float = math.nan
-    fmr: float = math.nan
+    logit: float
+    threshold: float
+    fmr: float
     remarks: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import FastAPI, Query, Request
 
-from facedex import results
+from facedex import json_shapes, results
 from facedex.errors import NoFace, RequestError
 from facedex.photos.inputs import GivenPhoto
 from facedex.recognition.detection import DetectedPhoto, detect_photos
@@ -72,7 +72,7 @@ def add_answer_routes(app: FastAPI, service: Service) -> None:
         upload = await read_upload(request, limits)
         return _photos(await service.ask(upload, name), results.identify_json)
 
-    @app.post("/v1/verify", tags=["photos"], openapi_extra=PHOTOS, responses=answers(shapes.Verified))
+    @app.post("/v1/verify", tags=["photos"], openapi_extra=PHOTOS, responses=answers(json_shapes.Verified))
     @reads
     async def verify_two(
         request: Request,

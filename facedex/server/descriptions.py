@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import Query
-from pydantic import BaseModel
 
 from facedex.server.shapes import Problem
 
@@ -50,7 +49,7 @@ def prior_query(meaning: str) -> Any:
     return Query(ge=1e-9, le=1 - 1e-9, description=meaning)
 
 
-def answers(model: type[BaseModel] | None, status: int = 200) -> dict[int | str, dict[str, Any]]:
+def answers(model: type | None, status: int = 200) -> dict[int | str, dict[str, Any]]:
     """The answers of a route: a JSON object of this shape, and errors."""
     found: dict[str, Any] = {"description": "Done."}
     if model is not None:

@@ -1,20 +1,18 @@
 """What requests and answers look like, for the API's description (OpenAPI).
 
-`results.py` makes the objects themselves, for the command line too. Tests check real answers against these shapes.
+What the command line prints too is in `facedex/json_shapes.py`. Tests check real answers against these shapes.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from facedex import json_shapes
+
 Name = Annotated[str, Field(min_length=1, max_length=1000, description="A person's name.")]
-Rate = Annotated[float, Field(gt=0, lt=1)]
-Box = Annotated[
-    list[float],
-    Field(min_length=4, max_length=4, description="Left, top, width, height in pixels of the upright photo."),
-]
 
 
 class Body(BaseModel):
@@ -81,110 +79,22 @@ class Info(BaseModel):
     limits: dict[str, float]
 
 
-class Quality(BaseModel):
-    model_config = ConfigDict(extra="allow")
-
-
-class FoundFace(BaseModel):
-    number: int
-    box: Box
-    landmarks: list[list[float]]
-    score: float
-    quality: Quality
-
-
-class DetectedFace(FoundFace):
-    reason: str | None
-    crop: None = None
-
-
-class DetectedPhoto(BaseModel):
-    photo: str
-    faces: list[DetectedFace]
-    error: str | None
-    remark: str | None
-
-
 class Detected(BaseModel):
-    photos: list[DetectedPhoto]
-
-
-class EmbeddedFace(FoundFace):
-    embedding: list[float]
-
-
-class EmbeddedPhoto(BaseModel):
-    photo: str
-    faces: list[EmbeddedFace]
-    error: str | None
+    photos: list[json_shapes.DetectedPhoto]
 
 
 class Embedded(BaseModel):
-    photos: list[EmbeddedPhoto]
-
-
-class Candidate(BaseModel):
-    name: str
-    similarity: float
-    probability: float
-    logit: float
-
-
-class IdentifiedFace(BaseModel):
-    box: Box
-    score: float
-    name: str | None
-    named_by: Annotated[str | None, Field(description="recognition, or library for a name that a user gave.")]
-    similarity: float
-    probability: float
-    logit: float | None
-    candidates: list[Candidate]
-    quality: Quality | None
-    reason: str | None
-    warning: str | None
-
-
-class Decision(BaseModel):
-    threshold: float | None  # null in a gallery without people
-    fpir: float | None
-    fpir_low: float | None
-    fpir_high: float | None
-    people: int
-
-
-class IdentifiedPhoto(BaseModel):
-    photo: str
-    faces: list[IdentifiedFace]
-    copies: Annotated[list[str], Field(description="Empty here; the command line can sort copies into folders.")]
-    error: str | None
-    remark: str | None
-    decision: Decision | None
+    photos: list[json_shapes.EmbeddedPhoto]
 
 
 class Identified(BaseModel):
-    photos: list[IdentifiedPhoto]
+    photos: list[json_shapes.IdentifiedPhoto]
 
 
-class Verified(BaseModel):
-    same: bool
-    similarity: float
-    probability: float
-    logit: float | None = None
-    threshold: float | None = None
-    fmr: float | None = None
-    remarks: list[str]
-    warnings: list[str]
-
-
-class Person(BaseModel):
+@dataclass
+class Person(json_shapes.ListedPerson):
     id: int
-    name: str
-    photos: int
-    enrolled: Annotated[str | None, Field(description="When the first photo was enrolled, ISO 8601 in UTC.")]
-    consents: list[str]
-    expires: Annotated[str | None, Field(description="The last day on which a photo may be matched.")]
-    expired: bool
-    crop: Annotated[str | None, Field(description="The path of a small picture of the person.")]
+    crop: Annotated[str | None, "The path of a small picture of the person."]
 
 
 class People(BaseModel):
@@ -193,12 +103,9 @@ class People(BaseModel):
     next: Annotated[str | None, Field(description="The cursor of the next page.")]
 
 
-class EnrolledPhoto(BaseModel):
-    photo: str
-    name: str
-    status: Annotated[str, Field(description="enrolled, known, conflict or skipped.")]
-    reason: str | None
-    face: Annotated[str | None, Field(description="The id of the person's face in this photo.")]
+@dataclass
+class EnrolledPhoto(json_shapes.EnrolledPhoto):
+    face: Annotated[str | None, "The id of the person's face in this photo."]
 
 
 class EnrolledPerson(BaseModel):
@@ -206,18 +113,10 @@ class EnrolledPerson(BaseModel):
     photos: list[EnrolledPhoto]
 
 
-class PersonFace(BaseModel):
+@dataclass
+class PersonFace(json_shapes.ShownPhoto):
     id: str
     crop: str
-    photo: str
-    box: Box
-    enrolled: str
-    quality: float
-    unclear: bool
-    similarity: float | None
-    consent: str | None
-    expires: str | None
-    expired: bool
 
 
 class PersonFaces(BaseModel):
@@ -237,19 +136,9 @@ class Removed(BaseModel):
     faces: int
 
 
-class Suspicion(BaseModel):
-    part: str
-    state: str
-    detail: str
-    kind: str
-    name: str
-    photo: str
-    other: str | None
-    photos: int
-    similarity: float | None
-    other_similarity: float | None
-    false_warnings: float
-    face: Annotated[str, Field(description="The id of the face in question.")]
+@dataclass
+class Suspicion(json_shapes.Suspicion):
+    face: Annotated[str, "The id of the face in question."]
     crop: str
 
 
@@ -257,14 +146,9 @@ class Suspicions(BaseModel):
     suspicions: list[Suspicion]
 
 
-class Group(BaseModel):
-    group: int
-    faces: int
-    photos: int
-    examples: list[str]
-    resembles: str | None
-    ignored: bool
-    crops: Annotated[list[str], Field(description="Paths of pictures of the clearest faces.")]
+@dataclass
+class Group(json_shapes.Group):
+    crops: Annotated[list[str], "Paths of pictures of the clearest faces."]
 
 
 class Groups(BaseModel):
@@ -273,11 +157,12 @@ class Groups(BaseModel):
     next: str | None
 
 
-class GroupFace(BaseModel):
+@dataclass
+class GroupFace(json_shapes.Shape):
     id: str
     crop: str
     photo: str | None
-    box: Box
+    box: json_shapes.Box
     score: float
     quality: float
 
@@ -329,18 +214,9 @@ class UndoOf(Body):
     ] = None
 
 
-class LoggedChange(BaseModel):
+@dataclass
+class LoggedChange(json_shapes.LoggedChange):
     number: int
-    time: str
-    account: str | None
-    kind: str
-    name: str | None
-    former: str | None
-    photos: int
-    faces: int
-    paths: list[str]
-    detail: str | None
-    undoable: bool
 
 
 class LoggedChanges(BaseModel):
@@ -362,11 +238,12 @@ class NoFaces(BaseModel):
     faces: int
 
 
-class Side(BaseModel):
+@dataclass
+class Side(json_shapes.Shape):
     face: str
     crop: str
     photo: str
-    box: Box
+    box: json_shapes.Box
 
 
 class Question(BaseModel):
@@ -411,15 +288,17 @@ class Scan(BaseModel):
     finished: str | None
 
 
-class Threshold(Decision):
+@dataclass
+class Threshold(json_shapes.Decision):
     asked: float
 
 
-class PersonPhoto(BaseModel):
-    face: Annotated[str, Field(description="The id of the person's face in the photo.")]
+@dataclass
+class PersonPhoto(json_shapes.Shape):
+    face: Annotated[str, "The id of the person's face in the photo."]
     crop: str
     photo: str
-    box: Box
+    box: json_shapes.Box
     quality: float
 
 
@@ -433,14 +312,8 @@ class Storage(BaseModel):
     bytes: Annotated[int, Field(description="Of all files of the gallery.")]
 
 
-class PartFound(BaseModel):
-    part: str
-    state: Annotated[str, Field(description="sound, repaired, warning or broken.")]
-    detail: str
-
-
 class Checked(BaseModel):
-    findings: list[PartFound]
+    findings: list[json_shapes.Finding]
 
 
 class Session(BaseModel):

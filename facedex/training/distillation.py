@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from facedex.data.dataset import Faces
 from facedex.errors import DataError
-from facedex.model.vectors import unit
+from facedex.model.vectors import principal_axes, unit
 
 Floats = NDArray[np.floating[Any]]
 
@@ -76,13 +76,9 @@ class Teachers:
         joined = np.concatenate([_centred(part[rows[known]]) for part in self._parts.values()], axis=1)
         if joined.shape[1] < dim:
             raise DataError(f"{self.path} has {joined.shape[1]} numbers a photo, fewer than the embedding's {dim}")
-        mean = joined.mean(0)
-        values, vectors = np.linalg.eigh(np.cov(joined - mean, rowvar=False))
-        basis = vectors[:, np.argsort(-values)[:dim]]
-        # The solver chooses an eigenvector's sign: fix it, so that machines agree.
-        basis *= np.sign(basis[np.abs(basis).argmax(0), np.arange(basis.shape[1])])
+        joined -= joined.mean(0)
         targets = np.full((len(keys), dim), np.nan, np.float32)
-        targets[known] = unit((joined - mean) @ basis @ evenly(dim))[0]
+        targets[known] = unit(joined @ principal_axes(joined, dim) @ evenly(dim))[0]
         return targets
 
 

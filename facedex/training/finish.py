@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facedex.data.dataset import Faces
+from facedex.data.dataset import Faces, some_people
 from facedex.decision.calibration import fit_calibration
 from facedex.decision.fitting import sample
 from facedex.model.encoder import GraphEncoder
@@ -22,8 +22,7 @@ from facedex.training.validation import logit_matrix
 
 def with_new_head(file: ModelFile, faces: Faces, choosing: Faces, people: int, seed: int) -> ModelFile:
     """The same encoder with a head fitted to the embeddings of at most `people` people, from equal weights."""
-    drawn = np.random.default_rng([seed, 0x4EAD]).permutation(len(faces.names))[:people]
-    known = faces.select(np.flatnonzero(np.isin(faces.people, drawn)))
+    known = some_people(faces, people, seed)
     choosing = choosing.select(sample(choosing.people))
     model = from_file(file)
     head = fit_head(embed_faces(model, known), known.people, embed_faces(model, choosing), choosing.people, seed=seed)

@@ -11,18 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
-from facedex.data.dataset import Faces
+from facedex.data.dataset import Faces, some_people
 from facedex.decision.calibration import fit_calibration
 from facedex.decision.fitting import sample
 from facedex.errors import DataError
-from facedex.evaluation import metrics
-from facedex.evaluation.matchers import Matcher, head_matcher, no_encoder
+from facedex.evaluation.matchers import head_matcher
 from facedex.model.encoder import Joint, Networks
 from facedex.model.head import head_tensors
 from facedex.model.modelfile import ModelFile
-from facedex.model.vectors import unit
+from facedex.model.vectors import principal_axes, unit
 from facedex.training import judging
-from facedex.training.headfit import BETTER, STEPS, FittedHead, fit_head
+from facedex.training.headfit import BETTER, STEPS, FittedHead, choosing_score, fit_head
 from facedex.training.judging import Judgement, Tuned
 
 DIM = 128  # numbers of an embedding that is projected
@@ -66,7 +65,7 @@ def fit_frozen(
         return Tuned("calibration", adapted, gain)
 
     known, choosing, calibrating, judges = judging.split(faces, held, judged=begun)
-    known = _some(known, seed)
+    known = some_people(known, _MOST_PEOPLE, seed)
     choosing, calibrating = (part.select(sample(part.people)) for part in (choosing, calibrating))
     encode.of(known, choosing, calibrating, judges)
     chosen = _projection(encode, known, choosing)
@@ -74,10 +73,10 @@ def fit_frozen(
     first = FittedHead(*head_tensors(start)) if begun and chosen is encode.own else None
     choosing_vectors = chosen(encode.raw(choosing))[0]
     head = fit_head(vectors, known.people, choosing_vectors, choosing.people, first, seed, steps or STEPS)
-    matcher = Matcher("", "", no_encoder, head.weight, head.beta, None, head.frame)
+    matcher = head.matcher()
 
     embedded, quality = chosen(encode.raw(calibrating))
-    after = judging.logits(matcher, embedded)
+    after = matcher.matrix(embedded)
     fitted = fit_calibration(after, calibrating.people, quality)
     judgement: Judgement | None = None
     if begun:
@@ -87,7 +86,7 @@ def fit_frozen(
         judgement = judging.judged(was, now, len(judges.names))
         if judgement.worse and not force:
             return Tuned("projection and head", None, judgement)
-        logits = judging.logits(before, encode.embedded(calibrating))
+        logits = before.matrix(encode.embedded(calibrating))
         people = len(calibrating.names)
         fitted = judging.with_own_tail_or_old(fitted, start, people, logits, after, calibrating.people)
 
@@ -154,31 +153,16 @@ def _projection(encode: _Encoding, known: Faces, choosing: Faces) -> Joint:
     if width <= DIM or len(known) < _FACES_A_NUMBER * width:
         return encode.own
     other = principal(raw, DIM)
-    scores = [_by_cosine(one(encode.raw(choosing))[0], choosing.people) for one in (encode.own, other)]
+    vectors = [one(encode.raw(choosing))[0] for one in (encode.own, other)]
+    scores = [choosing_score(each @ each.T, choosing.people) for each in vectors]
     return other if scores[1] > scores[0] + BETTER else encode.own
 
 
 def principal(raw: list[np.ndarray], dim: int) -> Joint:
     """The first `dim` principal components of unit vectors side by side, (n, each's dim), about their mean.
 
-    Pearson 1901. The signs are fixed, so that every machine finds the same components.
+    See `principal_axes`.
     """
     joined = np.concatenate([unit(part)[0] for part in raw], axis=1).astype(np.float64)
     centre = joined.mean(0)
-    _, vectors = np.linalg.eigh((joined - centre).T @ (joined - centre))
-    matrix = vectors[:, ::-1][:, :dim]
-    matrix = matrix * np.sign(matrix[np.abs(matrix).argmax(0), np.arange(dim)])
-    return Joint(dim, centre.astype(np.float32), matrix.astype(np.float32))
-
-
-def _some(faces: Faces, seed: int) -> Faces:
-    """The faces of at most _MOST_PEOPLE people."""
-    if len(faces.names) <= _MOST_PEOPLE:
-        return faces
-    drawn = np.random.default_rng([seed, 0x4EAD]).permutation(len(faces.names))[:_MOST_PEOPLE]
-    return faces.select(np.flatnonzero(np.isin(faces.people, drawn)))
-
-
-def _by_cosine(vectors: np.ndarray, people: np.ndarray) -> float:
-    genuine, impostor = metrics.pair_scores(vectors @ vectors.T, people)
-    return metrics.tar_at_far(genuine, impostor, 1e-3) + metrics.auc(genuine, impostor) / 100
+    return Joint(dim, centre.astype(np.float32), principal_axes(joined - centre, dim).astype(np.float32))

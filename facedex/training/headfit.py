@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facedex.evaluation import metrics
-from facedex.evaluation.matchers import Matcher, no_encoder
+from facedex.evaluation.matchers import Matcher
 from facedex.model.head import bases_of, frame
 from facedex.training.sampler import PKSampler
 
@@ -35,9 +35,11 @@ class FittedHead:
 
     def matrix(self, vectors: np.ndarray) -> np.ndarray:
         """Logits (n, n) float32 of all pairs of unit embeddings (n, dim)."""
-        matcher = Matcher("", "", no_encoder, self.weight, self.beta, None, self.frame)
-        points = matcher.points(vectors)
-        return matcher.block(points, points)
+        return self.matcher().matrix(vectors)
+
+    def matcher(self) -> Matcher:
+        """The head for embeddings that exist already."""
+        return Matcher(weight=self.weight, beta=self.beta, frame=self.frame)
 
 
 def equal_head(vectors: np.ndarray) -> FittedHead:
@@ -72,7 +74,7 @@ def fit_head(
     upper = np.triu_indices(sampler.size, 1)
     state = np.append(_stored(first.weight), first.beta)
     mean, square = np.zeros_like(state), np.zeros_like(state)
-    best, best_score = first, _score(first, choosing, choosing_people)
+    best, best_score = first, choosing_score(first.matrix(choosing), choosing_people)
     for step in range(steps):
         drawn = sampler.batch(step)
         z, shown = seen[drawn], people[drawn]
@@ -84,7 +86,7 @@ def fit_head(
         state -= rate * corrected[0] / (np.sqrt(corrected[1]) + 1e-8)
         if (step + 1) % max(1, steps // _LOOKS) == 0:
             found = FittedHead(np.logaddexp(0, state[:-1]).astype(np.float32), float(state[-1]), first.frame)
-            score = _score(found, choosing, choosing_people)
+            score = choosing_score(found.matrix(choosing), choosing_people)
             if score > best_score + (BETTER if best is first else 0.0):
                 best, best_score = found, score
     return best
@@ -111,6 +113,10 @@ def _stored(weight: np.ndarray) -> np.ndarray:
     return np.asarray(double + np.log(-np.expm1(-double)))
 
 
-def _score(head: FittedHead, vectors: np.ndarray, people: np.ndarray) -> float:
-    genuine, impostor = metrics.pair_scores(head.matrix(vectors), people)
+def choosing_score(scores: np.ndarray, people: np.ndarray) -> float:
+    """What chooses among heads and projections: TAR@FAR=1e-3, with the AUC as a tie-break.
+
+    `scores` (n, n) are those of all pairs of faces, which show `people` (n,).
+    """
+    genuine, impostor = metrics.pair_scores(scores, people)
     return metrics.tar_at_far(genuine, impostor, 1e-3) + metrics.auc(genuine, impostor) / 100

@@ -92,12 +92,6 @@ def split(faces: Faces, held: Faces | None, judged: bool = True) -> tuple[Faces,
     return known, *split_people(held, 0.5, least=fitting_module.LEAST_PEOPLE), judges
 
 
-def logits(matcher: Matcher, vectors: Vectors) -> Vectors:
-    """Logits (n, n) float32 of all pairs of unit embeddings (n, dim)."""
-    points = matcher.points(vectors)
-    return matcher.block(points, points)
-
-
 def tars(matcher: Matcher, vectors: Vectors, people: Indices, seed: int) -> dict[float, Figure]:
     """TAR at every FAR that enough pairs support, by the FAR, the strictest first.
 
@@ -131,7 +125,7 @@ def calibrated(
 
     def scored(part: Faces) -> tuple[Faces, Vectors]:
         part = part.select(sample(part.people))
-        return part, logits(matcher, embed(part))
+        return part, matcher.matrix(embed(part))
 
     faces, matrix = scored(faces)
     everybody = np.ones(len(faces), bool)

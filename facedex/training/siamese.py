@@ -21,6 +21,7 @@ from facedex.training.networks import ARCHITECTURES, BLOCKS, Compact
 from facedex.training.student import Student
 
 _BLOCK = 256  # crops read at a time
+_BATCH = 64  # crops that the network takes at a time
 
 Crops = NDArray[np.uint8]
 Vectors = NDArray[np.float32]
@@ -66,21 +67,21 @@ class Siamese(nn.Module):
         logits: torch.Tensor = self.head(self.embed(a), self.embed(b))
         return logits
 
-    def embed_crops(self, crops: Crops, batch: int = 64, side: int | None = None) -> Vectors:
+    def embed_crops(self, crops: Crops, side: int | None = None) -> Vectors:
         """(n, 112, 112, 3) uint8 RGB to (n, dim) float32, on the model's device, at `side` pixels or its own size."""
-        raw = self.raw_crops(crops, batch, side)
+        raw = self.raw_crops(crops, side)
         return unit(raw)[0] if self.encoder.normalised else raw
 
     @torch.no_grad()
-    def raw_crops(self, crops: Crops, batch: int = 64, side: int | None = None) -> Vectors:
+    def raw_crops(self, crops: Crops, side: int | None = None) -> Vectors:
         """As `embed_crops`, before embeddings are brought to unit length."""
         device = next(self.parameters()).device
         was_training = self.training
         self.eval()
         out = np.empty((len(crops), self.encoder.dim), np.float32)
-        for i in range(0, len(crops), batch):
-            x = self.pictures(crops[i : i + batch], side)
-            out[i : i + batch] = self._raw(x.to(device)).float().cpu().numpy()
+        for i in range(0, len(crops), _BATCH):
+            x = self.pictures(crops[i : i + _BATCH], side)
+            out[i : i + _BATCH] = self._raw(x.to(device)).float().cpu().numpy()
         self.train(was_training)
         return out
 

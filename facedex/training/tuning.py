@@ -62,14 +62,13 @@ def tune(
     device: str = "auto",
     resume: bool = False,
     force: bool = False,
-    least: int = judging.LEAST_PEOPLE,
     on_event: Callable[[Event], None] = lambda event: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Tuned:
     """Adapt `start` to `faces` and write `output`, unless people kept apart show that it got worse.
 
-    `force` writes it all the same. `held` are the people kept apart, else some of `faces`. With fewer than `least`
-    people of LEAST_PHOTOS photos only the calibration is fitted. Raises DataError, ModelError.
+    `force` writes it all the same. `held` are the people kept apart, else some of `faces`. With fewer than
+    LEAST_PEOPLE people of LEAST_PHOTOS photos only the calibration is fitted. Raises DataError, ModelError.
     """
     if not len(faces):
         raise DataError("No photo is left to learn from; give other people, or other --corrections")
@@ -78,7 +77,7 @@ def tune(
             f"{start.path} is a {arch!r}, and only a {TUNE.arch!r} is adapted; add --arch {arch} to train it on"
         )
     before = model_matcher(start)
-    if not judging.enough_people(faces, least):
+    if not judging.enough_people(faces):
         model, judgement = judging.calibrated(
             start, before, lambda part: before.encode(part.crops112()), faces, held, seed
         )
@@ -125,8 +124,8 @@ def tune(
         Calibration.from_meta(result.model.meta),
         start,
         people,
-        judging.logits(before, before.encode(crops)),
-        judging.logits(after, after.encode(crops)),
+        before.matrix(before.encode(crops)),
+        after.matrix(after.encode(crops)),
         calibrating.people,
     )
     meta = {**result.model.meta, "calibration": calibration.to_meta()}

@@ -46,8 +46,8 @@ def main() -> None:
     bases = max(1, HEAD_DIM // options.dim)
     turns = [np.linalg.qr(rng.standard_normal((options.dim, options.dim)))[0] for _ in range(bases)]
     weight = np.full(bases * options.dim, 0.7 / bases, np.float32)
-    head = Matcher("L1", "", _none, weight, 8.0, frame=np.concatenate(turns))
-    for matcher in (head, Matcher("cosine", "", _none)):
+    head = Matcher("L1", weight=weight, beta=8.0, frame=np.concatenate(turns))
+    for matcher in (head, Matcher("cosine")):
         points = matcher.points(vectors)
         marks = [_now()]
         pairs = all_pairs(matcher, points, people)
@@ -68,10 +68,6 @@ def main() -> None:
 
 def _now() -> tuple[float, float]:
     return time.perf_counter(), time.process_time()
-
-
-def _none(crops: np.ndarray) -> np.ndarray:
-    raise NotImplementedError("embeddings are generated here")
 
 
 if __name__ == "__main__":

@@ -137,9 +137,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "results.jsonl"
     start = read_model(options.model or shipped_model())
-    faces = load_faces(options.source, options.cache or options.out / "cache", options.aligned)
-    if options.corrections:
-        faces = correct(faces, options.corrections)
+    faces = correct(
+        load_faces(options.source, options.cache or options.out / "cache", options.aligned), options.corrections
+    )
     common = shared_fields(start, faces)
     for number in range(options.draws):  # each number of people is drawn once before any is drawn again
         for people in options.people:

@@ -70,9 +70,7 @@ def main() -> None:
     made = read_generated(options.generated, model.meta["dim"]) if options.generated else None
     with tempfile.TemporaryDirectory() as folder:
         parts = [dataset.load_faces(path, options.cache or Path(folder), options.aligned) for path in options.data]
-        if options.corrections:
-            parts = [dataset.correct(part, options.corrections) for part in parts]
-        faces = dataset.join(parts)
+        faces = dataset.join([dataset.correct(part, options.corrections) for part in parts])
         vectors, quality = open_encoder(model).encode(faces.crops112())
     people = faces.people
     print(f"{len(people):,} photos of {people.max() + 1:,} people, {options.photos} of each enrolled")

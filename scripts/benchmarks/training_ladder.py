@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from facedex.data.dataset import Faces, correct, join, load_faces, split_people, without_people
+from facedex.data.dataset import correct, join, load_faces, split_people, without_people
 from facedex.decision.fitting import LEAST_PEOPLE
 from facedex.evaluation.embedded_photos import read_listed
 from facedex.evaluation.matchers import Matcher, model_matcher
@@ -113,7 +113,7 @@ def main() -> None:
     wanted = [i for i in wanted if options.teachers or not rungs[i].taught]
     wanted = [i for i in wanted if options.unlabelled or not rungs[i].unlabelled]
     cache = options.cache or options.out
-    load = lambda path: corrected(load_faces(path, cache, aligned=True), options.corrections)  # noqa: E731
+    load = lambda path: correct(load_faces(path, cache, aligned=True), options.corrections)  # noqa: E731
     known = join([load(path) for path in options.data])
     held = without_people(load(options.validation), known.names)
     choosing, calibrating = split_people(held, 0.5, 0, least=LEAST_PEOPLE)
@@ -167,11 +167,6 @@ def main() -> None:
             f"| {head.accuracy:.1%} ± {head.accuracy_se:.1%} | {cosine.accuracy:.1%} "
             f"| {head.tar[0.01]:.1%} | {cosine.tar[0.01]:.1%} |"
         )
-
-
-def corrected(faces: Faces, corrections: Path | None) -> Faces:
-    """Return the faces with the corrections of their labels, if given."""
-    return correct(faces, corrections) if corrections else faces
 
 
 if __name__ == "__main__":

@@ -49,9 +49,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         cache = options.cache or Path(folder)
         parts = [dataset.load_faces(path, cache, options.aligned) for path in options.data]
-        if options.corrections:
-            parts = [dataset.correct(part, options.corrections) for part in parts]
-        faces = dataset.join(parts)
+        faces = dataset.join([dataset.correct(part, options.corrections) for part in parts])
         vectors, _ = open_encoder(read_model(model)).encode(faces.crops112())
     data = vectors, faces.people, faces.keys
 
