@@ -326,6 +326,68 @@ def test_a_looser_slider_tells_which_names_it_adds(chromium, portraits, tmp_path
         expect(page.locator(".effect")).to_have_text("1 name changed:blurred.jpg, face 1: unknown → Barack")
 
 
+def photos_sent(seen):
+    """A list that grows by the path of each request that brings photos to the server."""
+    sent = []
+    is_form = re.compile("multipart/").match
+    seen.page.on(
+        "request", lambda one: is_form(one.headers.get("content-type", "")) and sent.append(urlsplit(one.url).path)
+    )
+    return sent
+
+
+def test_a_name_and_the_slider_send_no_photo_again(chromium, tmp_path):
+    with visit(chromium, tmp_path / "g") as seen:
+        seen.go("#/photos")
+        seen.drop(photo(0), photo(0, 1), photo(7), ("broken.jpg", b"\xff\xd8\xff\xe0 no picture"))
+        seen.settled(4)
+        sent = photos_sent(seen)
+        seen.name("0.jpg", "Ada")
+        expect(seen.names("0.jpg").first).to_have_text("Ada")
+        slider = seen.page.get_by_role("slider")
+        with seen.page.expect_response(lambda answer: "fpir=0.0001" in answer.url and "/identify" in answer.url):
+            slider.press("Home")
+        seen.settled(4)
+        assert sent == ["/v1/people"]
+
+
+def test_photos_that_the_server_has_forgotten_are_sent_again(chromium, tmp_path):
+    with visit(chromium, tmp_path / "g") as seen:
+        seen.go("#/photos")
+        seen.drop(photo(0), photo(7))
+        seen.settled(2)
+        sent = photos_sent(seen)
+        seen.server.guard.service.recent.__init__()  # as after a restart
+        seen.name("0.jpg", "Ada")
+        expect(seen.names("0.jpg").first).to_have_text("Ada")
+        expect(seen.names("7.jpg").first).to_be_visible()
+        seen.settled(2)
+        assert sent == ["/v1/people", "/v1/identify", "/v1/identify"]
+
+
+def test_a_photo_that_the_browser_cannot_draw_is_shown_with_its_boxes(chromium, tmp_path):
+    wide = Image.new("RGB", (2400, 1200), (120, 130, 140))
+    wide.paste(Image.fromarray(drawn_face(3, 1000)), (1300, 100))
+    large, empty = io.BytesIO(), io.BytesIO()
+    wide.save(large, "TIFF")
+    Image.new("RGB", (300, 200)).save(empty, "TIFF")
+    with visit(chromium, tmp_path / "g") as seen:
+        seen.go("#/photos")
+        seen.drop(("large.tif", large.getvalue()), ("empty.tif", empty.getvalue()))
+        seen.settled(2)
+        for name, width in (("large.tif", 1600), ("empty.tif", 300)):
+            image = seen.card(name).locator("img")
+            expect(image).to_be_visible()
+            assert image.evaluate("(image) => image.decode().then(() => image.naturalWidth)") == width
+        image, box = (seen.card("large.tif").locator(one).bounding_box() for one in ("img", ".box"))
+        middle = [(box[a] + box[b] / 2 - image[a]) / image[b] for a, b in (("x", "width"), ("y", "height"))]
+        assert middle == pytest.approx([0.75, 0.5], abs=0.1)
+        drawn = "(canvas) => canvas.getContext('2d').getImageData(0, 0, 112, 112).data.some((value) => value > 0)"
+        assert seen.card("large.tif").locator(".face canvas").evaluate(drawn)
+        seen.name("large.tif", "Ada")
+        expect(seen.names("large.tif").first).to_have_text("Ada")
+
+
 def test_a_photo_that_was_changed_on_disk_is_said_to_be(chromium, tmp_path):
     file = tmp_path / "photo.jpg"
     file.write_bytes(jpeg(0))

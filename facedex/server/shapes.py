@@ -152,6 +152,19 @@ class Decision(BaseModel):
     people: int
 
 
+class PhotoIds(Body):
+    photos: Annotated[
+        list[Annotated[str, Field(max_length=32)]],
+        Field(min_length=1, max_length=1000, description="Ids that answers with `keep` gave."),
+    ]
+
+
+class Picture(BaseModel):
+    width: Annotated[int, Field(description="Of the upright photo in pixels, as boxes count them.")]
+    height: int
+    jpeg: Annotated[str, Field(description="The photo with at most 1,600 pixels a side, in base64.")]
+
+
 class IdentifiedPhoto(BaseModel):
     photo: str
     faces: list[IdentifiedFace]
@@ -159,6 +172,8 @@ class IdentifiedPhoto(BaseModel):
     error: str | None
     remark: str | None
     decision: Decision | None
+    id: Annotated[str | None, Field(description="By which a further question names the photo; null without `keep`.")]
+    picture: Annotated[Picture | None, Field(description="Null without `picture`, and where there is none.")]
 
 
 class Identified(BaseModel):

@@ -26,7 +26,7 @@ export function openFace(photo, number, image) {
     const give = async (/** @type {string} */ name) => {
       fault.textContent = "";
       try {
-        await nameFace(photo.file, number + 1, name, faceCrop(image, face.box, 224));
+        await nameFace(photo.file, number + 1, name, faceCrop(image, face.box, 224, photo.size));
         close();
       } catch (error) {
         fault.textContent = error instanceof Error ? error.message : String(error);
@@ -36,7 +36,7 @@ export function openFace(photo, number, image) {
       make(
         "div",
         { class: "face-head" },
-        faceCrop(image, face.box, 288),
+        faceCrop(image, face.box, 288, photo.size),
         make(
           "div",
           {},
