@@ -615,6 +615,7 @@ def test_the_gallery_tells_its_condition_and_gives_a_backup(chromium, tmp_path):
         seen.server.post("/v1/people", data={"name": "Ada"}, files=[("photo", photo(0))])
         page = seen.go("#/gallery")
         expect(page.locator(".facts")).to_contain_text("1 person, 1 face")
+        expect(page.locator(".facts")).to_contain_text("fast, 128 numbers a face")
         page.get_by_role("button", name="Check the gallery").click()
         expect(page.locator(".finding.sound").first).to_be_visible()
         expect(page.locator(".finding.broken")).to_have_count(0)

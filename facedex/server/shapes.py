@@ -71,7 +71,8 @@ class Info(BaseModel):
     version: str
     people: int
     faces: int
-    model: str
+    model: Annotated[str, Field(description="The fingerprint of the gallery's model.")]
+    model_name: Annotated[str, Field(description="default, fast, or the name of the model's file.")]
     dimensions: int
     access: Annotated[str, Field(description="read or full: what the token of this request allows.")]
     needs_token: bool

@@ -20,7 +20,7 @@ export async function galleryView() {
     ["Server", `answers, version ${health.version}`],
     ["Enrolled", `${counted(info.people, "person", "people")}, ${counted(info.faces, "face")}`],
     ["Library", libraryWords(info.library)],
-    ["Model", `${info.model.slice(0, 16)}, ${counted(info.dimensions, "number")} a face`],
+    ["Model", `${info.model_name}, ${counted(info.dimensions, "number")} a face`],
     storage && ["On disk", size(storage.bytes)],
     [
       "Pictures of faces",
