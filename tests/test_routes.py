@@ -159,6 +159,8 @@ def test_a_face_of_somebody_else_is_a_conflict(local):
     enroll(local, "Ada", 0)
     answer = enroll(local, "Bob", 0)
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "person_conflict")
+    former = answer.json()["error"]["details"]  # with this, a client corrects the name
+    assert former == {"person": 1, "name": "Ada", "face": "e1"}
     assert local.get("/v1/people").json()["total"] == 1
     enroll(local, "Bob", 1)
     answer = local.patch("/v1/people/1", json={"name": "Bob"})

@@ -3,11 +3,13 @@
 import { sentence } from "./wording.mjs";
 
 const TRIES = 4; // of a request that a busy server puts off
+const COMMAND = /; [^;]*(`facedex |--)[^;]*$/; // a remedy for people at a terminal
 
 export class Refusal extends Error {
-  /** @param {number} status @param {string} code @param {string} message */
-  constructor(status, code, message) {
+  /** @param {number} status @param {string} code @param {string} message @param {any} [details] */
+  constructor(status, code, message, details) {
     super(message);
+    this.details = details;
     this.status = status;
     this.code = code;
   }
@@ -65,13 +67,15 @@ async function unreadable(form) {
 
 /** @param {Response} answer */
 async function refusal(answer) {
+  /** @type {any} */
   let error = { code: "unknown", message: `The server answered with the status ${answer.status}` };
   try {
     error = (await answer.json()).error ?? error;
   } catch {
     // the status says all there is
   }
-  const found = new Refusal(answer.status, error.code, sentence(error.message));
+  const message = answer.status < 500 ? error.message.replace(COMMAND, "") : error.message;
+  const found = new Refusal(answer.status, error.code, sentence(message), error.details);
   if (answer.status === 401) doorbell.dispatchEvent(new Event("signin"));
   return found;
 }

@@ -54,6 +54,20 @@ export function button(text, press, attributes = {}) {
   return make("button", { type: "button", ...attributes, on: { click: press } }, text);
 }
 
+/**
+ * A form, which sends nothing itself.
+ * @param {string | null} kind its class
+ * @param {() => void} send what its button, or Enter, does
+ * @param {...(Child | Child[])} children
+ */
+export function form(kind, send, ...children) {
+  const submit = (/** @type {Event} */ event) => {
+    event.preventDefault();
+    send();
+  };
+  return make("form", { class: kind, on: { submit } }, ...children);
+}
+
 let made = 0;
 
 /** A fresh id, to tie a label to its field. */

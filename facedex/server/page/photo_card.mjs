@@ -3,6 +3,7 @@
 import { button, fill, make } from "./dom.mjs";
 import { faceCrop } from "./face_crops.mjs";
 import { openFace } from "./face_dialog.mjs";
+import { place } from "./pictures.mjs";
 import { takeOff } from "./photo_list.mjs";
 import { counted, percent, sentence } from "./wording.mjs";
 
@@ -54,7 +55,8 @@ export function photoCard(photo) {
     drawn = { answer, width: image.naturalWidth };
     const found = answer?.faces ?? [];
     const focused = [...faces.children].findIndex((row) => row.contains(document.activeElement));
-    const marks = found.map((face) => mark(face, photo.size ?? { width: image.naturalWidth, height: image.naturalHeight }));
+    const size = photo.size ?? { width: image.naturalWidth, height: image.naturalHeight };
+    const marks = found.map((face) => mark(face, size));
     fill(boxes, marks);
     fill(
       faces,
@@ -89,16 +91,13 @@ function stateOf(photo) {
  * @param {Face} face
  * @param {{width: number, height: number}} size of the photo, 0 until it is known
  */
-function mark(face, { width: wide, height: high }) {
-  const [left, top, width, height] = face.box;
+function mark(face, size) {
   const label = face.name ? `${face.name} ${percent(face.probability)}` : "?";
   const box = make("div", { class: face.name ? "box named" : "box" }, make("span", {}, label));
-  box.hidden = !wide;
-  box.style.left = `${(100 * left) / wide}%`;
-  box.style.top = `${(100 * top) / high}%`;
-  box.style.width = `${(100 * width) / wide}%`;
-  box.style.height = `${(100 * height) / high}%`;
-  if (left + width / 2 > wide * 0.6) box.classList.add("right"); // its label must not leave the photo
+  box.hidden = !size.width;
+  place(box, face.box, size);
+  const middle = face.box[0] + face.box[2] / 2;
+  if (middle > size.width * 0.6) box.classList.add("right"); // its label must not leave the photo
   return box;
 }
 

@@ -2,7 +2,7 @@
 
 import { ask, formOf, Refusal } from "./api.mjs";
 import { changes } from "./changes.mjs";
-import { counted } from "./wording.mjs";
+import { counted, reason } from "./wording.mjs";
 
 /**
  * @typedef {{name: string, similarity: number, probability: number, logit: number}} Candidate
@@ -13,9 +13,9 @@ import { counted } from "./wording.mjs";
  *   picture: {width: number, height: number, jpeg: string} | null}} Answer
  * @typedef {{file: File, url: string, drawable: boolean | null, size: {width: number, height: number} | null,
  *   id: string | null, answer: Answer | null, problem: string | null, stale: boolean, busy: boolean, lost: boolean}}
- *   Photo `drawable`: whether this browser draws what is at `url`; `size`: in which boxes count, where `url` is smaller;
- *   `id`: by which the server knows its faces for a while; `stale`: its answer is to be asked for again; `lost`: it
- *   can never be used
+ *   Photo `drawable`: whether this browser draws the file; `size`: that of the photo where `url` is a smaller picture of
+ *   it; `id`: by which the server knows its faces for a while; `stale`: its answer is to be asked for again; `lost`:
+ *   it can never be used
  * @typedef {{photo: Photo, face: number, before: string | null, after: string | null}} Difference
  */
 
@@ -148,7 +148,7 @@ async function look(some, question) {
   } catch (error) {
     for (const photo of some) {
       photo.answer = null;
-      photo.problem = error instanceof Error ? error.message : String(error);
+      photo.problem = reason(error);
       photo.lost = error instanceof Refusal && error.code.startsWith("photo_");
     }
   }
