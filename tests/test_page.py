@@ -341,6 +341,19 @@ def test_a_wrong_name_is_corrected_and_the_correction_undone(chromium, tmp_path)
         assert [one["name"] for one in seen.server.get("/v1/people").json()["people"]] == ["Ada"]
 
 
+def test_whoever_presses_twice_means_once(chromium, tmp_path):
+    with visit(chromium, tmp_path / "g") as seen:
+        page = seen.go("#/photos")
+        seen.drop(photo(0))
+        seen.settled(1)
+        sent = photos_sent(seen)
+        seen.card("0.jpg").locator(".face").click()
+        page.get_by_role("dialog").get_by_role("combobox").fill("Ada")
+        page.get_by_role("button", name="Give this name").dblclick()
+        expect(seen.names("0.jpg").first).to_have_text("Ada")
+        assert sent == ["/v1/people"]
+
+
 def test_names_that_are_long_or_written_from_the_right_leave_the_page_whole(chromium, tmp_path):
     turned, long = "\u0645\u062d\u0645\u062f \u202e abc", "\U0001f600" + "Averyveryverylongname" * 40
     with visit(chromium, tmp_path / "g", width=360) as seen:

@@ -40,8 +40,18 @@ export async function ask(method, path, content = {}) {
   }
 }
 
+let working = 0;
+
+/** Shows by the pointer that the server works, which takes long on a slow network. @param {number} more requests */
+function work(more) {
+  working += more;
+  document.body.classList.toggle("working", working > 0);
+}
+
 /** @param {string} path @param {RequestInit} request @param {FormData} [form] */
 async function reach(path, request, form) {
+  const more = request.method === "GET" ? 0 : 1;
+  work(more);
   try {
     return await fetch(path, { ...request, redirect: "error" });
   } catch (error) {
@@ -49,6 +59,8 @@ async function reach(path, request, form) {
     const lost = await unreadable(form);
     if (lost) throw new Refusal(0, "lost", `${lost} was changed or moved since it was chosen; add it again.`);
     throw new Refusal(0, "away", "The server does not answer; see whether facedex serve still runs.");
+  } finally {
+    work(-more);
   }
 }
 

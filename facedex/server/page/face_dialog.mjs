@@ -1,7 +1,7 @@
 // The dialog of a face: who it may be, and a way to say who it is.
 
 import { open } from "./dialogs.mjs";
-import { form, make } from "./dom.mjs";
+import { form, make, oneAtATime } from "./dom.mjs";
 import { picture } from "./pictures.mjs";
 import { nameFace } from "./enrolling.mjs";
 import { faceCrop } from "./face_crops.mjs";
@@ -23,7 +23,7 @@ export function openFace(photo, number, image) {
   if (!answer || !face) return Promise.resolve();
   return open(face.name ?? "Who is this?", (close) => {
     const fault = make("p", { class: "fault", role: "alert" });
-    const give = async (/** @type {string} */ name) => {
+    const give = oneAtATime(async (/** @type {string} */ name) => {
       fault.textContent = "";
       try {
         await nameFace(photo.file, number + 1, name, faceCrop(image, face.box, 224, photo.size));
@@ -32,7 +32,7 @@ export function openFace(photo, number, image) {
         fault.textContent = reason(error);
         fault.scrollIntoView({ block: "nearest" });
       }
-    };
+    });
     return [
       make(
         "div",

@@ -18,7 +18,6 @@ export function longList(attributes, first, ask, rows) {
 
   /** @param {any} part */
   function take(part) {
-    if (part.next !== null && part.next === next) return; // the button was pressed twice
     list.append(...rows(part));
     next = part.next;
     more.hidden = next === null;
@@ -27,7 +26,6 @@ export function longList(attributes, first, ask, rows) {
   /** @param {any} part */
   function begin(part) {
     fill(list);
-    next = "";
     take(part);
   }
   begin(first);

@@ -152,8 +152,8 @@ function renaming(person) {
   });
   const rename = () => {
     const name = field.value.trim();
-    if (!name || name === person.name) return;
-    attempt(async () => {
+    if (!name || name === person.name) return undefined;
+    return attempt(async () => {
       await makeLogged(
         () => ask("PATCH", `/v1/people/${person.id}`, { json: { name } }),
         (now) => ({
@@ -179,7 +179,8 @@ function merging(person) {
 async function merge(person, name) {
   const other = name ? await personNamed(name) : undefined;
   if (!other || other.id === person.id) {
-    notice(other ? "A person cannot be merged with itself." : `Nobody is enrolled as ${inSentence(name)}.`, { fault: true });
+    const nobody = `Nobody is enrolled as ${inSentence(name)}.`;
+    notice(other ? "A person cannot be merged with itself." : nobody, { fault: true });
     return;
   }
   const [one, stays] = [person, other].map((each) => inSentence(each.name));

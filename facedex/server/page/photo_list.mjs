@@ -13,8 +13,8 @@ import { counted, reason } from "./wording.mjs";
  *   picture: {width: number, height: number, jpeg: string} | null}} Answer
  * @typedef {{file: File, url: string, drawable: boolean | null, size: {width: number, height: number} | null,
  *   id: string | null, answer: Answer | null, problem: string | null, stale: boolean, busy: boolean, lost: boolean}}
- *   Photo `drawable`: whether this browser draws the file; `size`: that of the photo where `url` is a smaller picture of
- *   it; `id`: by which the server knows its faces for a while; `stale`: its answer is to be asked for again; `lost`:
+ *   Photo `drawable`: whether this browser draws the file; `size`: that of the photo where `url` is a smaller picture
+ *   of it; `id`: by which the server knows its faces for a while; `stale`: its answer is to be asked for again; `lost`:
  *   it can never be used
  * @typedef {{photo: Photo, face: number, before: string | null, after: string | null}} Difference
  */

@@ -2,6 +2,7 @@
 
 import { ask } from "./api.mjs";
 import { changed } from "./changes.mjs";
+import { oneAtATime } from "./dom.mjs";
 import { attempt, notice } from "./notices.mjs";
 import { mayChange } from "./session.mjs";
 
@@ -71,10 +72,10 @@ async function undo(step) {
 }
 
 /** Undoes the last change of this page. */
-export async function undoLast() {
+export const undoLast = oneAtATime(async () => {
   const step = steps.at(-1);
   if (step) await undo(step);
-}
+});
 
 function show() {
   const step = steps.at(-1);
