@@ -1,5 +1,6 @@
 """The page of `facedex serve`, driven by a browser: what a user does with it, and what it must never do."""
 
+import base64
 import contextlib
 import io
 import re
@@ -78,11 +79,12 @@ class Visit:
         self.page.evaluate(
             """([how, files]) => {
               const data = new DataTransfer();
-              for (const [name, bytes] of files) data.items.add(new File([new Uint8Array(bytes)], name));
+              const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+              for (const [name, text] of files) data.items.add(new File([bytes(text)], name));
               const options = {bubbles: true, cancelable: true, dataTransfer: data, clipboardData: data};
               document.body.dispatchEvent(new (how === "drop" ? DragEvent : ClipboardEvent)(how, options));
             }""",
-            [how, [[name, list(data)] for name, data in files]],
+            [how, [[name, base64.b64encode(data).decode()] for name, data in files]],
         )
 
     def settled(self, photos):
