@@ -131,7 +131,14 @@ class PersonNotFound(GalleryError):
 
 
 class PersonConflict(GalleryError):
-    """A change would mix up two people: a name is taken, or a face belongs to somebody else."""
+    """A change would mix up two people: a name is taken, or a face belongs to somebody else.
+
+    `details`: whose face it is, where the server knows.
+    """
+
+    def __init__(self, message: str, details: object = None) -> None:
+        super().__init__(message)
+        self.details = details
 
 
 class UndoConflict(GalleryError):

@@ -368,6 +368,13 @@ def test_the_models_that_ship_are_named_the_default_first():
     assert shipped_model() == shipped_model("default")
 
 
+def test_a_copy_of_a_model_that_ships_has_its_name_and_another_file_its_own(tmp_path):
+    copy, own = tmp_path / "model-0123.safetensors", tmp_path / "mine.safetensors"
+    shutil.copy(shipped_model("fast"), copy)
+    small().save(own)
+    assert [read_model(path).name for path in (copy, own)] == ["fast", "mine.safetensors"]
+
+
 def test_a_file_is_not_mistaken_for_a_model_that_ships(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_model(tmp_path / "fast.safetensors", beta=5.0)

@@ -1,5 +1,6 @@
 """The page of `facedex serve`, driven by a browser: what a user does with it, and what it must never do."""
 
+import base64
 import contextlib
 import io
 import re
@@ -78,11 +79,12 @@ class Visit:
         self.page.evaluate(
             """([how, files]) => {
               const data = new DataTransfer();
-              for (const [name, bytes] of files) data.items.add(new File([new Uint8Array(bytes)], name));
+              const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+              for (const [name, text] of files) data.items.add(new File([bytes(text)], name));
               const options = {bubbles: true, cancelable: true, dataTransfer: data, clipboardData: data};
               document.body.dispatchEvent(new (how === "drop" ? DragEvent : ClipboardEvent)(how, options));
             }""",
-            [how, [[name, list(data)] for name, data in files]],
+            [how, [[name, base64.b64encode(data).decode()] for name, data in files]],
         )
 
     def settled(self, photos):
@@ -326,6 +328,122 @@ def test_a_looser_slider_tells_which_names_it_adds(chromium, portraits, tmp_path
         expect(page.locator(".effect")).to_have_text("1 name changed:blurred.jpg, face 1: unknown → Barack")
 
 
+def test_a_wrong_name_is_corrected_and_the_correction_undone(chromium, tmp_path):
+    with visit(chromium, tmp_path / "g") as seen:
+        seen.go("#/photos")
+        seen.drop(photo(0))
+        seen.settled(1)
+        for name in ("Ada", "Bea"):
+            seen.name("0.jpg", name)
+            expect(seen.names("0.jpg").first).to_have_text(name)
+        expect(seen.page.locator(".notice").last).to_contain_text("This face is Bea now, and Ada no longer.")
+        assert [one["name"] for one in seen.server.get("/v1/people").json()["people"]] == ["Bea"]
+        seen.page.locator("#undo").click()
+        expect(seen.names("0.jpg").first).to_have_text("Ada")
+        assert [one["name"] for one in seen.server.get("/v1/people").json()["people"]] == ["Ada"]
+
+
+def test_whoever_presses_twice_means_once(chromium, tmp_path):
+    with visit(chromium, tmp_path / "g") as seen:
+        page = seen.go("#/photos")
+        seen.drop(photo(0))
+        seen.settled(1)
+        sent = photos_sent(seen)
+        seen.card("0.jpg").locator(".face").click()
+        page.get_by_role("dialog").get_by_role("combobox").fill("Ada")
+        page.get_by_role("button", name="Give this name").dblclick()
+        expect(seen.names("0.jpg").first).to_have_text("Ada")
+        assert sent == ["/v1/people"]
+
+
+def test_names_that_are_long_or_written_from_the_right_leave_the_page_whole(chromium, tmp_path):
+    turned, long = "\u0645\u062d\u0645\u062f \u202e abc", "\U0001f600" + "Averyveryverylongname" * 40
+    with visit(chromium, tmp_path / "g", width=360) as seen:
+        page = seen.go("#/photos")
+        seen.drop(photo(0), photo(7))
+        seen.settled(2)
+        seen.name("0.jpg", turned)
+        said = f"\u2068{turned}\u2069 is enrolled by this face."  # isolated, so that the words after it are not turned
+        expect(page.locator(".notice p").last).to_have_text(said)
+        seen.settled(2)
+        seen.name("7.jpg", long)
+        expect(seen.names("7.jpg").first).to_have_text(long)
+        undo = page.locator("#undo")
+        expect(undo).to_contain_text("Undo: ")
+        first = "(key) => { const range = document.createRange(); range.setStart(key.firstChild, 0); "
+        first += "range.setEnd(key.firstChild, 1); return range.getBoundingClientRect().left; }"
+        assert undo.evaluate(first) > undo.bounding_box()["x"]  # its first letter is not cut off
+        assert seen.names("7.jpg").first.bounding_box()["height"] < 120
+        seen.card("0.jpg").locator(".face").click()
+        pictures = page.get_by_role("dialog").locator(".candidate img")  # one of them is asked for by the long name
+        expect(pictures).to_have_count(2)
+        page.keyboard.press("Escape")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def photos_sent(seen):
+    """A list that grows by the path of each request that brings photos to the server."""
+    sent = []
+    is_form = re.compile("multipart/").match
+    seen.page.on(
+        "request", lambda one: is_form(one.headers.get("content-type", "")) and sent.append(urlsplit(one.url).path)
+    )
+    return sent
+
+
+def test_a_name_and_the_slider_send_no_photo_again(chromium, tmp_path):
+    with visit(chromium, tmp_path / "g") as seen:
+        seen.go("#/photos")
+        seen.drop(photo(0), photo(0, 1), photo(7), ("broken.jpg", b"\xff\xd8\xff\xe0 no picture"))
+        seen.settled(4)
+        sent = photos_sent(seen)
+        seen.name("0.jpg", "Ada")
+        expect(seen.names("0.jpg").first).to_have_text("Ada")
+        slider = seen.page.get_by_role("slider")
+        with seen.page.expect_response(lambda answer: "fpir=0.0001" in answer.url and "/identify" in answer.url):
+            slider.press("Home")
+        seen.settled(4)
+        assert sent == ["/v1/people"]
+
+
+def test_photos_that_the_server_has_forgotten_are_sent_again(chromium, tmp_path):
+    with visit(chromium, tmp_path / "g") as seen:
+        seen.go("#/photos")
+        seen.drop(photo(0), photo(7))
+        seen.settled(2)
+        sent = photos_sent(seen)
+        seen.server.guard.service.recent.__init__()  # as after a restart
+        seen.name("0.jpg", "Ada")
+        expect(seen.names("0.jpg").first).to_have_text("Ada")
+        expect(seen.names("7.jpg").first).to_be_visible()
+        seen.settled(2)
+        assert sent == ["/v1/people", "/v1/identify", "/v1/identify"]
+
+
+def test_a_photo_that_the_browser_cannot_draw_is_shown_with_its_boxes(chromium, tmp_path):
+    wide = Image.new("RGB", (2400, 1200), (120, 130, 140))
+    wide.paste(Image.fromarray(drawn_face(3, 1000)), (1300, 100))
+    large, empty = io.BytesIO(), io.BytesIO()
+    wide.save(large, "TIFF", compression="tiff_deflate")
+    Image.new("RGB", (300, 200)).save(empty, "TIFF", compression="tiff_deflate")
+    with visit(chromium, tmp_path / "g") as seen:
+        seen.go("#/photos")
+        seen.drop(("large.tif", large.getvalue()), ("empty.tif", empty.getvalue()))
+        seen.settled(2)
+        for name, width in (("large.tif", 1600), ("empty.tif", 300)):
+            image = seen.card(name).locator("img")
+            image.scroll_into_view_if_needed()
+            expect(image).to_have_js_property("naturalWidth", width)
+        expect(seen.card("large.tif").locator(".box")).to_be_visible()
+        image, box = (seen.card("large.tif").locator(one).bounding_box() for one in ("img", ".box"))
+        middle = [(box[a] + box[b] / 2 - image[a]) / image[b] for a, b in (("x", "width"), ("y", "height"))]
+        assert middle == pytest.approx([0.75, 0.5], abs=0.1)
+        drawn = "(canvas) => canvas.getContext('2d').getImageData(0, 0, 112, 112).data.some((value) => value > 0)"
+        assert seen.card("large.tif").locator(".face canvas").evaluate(drawn)  # a picture, and no empty frame
+        seen.name("large.tif", "Ada")
+        expect(seen.names("large.tif").first).to_have_text("Ada")
+
+
 def test_a_photo_that_was_changed_on_disk_is_said_to_be(chromium, tmp_path):
     file = tmp_path / "photo.jpg"
     file.write_bytes(jpeg(0))
@@ -553,6 +671,7 @@ def test_the_gallery_tells_its_condition_and_gives_a_backup(chromium, tmp_path):
         seen.server.post("/v1/people", data={"name": "Ada"}, files=[("photo", photo(0))])
         page = seen.go("#/gallery")
         expect(page.locator(".facts")).to_contain_text("1 person, 1 face")
+        expect(page.locator(".facts")).to_contain_text("fast, 128 numbers a face")
         page.get_by_role("button", name="Check the gallery").click()
         expect(page.locator(".finding.sound").first).to_be_visible()
         expect(page.locator(".finding.broken")).to_have_count(0)

@@ -41,7 +41,8 @@ class Enrolled:
     """The result for one photo.
 
     `status`: "enrolled", "known", "moved" (only with `update`), "conflict" or "skipped". `reason`: why, or a remark on
-    a face that was enrolled. `exception`: the error of a photo that was skipped.
+    a face that was enrolled. `exception`: the error of a photo that was skipped. `owned`: the id of this very face
+    where it is enrolled under another name, which is a conflict.
     """
 
     photo: str
@@ -49,6 +50,7 @@ class Enrolled:
     status: str
     reason: str | None = None
     exception: FacedexError | None = field(default=None, repr=False, compare=False)
+    owned: int | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -302,7 +304,7 @@ class Enrolling:
         """
         if self._wishes.update and (move := follow_move(self._store, photo, enrolled)):
             return Enrolled(photo.path, move.name, move.status, move.reason)
-        status = reason = None
+        status = reason = owned = None
         owners = [*((stored.name, stored.box) for stored in enrolled), *uncommitted]
         same_name = next((box for name, box in owners if name == photo.name), None)
         if same_name is not None and self._wishes.face is None:
@@ -323,9 +325,10 @@ class Enrolling:
             owner = next((name for name, other in owners if box is None or same_place(box, other)), None)
             if owner is not None:
                 status = "conflict"
+                owned = next((stored.face for stored in enrolled if stored.name == owner), None)
                 reason = f"this very face is enrolled as {owner!r}; "
                 reason += "enroll another face with --name and --face N, or remove or merge one of the two"
-        return Enrolled(photo.path, photo.name, status, reason) if status else None
+        return Enrolled(photo.path, photo.name, status, reason, owned=owned) if status else None
 
 
 def _logged(results: list[Enrolled]) -> list[Enrolled]:

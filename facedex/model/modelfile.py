@@ -5,10 +5,12 @@ Nothing here imports torch, and no pickle is read.
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -105,6 +107,15 @@ class ModelFile:
             kind.append(self.meta["size"])
         parts = {k: v for k, v in self.tensors.items() if k.startswith(("encoder.", "graph.", "projection."))}
         return _digest(parts, json.dumps(kind, sort_keys=True))
+
+    @cached_property
+    def name(self) -> str:
+        """What a user calls it: the name of a model that ships, of which it may be a copy, else its file's name."""
+        for name in shipped_models() if self.path else []:
+            with suppress(OSError):
+                if filecmp.cmp(self.path or "", weights.FOLDER / f"{name}.safetensors", shallow=False):
+                    return name
+        return self.path.name if self.path else "a model without a file"
 
     @property
     def mirrored(self) -> bool:

@@ -46,9 +46,9 @@ class EncodedPhoto:
 
 
 class KnownPhoto(GivenPhoto):
-    """A photo file that somebody looked at before.
+    """A photo that somebody looked at before.
 
-    `encoded`: its faces, or the error of a photo without faces. None where the file must be read. `names`: the faces
+    `encoded`: its faces, or why it has none. None where the file must be read. `names`: the faces
     that a person named, each as its box (left, top, width, height in pixels) and its name. `refused`: faces that a
     person refused a name, each as its box and that name; None stands for every name, as of a statue.
     """
@@ -56,7 +56,7 @@ class KnownPhoto(GivenPhoto):
     def __init__(
         self,
         path: str,
-        encoded: EncodedPhoto | NoFace | None,
+        encoded: EncodedPhoto | PhotoError | None,
         names: tuple[tuple[Box, str], ...] = (),
         refused: tuple[tuple[Box, str | None], ...] = (),
     ) -> None:
@@ -139,7 +139,7 @@ def encode_ahead(
             yield future.result()
 
 
-def _known(photo: GivenPhoto, keep_pixels: bool) -> EncodedPhoto | NoFace | None:
+def _known(photo: GivenPhoto, keep_pixels: bool) -> EncodedPhoto | PhotoError | None:
     """The result for a photo that need not be read, else None."""
     return photo.encoded if isinstance(photo, KnownPhoto) and not keep_pixels else None
 

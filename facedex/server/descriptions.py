@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import Query
 
-from facedex.server.shapes import Problem
+from facedex.server.shapes import PhotoIds, Problem
 
 _FILE = {"type": "string", "format": "binary"}
 _PHOTO_TYPES = ("image/*", "application/octet-stream")
@@ -35,6 +35,8 @@ _TERMS = {
 }
 
 PHOTOS = _body({}, [], alone=True)
+_IDS = {"application/json": {"schema": PhotoIds.model_json_schema()}}
+PHOTOS_OR_IDS = {"requestBody": {"required": True, "content": {**PHOTOS["requestBody"]["content"], **_IDS}}}
 PHOTOS_OF_A_PERSON = _body({"face": _FACE, **_TERMS}, [], alone=True)
 NAMED_PHOTOS = _body({"name": _NAME, "face": _FACE, **_TERMS}, ["name"], alone=False)
 

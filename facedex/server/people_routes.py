@@ -224,7 +224,9 @@ async def _enroll(service: Service, upload: Upload, name_of: Callable[[], str]) 
     if len(found) == 1 and found[0].exception is not None:
         raise found[0].exception
     if len(found) == 1 and found[0].status == "conflict":
-        raise PersonConflict(f"{found[0].photo} is not enrolled as {found[0].name!r}: {found[0].reason}")
+        former = await service.read(partial(_owner, service.gallery, found[0].owned))
+        message = f"{found[0].photo} is not enrolled as {found[0].name!r}: {found[0].reason}"
+        raise PersonConflict(message, former)
     body = {
         "person": None if record is None else _person(record),
         "photos": [
@@ -233,6 +235,14 @@ async def _enroll(service: Service, upload: Upload, name_of: Callable[[], str]) 
         ],
     }
     return Json(body, 201 if any(one.status == "enrolled" for one in found) else 200)
+
+
+def _owner(gallery: Gallery, face: int | None) -> dict[str, Any] | None:
+    """Whose enrolled face it is, for a client that corrects the name; None where nobody's is known."""
+    if face is None:
+        return None
+    (person,) = gallery.find(gallery.enrolled_photo(face).name)
+    return {"person": person.id, "name": person.name, "face": enrolled_id(face)}
 
 
 def _id_of(face: int | None) -> str | None:

@@ -83,7 +83,7 @@ def refusal(error: BaseException, request_id: str) -> Response:
     """The answer to a request that ended with an error. An error that is in no table is a fault of facedex."""
     rows: list[_Row] = [*((kind, status, code, str(error)) for kind, status, code in TABLE), *_SYSTEM, _FAULT]
     _, status, code, message = next(row for row in rows if isinstance(error, row[0]))
-    answer = problem(status, code, message, request_id)
+    answer = problem(status, code, message, request_id, getattr(error, "details", None))
     if status == 503:
         answer.headers["Retry-After"] = str(getattr(error, "seconds", _RETRY))
     if status == 401:

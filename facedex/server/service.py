@@ -21,6 +21,7 @@ from facedex.server.bodies import HeldBytes
 from facedex.server.event_stream import EventStream
 from facedex.server.face_pictures import face_picture
 from facedex.server.lanes import Lane
+from facedex.server.recent_photos import RecentPhotos
 from facedex.server.request_counts import RequestCounts
 from facedex.server.scan_job import ScanJob
 from facedex.server.settings import ServerSettings
@@ -52,6 +53,7 @@ class Service:
         self.changes = Lane("changes", 1, limits.waiting)
         self.watching = Lane("watching", 1, 1)  # one thread, because versions of one connection are compared
         self.own_changes = 0
+        self.recent = RecentPhotos()
         self.scan = ScanJob(self.gallery, settings.folders, settings.device, self._tell_of_scan)
         self._pixels = Budget(PIXELS_AT_ONCE)  # of photos of all requests together
         self._backups: set[Path] = set()  # folders
@@ -77,11 +79,12 @@ class Service:
         return result
 
     async def watch(self) -> None:
-        """Tell those who listen of changes by other processes, until this is cancelled."""
+        """Tell those who listen of changes by other processes, and forget old photos, until this is cancelled."""
         seen = await self.watching.run(self._version)
         told = self.own_changes
         while True:
             await asyncio.sleep(_LOOK)
+            self.recent.forget()
             if not len(self.events):
                 continue
             with suppress(FacedexError):  # a gallery that is busy or gone is told of by the next request

@@ -69,7 +69,8 @@ class Info(BaseModel):
     version: str
     people: int
     faces: int
-    model: str
+    model: Annotated[str, Field(description="The fingerprint of the gallery's model.")]
+    model_name: Annotated[str, Field(description="default, fast, or the name of the model's file.")]
     dimensions: int
     access: Annotated[str, Field(description="read or full: what the token of this request allows.")]
     needs_token: bool
@@ -87,8 +88,28 @@ class Embedded(BaseModel):
     photos: list[json_shapes.EmbeddedPhoto]
 
 
+class PhotoIds(Body):
+    photos: Annotated[
+        list[Annotated[str, Field(max_length=32)]],
+        Field(min_length=1, max_length=1000, description="Ids that answers with `keep` gave."),
+    ]
+
+
+@dataclass
+class Picture(json_shapes.Shape):
+    width: Annotated[int, "Of the upright photo in pixels, as boxes count them."]
+    height: Annotated[int, "Of the upright photo in pixels."]
+    jpeg: Annotated[str, "The photo with at most 1,600 pixels a side, in base64."]
+
+
+@dataclass
+class IdentifiedPhoto(json_shapes.IdentifiedPhoto):
+    id: Annotated[str | None, "By which a further question names the photo; null without `keep`."]
+    picture: Annotated[Picture | None, "Null without `picture`, and where there is none."]
+
+
 class Identified(BaseModel):
-    photos: list[json_shapes.IdentifiedPhoto]
+    photos: list[IdentifiedPhoto]
 
 
 @dataclass

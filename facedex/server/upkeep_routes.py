@@ -58,6 +58,7 @@ def add_upkeep_routes(app: FastAPI, service: Service, access: Access) -> None:
                 "people": people,
                 "faces": faces,
                 "model": gallery.model.fingerprint,
+                "model_name": gallery.model.name,
                 "dimensions": int(gallery.model.meta["dim"]),
                 "access": _LEVELS[access.allowed(request.scope)],
                 "needs_token": settings.token is not None,

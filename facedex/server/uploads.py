@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
+from pydantic import BaseModel, ValidationError
 from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -13,6 +15,8 @@ from facedex.errors import RequestError, RequestTooLarge, RequestUnsupported
 from facedex.server.bodies import Body
 from facedex.server.settings import Limits
 from facedex.wording import visible
+
+Shape = TypeVar("Shape", bound=BaseModel)
 
 _LONGEST_NAME = 200  # characters of a photo's name in results
 
@@ -32,7 +36,7 @@ async def read_upload(request: Request, limits: Limits) -> Upload:
     """
     body: Body = request.state.body
     body.limit = limits.request_bytes
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    kind = _kind(request)
     if kind == "multipart/form-data":
         return await _form(request, limits)
     if not kind.startswith("image/") and kind != "application/octet-stream":
@@ -43,6 +47,25 @@ async def read_upload(request: Request, limits: Limits) -> Upload:
     if not data:
         raise RequestError("The body is empty; send a photo")
     return Upload([("photo", data)], {})
+
+
+def is_json(request: Request) -> bool:
+    """Whether a request says that its body is JSON."""
+    return _kind(request) == "application/json"
+
+
+async def read_json(request: Request, shape: type[Shape]) -> Shape:
+    """The JSON body of a request. Raises RequestError for another shape, and what Body.receive raises."""
+    try:
+        return shape.model_validate_json(await request.body())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the body"
+        raise RequestError(f"The JSON cannot be used ({where}: {first['msg']}); /reference shows its shape") from None
+
+
+def _kind(request: Request) -> str:
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
 async def _form(request: Request, limits: Limits) -> Upload:

@@ -10,6 +10,7 @@ from facedex.errors import FaceNotFound, PhotoError
 from facedex.gallery.gallery import Gallery
 from facedex.library.finding import faces_showing
 from facedex.photos import images
+from facedex.photos.inputs import Pixels
 from facedex.photos.sources import source_path
 from facedex.server.face_pictures import crop_path, jpeg, photo_of_face, scanned_id
 
@@ -26,10 +27,15 @@ def whole_photo(gallery: Gallery, face: str) -> tuple[bytes, tuple[int, int]]:
         pixels, scale = images.decode_smaller(data, "the photo", SIDE)
     except PhotoError as error:
         raise FaceNotFound(f"The photo of face {face} cannot be shown: {error}") from None
+    height, width = pixels.shape[:2]
+    return shrunk(pixels), (round(width * scale), round(height * scale))
+
+
+def shrunk(pixels: Pixels) -> bytes:
+    """A JPEG of at most SIDE x SIDE pixels of a photo, (height, width, 3) uint8 RGB."""
     image = Image.fromarray(pixels)
-    size = round(image.width * scale), round(image.height * scale)
     image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    return jpeg(image), size
+    return jpeg(image)
 
 
 def scanned_photos_of(gallery: Gallery, person: int) -> list[dict[str, Any]]:

@@ -3,11 +3,13 @@
 import { sentence } from "./wording.mjs";
 
 const TRIES = 4; // of a request that a busy server puts off
+const COMMAND = /; [^;]*(`facedex |--)[^;]*$/; // a remedy for people at a terminal
 
 export class Refusal extends Error {
-  /** @param {number} status @param {string} code @param {string} message */
-  constructor(status, code, message) {
+  /** @param {number} status @param {string} code @param {string} message @param {any} [details] */
+  constructor(status, code, message, details) {
     super(message);
+    this.details = details;
     this.status = status;
     this.code = code;
   }
@@ -38,8 +40,18 @@ export async function ask(method, path, content = {}) {
   }
 }
 
+let working = 0;
+
+/** Shows by the pointer that the server works, which takes long on a slow network. @param {number} more requests */
+function work(more) {
+  working += more;
+  document.body.classList.toggle("working", working > 0);
+}
+
 /** @param {string} path @param {RequestInit} request @param {FormData} [form] */
 async function reach(path, request, form) {
+  const more = request.method === "GET" ? 0 : 1;
+  work(more);
   try {
     return await fetch(path, { ...request, redirect: "error" });
   } catch (error) {
@@ -47,6 +59,8 @@ async function reach(path, request, form) {
     const lost = await unreadable(form);
     if (lost) throw new Refusal(0, "lost", `${lost} was changed or moved since it was chosen; add it again.`);
     throw new Refusal(0, "away", "The server does not answer; see whether facedex serve still runs.");
+  } finally {
+    work(-more);
   }
 }
 
@@ -65,13 +79,15 @@ async function unreadable(form) {
 
 /** @param {Response} answer */
 async function refusal(answer) {
+  /** @type {any} */
   let error = { code: "unknown", message: `The server answered with the status ${answer.status}` };
   try {
     error = (await answer.json()).error ?? error;
   } catch {
     // the status says all there is
   }
-  const found = new Refusal(answer.status, error.code, sentence(error.message));
+  const message = answer.status < 500 ? error.message.replace(COMMAND, "") : error.message;
+  const found = new Refusal(answer.status, error.code, sentence(message), error.details);
   if (answer.status === 401) doorbell.dispatchEvent(new Event("signin"));
   return found;
 }

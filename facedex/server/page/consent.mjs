@@ -1,12 +1,11 @@
-// A person's consent and the day on which it ends, where the server keeps them.
+// A person's consent, and the day on which it ends.
 
 import { ask } from "./api.mjs";
 import { changed } from "./changes.mjs";
-import { labelled, make } from "./dom.mjs";
+import { form, labelled, make } from "./dom.mjs";
 import { attempt } from "./notices.mjs";
-import { takes } from "./session.mjs";
 import { makeLogged } from "./undoing.mjs";
-import { day } from "./wording.mjs";
+import { day, inSentence } from "./wording.mjs";
 
 /** What is known of a person's consent. @param {any} person */
 export function consentState(person) {
@@ -17,9 +16,8 @@ export function consentState(person) {
   return make("p", { class: person.expired ? "warning" : "hint" }, words);
 }
 
-/** Fields for the consent of photos that are enrolled, where the server takes them. */
+/** Fields for the consent of photos that are enrolled. */
 export function consentFields() {
-  if (!takes("PersonChange", "expires")) return { element: null, values: () => ({}) };
   const { consent, expires, element } = fields("", "");
   const details = make("details", {}, make("summary", {}, "Consent"), element);
   return { element: details, values: () => ({ consent: consent.value.trim(), expires: expires.value }) };
@@ -38,25 +36,19 @@ function fields(said, until) {
   return { consent, expires, element };
 }
 
-/** A form that changes both, null where the server does not take them. @param {any} person */
+/** A form that changes both, null where no photo is enrolled. @param {any} person */
 export function consentPart(person) {
-  if (!takes("PersonChange", "expires") || !person.photos) return null;
+  if (!person.photos) return null;
+  const who = inSentence(person.name);
   const { consent, expires, element } = fields((person.consents ?? []).join("; "), person.expires ?? "");
-  const submit = (/** @type {Event} */ event) => {
-    event.preventDefault();
+  const save = () =>
     attempt(async () => {
       const json = { consent: consent.value.trim(), expires: expires.value || "never" };
       await makeLogged(
         () => ask("PATCH", `/v1/people/${person.id}`, { json }),
-        () => ({ done: `The consent of ${person.name} is changed.`, what: `consent of ${person.name}` }),
+        () => ({ done: `The consent of ${who} is changed.`, what: `consent of ${who}` }),
       );
       changed("people");
     });
-  };
-  return make(
-    "form",
-    { class: "stack", on: { submit } },
-    element,
-    make("button", { type: "submit" }, "Save the consent"),
-  );
+  return form("stack", save, element, make("button", { type: "submit" }, "Save the consent"));
 }

@@ -47,11 +47,45 @@ function present(children) {
 /**
  * A button with a text.
  * @param {string} text
- * @param {(event: Event) => void} press
+ * @param {(event: Event) => unknown} press
  * @param {Attributes} [attributes]
  */
 export function button(text, press, attributes = {}) {
-  return make("button", { type: "button", ...attributes, on: { click: press } }, text);
+  return make("button", { type: "button", ...attributes, on: { click: oneAtATime(press) } }, text);
+}
+
+/**
+ * A form, which sends nothing itself.
+ * @param {string | null} kind its class
+ * @param {() => unknown} send what its button, or Enter, does
+ * @param {...(Child | Child[])} children
+ */
+export function form(kind, send, ...children) {
+  const once = oneAtATime(send);
+  const submit = (/** @type {Event} */ event) => {
+    event.preventDefault();
+    once();
+  };
+  return make("form", { class: kind, on: { submit } }, ...children);
+}
+
+/**
+ * What it makes does nothing while it still runs: whoever presses twice on a slow network means once.
+ * @template {unknown[]} Arguments
+ * @param {(...values: Arguments) => unknown} work
+ * @returns {(...values: Arguments) => Promise<void>}
+ */
+export function oneAtATime(work) {
+  let runs = false;
+  return async (...values) => {
+    if (runs) return;
+    runs = true;
+    try {
+      await work(...values);
+    } finally {
+      runs = false;
+    }
+  };
 }
 
 let made = 0;

@@ -5,7 +5,7 @@ import { changed } from "./changes.mjs";
 import { notice } from "./notices.mjs";
 import { keepOwn } from "./pictures.mjs";
 import { remember } from "./undoing.mjs";
-import { counted, sentence } from "./wording.mjs";
+import { counted, inSentence, sentence } from "./wording.mjs";
 
 /**
  * Gives a face of a photo a name, new or known.
@@ -15,8 +15,34 @@ import { counted, sentence } from "./wording.mjs";
  * @param {HTMLCanvasElement} crop a picture of the face
  */
 export async function nameFace(file, number, name, crop) {
-  const { person, photos } = await enroll("/v1/people", [file], { name, face: String(number) }, "this face");
+  const fields = { name, face: String(number) };
+  const { person, photos } = await enroll("/v1/people", [file], fields, "this face").catch((error) => {
+    if (!error.details?.face) throw error;
+    return correct(error.details, file, fields);
+  });
   if (person && photos[0].face) keepOwn([person.crop, `/v1/faces/${photos[0].face}/crop`], crop);
+}
+
+/**
+ * Gives another name to a face that is enrolled.
+ * @param {{person: number, name: string, face: string}} former whose face it is so far
+ * @param {File} file
+ * @param {Record<string, string>} fields
+ */
+async function correct(former, file, fields) {
+  const move = async (/** @type {number} */ person, /** @type {string} */ face, /** @type {string} */ name) => {
+    await ask("DELETE", `/v1/people/${person}/faces/${face}`);
+    return ask("POST", "/v1/people", { form: formOf([file], { ...fields, name }) });
+  };
+  const answer = await move(former.person, former.face, fields.name);
+  changed("people");
+  const { person, photos } = answer;
+  const name = inSentence(person.name);
+  remember(`This face is ${name} now, and ${inSentence(former.name)} no longer.`, {
+    what: `${name} corrected`,
+    back: () => move(person.id, photos[0].face, former.name),
+  });
+  return answer;
 }
 
 /**
@@ -38,8 +64,9 @@ export async function enroll(path, files, fields, by) {
   }
   const remark = fresh.length === 1 && fresh[0].reason ? ` ${sentence(fresh[0].reason)}` : "";
   const faces = fresh.map((/** @type {any} */ photo) => photo.face).filter(Boolean);
-  const done = `${person.name} is enrolled by ${by ?? counted(fresh.length, "photo")}.${remark}`;
-  remember(done, { what: `${person.name} enrolled`, back: () => takeBack(person.id, faces) });
+  const name = inSentence(person.name);
+  const done = `${name} is enrolled by ${by ?? counted(fresh.length, "photo")}.${remark}`;
+  remember(done, { what: `${name} enrolled`, back: () => takeBack(person.id, faces) });
   return answer;
 }
 

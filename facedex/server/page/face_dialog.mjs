@@ -1,13 +1,13 @@
 // The dialog of a face: who it may be, and a way to say who it is.
 
 import { open } from "./dialogs.mjs";
-import { labelled, make } from "./dom.mjs";
+import { form, make, oneAtATime } from "./dom.mjs";
 import { picture } from "./pictures.mjs";
 import { nameFace } from "./enrolling.mjs";
 import { faceCrop } from "./face_crops.mjs";
 import { nameField, personNamed } from "./people.mjs";
 import { mayChange } from "./session.mjs";
-import { certainty, percent, sentence } from "./wording.mjs";
+import { certainty, inSentence, percent, reason, sentence } from "./wording.mjs";
 
 /** @typedef {import("./photo_list.mjs").Photo} Photo */
 
@@ -23,20 +23,21 @@ export function openFace(photo, number, image) {
   if (!answer || !face) return Promise.resolve();
   return open(face.name ?? "Who is this?", (close) => {
     const fault = make("p", { class: "fault", role: "alert" });
-    const give = async (/** @type {string} */ name) => {
+    const give = oneAtATime(async (/** @type {string} */ name) => {
       fault.textContent = "";
       try {
-        await nameFace(photo.file, number + 1, name, faceCrop(image, face.box, 224));
+        await nameFace(photo.file, number + 1, name, faceCrop(image, face.box, 224, photo.size));
         close();
       } catch (error) {
-        fault.textContent = error instanceof Error ? error.message : String(error);
+        fault.textContent = reason(error);
+        fault.scrollIntoView({ block: "nearest" });
       }
-    };
+    });
     return [
       make(
         "div",
         { class: "face-head" },
-        faceCrop(image, face.box, 288),
+        faceCrop(image, face.box, 288, photo.size),
         make(
           "div",
           {},
@@ -55,7 +56,7 @@ export function openFace(photo, number, image) {
 
 /** @param {import("./photo_list.mjs").Face} face */
 function verdict(face) {
-  if (face.name) return `This is ${face.name}, ${certainty(face.probability)}.`;
+  if (face.name) return `This is ${inSentence(face.name)}, ${certainty(face.probability)}.`;
   return face.reason ? sentence(face.reason) : "This face resembles nobody who is enrolled.";
 }
 
@@ -125,16 +126,8 @@ function percentWide(probability) {
  * @param {boolean} other whether candidates are listed above
  */
 function naming(give, other) {
-  const { field, list } = nameField({ autofocus: !other });
-  const send = (/** @type {Event} */ event) => {
-    event.preventDefault();
-    if (field.value.trim()) give(field.value.trim());
-  };
-  return make(
-    "form",
-    { class: "line", on: { submit: send } },
-    labelled(other ? "Somebody else" : "Name", field, "A new name, or one that is enrolled."),
-    list,
-    make("button", { type: "submit" }, "Give this name"),
-  );
+  const label = other ? "Somebody else" : "Name";
+  const { element, name } = nameField(label, "A new name, or one that is enrolled.", { autofocus: !other });
+  const send = () => name() && give(name());
+  return form("line", send, element, make("button", { type: "submit" }, "Give this name"));
 }

@@ -3,7 +3,7 @@
 import { ask } from "./api.mjs";
 import { button, fill, make } from "./dom.mjs";
 import { attempt } from "./notices.mjs";
-import { begin, mayChange, offers } from "./session.mjs";
+import { begin, mayChange } from "./session.mjs";
 import { counted, moment, sentence, size } from "./wording.mjs";
 
 const LINES = 12; // of the log
@@ -13,15 +13,15 @@ export async function galleryView() {
   const [info, health, storage, log] = await Promise.all([
     begin(),
     ask("GET", "/v1/health"),
-    offers("GET", "/v1/storage") ? ask("GET", "/v1/storage") : null,
-    offers("GET", "/v1/changes") ? ask("GET", "/v1/changes", { query: { limit: LINES } }) : null,
+    ask("GET", "/v1/storage"),
+    ask("GET", "/v1/changes", { query: { limit: LINES } }),
   ]);
   const facts = [
     ["Server", `answers, version ${health.version}`],
     ["Enrolled", `${counted(info.people, "person", "people")}, ${counted(info.faces, "face")}`],
     ["Library", libraryWords(info.library)],
-    ["Model", `${info.model.slice(0, 16)}, ${counted(info.dimensions, "number")} a face`],
-    storage && ["On disk", size(storage.bytes)],
+    ["Model", `${info.model_name}, ${counted(info.dimensions, "number")} a face`],
+    ["On disk", size(storage.bytes)],
     [
       "Pictures of faces",
       info.keep_crops
@@ -34,11 +34,11 @@ export async function galleryView() {
     make(
       "dl",
       { class: "facts" },
-      facts.filter(Boolean).map(([term, words]) => make("div", {}, make("dt", {}, term), make("dd", {}, words))),
+      facts.map(([term, words]) => make("div", {}, make("dt", {}, term), make("dd", {}, words))),
     ),
-    log?.total && logPart(log),
+    log.total > 0 && logPart(log),
     mayChange() && backupPart(),
-    mayChange() && offers("POST", "/v1/doctor") && doctorPart(),
+    mayChange() && doctorPart(),
     info.needs_token && sessionPart(),
   ];
   return { title: "The gallery", content: content.filter(Boolean) };

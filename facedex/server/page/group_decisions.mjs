@@ -3,13 +3,13 @@
 import { ask } from "./api.mjs";
 import { changed } from "./changes.mjs";
 import { makeLogged } from "./undoing.mjs";
-import { counted } from "./wording.mjs";
+import { are, counted, inSentence } from "./wording.mjs";
 
 /**
  * @param {string} decision the last part of the route
  * @param {number} group
  * @param {unknown} json
- * @param {(answer: any) => {done: string, what: string, back?: () => Promise<unknown>}} words
+ * @param {(answer: any) => {done: string, what: string}} words
  */
 async function decide(decision, group, json, words) {
   await makeLogged(() => ask("POST", `/v1/groups/${group}/${decision}`, { json }), words);
@@ -19,27 +19,24 @@ async function decide(decision, group, json, words) {
 /** Names all faces of a group. @param {number} group @param {string} name */
 export function nameGroup(group, name) {
   return decide("name", group, { name }, (named) => {
-    const others = named.others ? ` ${counted(named.others, "face")} of the group belong to somebody else.` : "";
-    const done = `${counted(named.faces, "face")} of group ${group} are now ${named.name}.${others}`;
-    return { done, what: `group ${group} named`, back: () => ask("POST", "/v1/undo") };
+    const others = named.others ? ` ${counted(named.others, "face")} ${are(named.others)} somebody else's.` : "";
+    const faces = `${counted(named.faces, "face")} of group ${group} ${are(named.faces)} now`;
+    return { done: `${faces} ${inSentence(named.name)}.${others}`, what: `group ${group} named` };
   });
 }
 
 /** @param {number} group @param {boolean} ignored */
 export function ignoreGroup(group, ignored) {
   const done = ignored ? `Group ${group} is ignored.` : `Group ${group} waits for a name again.`;
-  const back = () => ask("POST", `/v1/groups/${group}/ignore`, { json: { ignored: !ignored } });
-  return decide("ignore", group, { ignored }, () => ({
-    done,
-    what: `group ${group} ${ignored ? "ignored" : "back"}`,
-    back,
-  }));
+  const what = `group ${group} ${ignored ? "ignored" : "back"}`;
+  return decide("ignore", group, { ignored }, () => ({ done, what }));
 }
 
 /** Takes faces out of a group for good. @param {number} group @param {string[]} faces */
 export function splitGroup(group, faces) {
   return decide("split", group, { faces }, (split) => {
-    return { done: `${counted(faces.length, "face")} are now group ${split.group}.`, what: `group ${group} split` };
+    const done = `${counted(faces.length, "face")} ${are(faces.length)} now group ${split.group}.`;
+    return { done, what: `group ${group} split` };
   });
 }
 

@@ -1,12 +1,13 @@
 // The view of one group: all its faces, to be named, split, joined or left out.
 
 import { ask } from "./api.mjs";
-import { button, fill, labelled, make } from "./dom.mjs";
+import { button, fill, form, labelled, make } from "./dom.mjs";
 import { picture } from "./pictures.mjs";
 import { ignoreGroup, joinGroups, markNoFaces, nameGroup, splitGroup } from "./group_decisions.mjs";
+import { longList } from "./long_list.mjs";
 import { attempt } from "./notices.mjs";
 import { nameField } from "./people.mjs";
-import { mayChange, offers } from "./session.mjs";
+import { mayChange } from "./session.mjs";
 import { counted, fileName } from "./wording.mjs";
 import { showPhoto } from "./whole_photo.mjs";
 
@@ -22,20 +23,9 @@ export async function groupView({ id }) {
   if (selection.group !== group) selection = { group, faces: new Set() };
   const chosen = selection.faces;
   const tools = mayChange() && selectionTools(group, chosen, first.total);
-  const list = make("ul", { class: "shots", "aria-label": "Faces" }, first.faces.map(row));
-  let next = first.next;
-  const more = button(
-    "Show more",
-    () =>
-      attempt(async () => {
-        const part = await ask("GET", `/v1/groups/${group}/faces`, { query: { limit: PART, cursor: next } });
-        list.append(...part.faces.map(row));
-        next = part.next;
-        more.hidden = next === null;
-      }),
-    { class: "quiet" },
-  );
-  more.hidden = next === null;
+  const next = (/** @type {string} */ cursor) =>
+    ask("GET", `/v1/groups/${group}/faces`, { query: { limit: PART, cursor } });
+  const list = longList({ class: "shots", "aria-label": "Faces" }, first, next, (part) => part.faces.map(row));
 
   /** @param {any} face */
   function row(face) {
@@ -65,10 +55,10 @@ export async function groupView({ id }) {
     make("p", { class: "lead" }, `${counted(first.total, "face")} without a name, the clearest first.`),
     mayChange() && wholeGroup(group),
     tools && tools.element,
-    list,
-    more,
+    list.elements,
   ];
-  return { title: `Group ${group}`, content: content.filter(Boolean), back: { text: "Library", to: "#/library" } };
+  const back = { text: "Library", to: "#/library" };
+  return { title: `Group ${group}`, content: content.flat().filter(Boolean), back };
 }
 
 /** @param {Promise<unknown>} work */
@@ -78,22 +68,13 @@ async function thenBack(work) {
 
 /** @param {number} group */
 function wholeGroup(group) {
-  const { field, list } = nameField();
-  const submit = (/** @type {Event} */ event) => {
-    event.preventDefault();
-    thenBack(nameGroup(group, field.value.trim()));
-  };
+  const { element, name } = nameField("Who is this?");
+  const nameAll = () => thenBack(nameGroup(group, name()));
   return make(
     "div",
     { class: "tools" },
-    make(
-      "form",
-      { class: "line", on: { submit } },
-      labelled("Who is this?", field),
-      list,
-      make("button", { type: "submit", class: "primary" }, "Name all"),
-    ),
-    offers("POST", "/v1/groups/{group}/merge") && joining(group),
+    form("line", nameAll, element, make("button", { type: "submit", class: "primary" }, "Name all")),
+    joining(group),
     button("Ignore this group", () => thenBack(ignoreGroup(group, true)), { class: "quiet" }),
   );
 }
@@ -101,16 +82,8 @@ function wholeGroup(group) {
 /** @param {number} group */
 function joining(group) {
   const field = make("input", { type: "number", min: 1, required: true, class: "short" });
-  const submit = (/** @type {Event} */ event) => {
-    event.preventDefault();
-    thenBack(joinGroups(group, Number(field.value)));
-  };
-  return make(
-    "form",
-    { class: "line", on: { submit } },
-    labelled("Same person as group", field),
-    make("button", { type: "submit" }, "Join"),
-  );
+  const join = () => thenBack(joinGroups(group, Number(field.value)));
+  return form("line", join, labelled("Same person as group", field), make("button", { type: "submit" }, "Join"));
 }
 
 /**
@@ -129,11 +102,11 @@ function selectionTools(group, chosen, total) {
       await decide(group, faces);
     });
   const split = button("Another person", decided(splitGroup));
-  const none = offers("POST", "/v1/groups/{group}/not-a-face") ? button("Not a face", decided(markNoFaces)) : null;
+  const none = button("Not a face", decided(markNoFaces));
   function show() {
     fill(line, chosen.size ? `${counted(chosen.size, "face")} chosen.` : "Choose faces that do not belong here.");
     split.disabled = !chosen.size || chosen.size === total;
-    if (none) none.disabled = !chosen.size;
+    none.disabled = !chosen.size;
   }
   show();
   return { element: make("div", { class: "tools sticky" }, line, split, none), show };

@@ -2,13 +2,14 @@
 
 import { ask } from "./api.mjs";
 import { changed, changes } from "./changes.mjs";
-import { button, fill, labelled, make } from "./dom.mjs";
+import { button, fill, form, make } from "./dom.mjs";
 import { picture } from "./pictures.mjs";
 import { ignoreGroup, nameGroup } from "./group_decisions.mjs";
+import { longList } from "./long_list.mjs";
 import { attempt } from "./notices.mjs";
 import { nameField } from "./people.mjs";
-import { mayChange, offers, told } from "./session.mjs";
-import { counted } from "./wording.mjs";
+import { mayChange, told } from "./session.mjs";
+import { are, counted, inSentence } from "./wording.mjs";
 
 const PART = 30; // groups shown at a time
 const CROPS = 5; // of a group
@@ -71,7 +72,7 @@ function scanWords(scan) {
   const folders = scan.folders.join(", ");
   const { photos, faces } = told().library;
   const held = photos
-    ? `${counted(photos, "photo")} with ${counted(faces, "face")} are scanned.`
+    ? `${counted(photos, "photo")} with ${counted(faces, "face")} ${are(photos)} scanned.`
     : "Nothing is scanned yet.";
   if (scan.state === "running") {
     return scan.photos
@@ -81,7 +82,7 @@ function scanWords(scan) {
   if (scan.state === "failed") return `The scan failed: ${scan.error}.`;
   if (scan.state === "never") return `${held} Folders: ${folders}`;
   const skipped = scan.skipped ? ` ${counted(scan.skipped, "photo")} could not be read.` : "";
-  const gone = scan.gone ? ` ${counted(scan.gone, "photo")} are gone.` : "";
+  const gone = scan.gone ? ` ${counted(scan.gone, "photo")} ${are(scan.gone)} gone.` : "";
   const ending = scan.state === "done" ? "is done" : "was stopped";
   return `The scan ${ending}: ${counted(scan.done, "photo")}.${skipped}${gone}`;
 }
@@ -125,20 +126,9 @@ function groupButton() {
 
 /** @param {any} first @param {() => void} again */
 function groupPart(first, again) {
-  const list = make("ul", { class: "groups", "aria-label": "Groups" }, first.groups.map(card));
-  let next = first.next;
-  const more = button(
-    "Show more",
-    () =>
-      attempt(async () => {
-        const part = await ask("GET", "/v1/groups", { query: { limit: PART, ignored, cursor: next } });
-        list.append(...part.groups.map(card));
-        next = part.next;
-        more.hidden = next === null;
-      }),
-    { class: "quiet" },
-  );
-  more.hidden = next === null;
+  const next = (/** @type {string} */ cursor) =>
+    ask("GET", "/v1/groups", { query: { limit: PART, ignored, cursor } });
+  const list = longList({ class: "groups", "aria-label": "Groups" }, first, next, (part) => part.groups.map(card));
   const toggle = make("input", { type: "checkbox", id: "ignored", checked: ignored });
   toggle.addEventListener("change", () => {
     ignored = toggle.checked;
@@ -152,14 +142,11 @@ function groupPart(first, again) {
     make(
       "div",
       { class: "tools" },
-      offers("GET", "/v1/questions") &&
-        mayChange() &&
-        make("a", { class: "key", href: "#/library/questions" }, "Answer questions"),
+      mayChange() && make("a", { class: "key", href: "#/library/questions" }, "Answer questions"),
       mayChange() && groupButton(),
       make("span", { class: "check" }, toggle, make("label", { for: "ignored" }, "Show ignored groups")),
     ),
-    list,
-    more,
+    list.elements,
   );
 }
 
@@ -183,24 +170,21 @@ function card(group) {
 /** @param {any} group */
 function groupWords(group) {
   const size = `${counted(group.faces, "face")} in ${counted(group.photos, "photo")}`;
-  return [size, group.resembles && `resembles ${group.resembles}`, group.ignored && "ignored"]
+  return [size, group.resembles && `resembles ${inSentence(group.resembles)}`, group.ignored && "ignored"]
     .filter(Boolean)
     .join(", ");
 }
 
 /** @param {any} group */
 function naming(group) {
-  const { field, list } = nameField({ value: group.resembles ?? "", "aria-label": `Name of group ${group.group}` });
-  const submit = (/** @type {Event} */ event) => {
-    event.preventDefault();
-    attempt(() => nameGroup(group.group, field.value.trim()));
-  };
+  const field = { value: group.resembles ?? "", "aria-label": `Name of group ${group.group}` };
+  const { element, name } = nameField("Name", undefined, field);
+  const send = () => attempt(() => nameGroup(group.group, name()));
   const ignore = () => attempt(() => ignoreGroup(group.group, !group.ignored));
-  return make(
-    "form",
-    { class: "line", on: { submit } },
-    labelled("Name", field),
-    list,
+  return form(
+    "line",
+    send,
+    element,
     make("button", { type: "submit", "aria-label": `Name group ${group.group}` }, "Name"),
     button(group.ignored ? "Take back" : "Ignore", ignore, {
       class: "quiet",

@@ -14,6 +14,7 @@ import { questionsView } from "./questions_view.mjs";
 import { begin } from "./session.mjs";
 import { signInView } from "./sign_in.mjs";
 import { offerUndo } from "./undoing.mjs";
+import { reason } from "./wording.mjs";
 
 /** @typedef {{title: string, content: Node[], back?: {text: string, to: string}, still?: boolean}} View */
 
@@ -85,8 +86,7 @@ function twin(former) {
 
 /** @param {unknown} error */
 function fault(error) {
-  const text = error instanceof Error ? error.message : String(error);
-  return { title: "This cannot be shown", content: [make("p", { class: "fault" }, text)] };
+  return { title: "This cannot be shown", content: [make("p", { class: "fault" }, reason(error))] };
 }
 
 let owed = false; // a view that is to be drawn anew once the user has left a field

@@ -1,6 +1,7 @@
 // Short messages at the edge of the page, which screen readers read out.
 
 import { button, fill, make } from "./dom.mjs";
+import { reason } from "./wording.mjs";
 
 const SECONDS = 12; // that a message without a fault stays
 
@@ -43,7 +44,7 @@ export async function attempt(work) {
     return await work();
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") return undefined;
-    notice(error instanceof Error ? error.message : String(error), { fault: true });
+    notice(reason(error), { fault: true });
     return undefined;
   }
 }

@@ -2,7 +2,7 @@
 
 import { ask } from "./api.mjs";
 import { changes } from "./changes.mjs";
-import { fill, freshId, make } from "./dom.mjs";
+import { fill, freshId, labelled, make } from "./dom.mjs";
 
 /**
  * @typedef {{id: number, name: string, photos: number, enrolled: string | null, crop: string | null,
@@ -18,8 +18,9 @@ changes.addEventListener("change", () => known.clear());
  * @param {number} limit
  * @returns {Promise<Person[]>}
  */
-export async function peopleLike(part, limit) {
-  return (await ask("GET", "/v1/people", { query: { q: part, limit } })).people;
+async function peopleLike(part, limit) {
+  const q = [...part].slice(0, 200).join(""); // the server takes no longer part
+  return (await ask("GET", "/v1/people", { query: { q, limit } })).people;
 }
 
 /** The person of exactly this name. @param {string} name */
@@ -34,11 +35,13 @@ export function personNamed(name) {
 }
 
 /**
- * A field for a name that completes to the names of the gallery.
+ * A labelled field for a name that completes to the names of the gallery.
+ * @param {string} label
+ * @param {string} [hint]
  * @param {Record<string, unknown>} [attributes]
- * @returns {{field: HTMLInputElement, list: HTMLDataListElement}}
+ * @returns {{element: HTMLElement, name: () => string}} `name`: what it holds
  */
-export function nameField(attributes = {}) {
+export function nameField(label, hint, attributes = {}) {
   const id = freshId();
   const list = make("datalist", { id });
   const field = make("input", {
@@ -64,5 +67,7 @@ export function nameField(attributes = {}) {
         );
     }, 120);
   });
-  return { field, list };
+  const element = labelled(label, field, hint);
+  element.append(list);
+  return { element, name: () => field.value.trim() };
 }

@@ -3,12 +3,14 @@
 import { ask } from "./api.mjs";
 import { consentFields } from "./consent.mjs";
 import { open } from "./dialogs.mjs";
-import { button, fill, labelled, make } from "./dom.mjs";
+import { button, fill, form, labelled, make } from "./dom.mjs";
 import { picture } from "./pictures.mjs";
 import { enroll } from "./enrolling.mjs";
+import { longList } from "./long_list.mjs";
+import { attempt } from "./notices.mjs";
 import { nameField } from "./people.mjs";
 import { mayChange } from "./session.mjs";
-import { counted, sentence } from "./wording.mjs";
+import { counted, reason, sentence } from "./wording.mjs";
 
 const PART = 120; // people shown at a time
 
@@ -19,42 +21,43 @@ let sought = "";
 /** @param {{again: () => void}} view */
 export async function peopleView(view) {
   const first = await ask("GET", "/v1/people", { query: { q: sought, limit: PART } });
-  const list = make("ul", { class: "people", "aria-label": "People" });
-  const more = button("Show more", () => show(next), { class: "quiet" });
   const line = make("p", { class: "state", role: "status" });
-  let next = /** @type {string | null} */ (null);
+  const part = (/** @type {string} */ cursor) =>
+    ask("GET", "/v1/people", { query: { q: sought, limit: PART, cursor } });
+  const list = longList({ class: "people", "aria-label": "People" }, first, part, ({ people }) => people.map(card));
   let asked = 0;
 
-  /** @param {any} part @param {boolean} fresh */
-  function take(part, fresh) {
-    const rows = part.people.map(card);
-    if (fresh) fill(list, rows);
-    else list.append(...rows);
-    next = part.next;
-    more.hidden = next === null;
-    const all = counted(part.total, "person", "people");
-    fill(line, sought ? `${counted(part.total, "name")} with “${sought}”` : all);
+  /** @param {number} total */
+  function count(total) {
+    fill(line, sought ? `${counted(total, "name")} with “${sought}”` : counted(total, "person", "people"));
   }
 
-  /** @param {string | null} cursor */
-  async function show(cursor) {
+  async function search() {
     const number = (asked += 1);
-    const part = await ask("GET", "/v1/people", { query: { q: sought, limit: PART, cursor } });
-    if (number === asked) take(part, cursor === null);
+    const found = await part("");
+    if (number !== asked) return;
+    list.begin(found);
+    count(found.total);
   }
 
-  const search = make("input", { type: "search", value: sought, autocomplete: "off", spellcheck: "false" });
+  const field = make("input", {
+    type: "search",
+    value: sought,
+    maxlength: 200,
+    autocomplete: "off",
+    spellcheck: "false",
+  });
   let timer = 0;
-  search.addEventListener("input", () => {
-    sought = search.value.trim();
+  field.addEventListener("input", () => {
+    sought = field.value.trim();
     clearTimeout(timer);
-    timer = setTimeout(() => show(null), 150);
+    timer = setTimeout(() => attempt(search), 150);
   });
   const add = mayChange() && button("Add a person", () => addPerson(), { class: "primary" });
   if (!first.total && !sought) return { title: "People", content: [nobody(add)] };
-  take(first, true);
-  const tools = make("div", { class: "tools" }, labelled("Find a name", search), add);
-  return { title: "People", content: [tools, line, list, more] };
+  count(first.total);
+  const tools = make("div", { class: "tools" }, labelled("Find a name", field), add);
+  return { title: "People", content: [tools, line, ...list.elements] };
 }
 
 /** @param {HTMLElement | false} add */
@@ -96,18 +99,17 @@ function card(person) {
  */
 export function addPerson(person) {
   return open(person ? `Add photos of ${person.name}` : "Add a person", (close) => {
-    const { field, list } = nameField({ autofocus: true });
+    const { element, name } = nameField("Name", undefined, { autofocus: true });
     const files = make("input", { type: "file", multiple: true, accept: "image/*,.heic,.heif", required: true });
     const terms = consentFields();
     const results = make("ul", { class: "results", "aria-live": "polite" });
     const send = make("button", { type: "submit", class: "primary" }, "Enroll");
-    const submit = async (/** @type {Event} */ event) => {
-      event.preventDefault();
+    const submit = async () => {
       send.disabled = true;
       fill(results, make("li", {}, `Looking at ${counted(files.files.length, "photo")} …`));
       try {
         const path = person ? `/v1/people/${person.id}/faces` : "/v1/people";
-        const fields = { ...(person ? {} : { name: field.value.trim() }), ...terms.values() };
+        const fields = { ...(person ? {} : { name: name() }), ...terms.values() };
         const answer = await enroll(path, [...files.files], fields);
         const rest = answer.photos.filter((/** @type {any} */ photo) => photo.status !== "enrolled");
         if (!rest.length) return close();
@@ -116,16 +118,15 @@ export function addPerson(person) {
           rest.map((/** @type {any} */ photo) => make("li", {}, `${photo.photo}: ${sentence(photo.reason)}`)),
         );
       } catch (error) {
-        fill(results, make("li", { class: "fault" }, error instanceof Error ? error.message : String(error)));
+        fill(results, make("li", { class: "fault" }, reason(error)));
       }
       send.disabled = false;
     };
     return [
-      make(
-        "form",
-        { on: { submit } },
-        person ? null : labelled("Name", field),
-        list,
+      form(
+        null,
+        submit,
+        person ? null : element,
         labelled("Photos", files, "Of each photo, the most prominent face counts."),
         terms.element,
         results,

@@ -4,15 +4,16 @@ import { ask } from "./api.mjs";
 import { changed } from "./changes.mjs";
 import { consentPart, consentState } from "./consent.mjs";
 import { confirmed } from "./dialogs.mjs";
-import { button, labelled, make } from "./dom.mjs";
+import { button, form, labelled, make } from "./dom.mjs";
+import { longList } from "./long_list.mjs";
 import { picture } from "./pictures.mjs";
 import { attempt, notice } from "./notices.mjs";
 import { nameField, personNamed } from "./people.mjs";
 import { addPerson } from "./people_view.mjs";
-import { mayChange, offers } from "./session.mjs";
+import { mayChange } from "./session.mjs";
 import { makeLogged } from "./undoing.mjs";
 import { showPhoto } from "./whole_photo.mjs";
-import { counted, day, fileName, percent, sentence } from "./wording.mjs";
+import { counted, day, fileName, inSentence, percent, sentence } from "./wording.mjs";
 
 const PART = 100; // photos shown
 
@@ -22,9 +23,11 @@ export async function personView({ id }) {
   const [faces, { suspicions }, scanned] = await Promise.all([
     ask("GET", `${path}/faces`, { query: { limit: PART } }),
     ask("GET", `${path}/suspicions`),
-    offers("GET", "/v1/people/{person}/photos") ? ask("GET", `${path}/photos`, { query: { limit: PART } }) : null,
+    ask("GET", `${path}/photos`, { query: { limit: PART } }),
   ]);
   const { person } = faces;
+  const next = (/** @type {string} */ list) => (/** @type {string} */ cursor) =>
+    ask("GET", `${path}/${list}`, { query: { limit: PART, cursor } });
   const suspicious = new Map(suspicions.map((/** @type {any} */ one) => [one.face, one]));
   const content = [
     make(
@@ -39,8 +42,8 @@ export async function personView({ id }) {
         mayChange() && button("Add photos", () => addPerson(person), { class: "primary" }),
       ),
     ),
-    enrolledPart(person, faces, suspicious),
-    scanned && libraryPart(scanned),
+    enrolledPart(person, faces, suspicious, next("faces")),
+    libraryPart(scanned, next("photos")),
     mayChange() && changesPart(person),
   ];
   return { title: person.name, content: content.filter(Boolean), back: { text: "People", to: "#/people" } };
@@ -56,10 +59,11 @@ function enrolledWords(person) {
  * @param {any} person
  * @param {any} answer
  * @param {Map<string, any>} suspicious
+ * @param {(cursor: string) => Promise<any>} next
  */
-function enrolledPart(person, answer, suspicious) {
+function enrolledPart(person, answer, suspicious, next) {
   if (!answer.total) return null;
-  const rows = answer.faces.map((/** @type {any} */ face) => {
+  const row = (/** @type {any} */ face) => {
     const doubt = suspicious.get(face.id);
     return make(
       "li",
@@ -86,18 +90,21 @@ function enrolledPart(person, answer, suspicious) {
           "aria-label": `Remove the photo ${fileName(face.photo)}`,
         }),
     );
-  });
-  const more = answer.total > rows.length && make("p", { class: "hint" }, `${answer.total - rows.length} more.`);
+  };
+  const list = longList({ class: "shots" }, answer, next, (part) => part.faces.map(row));
   const strange = suspicious.size
     ? make("p", { class: "warning" }, `${counted(suspicious.size, "photo")} may show somebody else.`)
     : null;
-  return make("section", {}, make("h2", {}, "Enrolled photos"), strange, make("ul", { class: "shots" }, rows), more);
+  return make("section", {}, make("h2", {}, "Enrolled photos"), strange, list.elements);
 }
 
-/** @param {any} answer of the photos that show the person */
-function libraryPart(answer) {
+/**
+ * @param {any} answer of the photos that show the person
+ * @param {(cursor: string) => Promise<any>} next
+ */
+function libraryPart(answer, next) {
   if (!answer.total) return null;
-  const rows = answer.photos.map((/** @type {any} */ photo) =>
+  const row = (/** @type {any} */ photo) =>
     make(
       "li",
       {},
@@ -107,14 +114,13 @@ function libraryPart(answer) {
         picture(photo.crop, ""),
         make("span", { class: "path", title: photo.photo }, fileName(photo.photo)),
       ),
-    ),
-  );
+    );
   return make(
     "section",
     {},
     make("h2", {}, "Photos of the library"),
     make("p", { class: "hint" }, `${counted(answer.total, "photo")}, the clearest first.`),
-    make("ul", { class: "shots" }, rows),
+    longList({ class: "shots" }, answer, next, (part) => part.photos.map(row)).elements,
   );
 }
 
@@ -144,59 +150,45 @@ function renaming(person) {
     maxlength: 1000,
     autocomplete: "off",
   });
-  const submit = (/** @type {Event} */ event) => {
-    event.preventDefault();
+  const rename = () => {
     const name = field.value.trim();
-    if (!name || name === person.name) return;
-    attempt(async () => {
-      const call = (/** @type {string} */ to) => ask("PATCH", `/v1/people/${person.id}`, { json: { name: to } });
+    if (!name || name === person.name) return undefined;
+    return attempt(async () => {
       await makeLogged(
-        () => call(name),
+        () => ask("PATCH", `/v1/people/${person.id}`, { json: { name } }),
         (now) => ({
-          done: `${person.name} is now ${now.name}.`,
-          what: `${now.name} renamed`,
-          back: () => call(person.name),
+          done: `${inSentence(person.name)} is now ${inSentence(now.name)}.`,
+          what: `${inSentence(now.name)} renamed`,
         }),
       );
       changed("people");
     });
   };
-  return make(
-    "form",
-    { class: "line", on: { submit } },
-    labelled("Name", field),
-    make("button", { type: "submit" }, "Rename"),
-  );
+  return form("line", rename, labelled("Name", field), make("button", { type: "submit" }, "Rename"));
 }
 
 /** @param {any} person */
 function merging(person) {
-  const { field, list } = nameField();
-  const submit = (/** @type {Event} */ event) => {
-    event.preventDefault();
-    attempt(() => merge(person, field.value.trim()));
-  };
-  return make(
-    "form",
-    { class: "line", on: { submit } },
-    labelled("Merge into", field, `Where ${person.name} is enrolled twice: the other name, which stays.`),
-    list,
-    make("button", { type: "submit" }, "Merge"),
-  );
+  const hint = "Where somebody is enrolled twice: the other name, which stays.";
+  const { element, name } = nameField("Merge into", hint);
+  const send = () => attempt(() => merge(person, name()));
+  return form("line", send, element, make("button", { type: "submit" }, "Merge"));
 }
 
 /** @param {any} person @param {string} name */
 async function merge(person, name) {
   const other = name ? await personNamed(name) : undefined;
   if (!other || other.id === person.id) {
-    notice(other ? "A person cannot be merged with itself." : `Nobody is enrolled as ${name}.`, { fault: true });
+    const nobody = `Nobody is enrolled as ${inSentence(name)}.`;
+    notice(other ? "A person cannot be merged with itself." : nobody, { fault: true });
     return;
   }
-  const text = `${other.name} gets ${counted(person.photos, "photo")} of ${person.name}, whose name goes.`;
-  if (!(await confirmed(`Are ${person.name} and ${other.name} one person?`, text, "Merge"))) return;
+  const [one, stays] = [person, other].map((each) => inSentence(each.name));
+  const text = `${stays} gets ${counted(person.photos, "photo")} of ${one}, whose name goes.`;
+  if (!(await confirmed(`Are ${one} and ${stays} one person?`, text, "Merge"))) return;
   await makeLogged(
     () => ask("POST", `/v1/people/${person.id}/merge`, { json: { into: other.id } }),
-    () => ({ done: `${person.name} is merged into ${other.name}.`, what: `${person.name} merged` }),
+    () => ({ done: `${one} is merged into ${stays}.`, what: `${one} merged` }),
   );
   location.hash = `#/people/${other.id}`;
   changed("people");
@@ -204,13 +196,14 @@ async function merge(person, name) {
 
 /** @param {any} person */
 async function removePerson(person) {
+  const name = inSentence(person.name);
   const text =
-    `Every face of ${person.name} is deleted from the gallery for good, and no undo brings it back. ` +
+    `Every face of ${name} is deleted from the gallery for good, and no undo brings it back. ` +
     "The photo files stay where they are.";
-  if (!(await confirmed(`Remove ${person.name}?`, text, "Remove"))) return;
+  if (!(await confirmed(`Remove ${name}?`, text, "Remove"))) return;
   await attempt(async () => {
     await ask("DELETE", `/v1/people/${person.id}`);
-    notice(`${person.name} is removed.`);
+    notice(`${name} is removed.`);
     location.hash = "#/people";
     changed("people");
   });
@@ -218,7 +211,7 @@ async function removePerson(person) {
 
 /** @param {any} person @param {any} face @param {number} total */
 async function removeFace(person, face, total) {
-  const last = total === 1 ? ` It is the only one, so ${person.name} goes too.` : "";
+  const last = total === 1 ? ` It is the only one, so ${inSentence(person.name)} goes too.` : "";
   const text = `The face is deleted for good, and no undo brings it back.${last} The photo file stays.`;
   if (!(await confirmed(`Remove ${fileName(face.photo)}?`, text, "Remove"))) return;
   await attempt(async () => {

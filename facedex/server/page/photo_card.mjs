@@ -3,6 +3,7 @@
 import { button, fill, make } from "./dom.mjs";
 import { faceCrop } from "./face_crops.mjs";
 import { openFace } from "./face_dialog.mjs";
+import { place } from "./pictures.mjs";
 import { takeOff } from "./photo_list.mjs";
 import { counted, percent, sentence } from "./wording.mjs";
 
@@ -19,10 +20,9 @@ export function photoCard(photo) {
   const name = photo.file.name;
   const image = make("img", { src: photo.url, alt: `The photo ${name}`, loading: "lazy", decoding: "async" });
   const boxes = make("div", { class: "boxes", "aria-hidden": "true" });
-  const stage = make("div", { class: "stage" }, make("div", { class: "fit" }, image, boxes));
-  image.addEventListener("error", () =>
-    fill(stage, make("p", { class: "unseen" }, "This browser cannot show this format. The faces are listed below.")),
-  );
+  const fit = make("div", { class: "fit" }, image, boxes);
+  const unseen = make("p", { class: "unseen" });
+  const stage = make("div", { class: "stage" }, fit);
   const state = make("p", { class: "state" });
   const faces = make("ul", { class: "faces" });
   const element = make(
@@ -39,15 +39,24 @@ export function photoCard(photo) {
     faces,
   );
 
+  let drawn = { answer: /** @type {any} */ (null), width: -1 };
+
   function show() {
     element.setAttribute("aria-busy", String(photo.busy));
     element.classList.toggle("busy", photo.busy);
     const answer = photo.answer;
     fill(state, stateOf(photo));
     state.classList.toggle("fault", Boolean(photo.problem));
+    const seen = photo.drawable !== false || photo.size !== null;
+    fill(unseen, photo.busy ? "" : "There is no picture of this photo.");
+    if (stage.firstChild !== (seen ? fit : unseen)) fill(stage, seen ? fit : unseen);
+    if (image.getAttribute("src") !== photo.url) image.src = photo.url;
+    if (drawn.answer === answer && drawn.width === image.naturalWidth) return;
+    drawn = { answer, width: image.naturalWidth };
     const found = answer?.faces ?? [];
     const focused = [...faces.children].findIndex((row) => row.contains(document.activeElement));
-    const marks = found.map((face) => mark(face, image));
+    const size = photo.size ?? { width: image.naturalWidth, height: image.naturalHeight };
+    const marks = found.map((face) => mark(face, size));
     fill(boxes, marks);
     fill(
       faces,
@@ -64,7 +73,7 @@ export function photoCard(photo) {
     focusAt(number); // the row that opened the dialog may have been drawn anew meanwhile
   };
 
-  image.addEventListener("load", show, { once: true });
+  image.addEventListener("load", show);
   return { element, show };
 }
 
@@ -80,19 +89,15 @@ function stateOf(photo) {
 /**
  * The box of a face on its photo.
  * @param {Face} face
- * @param {HTMLImageElement} image
+ * @param {{width: number, height: number}} size of the photo, 0 until it is known
  */
-function mark(face, image) {
-  const [left, top, width, height] = face.box;
+function mark(face, size) {
   const label = face.name ? `${face.name} ${percent(face.probability)}` : "?";
   const box = make("div", { class: face.name ? "box named" : "box" }, make("span", {}, label));
-  const { naturalWidth: wide, naturalHeight: high } = image;
-  box.hidden = !wide; // until the photo is decoded, its size is not known
-  box.style.left = `${(100 * left) / wide}%`;
-  box.style.top = `${(100 * top) / high}%`;
-  box.style.width = `${(100 * width) / wide}%`;
-  box.style.height = `${(100 * height) / high}%`;
-  if (left + width / 2 > wide * 0.6) box.classList.add("right"); // its label must not leave the photo
+  box.hidden = !size.width;
+  place(box, face.box, size);
+  const middle = face.box[0] + face.box[2] / 2;
+  if (middle > size.width * 0.6) box.classList.add("right"); // its label must not leave the photo
   return box;
 }
 
@@ -120,7 +125,7 @@ function row(photo, face, number, image, box, press) {
         blur: light(false),
       },
     },
-    faceCrop(image, face.box, CROP),
+    faceCrop(image, face.box, CROP, photo.size),
     make(
       "span",
       { class: "who" },

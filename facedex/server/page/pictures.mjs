@@ -36,6 +36,19 @@ export function picture(source, alt, look = {}) {
   return image;
 }
 
+/**
+ * Puts a mark on a photo where a box says.
+ * @param {HTMLElement} mark
+ * @param {number[]} box left, top, width, height in pixels of the photo
+ * @param {{width: number, height: number}} photo
+ */
+export function place(mark, [left, top, width, height], photo) {
+  mark.style.left = `${(100 * left) / photo.width}%`;
+  mark.style.top = `${(100 * top) / photo.height}%`;
+  mark.style.width = `${(100 * width) / photo.width}%`;
+  mark.style.height = `${(100 * height) / photo.height}%`;
+}
+
 /** @param {string} alt @param {string} kind @param {string} name */
 function frame(alt, kind, name) {
   const label = alt ? { role: "img", "aria-label": `${alt}: no picture is left` } : { "aria-hidden": "true" };

@@ -2,8 +2,9 @@
 
 import { ask } from "./api.mjs";
 import { changed } from "./changes.mjs";
+import { oneAtATime } from "./dom.mjs";
 import { attempt, notice } from "./notices.mjs";
-import { mayChange, offers } from "./session.mjs";
+import { mayChange } from "./session.mjs";
 
 /** @typedef {{what: string, back: () => Promise<unknown>}} Step `what` completes the words "Undo: " */
 
@@ -39,25 +40,23 @@ export function remember(done, step) {
  * Makes a change that the server itself can undo, since it keeps a log, and remembers it.
  * @template T
  * @param {() => Promise<T>} work
- * @param {(result: T) => {done: string, what: string, back?: () => Promise<unknown>}} words `back`: the way back where
- *   the server has none
+ * @param {(result: T) => {done: string, what: string}} words
  * @returns {Promise<T>} what `work` gives
  */
 export async function makeLogged(work, words) {
   const before = await lastChange();
   const result = await work();
-  const { done, what, back } = words(result);
+  const { done, what } = words(result);
   const after = await lastChange();
   if (after && after !== before)
     remember(done, { what, back: () => ask("POST", "/v1/undo", { json: { change: after } }) });
-  else if (back) remember(done, { what, back });
   else notice(`${done} This cannot be undone.`);
   return result;
 }
 
 /** The number of the last change that the server can undo. @returns {Promise<number | null>} */
 async function lastChange() {
-  return offers("GET", "/v1/undo") ? ((await ask("GET", "/v1/undo")).change?.number ?? null) : null;
+  return (await ask("GET", "/v1/undo")).change?.number ?? null;
 }
 
 /** @param {Step} step */
@@ -73,10 +72,10 @@ async function undo(step) {
 }
 
 /** Undoes the last change of this page. */
-export async function undoLast() {
+export const undoLast = oneAtATime(async () => {
   const step = steps.at(-1);
   if (step) await undo(step);
-}
+});
 
 function show() {
   const step = steps.at(-1);

@@ -2,7 +2,7 @@
 
 import { open } from "./dialogs.mjs";
 import { fill, make } from "./dom.mjs";
-import { offers } from "./session.mjs";
+import { place } from "./pictures.mjs";
 import { fileName } from "./wording.mjs";
 
 /**
@@ -31,17 +31,13 @@ export function showPhoto(face, path, box) {
  * @param {number[]} box
  */
 async function load(face, path, box) {
-  if (!offers("GET", "/v1/faces/{face}/photo")) throw new Error("This server shows no whole photos.");
   const answer = await fetch(`/v1/faces/${encodeURIComponent(face)}/photo`);
   if (!answer.ok) throw new Error((await answer.json()).error.message);
   const width = Number(answer.headers.get("X-Photo-Width"));
   const height = Number(answer.headers.get("X-Photo-Height"));
   const url = URL.createObjectURL(await answer.blob());
   const mark = make("div", { class: "box named", "aria-hidden": "true" });
-  mark.style.left = `${(100 * box[0]) / width}%`;
-  mark.style.top = `${(100 * box[1]) / height}%`;
-  mark.style.width = `${(100 * box[2]) / width}%`;
-  mark.style.height = `${(100 * box[3]) / height}%`;
+  place(mark, box, { width, height });
   const image = make("img", { src: url, alt: `The photo ${fileName(path)}` });
   return { url, children: [make("div", { class: "fit" }, image, mark)] };
 }

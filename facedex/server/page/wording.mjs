@@ -5,6 +5,26 @@ export function counted(count, noun, plural = `${noun}s`) {
   return `${count.toLocaleString("en")} ${count === 1 ? noun : plural}`;
 }
 
+/** The verb for so many. @param {number} count */
+export function are(count) {
+  return count === 1 ? "is" : "are";
+}
+
+/** What an error says. @param {unknown} error */
+export function reason(error) {
+  return error instanceof Error ? error.message : String(error);
+}
+
+const FROM_RIGHT = /[\u0590-\u08ff\u200e\u200f\u202a-\u202e\u2066-\u2069\ufb1d-\ufdff\ufe70-\ufefc]/;
+
+/**
+ * A name for a sentence. One that is written from the right must not turn the words after it.
+ * @param {string} name
+ */
+export function inSentence(name) {
+  return FROM_RIGHT.test(name) ? `\u2068${name}\u2069` : name; // first strong isolate, pop directional isolate
+}
+
 /**
  * A probability in whole per cent. Nothing is certain, so none is shown as 0 % or 100 %.
  * @param {number} value
