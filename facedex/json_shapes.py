@@ -259,7 +259,9 @@ class LoggedChange(Shape):
     kind: Annotated[str, f"{', '.join(sorted(KINDS)[:-1])} or {sorted(KINDS)[-1]}."]
     name: Annotated[str | None, "The person as named then, or null; null too for whoever was deleted later."]
     former: Annotated[
-        str | None, "The former name, the person who was merged, or the former person of a moved photo, or null."
+        str | None,
+        "The former name, the person who was merged, or the former person of a photo that moved or was corrected; "
+        "null for none.",
     ]
     photos: Annotated[int, "The number of photos that it concerns."]
     faces: Annotated[int, "The number of scanned faces that it concerns."]

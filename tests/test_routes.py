@@ -220,6 +220,40 @@ def test_faces_of_a_person(local):
     assert local.post("/v1/people/999/faces", files=[photo(0)]).status_code == 404
 
 
+def test_a_face_is_given_to_another_person_with_its_consent(local):
+    ada = enroll(local, "Ada", 0, 1).json()
+    bob = enroll(local, "Bob", 2).json()["person"]["id"]
+    person, face = ada["person"]["id"], ada["photos"][1]["face"]
+    local.patch(f"/v1/people/{person}", json={"consent": "by letter", "expires": "2999-12-31"})
+    path = f"/v1/people/{person}/faces/{face}"
+    given = shaped(local.patch(path, json={"name": "Bob"}), shapes.Corrected)
+    assert (given["person"]["id"], given["person"]["photos"], given["face"]) == (bob, 2, face)
+    faces = local.get(f"/v1/people/{bob}/faces").json()["faces"]
+    assert {one["id"]: one["consent"] for one in faces}[face] == "by letter"
+    assert local.patch(path, json={"name": "Bob"}).json()["error"]["code"] == "face_not_found"
+    assert local.post("/v1/undo").status_code == 200
+    assert len(local.get(f"/v1/people/{person}/faces").json()["faces"]) == 2
+
+
+def test_a_face_is_not_given_to_somebody_who_has_the_photo(local):
+    two = [photo(0, 1, name="two.jpg")]
+    ada, _ = (
+        local.post("/v1/people", files=two, data={"name": name, "face": str(number)}).json()
+        for number, name in enumerate(("Ada", "Bob"), 1)
+    )
+    path = f"/v1/people/{ada['person']['id']}/faces/{ada['photos'][0]['face']}"
+    refused = local.patch(path, json={"name": "Bob"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "person_conflict")
+
+
+def test_the_last_face_of_a_person_takes_the_person_along(local):
+    ada = enroll(local, "Ada", 0).json()
+    path = f"/v1/people/{ada['person']['id']}/faces/{ada['photos'][0]['face']}"
+    assert local.patch(path, json={"name": "Cy"}).json()["person"]["name"] == "Cy"
+    assert [one["name"] for one in local.get("/v1/people").json()["people"]] == ["Cy"]
+    assert local.get(f"/v1/people/{ada['person']['id']}").status_code == 404
+
+
 def test_merge(local):
     first, second = (enroll(local, name, seed).json()["person"]["id"] for seed, name in enumerate(("Ada", "A. L.")))
     body = shaped(local.post(f"/v1/people/{second}/merge", json={"into": first}), shapes.Merged)

@@ -39,6 +39,7 @@ def group_of(opened, face):
 
 CHANGES = {
     "merged": lambda opened: opened.merge("Bob", "Ada"),
+    "corrected": lambda opened: opened.correct(opened.enrolled_photos("Ada")[1][0].face, "Cy"),
     "consent": lambda opened: opened.set_consent("Ada", "form", "2999-12-31"),
     "split": lambda opened: split_group(opened, group_of(opened, 9), ["/cy/1.jpg", "/cy/2.jpg"]),
     "ignored": lambda opened: ignore_group(opened, group_of(opened, 9)),

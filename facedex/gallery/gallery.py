@@ -376,6 +376,16 @@ class Gallery:
                 self._index.update()
         return moved
 
+    def correct(self, face: int, name: str) -> None:
+        """Give an enrolled face (id) to another person, known or new; `undo` gives it back.
+
+        A person who has no photo left is deleted, or keeps only the names of scanned faces.
+        Raises FaceNotFound, NameInvalid, and PersonConflict where the photo is enrolled for that person already.
+        """
+        with self._changing():
+            self._store.correct(self.enrolled_photo(face), person_name(name))
+            self._index.update()
+
     def remove(self, *names: str) -> int:
         """Delete people, and every trace of their faces in the gallery's files; returns how many faces.
 
@@ -590,7 +600,7 @@ class Gallery:
 
     def undo(self, number: int | None = None) -> Undone | None:
         """Undo the last change that can be undone: a name of scanned faces, a split, an ignored group, a rename, a
-        merge, a consent. Run again, it undoes the one before.
+        merge, a correction, a consent. Run again, it undoes the one before.
 
         `number`: the change that is meant, as `undoable` gave it. None where nothing is left. Raises UndoConflict where
         another change came in between or stands in the way, and what `remove` raises.

@@ -24,7 +24,7 @@ from facedex.server.face_pictures import crop_path, enrolled_id, keep_pictures, 
 from facedex.server.refusals import Json
 from facedex.server.service import Service
 from facedex.server.uploads import Upload, read_upload
-from facedex.store.rows import PersonRecord
+from facedex.store.rows import PersonRecord, StoredPhoto
 
 PersonId = Annotated[int, Path(ge=1, le=2**62, description="The person's id.")]
 
@@ -135,12 +135,21 @@ def _add_faces(app: FastAPI, service: Service) -> None:
         """Delete one enrolled face. A person without a face left is deleted too."""
 
         def remove() -> int:
-            photo = gallery.enrolled_photo(number_of(face, "e"))
-            if photo.name != gallery.person(person).name:
-                raise FaceNotFound(f"Face {face} is not of person {person}; the list of faces has their ids")
-            return gallery.remove_photos([photo])
+            with gallery.alone():
+                return gallery.remove_photos([_face_of(gallery, person, face)])
 
         return Json({"faces": await service.change("people", remove)})
+
+    @app.patch("/v1/people/{person}/faces/{face}", tags=["people"], responses=answers(shapes.Corrected))
+    async def correct_face(person: PersonId, face: str, body: shapes.NewName) -> Json:
+        """Give an enrolled face to another person, known or new. A person without a face left is deleted."""
+
+        def correct() -> PersonRecord:
+            with gallery.alone():
+                gallery.correct(_face_of(gallery, person, face).face, body.name)
+                return gallery.find(gallery.enrolled_photo(number_of(face, "e")).name)[0]
+
+        return Json({"person": _person(await service.change("people", correct)), "face": face})
 
     @app.get("/v1/people/{person}/suspicions", tags=["people"], responses=answers(shapes.Suspicions))
     @reads
@@ -175,6 +184,14 @@ def _add_faces(app: FastAPI, service: Service) -> None:
 
 def _person(person: PersonRecord) -> dict[str, Any]:
     return {"id": person.id, **results.list_json(person), "crop": f"/v1/people/{person.id}/crop"}
+
+
+def _face_of(gallery: Gallery, person: int, face: str) -> StoredPhoto:
+    """An enrolled face of a person, by their ids. Raises FaceNotFound, PersonNotFound."""
+    photo = gallery.enrolled_photo(number_of(face, "e"))
+    if photo.name != gallery.person(person).name:
+        raise FaceNotFound(f"Face {face} is not of person {person}; the list of faces has their ids")
+    return photo
 
 
 def _faces(gallery: Gallery, person: int, limit: int, cursor: str | None) -> dict[str, Any]:

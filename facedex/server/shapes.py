@@ -153,6 +153,11 @@ class Merged(BaseModel):
     moved: int
 
 
+class Corrected(BaseModel):
+    person: Person
+    face: Annotated[str, Field(description="The id of the face, as before.")]
+
+
 class Removed(BaseModel):
     faces: int
 

@@ -23,6 +23,7 @@ KINDS = {
     "named": "scanned faces named",
     "imported": "scanned faces named by XMP",
     "moved": "photo moved",
+    "corrected": "photo given to another person",
     "renamed": "renamed",
     "merged": "merged",
     "consent": "consent changed",

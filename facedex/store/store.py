@@ -439,13 +439,37 @@ class Store:
         with self.changing(rewrites=False):
             self.faces([photo.face])  # raises GalleryDamaged for damage, which a new seal would hide
             (former,) = self.owners_of([photo.face])
-            person = self._add_people([name])[name]
+            person = self.add_person(name)
             self._db.execute("UPDATE face SET source = ?, person = ? WHERE id = ?", (source, person, photo.face))
             self._seal(photo.face)
             gone = self.settle({former, person})
             other = (None, None) if gone or former == person else (former, photo.name)
             self.changes.add(
                 "moved", person=person, name=name, other=other[0], former=other[1], photos=1, enrolled=[photo.face]
+            )
+
+    def correct(self, photo: StoredPhoto, name: str) -> None:
+        """Give an enrolled face to another person, who is made where new. What the face's consent says stays.
+
+        Raises PersonConflict where the photo is enrolled for that person already.
+        """
+        with self.changing(rewrites=False):
+            if name in [other.name for other in self.photos(photo.photo)]:
+                raise PersonConflict(f"{name!r} is enrolled by this photo already; remove one of its two faces first")
+            (former,) = self.owners_of([photo.face])
+            person = self.add_person(name)
+            self.give_faces([photo.face], person)
+            gone = self.settle({former, person})
+            other = (None, None) if gone else (former, photo.name)
+            self.changes.add(
+                "corrected",
+                person=person,
+                name=name,
+                other=other[0],
+                former=other[1],
+                photos=1,
+                enrolled=[photo.face],
+                back={"name": photo.name},
             )
 
     def keep_picture(self, face: int, picture: bytes) -> None:
@@ -643,6 +667,10 @@ class Store:
     def owners_of(self, faces: Sequence[int]) -> set[int]:
         """Ids of the people of these faces."""
         return {row[0] for face in faces for row in self._db.rows("SELECT person FROM face WHERE id = ?", (face,))}
+
+    def add_person(self, name: str) -> int:
+        """The id of a person, who is made where new. `settle` must follow in the same transaction."""
+        return self._add_people([name])[name]
 
     def give_faces(self, faces: Sequence[int], person: int) -> None:
         """Give enrolled faces (ids) to a person. Raises GalleryDamaged for an altered row."""

@@ -84,6 +84,20 @@ def _merged(store: Store, change: Change) -> Undone:
     return Undone(change, len(scanned), len(moved))
 
 
+def _corrected(store: Store, change: Change) -> Undone:
+    """The photo is the former person's again, if it is still the other one's."""
+    assert change.back is not None
+    assert change.person is not None
+    (face,) = change.enrolled
+    if store.owners_of([face]) != {change.person}:
+        return Undone(change)
+    name, (photo,) = change.back["name"], store.photos(face=face)
+    if name in [other.name for other in store.photos(photo.photo)]:
+        raise UndoConflict(f"{name!r} is enrolled by {photo.source} again; remove that photo, then undo again")
+    store.give_faces([face], former := store.add_person(name))
+    return Undone(change, photos=1, deleted=store.settle({former, change.person}))
+
+
 def _decided(store: Store, change: Change) -> Undone:
     """Links between faces, groups and names are as before (LibraryTables.decide)."""
     assert change.back is not None
@@ -111,6 +125,7 @@ UNDO: dict[str, Callable[[Store, Change], Undone]] = {
     "imported": _named,
     "renamed": _renamed,
     "merged": _merged,
+    "corrected": _corrected,
     "consent": _consent,
     **dict.fromkeys(DECISIONS, _decided),
     "ignored": _ignored,

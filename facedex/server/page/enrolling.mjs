@@ -18,31 +18,26 @@ export async function nameFace(file, number, name, crop) {
   const fields = { name, face: String(number) };
   const { person, photos } = await enroll("/v1/people", [file], fields, "this face").catch((error) => {
     if (!error.details?.face) throw error;
-    return correct(error.details, file, fields);
+    return correct(error.details, name);
   });
   if (person && photos[0].face) keepOwn([person.crop, `/v1/faces/${photos[0].face}/crop`], crop);
 }
 
 /**
- * Gives another name to a face that is enrolled.
+ * Gives an enrolled face to another person.
  * @param {{person: number, name: string, face: string}} former whose face it is so far
- * @param {File} file
- * @param {Record<string, string>} fields
+ * @param {string} name
  */
-async function correct(former, file, fields) {
-  const move = async (/** @type {number} */ person, /** @type {string} */ face, /** @type {string} */ name) => {
-    await ask("DELETE", `/v1/people/${person}/faces/${face}`);
-    return ask("POST", "/v1/people", { form: formOf([file], { ...fields, name }) });
-  };
-  const answer = await move(former.person, former.face, fields.name);
+async function correct(former, name) {
+  const give = (/** @type {number} */ person, /** @type {string} */ to) =>
+    ask("PATCH", `/v1/people/${person}/faces/${former.face}`, { json: { name: to } });
+  const { person } = await give(former.person, name);
   changed("people");
-  const { person, photos } = answer;
-  const name = inSentence(person.name);
-  remember(`This face is ${name} now, and ${inSentence(former.name)} no longer.`, {
-    what: `${name} corrected`,
-    back: () => move(person.id, photos[0].face, former.name),
+  remember(`This face is ${inSentence(person.name)} now, and ${inSentence(former.name)} no longer.`, {
+    what: `${inSentence(person.name)} corrected`,
+    back: () => give(person.id, former.name),
   });
-  return answer;
+  return { person, photos: [{ face: former.face }] };
 }
 
 /**
