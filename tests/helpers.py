@@ -16,6 +16,7 @@ import time
 from collections import namedtuple
 from importlib.util import find_spec
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -365,6 +366,26 @@ def unwritable(folder):
         copy.chmod(0o700)
         copy.parent.chmod(0o700)
         shutil.rmtree(copy.parent)
+
+
+@contextlib.contextmanager
+def closed(folder):
+    """Inside, this process may neither list the folder nor look at what is in it, even as root."""
+
+    def refusing(call, itself):
+        def look(path=".", *arguments, **options):
+            inner = os.path.relpath(os.fspath(path), folder) if isinstance(path, str | os.PathLike) else ".."
+            if not inner.startswith("..") and (itself or inner != "."):
+                raise PermissionError(13, "Permission denied", os.fspath(path))
+            return call(path, *arguments, **options)
+
+        return look
+
+    with contextlib.ExitStack() as stack:
+        for name in ("scandir", "lstat", "stat"):
+            patched = refusing(getattr(os, name), itself=name == "scandir")
+            stack.enter_context(mock.patch(f"os.{name}", patched))
+        yield
 
 
 def found_face(vector, left=10.0, quality=20.0):

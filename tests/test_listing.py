@@ -10,8 +10,10 @@ import pytest
 from PIL import Image, features
 
 from facedex.errors import PhotoError
-from facedex.photos.listing import find_photos
+from facedex.photos.images import read_bytes
+from facedex.photos.listing import find_photos, is_gone
 from facedex.photos.sources import expand, open_people
+from tests.helpers import closed
 
 FORMATS = ["JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF"]
 
@@ -83,6 +85,25 @@ def test_a_loop_of_links_gives_every_photo_once(tmp_path):
 def test_missing_folder_is_a_photo_error(tmp_path):
     with pytest.raises(PhotoError, match="cannot be listed"):
         list(find_photos(tmp_path / "nowhere"))
+
+
+def test_a_folder_that_cannot_be_listed_stands_for_its_photos(tmp_path):
+    put(tmp_path, "a/1.jpg", "b/2.jpg", "c/3.jpg")
+    with closed(tmp_path / "b"):
+        assert found(tmp_path) == ["a/1.jpg", "b", "c/3.jpg"]
+        with pytest.raises(PhotoError, match=r"b cannot be read \(Permission denied\)"):
+            read_bytes(tmp_path / "b")
+        with pytest.raises(PhotoError, match="cannot be listed"):
+            list(find_photos(tmp_path / "b"))
+
+
+def test_what_may_not_be_looked_at_is_not_gone(tmp_path):
+    put(tmp_path, "b/2.jpg")
+    with closed(tmp_path / "b"):
+        assert not is_gone(tmp_path / "b" / "2.jpg")
+    assert not is_gone(tmp_path / "b" / "2.jpg")
+    assert is_gone(tmp_path / "b" / "3.jpg")
+    assert is_gone(tmp_path / "b" / "2.jpg" / "4.jpg")
 
 
 LEFTOVERS = [

@@ -12,7 +12,7 @@ from facedex.gallery.gallery import Gallery
 from facedex.library import scan as scanning
 from facedex.library.groups import cluster
 from facedex.library.scan import list_photos, scan, vanished
-from tests.helpers import python, save_blank, save_face, scanned, seen_file
+from tests.helpers import closed, python, save_blank, save_face, scanned, seen_file
 
 SCAN = """
 import sys
@@ -140,6 +140,17 @@ def test_only_photos_that_are_gone_have_vanished(opened, photos, tmp_path):
     (photos / "deep" / "down" / "two.png").unlink()
     assert [os.path.basename(source) for source in vanished(opened.library, photos)] == ["two.png"]
     assert vanished(opened.library, tmp_path / "elsewhere") == []
+
+
+def test_a_folder_that_cannot_be_listed_is_skipped_and_nothing_of_it_is_gone(opened, photos):
+    assert statuses(opened, photos)["two.png"] == "new"
+    save_face(photos / "later.png", 5)
+    with closed(photos / "deep"):
+        results = list(scan(opened, list_photos(photos)))
+        assert [result.status for result in results if result.photo.endswith("deep")] == ["skipped"]
+        assert "new" in [result.status for result in results if result.photo.endswith("later.png")]
+        assert vanished(opened.library, photos) == []
+    assert statuses(opened, photos)["two.png"] == "known"
 
 
 def test_a_copy_that_is_gone_costs_nothing(opened, photos):

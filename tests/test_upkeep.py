@@ -36,6 +36,7 @@ from facedex.model.modelfile import read_model
 from facedex.photos.sources import named_photos
 from facedex.store.store import FILE, Store
 from tests.helpers import (
+    closed,
     everybody,
     flip,
     gallery,
@@ -145,6 +146,13 @@ def test_photos_that_changed_places_are_followed(enrolled, database):
         after = {p.photo: p.name for p in opened._store.photos()}
     swap = {"Bob": "Cy", "Cy": "Bob"}
     assert after == {photo: swap.get(name, name) for photo, name in before.items()}
+
+
+def test_photos_of_a_folder_that_cannot_be_listed_are_not_gone(enrolled, database):
+    with closed(database / "Ada"):
+        results, gone = update(enrolled, database)
+    assert results["Ada"] == ("Ada", "skipped")
+    assert gone == []
 
 
 def test_a_replaced_photo_is_enrolled_and_the_older_face_offered(enrolled, database):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from facedex.errors import DataError, NameInvalid, PhotoError, PhotoNotFound
 from facedex.photos import images
+from facedex.photos.listing import is_gone
 from facedex.photos.sources import (
     NamedPhoto,
     Paths,
@@ -87,7 +88,7 @@ def vanished(enrolled: list[StoredPhoto], roots: Paths) -> list[StoredPhoto]:
             if photo.source in present:
                 is_there = present[photo.source] == photo.photo
             else:  # a link, or a name in other capitals, is not listed and may be there
-                is_there = os.path.lexists(source_path(photo.source))
+                is_there = not is_gone(source_path(photo.source))
             if not is_there:
                 gone[photo.face] = photo
     return list(gone.values())

@@ -19,6 +19,7 @@ from facedex.library.group_names import give_name
 from facedex.library.regions import NamedRegion, matches
 from facedex.library.sidecars import WrittenNames, read_names, write_names
 from facedex.photos import images
+from facedex.photos.listing import is_gone
 from facedex.photos.sources import person_name, source_path
 from facedex.store.library_rows import ScannedFaces, SeenFile
 
@@ -124,7 +125,7 @@ def _follow(gallery: Gallery, source: str, former: str) -> None:
     path = source_path(source)
     status, digest = os.stat(path), images.sha256(images.read_bytes(path))
     with gallery.changing_library() as store:
-        gone = [one.source for one in store.photos(former) if not os.path.lexists(source_path(one.source))]
+        gone = [one.source for one in store.photos(former) if is_gone(source_path(one.source))]
         file = SeenFile(source, status.st_size, status.st_mtime_ns, digest)
         store.follow_content(file, former, {source, *gone})
 

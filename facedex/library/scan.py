@@ -21,7 +21,7 @@ from facedex.faces.quality import Quality
 from facedex.gallery.gallery import Gallery
 from facedex.model.reader import EncodedFace
 from facedex.photos import images
-from facedex.photos.listing import find_photos
+from facedex.photos.listing import find_photos, is_gone
 from facedex.photos.packs import is_pack
 from facedex.photos.sources import Paths, several, source_of, source_path, under
 from facedex.photos.takentime import taken_time
@@ -160,8 +160,7 @@ def vanished(library: LibraryTables, paths: Paths) -> list[str]:
     return [
         source
         for source in library.files()
-        if (source_path(source) in files or any(test(source) for test in inside))
-        and not os.path.lexists(source_path(source))
+        if (source_path(source) in files or any(test(source) for test in inside)) and is_gone(source_path(source))
     ]
 
 
@@ -173,7 +172,7 @@ def _lost_copies(library: LibraryTables) -> list[str]:
     lost: list[str] = []
     for sources in copies.values():
         if len(sources) > 1:
-            gone = [source for source in sources if not os.path.lexists(source_path(source))]
+            gone = [source for source in sources if is_gone(source_path(source))]
             lost += gone if len(gone) < len(sources) else []
     return lost
 
@@ -198,7 +197,7 @@ def _stored_content(library: LibraryTables, file: _File) -> _Done | None:
     if sources is None:
         return None
     others = [source for source in sources if source != file.source]
-    gone = tuple(source for source in others if not os.path.lexists(source_path(source)))
+    gone = tuple(source for source in others if is_gone(source_path(source)))
     seen = SeenFile(file.source, file.size, file.modified, digest)
     if file.source in sources:
         return _Done(ScannedPhoto(file.path, "known"), seen)

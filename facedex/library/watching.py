@@ -16,7 +16,7 @@ from facedex.gallery.gallery import Gallery
 from facedex.library.forgetting import forget
 from facedex.library.groups import FaceGroup, cluster
 from facedex.library.scan import ScannedPhoto, check_place, scan, vanished
-from facedex.photos.listing import find_photos
+from facedex.photos.listing import find_photos, is_gone
 from facedex.photos.sources import Paths, several, source_path
 
 _STILL = 5.0  # seconds without a change, by a file's own time, after which it is no longer being written
@@ -99,7 +99,7 @@ class Watch:
 
     def gone(self) -> Iterator[ScannedPhoto]:
         """The scanned photos that are gone since the last call, but for those that `scan` found elsewhere."""
-        self._gone = {source for source in self._gone if not os.path.lexists(source_path(source))}
+        self._gone = {source for source in self._gone if is_gone(source_path(source))}
         if self._lost:
             self._lost = False
             for source in vanished(self._gallery.library, [one for one in self._places if one not in self.away]):

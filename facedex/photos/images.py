@@ -69,6 +69,7 @@ def read_bytes(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> byte
     name = os.fspath(path)
     try:
         if os.path.isdir(name):
+            os.scandir(name).close()  # raises where it cannot be listed, which is why it was taken for a photo
             raise PhotoUnreadable(f"{name} is a folder; name a photo, or use a command that takes folders")
         size = os.stat(name).st_size
         if size > max_bytes:

@@ -45,8 +45,10 @@ def find_photos(folder: str | os.PathLike[str]) -> Iterator[Path]:
 
     A file is a photo when its suffix or its first bytes are a picture's. What `is_leftover` knows is left out, and so
     are pipes, sockets and devices, and a raw file beside a photo of the same name. Links are followed, and a folder
-    that links lead to twice is walked once. Raises PhotoUnreadable for a folder that cannot be listed.
+    that links lead to twice is walked once. A folder below that cannot be listed is yielded in place of its photos, so
+    that it is skipped like a bad photo. Raises PhotoUnreadable where the folder itself cannot be listed.
     """
+    top = Path(folder)
     seen: set[tuple[int, int]] = set()
 
     def walk(directory: Path) -> Iterator[Path]:
@@ -54,6 +56,9 @@ def find_photos(folder: str | os.PathLike[str]) -> Iterator[Path]:
             status = directory.stat()
             entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
         except OSError as error:
+            if directory != top:
+                yield directory
+                return
             raise PhotoUnreadable(f"{directory} cannot be listed ({error.strerror}); check the folder") from None
         if (status.st_dev, status.st_ino) in seen and status.st_ino:
             return
@@ -68,7 +73,18 @@ def find_photos(folder: str | os.PathLike[str]) -> Iterator[Path]:
             elif _is_photo(entry, path):
                 yield path
 
-    yield from walk(Path(folder))
+    yield from walk(top)
+
+
+def is_gone(path: str | os.PathLike[str]) -> bool:
+    """Whether nothing is at a path. What may not be looked at counts as there, so that nothing is deleted for it."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # a NUL in the path raises ValueError
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
