@@ -171,6 +171,32 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(data, teachers, start,
     assert whole.fingerprint == cut.fingerprint != read_model(start).fingerprint
 
 
+def test_a_run_that_made_good_photos_worse_goes_back_until_they_are_as_good(data, start, tmp_path, monkeypatch):
+    first, last = (from_file(read_model(start)) for _ in range(2))
+    matrix = first.encoder.matrix.detach().clone()
+    last.encoder.matrix.data.add_(1.0)
+    best_path, best = tmp_path / "best.safetensors", {"step": 0, "side": BRANCH.size, "score": 0.9}
+    to_file(first, {}).save(best_path)
+
+    def chosen(scored, **others):
+        monkeypatch.setattr(
+            training, "validate", lambda network, *_: {"score": scored(network.encoder.matrix.detach())}
+        )
+        return training._with_bad_photos(best_path, {**best, **others}, last, 7, data[1][0], STUDENT)
+
+    assert chosen(lambda kept: 0.89) == best
+    assert chosen(lambda kept: 0.95, step=3) == {**best, "step": 3}
+    assert torch.equal(from_file(read_model(best_path)).encoder.matrix, matrix)
+    found = chosen(lambda kept: 0.9 if float((kept - matrix).mean()) < 0.6 else 0.8)
+    assert found == {"step": 7, "share_of_training": 0.5, "side": BRANCH.size, "score": 0.9}
+    assert torch.allclose(from_file(read_model(best_path)).encoder.matrix, matrix + 0.5, atol=1e-6)
+
+
+def test_a_student_that_learnt_nothing_good_is_a_model_all_the_same(data, teachers, start, tmp_path):
+    learn(data, teachers, start, tmp_path / "run", recipe={"steps": 3, "adam_rate": 3.0})
+    assert read_model(tmp_path / "run" / "m.safetensors").frozen
+
+
 def test_the_time_of_a_step_is_measured_on_the_network_itself(data, teachers, start, tmp_path):
     result = learn(data, teachers, start, tmp_path / "run", recipe={"steps": 0, "most_steps": 2}, minutes=0.05)
     assert result.step == 2

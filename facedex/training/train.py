@@ -17,6 +17,7 @@ from facedex.data.dataset import Faces
 from facedex.errors import DataError
 from facedex.model.modelfile import FROZEN, ModelFile, read_model
 from facedex.model.torchgraph import pick_device
+from facedex.training.between import between
 from facedex.training.checkpoint import STATE_FILE, load_checkpoint, save_checkpoint
 from facedex.training.distillation import Targets
 from facedex.training.export import require_onnx
@@ -150,6 +151,7 @@ def train(
             return TrainingResult(None, step, state.best, state.seconds)
 
     # The best checkpoint becomes the model, with a new head where that is better.
+    state.best = _with_bad_photos(best_path, state.best, trainer.average.model, step, choosing, recipe)
     best, state.best = _with_better_head(read_model(best_path), state.best, faces, choosing, recipe)
     seconds = earlier_seconds + time.monotonic() - began
     data = {
@@ -196,6 +198,24 @@ def _going_on_from(start: ModelFile | None, network: Siamese | None, recipe: Rec
     before = start.meta.get("recipe", {})
     earlier = before.get("earlier", 0) + before.get("steps", 0)
     return replace(recipe, earlier=earlier, blocks=getattr(network.encoder, "depth", ()))
+
+
+def _with_bad_photos(best_path: Path, best: Event, last: Siamese, step: int, choosing: Faces, recipe: Recipe) -> Event:
+    """What a student learnt of bad photos, where its training made good ones worse.
+
+    Saves the network nearest to the last one that is as good as the first on good photos; returns its validation. Bad
+    photos gain with each part of the way, but `choosing` holds few. The best stays where no such network is as good,
+    or another checkpoint than the first is the best.
+    """
+    if recipe.arch != FROZEN or best["step"] != 0:
+        return best
+    first = from_file(read_model(best_path)).to(next(last.parameters()).device)
+    for share, network in between(first, last):
+        found = validate(network, choosing, best["side"])
+        if found["score"] >= best["score"]:
+            to_file(network, {}).save(best_path)
+            return {"step": step, "share_of_training": share, "side": best["side"], **found}
+    return best
 
 
 def _with_better_head(
