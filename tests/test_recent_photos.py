@@ -54,6 +54,14 @@ def test_an_id_gives_the_names_of_now(server):
     assert again(server, sent["id"])[0]["faces"][0]["name"] == "Ada"
 
 
+def test_the_error_of_a_photo_without_a_face_keeps_no_pixels(server):
+    (sent,) = server.post(ASKED, files=[blank(), blank()]).json()["photos"][:1]
+    kept = server.guard.service.recent.find(sent["id"]).encoded
+    assert isinstance(kept, NoFace)
+    assert str(kept) == sent["error"]
+    assert (kept.__traceback__, kept.__cause__, kept.__context__) == (None, None, None)
+
+
 def test_only_a_request_that_asks_for_it_leaves_faces_in_memory(server):
     (sent,) = server.post("/v1/identify", files=[photo(0)]).json()["photos"]
     assert (sent["id"], sent["picture"], len(server.guard.service.recent)) == (None, None, 0)

@@ -246,12 +246,21 @@ def test_a_face_is_not_given_to_somebody_who_has_the_photo(local):
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "person_conflict")
 
 
-def test_the_last_face_of_a_person_takes_the_person_along(local):
+def test_a_correction_of_a_persons_only_face_renames_or_merges_the_person(local):
     ada = enroll(local, "Ada", 0).json()
     path = f"/v1/people/{ada['person']['id']}/faces/{ada['photos'][0]['face']}"
     assert local.patch(path, json={"name": "Cy"}).json()["person"]["name"] == "Cy"
     assert [one["name"] for one in local.get("/v1/people").json()["people"]] == ["Cy"]
-    assert local.get(f"/v1/people/{ada['person']['id']}").status_code == 404
+    assert local.get("/v1/changes").json()["changes"][0]["kind"] == "renamed"
+    bob = enroll(local, "Bob", 1).json()["person"]["id"]
+    assert local.patch(path, json={"name": "Bob"}).json()["person"] | {"crop": ""} == {
+        **local.get(f"/v1/people/{bob}").json(),
+        "crop": "",
+    }
+    assert local.get("/v1/people").json()["total"] == 1
+    for names in (["Bob", "Cy"], ["Ada", "Bob"]):
+        assert local.post("/v1/undo").status_code == 200
+        assert [one["name"] for one in local.get("/v1/people").json()["people"]] == names
 
 
 def test_merge(local):

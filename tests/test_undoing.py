@@ -87,6 +87,36 @@ def test_changes_of_people_without_photos_are_undone_exactly(opened, kind, lost)
     assert len(opened) == 2 - len(lost)
 
 
+@pytest.mark.parametrize("to", ["Bob", "Cy"])
+def test_a_correction_of_an_only_face_is_undone_exactly(opened, to):
+    opened.remove("Ada")
+    opened.add_faces([record("Ada", ADA)])
+    before, lines = state_of(opened), opened.changes()
+    opened.correct(opened.enrolled_photos("Ada")[1][0].face, to)
+    assert [person.name for person in opened.people()] == sorted({"Bob", to})
+    opened.undo()
+    assert (state_of(opened), opened.changes()) == (before, lines)
+
+
+def test_a_correction_leaves_and_gives_back_the_last_day_of_a_consent(opened):
+    for name in ("Ada", "Bob"):
+        opened.set_consent(name, "form", "2999-12-31")
+    opened.remove_photos(opened.enrolled_photos("Bob")[1])  # the scanned faces of Bob stay
+    before = state_of(opened)
+    opened.correct(opened.enrolled_photos("Ada")[1][0].face, "Bob")
+    ends = {row[1]: (row[2:], row) for row in state_of(opened)["person"]}
+    assert "2999-12-31" in str(ends["Ada"]), "Ada has no photo left, and her names of scanned faces have a last day"
+    opened.undo()
+    assert state_of(opened) == before
+
+
+def test_a_corrected_name_is_in_no_line_once_its_person_is_deleted(opened):
+    opened.correct(opened.enrolled_photos("Ada")[1][0].face, "Cy")
+    opened.remove("Ada")
+    assert "Ada" not in str([change for change, _ in opened.changes()])
+    assert opened.undoable()[0].kind != "corrected"
+
+
 def test_a_split_is_undone_after_the_faces_were_grouped_anew(opened):
     number = group_of(opened, 9)
     split_group(opened, number, ["/cy/1.jpg"])

@@ -598,8 +598,8 @@ def test_doctor_leaves_alone_what_is_not_the_gallerys(crowd, tmp_path):
 def test_doctor_reads_a_large_gallery_block_by_block(crowd, monkeypatch):
     folder, _ = crowd
     monkeypatch.setattr(doctor_module, "_BLOCK", 7)
-    asked, read = [], Store.vectors
-    monkeypatch.setattr(Store, "vectors", lambda self, ids: asked.append(len(ids)) or read(self, ids))
+    asked, read = [], Store.faces
+    monkeypatch.setattr(Store, "faces", lambda self, ids: asked.append(len(ids)) or read(self, ids))
     assert states(folder)["records"] == "sound"
     assert max(asked[:6]) == 7
     assert sum(asked[:6]) == 40

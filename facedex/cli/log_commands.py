@@ -50,8 +50,9 @@ def log(
 def undo(gallery: GalleryOption = DEFAULT_GALLERY, yes: YesOption = False, quiet: QuietOption = False) -> None:
     """Undo the last change that can be undone, be it of a name, a group, an answer or a consent.
 
-    These are `name`, `import`, `review`, `join`, `split`, `not-a-face`, `ignore`, `rename`, `merge` and `consent`. Run
-    again, it undoes the one before. Nothing that was deleted comes back, because nothing of it is kept.
+    These are `name`, `import`, `review`, `join`, `split`, `not-a-face`, `ignore`, `rename`, `merge` and `consent`, and
+    a name that was corrected on the page of `serve`. Run again, it undoes the one before. Nothing that was deleted
+    comes back, because nothing of it is kept.
     """
     from facedex.gallery.gallery import Gallery
 

@@ -379,7 +379,7 @@ class Gallery:
     def correct(self, face: int, name: str) -> None:
         """Give an enrolled face (id) to another person, known or new; `undo` gives it back.
 
-        A person who has no photo left is deleted, or keeps only the names of scanned faces.
+        Where the face is all that is kept of a person, the person is renamed, or merged into the other one.
         Raises FaceNotFound, NameInvalid, and PersonConflict where the photo is enrolled for that person already.
         """
         with self._changing():

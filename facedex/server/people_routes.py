@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import FastAPI, Path, Query, Request, Response
 
@@ -214,6 +214,15 @@ def _faces(gallery: Gallery, person: int, limit: int, cursor: str | None) -> dic
     }
 
 
+class _NowEnrolled(NamedTuple):
+    """The person, a result for each photo, the face of each photo's SHA-256, and whose face the first photo's was."""
+
+    record: PersonRecord | None
+    found: list[Enrolled]
+    faces: dict[str, int]
+    former: dict[str, Any] | None
+
+
 async def _enroll(service: Service, upload: Upload, name_of: Callable[[], str]) -> Json:
     """Enroll the photos of a request; 201 where at least one is new."""
     number = upload.fields.get("face")
@@ -223,25 +232,25 @@ async def _enroll(service: Service, upload: Upload, name_of: Callable[[], str]) 
 
     gallery, settings = service.gallery, service.settings
 
-    def enroll(photos: list[GivenPhoto]) -> tuple[PersonRecord | None, list[Enrolled], dict[str, int]]:
+    def enroll(photos: list[GivenPhoto]) -> _NowEnrolled:
         terms: Any = {field: upload.fields[field] for field in ("consent", "expires") if upload.fields.get(field)}
         with gallery.alone():
             name = name_of()
             found = gallery.enroll_all([(name, photo) for photo in photos], False, settings.device, face=face, **terms)
+            former = _owner(gallery, found[0].owned)
             try:
                 (record,) = gallery.find(found[0].name)
             except PersonNotFound:  # no photo could be enrolled
-                return None, found, {}
+                return _NowEnrolled(None, found, {}, former)
             if settings.keep_crops:
                 keep_pictures(gallery, record.name, [data for _, data in upload.photos])
             faces = gallery.enrolled_photos(record.name)[1]
-        return record, found, {photo.photo: photo.face for photo in faces}
+        return _NowEnrolled(record, found, {photo.photo: photo.face for photo in faces}, former)
 
-    record, found, faces = await service.change_by(upload, enroll)
+    record, found, faces, former = await service.change_by(upload, enroll)
     if len(found) == 1 and found[0].exception is not None:
         raise found[0].exception
     if len(found) == 1 and found[0].status == "conflict":
-        former = await service.read(partial(_owner, service.gallery, found[0].owned))
         message = f"{found[0].photo} is not enrolled as {found[0].name!r}: {found[0].reason}"
         raise PersonConflict(message, former)
     body = {

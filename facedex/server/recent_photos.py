@@ -103,7 +103,10 @@ def look_at(
     """
     load = partial(gallery.reader, device)
     for photo, found in encode_ahead(photos, gallery.detector, load, pictures):
-        bare = replace(found, crops=[], pixels=None) if isinstance(found, EncodedPhoto) else found
+        if isinstance(found, EncodedPhoto):
+            bare: EncodedPhoto | PhotoError = replace(found, crops=[], pixels=None)
+        else:  # an error that was raised holds the frames it came through, and their pixels
+            bare = type(found)(str(found))
         known, key = KnownPhoto(photo.name, bare), None
         if recent is not None and isinstance(found, EncodedPhoto | NoFace):
             key = recent.keep(photo, known)

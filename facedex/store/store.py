@@ -442,34 +442,43 @@ class Store:
             person = self.add_person(name)
             self._db.execute("UPDATE face SET source = ?, person = ? WHERE id = ?", (source, person, photo.face))
             self._seal(photo.face)
-            gone = self.settle({former, person})
+            gone = self._settle_after(photo.face, former, person)
             other = (None, None) if gone or former == person else (former, photo.name)
             self.changes.add(
                 "moved", person=person, name=name, other=other[0], former=other[1], photos=1, enrolled=[photo.face]
             )
 
     def correct(self, photo: StoredPhoto, name: str) -> None:
-        """Give an enrolled face to another person, who is made where new. What the face's consent says stays.
+        """Give an enrolled face to another person, known or new. What the face's consent says stays.
 
-        Raises PersonConflict where the photo is enrolled for that person already.
+        Where the face is all that is kept of a person, the person is renamed, or merged into the other one.
+        Raises PersonConflict where the photo is enrolled for the other person already.
         """
+        if name == photo.name:
+            return
+        if name in [other.name for other in self.photos(photo.photo)]:
+            raise PersonConflict(f"{name!r} is enrolled by this photo already; remove one of the two faces first")
+        (former,) = self.owners_of([photo.face])
+        if len(self.faces_of([former])) == 1 and not self.library.named_faces(former):
+            if self._db.rows("SELECT 1 FROM person WHERE name = ?", (name,)):
+                self.merge(photo.name, name)
+            else:
+                self.rename(photo.name, name)
+            return
         with self.changing(rewrites=False):
-            if name in [other.name for other in self.photos(photo.photo)]:
-                raise PersonConflict(f"{name!r} is enrolled by this photo already; remove one of its two faces first")
-            (former,) = self.owners_of([photo.face])
             person = self.add_person(name)
+            back = {"end": self._end_of(person)}
             self.give_faces([photo.face], person)
-            gone = self.settle({former, person})
-            other = (None, None) if gone else (former, photo.name)
+            self._settle_after(photo.face, former, person)
             self.changes.add(
                 "corrected",
                 person=person,
                 name=name,
-                other=other[0],
-                former=other[1],
+                other=former,
+                former=photo.name,
                 photos=1,
                 enrolled=[photo.face],
-                back={"name": photo.name},
+                back=back,
             )
 
     def keep_picture(self, face: int, picture: bytes) -> None:
@@ -759,6 +768,16 @@ class Store:
     def _delete_faces(self, faces: Iterable[int]) -> int:
         """Delete faces (ids) inside the caller's transaction; returns how many there were."""
         return sum(self._db.execute("DELETE FROM face WHERE id = ?", (face,)) for face in faces)
+
+    def _settle_after(self, face: int, former: int, person: int) -> bool:
+        """Settle the two people after a face (id) changed hands; returns whether the former owner went.
+
+        A former owner without another photo keeps the last day of this one's consent, as after a deletion.
+        """
+        gone = self.settle({former, person})
+        ((end,),) = self._db.rows("SELECT expires FROM face WHERE id = ?", (face,))
+        self.write_end(former, end)
+        return gone
 
     def _end_of(self, person: int) -> str:
         """The last day that a person (id) who has lost every photo keeps of the last one; "" for anybody else."""

@@ -88,14 +88,19 @@ def _corrected(store: Store, change: Change) -> Undone:
     """The photo is the former person's again, if it is still the other one's."""
     assert change.back is not None
     assert change.person is not None
+    assert change.other is not None
     (face,) = change.enrolled
     if store.owners_of([face]) != {change.person}:
         return Undone(change)
-    name, (photo,) = change.back["name"], store.photos(face=face)
-    if name in [other.name for other in store.photos(photo.photo)]:
-        raise UndoConflict(f"{name!r} is enrolled by {photo.source} again; remove that photo, then undo again")
-    store.give_faces([face], former := store.add_person(name))
-    return Undone(change, photos=1, deleted=store.settle({former, change.person}))
+    (photo,) = store.photos(face=face)
+    if change.other in store.owners_of([one.face for one in store.photos(photo.photo)]):
+        raise UndoConflict(
+            f"{change.former!r} was enrolled by the same photo again; remove that photo, then undo again"
+        )
+    store.give_faces([face], change.other)
+    gone = store.settle({change.other, change.person})
+    store.write_end(change.person, change.back["end"])
+    return Undone(change, photos=1, deleted=gone)
 
 
 def _decided(store: Store, change: Change) -> Undone:

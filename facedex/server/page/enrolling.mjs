@@ -4,7 +4,7 @@ import { ask, formOf } from "./api.mjs";
 import { changed } from "./changes.mjs";
 import { notice } from "./notices.mjs";
 import { keepOwn } from "./pictures.mjs";
-import { remember } from "./undoing.mjs";
+import { makeLogged, remember } from "./undoing.mjs";
 import { counted, inSentence, sentence } from "./wording.mjs";
 
 /**
@@ -29,14 +29,14 @@ export async function nameFace(file, number, name, crop) {
  * @param {string} name
  */
 async function correct(former, name) {
-  const give = (/** @type {number} */ person, /** @type {string} */ to) =>
-    ask("PATCH", `/v1/people/${person}/faces/${former.face}`, { json: { name: to } });
-  const { person } = await give(former.person, name);
+  const { person } = await makeLogged(
+    () => ask("PATCH", `/v1/people/${former.person}/faces/${former.face}`, { json: { name } }),
+    (now) => ({
+      done: `This face is ${inSentence(now.person.name)} now, and ${inSentence(former.name)} no longer.`,
+      what: `${inSentence(now.person.name)} corrected`,
+    }),
+  );
   changed("people");
-  remember(`This face is ${inSentence(person.name)} now, and ${inSentence(former.name)} no longer.`, {
-    what: `${inSentence(person.name)} corrected`,
-    back: () => give(person.id, former.name),
-  });
   return { person, photos: [{ face: former.face }] };
 }
 

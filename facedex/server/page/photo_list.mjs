@@ -180,7 +180,7 @@ function take(photo, answer) {
   found.push(...compared(answer, photo));
   photo.answer = answer;
   photo.problem = null;
-  if (answer.picture && !photo.size) {
+  if (answer.picture && !photo.size && photos.includes(photo)) {
     const { width, height, jpeg } = answer.picture;
     URL.revokeObjectURL(photo.url);
     const bytes = Uint8Array.from(atob(jpeg), (letter) => letter.charCodeAt(0));
