@@ -181,7 +181,7 @@ class _Groups:
 
     Groups that are each other's best are merged at once, as in the algorithm of reciprocal nearest neighbours (Murtagh
     1983). Only pairs of groups that pass the least cut are kept. A merged group never scores higher than the better of
-    its parts, so a pair that is left out is looked at again only where a part has a pair that is kept.
+    its parts. So a pair that is left out is looked at again only where a part has a pair that is kept.
     """
 
     def __init__(

@@ -227,8 +227,8 @@ class Gallery:
         """Enroll one person by one photo; it is on disk when this returns.
 
         The arguments are those of `enroll_all`. The result's `status` is "enrolled" or "known". A photo that was not
-        given by its path is stored with the source `memory:` and the SHA-256 of its bytes, for pixels of the BMP file
-        that holds them. `reindex` cannot encode it with another model.
+        given by its path is stored with the source `memory:` and the SHA-256 of its bytes. For pixels these are the
+        bytes of a BMP file that holds them. `reindex` cannot encode it with another model.
         Raises NameInvalid, PhotoError for a photo that cannot be used, PersonConflict for a face that is enrolled under
         another name, and what `enroll_all` raises.
         """

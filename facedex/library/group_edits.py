@@ -55,7 +55,7 @@ def mark_not_faces(gallery: Gallery, group: int, photos: Paths = (), undo: bool 
 def remove_from_person(gallery: Gallery, name: str, photos: Paths) -> tuple[int, int]:
     """Say that photos (paths) do not show a person; returns how many scanned and how many enrolled faces that concerns.
 
-    The scanned faces that bear the name, or that recognition takes for the person, lose the name, become a group, and
+    Scanned faces that bear the name, or that recognition takes for the person, lose the name and become a group. They
     are never taken for this person again. Enrolled faces are deleted, as `Gallery.remove_photos` does. Raises
     PersonNotFound, GalleryBusy, and DataError for a photo without a face of the person.
     """

@@ -92,8 +92,8 @@ def write_names(photo: str | os.PathLike[str], faces: Faces) -> WrittenNames:
     The names become MWG regions and keywords (dc:subject). The sidecar of DIR/NAME.jpg is DIR/NAME.jpg.xmp.
     DIR/NAME.xmp is used if it exists and the photo is the only file that it can belong to. Everything else in the
     sidecar stays. A face that another program names otherwise is not written, and counts as a conflict.
-    Raises PhotoError for a photo that cannot be read, its subclass XmpUnusable for a sidecar that cannot be read or
-    written, and NameInvalid for a text that cannot be a name in XMP. Nothing is written then.
+    Raises PhotoError for a photo that cannot be read, and its subclass XmpUnusable for a sidecar that cannot be read or
+    written. Raises NameInvalid for a text that cannot be a name in XMP. Nothing is written then.
     """
     path = Path(photo)
     header = read_photo_header(path)

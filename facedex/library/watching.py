@@ -1,7 +1,8 @@
 """Scans a photo library on and on, as photos arrive, change, move or go.
 
-The folders are listed again and again. Notices of the system would be quicker, but they do not come from network
-drives, are lost in containers and when their queue is full, and need a package. Listing finds every change there, too.
+The folders are listed again and again. Notices of the system would be quicker, but they need a package and do
+not come from network drives. They are lost in containers, and when their queue is full. Listing finds every change
+there, too.
 """
 
 from __future__ import annotations

@@ -89,8 +89,8 @@ class Branch:
 class ModelFile:
     """The tensors of a model by name, and its metadata.
 
-    `graph.NAME` holds the inference graph of the branch NAME as bytes, `graph.NAME.…` its constants where they are
-    stored apart, and `graph.NAME:…` its last matrix where that lies behind the graph (graph.py). `projection.…` joins
+    `graph.NAME` holds the inference graph of the branch NAME as bytes, and `graph.NAME.…` its constants where they are
+    stored apart. `graph.NAME:…` is its last matrix where that lies behind the graph (graph.py). `projection.…` joins
     the branches (encoder.py), `head.…` is the head (head.py). `encoder.…` is the torch network of a model that can be
     trained further. `meta` holds arch, branches, dim, normalised, mirrored, calibration, data, format, facedex.
     """
