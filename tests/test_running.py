@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import queue
 import re
 import signal
 import socket
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
@@ -34,6 +36,33 @@ def has_ipv6():
         made.bind(("::1", 0))
         return True
     return False
+
+
+# The page in a browser
+
+
+@pytest.mark.parametrize(
+    ("options", "typed", "url", "opened"),
+    [
+        ((), True, "http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ((), False, "http://127.0.0.1:8000", None),
+        (("--browser",), False, "http://0.0.0.0:80", "http://127.0.0.1:80"),
+        (("--browser",), False, "http://[::]:80", "http://[::1]:80"),
+        (("--no-browser",), True, "http://127.0.0.1:8000", None),
+    ],
+)
+def test_the_page_opens_where_the_command_was_typed(run, monkeypatch, tmp_path, options, typed, url, opened):
+    pages = queue.SimpleQueue()
+    monkeypatch.setattr("facedex.cli.browser.has_desktop", lambda: True)
+    monkeypatch.setattr("webbrowser.open", lambda page: pages.put(page) or True)
+    monkeypatch.setattr("facedex.server.running.serve", lambda settings, ready: ready([url]))
+    monkeypatch.setattr("facedex.cli.serve_commands.sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: typed)))
+    assert run("serve", "--gallery", tmp_path / "g", *options).code == 0
+    if opened:
+        assert pages.get(timeout=5) == opened
+    else:
+        time.sleep(0.1)
+        assert pages.empty()
 
 
 # Addresses

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections import Counter
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from facedex.cli.browser import has_desktop, open_page
 from facedex.cli.console import note, say
 from facedex.cli.options import DEFAULT_GALLERY, GalleryOption, QuietOption, rate_option
 from facedex.errors import DataError, FacedexError, GalleryError
@@ -130,7 +130,7 @@ def _display(page: bool, no_pictures: bool, folder: Path) -> Callable[[Question,
     if protocol is not None:
         show = shower(protocol)
         return lambda question, pictures: _show_in_terminal(question, pictures, show)
-    if page or (not no_pictures and _has_desktop()):
+    if page or (not no_pictures and has_desktop()):
         path = folder / _PAGE
         opened: list[bool] = []
         return lambda question, pictures: _show_page(question, pictures, path, opened)
@@ -166,8 +166,6 @@ def _described(path: str, picture: FacePicture | None) -> str:
 
 def _show_page(question: Question, pictures: Pair, path: Path, opened: list[bool]) -> None:
     """Write the page, which loads itself again every second, and open it the first time."""
-    import webbrowser
-
     from facedex.files import replace_file
     from facedex.pages.html_page import html_page, jpeg_uri
 
@@ -183,7 +181,7 @@ def _show_page(question: Question, pictures: Pair, path: Path, opened: list[bool
     page = html_page("facedex review", [title, f"<div class=grid>{figures}</div>"], head=again)
     replace_file(path, page, private=True)
     if not opened:
-        opened.append(_has_desktop() and webbrowser.open(path.as_uri()))
+        opened.append(open_page(path.as_uri()))
         say(f"the pictures are on the page {path}" + ("" if opened[0] else "; open it in a browser"))
     _show_paths(question, pictures)
 
@@ -195,10 +193,3 @@ def _end_page(path: Path) -> None:
     if path.exists():
         path.write_bytes(html_page("facedex review", ["<h1>The review is over.</h1>"]))
         time.sleep(1.5 * _RELOAD_SECONDS)
-
-
-def _has_desktop() -> bool:
-    """Whether a browser with windows can be opened here. Over ssh it would open on the other machine, or as text."""
-    if "SSH_CONNECTION" in os.environ:
-        return "DISPLAY" in os.environ
-    return sys.platform in ("darwin", "win32") or bool({"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ))

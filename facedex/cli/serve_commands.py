@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from facedex.cli.browser import open_page
 from facedex.cli.console import note, say
 from facedex.cli.options import DEFAULT_GALLERY, DeviceOption, GalleryOption, JobsOption, ModelOption, QuietOption
 
@@ -48,6 +51,13 @@ def serve(
     max_upload: Annotated[
         int, typer.Option(min=1, max=1000, help="MiB that one request may bring. One photo may have 200 MiB.")
     ] = 64,
+    browser: Annotated[
+        bool | None,
+        typer.Option(
+            "--browser/--no-browser",
+            help="Open the page in a browser. Default: where the command was typed on a machine with a desktop.",
+        ),
+    ] = None,
     model: ModelOption = None,
     device: DeviceOption = "cpu",
     jobs: JobsOption = None,
@@ -94,5 +104,9 @@ def serve(
 
     def ready(urls: list[str]) -> None:
         note(f"serving {gallery} at {' and '.join(urls)}; Ctrl-C stops")
+        if sys.stdin.isatty() if browser is None else browser:
+            # A thread, because a browser may take seconds to start, and the server answers in this one.
+            page = urls[0].replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+            threading.Thread(target=open_page, args=(page,), daemon=True).start()
 
     run(settings, ready)
