@@ -824,3 +824,19 @@ def test_an_older_version_on_a_read_only_medium_is_refused_with_the_remedy(older
     folder, _ = older_gallery
     with unwritable(folder) as copy, pytest.raises(GalleryError, match=r"older version.*copy the gallery's folder"):
         Store(copy)
+
+
+def test_a_database_that_was_taken_away_is_not_made_anew_by_another_thread(store, tmp_path):
+    (tmp_path / FILE).rename(tmp_path / "away.db")
+    found = []
+
+    def look():
+        with pytest.raises(GalleryError, match="cannot be used"):
+            store.people()
+        found.append((tmp_path / FILE).exists())
+
+    other = threading.Thread(target=look)
+    other.start()
+    other.join()
+    (tmp_path / "away.db").rename(tmp_path / FILE)
+    assert found == [False]

@@ -219,12 +219,13 @@ def _empty_log(connection: sqlite3.Connection) -> bool:
 
 
 def connect(path: Path) -> tuple[sqlite3.Connection, Stamp | None]:
-    """An open database, and its stamp where it was opened as immutable. Raises sqlite3.Error.
+    """An open database, and its stamp where it was opened as immutable. Raises sqlite3.Error, OSError.
 
     In WAL mode SQLite needs files beside the database even to read it. On a read-only medium or a full disk it can
     make none. Where there is no log either, SQLite is told that the file is immutable. The stamp shows later whether
     that was true.
     """
+    path.stat()  # raises where the file is gone: SQLite would make an empty one in its place
     try:
         return _open(path), None
     except sqlite3.OperationalError:
