@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import quote
 
 from facedex.errors import GalleryBusy, GalleryDamaged, GalleryError
 from facedex.store import lock
@@ -219,29 +220,29 @@ def _empty_log(connection: sqlite3.Connection) -> bool:
 
 
 def connect(path: Path) -> tuple[sqlite3.Connection, Stamp | None]:
-    """An open database, and its stamp where it was opened as immutable. Raises sqlite3.Error, OSError.
+    """An open database, and its stamp where it was opened as immutable. Raises sqlite3.Error.
 
     In WAL mode SQLite needs files beside the database even to read it. On a read-only medium or a full disk it can
     make none. Where there is no log either, SQLite is told that the file is immutable. The stamp shows later whether
     that was true.
     """
-    path.stat()  # raises where the file is gone: SQLite would make an empty one in its place
     try:
-        return _open(path), None
+        return _open(path, "mode=rw"), None  # in the usual mode SQLite would make an empty file where none is
     except sqlite3.OperationalError:
         if _has_room(path.parent) or not path.exists() or (before := stamp(path))[2]:
             raise
-        return _open(f"{path.absolute().as_uri()}?mode=ro&immutable=1"), before
+        return _open(path, "mode=ro&immutable=1"), before
 
 
-def _open(location: Path | str) -> sqlite3.Connection:
-    """Open a database by its path or its URI. A change waits for another writer as long as for the write lock."""
+def _open(path: Path, mode: str) -> sqlite3.Connection:
+    """Open a database in a mode of SQLite's URIs. A change waits for another writer as long as for the write lock."""
+    place = path.absolute().as_posix()  # on Windows C:/…, or //server/… with an empty host before it
     connection = sqlite3.connect(
-        location,
+        f"file://{'' if place.startswith('/') else '/'}{quote(os.fsencode(place), safe='/:')}?{mode}",
         timeout=lock.BUSY_SECONDS,
         isolation_level=None,
         check_same_thread=False,
-        uri=isinstance(location, str),
+        uri=True,
     )
     try:
         connection.execute("PRAGMA foreign_keys = ON")
