@@ -63,6 +63,12 @@ def teachers(data, tmp_path_factory):
     return Teachers(path)
 
 
+@pytest.fixture(autouse=True)
+def full_precision(monkeypatch):
+    """Runs on a busy machine measure different speeds, and so would differ."""
+    monkeypatch.setattr(training, "bf16_is_faster", lambda device: False)
+
+
 @pytest.fixture
 def start(tmp_path):
     path = tmp_path / "start.safetensors"
