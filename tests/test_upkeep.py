@@ -1028,9 +1028,9 @@ def test_a_gallery_that_may_only_be_read_notices_who_changes_it(tmp_path, monkey
 
     real = database._open
 
-    def refuse(where):
-        if isinstance(where, str):
-            return real(where)
+    def refuse(path, mode):
+        if "immutable" in mode:
+            return real(path, mode)
         raise sqlite3.OperationalError("unable to open database file")
 
     with monkeypatch.context() as patch:
