@@ -30,8 +30,8 @@ from facedex.errors import (
 )
 from facedex.faces.boxes import same_place
 from facedex.log import logger
-from facedex.store import lock, schema
-from facedex.store.database import MOST_VALUES, Database, translated
+from facedex.store import schema
+from facedex.store.database import MOST_VALUES, Database, connect, translated
 from facedex.store.nearnames import near_names
 from facedex.store.rows import (
     INSERT_FACE,
@@ -72,7 +72,7 @@ def is_there(folder: Path) -> bool:
 def is_unfinished(folder: Path) -> bool:
     """Whether the database in `folder` has no tables yet, because the process that made it was killed."""
     path = folder / FILE
-    with translated(path), closing(sqlite3.connect(path, timeout=lock.BUSY_SECONDS)) as connection:
+    with translated(path), closing(connect(path)[0]) as connection:
         return connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None
 
 
