@@ -142,7 +142,10 @@ def _add_faces(app: FastAPI, service: Service) -> None:
 
     @app.patch("/v1/people/{person}/faces/{face}", tags=["people"], responses=answers(shapes.Corrected))
     async def correct_face(person: PersonId, face: str, body: shapes.NewName) -> Json:
-        """Give an enrolled face to another person, known or new. A person without a face left is deleted."""
+        """Give an enrolled face to another person, known or new.
+
+        Where the face is all that is kept of a person, the person is renamed, or merged into the other one.
+        """
 
         def correct() -> PersonRecord:
             with gallery.alone():
