@@ -15,7 +15,6 @@ from facedex.model.modelfile import ModelFile
 from facedex.model.torchgraph import GraphNetwork
 
 DIM = 128  # numbers of an embedding where the model has no projection yet
-_RIDGE = 1e-3  # of the mean variance: keeps directions that hardly vary out of the fit
 
 
 class Student(nn.Module):
@@ -45,8 +44,9 @@ class Student(nn.Module):
             matrix = np.eye(branch.dim, min(DIM, branch.dim), dtype=np.float32)
         self.dim = matrix.shape[1]
         self.centre: torch.Tensor
+        self.matrix: torch.Tensor
         self.register_buffer("centre", torch.from_numpy(centre.copy()))
-        self.matrix = nn.Parameter(torch.from_numpy(matrix.copy()))
+        self.register_buffer("matrix", torch.from_numpy(matrix.copy()))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, 3, size, size) float RGB in 0..255 to embeddings (n, dim) float32 before normalisation."""
@@ -57,16 +57,17 @@ class Student(nn.Module):
 
     @torch.no_grad()
     def aim(self, x: torch.Tensor, targets: torch.Tensor) -> None:
-        """Fit the projection to targets (n, dim) of the pictures x (n, 3, size, size) by ridge regression.
+        """Turn the projection to the targets (n, dim) of the pictures x (n, 3, size, size).
 
-        A run then starts from the best answers that the network can give as it is (Hoerl & Kennard 1970).
+        Of all matrices with orthonormal columns it is the one whose answers are nearest to the targets (Schonemann
+        1966). A regression comes nearer, but it shrinks the directions that it cannot foresee, and then more strangers
+        look alike (README.md). Training leaves the projection as it is.
         """
         vectors = torch.cat([F.normalize(self.network(part), dim=1) for part in torch.split(x, 64)])
         self.centre.copy_(vectors.mean(0))
         moved = (vectors - self.centre).double()
-        gram = moved.T @ moved
-        ridge = _RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-        self.matrix.copy_(torch.linalg.solve(gram + ridge, moved.T @ targets.double()))
+        left, _, right = torch.linalg.svd(moved.T @ targets.double(), full_matrices=False)
+        self.matrix.copy_(left @ right)
 
     def stored(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Tensors and facts of a model file, without head and calibration."""
