@@ -20,7 +20,7 @@ import torch
 from facedex.data.dataset import Faces, correct, load_faces
 from facedex.errors import DataError
 from facedex.evaluation import metrics
-from facedex.evaluation.matchers import model_matcher
+from facedex.evaluation.matchers import Matcher, model_matcher
 from facedex.faces import alignment
 from facedex.model.modelfile import DEFAULT, read_model
 from facedex.training.augment import augment
@@ -51,12 +51,9 @@ def main() -> None:
     for name in options.model or [DEFAULT]:
         matcher = model_matcher(read_model(name))
         vectors, spoilt = matcher.encode(good), matcher.encode(bad)
-        scores = {
-            "head": (matcher.matrix(vectors), matcher.block(matcher.points(vectors), matcher.points(spoilt))),
-            "cosine": (vectors @ vectors.T, vectors @ spoilt.T),
-        }
-        for score, (same_kind, other_kind) in scores.items():
-            rates = [*tars(same_kind, people), *tars(other_kind, people)]
+        for score, compared in (("head", matcher), ("cosine", Matcher())):
+            ours, others = compared.points(vectors), compared.points(spoilt)
+            rates = [rate for probes in (ours, others) for rate in tars(compared.block(ours, probes), people)]
             print(f"| {name} | {score} | " + " | ".join(f"{100 * rate:.1f} %" for rate in rates) + " |", flush=True)
 
 
