@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from facedex.recognition.embedding import find_faces
     from facedex.recognition.identification import IdentifiedPhoto, identify
     from facedex.recognition.verification import Verification, Verifier
+    from facedex.video.appearances import IdentifiedVideo, identify_videos
 
 _MODULES = {
     "Candidate": "decision.candidate",
@@ -38,11 +39,13 @@ _MODULES = {
     "FacedexError": "errors",
     "Gallery": "gallery.gallery",
     "IdentifiedPhoto": "recognition.identification",
+    "IdentifiedVideo": "video.appearances",
     "PhotoInput": "photos.inputs",
     "Verification": "recognition.verification",
     "Verifier": "recognition.verification",
     "find_faces": "recognition.embedding",
     "identify": "recognition.identification",
+    "identify_videos": "video.appearances",
     "named_photos": "photos.sources",
 }
 
@@ -53,12 +56,14 @@ __all__ = [
     "FacedexError",
     "Gallery",
     "IdentifiedPhoto",
+    "IdentifiedVideo",
     "PhotoInput",
     "Verification",
     "Verifier",
     "__version__",
     "find_faces",
     "identify",
+    "identify_videos",
     "named_photos",
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import cache
 from itertools import chain, count
 from pathlib import Path
@@ -12,7 +13,6 @@ import numpy as np
 
 from facedex.fonts.lettering import Lettering
 from facedex.photos.sources import UNKNOWN
-from facedex.recognition.detection import DetectedPhoto
 from facedex.recognition.identification import IdentifiedPhoto
 from facedex.wording import visible
 
@@ -25,7 +25,7 @@ NAMED_COLOUR, UNKNOWN_COLOUR = (46, 160, 67), (208, 108, 20)  # RGB
 
 _COMMENT = b"annotated by facedex"  # in the JPEG, to tell an annotated picture from somebody's photo
 _MOST_BYTES = 255  # of a file's name, on most file systems
-_MOST_LETTERS = 50  # of a photo's name in the names of its crops, since most file systems allow 255 bytes
+_MOST_LETTERS = 50  # of a file's name in the names of its crops, since most file systems allow 255 bytes
 _READABLE = 480  # pixels of the longest side that small pictures are enlarged to, so that names can be read
 
 
@@ -104,24 +104,24 @@ def _shortened(stem: str, ending: str) -> str:
     return stem
 
 
-def save_crops(photo: DetectedPhoto, folder: Path) -> list[Path]:
-    """Save a photo's aligned faces as PNG files in a folder; returns their paths. Raises OSError.
+def save_crops(source: str, crops: Sequence[np.ndarray], folder: Path) -> list[Path]:
+    """Save aligned faces, (112, 112, 3) uint8 RGB each, as PNG files in a folder; returns their paths. Raises OSError.
 
-    The files of party.jpg are party-1.png, party-2.png. No file is overwritten: if one of them exists, all of them
-    become party_2-1.png, party_2-2.png.
+    `source`: the photo or video that shows them. The files of party.jpg are party-1.png, party-2.png. No file is
+    overwritten: if one of them exists, all of them become party_2-1.png, party_2-2.png.
     """
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)
-    photo_name = Path(photo.photo).stem[:_MOST_LETTERS]
+    source_name = Path(source).stem[:_MOST_LETTERS]
     for attempt in count(1):
-        name = photo_name if attempt == 1 else f"{photo_name}_{attempt}"
-        paths = [folder / f"{name}-{number}.png" for number in range(1, len(photo.faces) + 1)]
+        name = source_name if attempt == 1 else f"{source_name}_{attempt}"
+        paths = [folder / f"{name}-{number}.png" for number in range(1, len(crops) + 1)]
         if not any(os.path.lexists(path) for path in paths):
             break
-    for path, face in zip(paths, photo.faces, strict=True):
+    for path, crop in zip(paths, crops, strict=True):
         with open(path, "xb") as file:
-            Image.fromarray(face.crop).save(file, "PNG")
+            Image.fromarray(crop).save(file, "PNG")
     return paths
 
 

@@ -9,6 +9,7 @@
     │   ├── NoFace
     │   ├── SeveralFaces      several faces where exactly one was asked for
     │   └── XmpUnusable       a photo's XMP cannot be read or written
+    ├── VideoUnusable         a video is missing, or cannot be read; a batch goes on without it
     ├── ModelError            a model file is missing, broken or of the wrong kind
     ├── DataError             training or evaluation data cannot be used
     ├── GalleryError
@@ -88,6 +89,10 @@ class SeveralFaces(PhotoError):
 
 class XmpUnusable(PhotoError):
     """The sidecar or the embedded XMP of a photo cannot be read or written."""
+
+
+class VideoUnusable(FacedexError):
+    """A video is missing, or it cannot be read."""
 
 
 class ModelError(FacedexError):

@@ -186,6 +186,25 @@ class IdentifiedPhoto(Shape):
 
 
 @dataclass
+class Appearance(IdentifiedFace):
+    start: Annotated[float, "The first time at which the face was seen, in seconds from the start of the video."]
+    end: Annotated[float, "The last such time."]
+    frames: Annotated[int, "The number of frames in which the face was seen."]
+    at: Annotated[float, "The time of the clearest view, to which the box belongs."]
+    crop: Annotated[str | None, "The file written for `--crops`, else null."]
+
+
+@dataclass
+class IdentifiedVideo(Shape):
+    video: Annotated[str, "The video's path."]
+    seconds: Annotated[float, "How long the video is, as its header says; 0 where it does not."]
+    appearances: Annotated[list[Appearance], "Everybody who appears, by the start; empty when there is nobody."]
+    error: Annotated[str | None, "Why the video could not be used, else null."]
+    remark: Annotated[str | None, "What a user should know of the file, such as that it breaks off, else null."]
+    decision: Annotated[Decision | None, "The threshold for the names, or null when the video could not be used."]
+
+
+@dataclass
 class Verified(Shape):
     same: Annotated[bool, "Whether the two photos are called the same person's."]
     similarity: Annotated[float, "The probability of the same person when half of all pairs are genuine."]

@@ -18,7 +18,7 @@ from facedex.faces.boxes import Box
 from facedex.faces.quality import Quality
 from facedex.gallery.enrolment import Enrolled
 from facedex.recognition.detection import DetectedFace, DetectedPhoto
-from facedex.recognition.identification import Decision, IdentifiedPhoto
+from facedex.recognition.identification import Decision, Identification, IdentifiedPhoto
 from facedex.recognition.verification import Verification
 from facedex.store.expiry import has_passed
 from facedex.store.rows import PersonRecord
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from facedex.library.groups import FaceGroup
     from facedex.library.scan import ScannedPhoto
     from facedex.store.changelog import Change
+    from facedex.video.appearances import IdentifiedVideo
 
 Row = dict[str, Any]  # a JSON object or a CSV row, by field name
 
@@ -66,6 +67,25 @@ IDENTIFY_COLUMNS = (
     "best_candidate",
     "error",
     "reason",
+)
+VIDEO_COLUMNS = (
+    "video",
+    "start",
+    "end",
+    "frames",
+    "at",
+    "left",
+    "top",
+    "width",
+    "height",
+    "name",
+    "similarity",
+    "probability",
+    "logit",
+    "best_candidate",
+    "reason",
+    "crop",
+    "error",
 )
 
 
@@ -297,34 +317,36 @@ def identify_json(photo: IdentifiedPhoto, copies: Sequence[str] = ()) -> Row:
     """The JSON object of one photo of `identify`; `copies` are the paths of its sorted copies."""
     return {
         "photo": photo.photo,
-        "faces": [
-            {
-                "box": [round(value, 1) for value in face.face.box],
-                "score": round(face.face.score, 4),
-                "name": face.name,
-                "named_by": None if face.name is None else "library" if face.confirmed else "recognition",
-                "similarity": _rounded(face.similarity),
-                "probability": _rounded(face.probability),
-                "logit": _rounded(face.candidates[0].logit) if face.candidates else None,
-                "candidates": [
-                    {
-                        "name": candidate.name,
-                        "similarity": _rounded(candidate.similarity),
-                        "probability": _rounded(candidate.probability),
-                        "logit": _rounded(candidate.logit),
-                    }
-                    for candidate in face.candidates
-                ],
-                "quality": None if face.quality is None else _quality_json(face.quality),
-                "reason": face.reason,
-                "warning": face.warning,
-            }
-            for face in photo.faces
-        ],
+        "faces": [_identification_json(face) for face in photo.faces],
         "copies": list(copies),
         "error": photo.error,
         "remark": photo.remark,
         "decision": None if photo.decision is None else decision_json(photo.decision),
+    }
+
+
+def _identification_json(face: Identification) -> Row:
+    """What `identify` and `video` say of a face."""
+    return {
+        "box": [round(value, 1) for value in face.face.box],
+        "score": round(face.face.score, 4),
+        "name": face.name,
+        "named_by": None if face.name is None else "library" if face.confirmed else "recognition",
+        "similarity": _rounded(face.similarity),
+        "probability": _rounded(face.probability),
+        "logit": _rounded(face.candidates[0].logit) if face.candidates else None,
+        "candidates": [
+            {
+                "name": candidate.name,
+                "similarity": _rounded(candidate.similarity),
+                "probability": _rounded(candidate.probability),
+                "logit": _rounded(candidate.logit),
+            }
+            for candidate in face.candidates
+        ],
+        "quality": None if face.quality is None else _quality_json(face.quality),
+        "reason": face.reason,
+        "warning": face.warning,
     }
 
 
@@ -336,16 +358,51 @@ def identify_rows(photo: IdentifiedPhoto) -> list[Row]:
             **shared_columns,
             "face": number,
             **_box_columns(face.face.box),
-            "name": face.name or "",
-            "similarity": _rounded(face.similarity),
-            "probability": _rounded(face.probability),
-            "logit": _rounded(face.candidates[0].logit) if face.candidates else "",
-            "best_candidate": face.candidates[0].name if face.candidates else "",
-            "reason": face.reason or "",
+            **_name_columns(face),
         }
         for number, face in enumerate(photo.faces, 1)
     ]
     return rows or [shared_columns]
+
+
+def video_json(video: IdentifiedVideo, crops: Sequence[Path] = ()) -> Row:
+    """The JSON object of one video of `video`; `crops` are the files that `save_crops` wrote, or nothing."""
+    return {
+        "video": video.video,
+        "seconds": round(video.seconds, 2),
+        "appearances": [
+            {
+                "start": round(one.start, 2),
+                "end": round(one.end, 2),
+                "frames": one.frames,
+                "at": round(one.at, 2),
+                **_identification_json(one.face),
+                "crop": str(crops[number]) if crops else None,
+            }
+            for number, one in enumerate(video.appearances)
+        ],
+        "error": video.error,
+        "remark": video.remark,
+        "decision": None if video.decision is None else decision_json(video.decision),
+    }
+
+
+def video_rows(video: IdentifiedVideo, crops: Sequence[Path] = ()) -> list[Row]:
+    """The CSV rows of one video of `video`: a row an appearance, or one row with the error."""
+    rows = [
+        {
+            "video": video.video,
+            "start": round(one.start, 2),
+            "end": round(one.end, 2),
+            "frames": one.frames,
+            "at": round(one.at, 2),
+            **_box_columns(one.face.box),
+            **_name_columns(one.face),
+            "crop": str(crops[number]) if crops else "",
+        }
+        for number, one in enumerate(video.appearances)
+    ]
+    return rows or [{"video": video.video, "error": video.error or ""}]
 
 
 def percentage(rate: float) -> str:
@@ -392,6 +449,18 @@ def decision_json(decision: Decision) -> Row:
 def _box_columns(box: Box) -> dict[str, int]:
     """A box in whole pixels."""
     return dict(zip(("left", "top", "width", "height"), map(round, box), strict=True))
+
+
+def _name_columns(face: Identification) -> Row:
+    """The name of a face, and how sure it is."""
+    return {
+        "name": face.name or "",
+        "similarity": _rounded(face.similarity),
+        "probability": _rounded(face.probability),
+        "logit": _rounded(face.candidates[0].logit) if face.candidates else "",
+        "best_candidate": face.candidates[0].name if face.candidates else "",
+        "reason": face.reason or "",
+    }
 
 
 def _taken(found: FoundPhoto) -> Row:

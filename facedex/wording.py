@@ -35,6 +35,13 @@ def to_minute(time: str) -> str:
     return time.replace("T", " ")[:16]
 
 
+def clock(seconds: float) -> str:
+    """A time in a video for people: 0:05, 12:34, 1:02:03."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 def visible(text: str) -> str:
     r"""Text in which characters that command a terminal are escapes, as \x1b, and bytes that are not UTF-8 are \udcff.
 

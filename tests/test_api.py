@@ -15,12 +15,14 @@ NAMES = [
     "FacedexError",
     "Gallery",
     "IdentifiedPhoto",
+    "IdentifiedVideo",
     "PhotoInput",
     "Verification",
     "Verifier",
     "__version__",
     "find_faces",
     "identify",
+    "identify_videos",
     "named_photos",
 ]
 

@@ -23,6 +23,7 @@ FLOORS = (
     ("index",),
     ("engines",),
     ("store",),
+    ("video",),
     ("recognition",),
     ("training",),
     ("evaluation",),

@@ -197,7 +197,7 @@ def test_two_faces_of_one_photo_are_never_one_person(drawn, tmp_path):
     assert [face.name for face in twice.faces] == ["Bob", "Bob"]
     assert sorted(face.name or "" for face in once.faces) == ["", "Bob"]
     unnamed = next(face for face in once.faces if face.name is None)
-    assert unnamed.reason == "Bob is another face of this photo"
+    assert unnamed.reason == "Bob is another face beside this one"
     assert unnamed.candidates[0].name == "Bob"
 
 

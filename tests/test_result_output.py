@@ -175,10 +175,10 @@ def test_a_picture_that_cannot_be_written_fails_alone(run, enrolled, tmp_path, m
 def test_crops_that_cannot_be_written_fail_alone(run, enrolled, tmp_path, monkeypatch):
     save = annotate.save_crops
 
-    def failing(photo, folder):
-        if "Ada" in photo.photo:
+    def failing(source, crops, folder):
+        if "Ada" in source:
             raise OSError(28, "No space left on device")
-        return save(photo, folder)
+        return save(source, crops, folder)
 
     monkeypatch.setattr(annotate, "save_crops", failing)
     done = run("detect", enrolled / "db", "--crops", tmp_path / "out", "--json")

@@ -29,6 +29,7 @@ from facedex.cli import (
     serve_commands,
     train_commands,
     upkeep_commands,
+    video_commands,
 )
 from facedex.cli.endings import run_to_end, with_exit_codes
 
@@ -36,6 +37,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train": train_commands.train,
     "enroll": gallery_commands.enroll,
     "identify": identify_commands.identify,
+    "video": video_commands.video,
     "verify": identify_commands.verify,
     "evaluate": evaluate_commands.evaluate,
     "detect": detect_commands.detect,
@@ -69,7 +71,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 
 # These commands multiply no large matrices. Without OpenBLAS's threads they need 45 of 480 ms less processor time.
-_WITHOUT_BLAS_THREADS = ("identify", "verify", "detect", "embed", "scan", "serve")
+_WITHOUT_BLAS_THREADS = ("identify", "video", "verify", "detect", "embed", "scan", "serve")
 
 
 def _print_version(value: bool) -> None:

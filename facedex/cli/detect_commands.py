@@ -35,7 +35,7 @@ def detect(
     def save(photo: DetectedPhoto) -> list[Path]:
         nonlocal failed
         try:
-            return annotate.save_crops(photo, crops) if crops else []
+            return annotate.save_crops(photo.photo, [face.crop for face in photo.faces], crops) if crops else []
         except OSError as error:
             say(f"not cut out: {photo.photo} ({error.strerror or error})")
             failed = True

@@ -20,6 +20,10 @@ EXIT_CODES: dict[str, dict[int, str]] = {
         0: "at least one face was named",
         1: "nobody was named, a photo was skipped, or a picture or copy not written",
     },
+    "video": {
+        0: "at least one person was named",
+        1: "nobody was named, a video was skipped, or crops not written",
+    },
     "verify": {0: "the same person", 1: "different people"},
     "evaluate": {0: "every photo was used", 1: "at least one photo shows no usable face"},
     "detect": {0: "every photo shows a face", 1: "at least one photo was skipped, or its crops not written"},

@@ -8,6 +8,7 @@ from facedex import json_shapes as shapes
 JSON_OBJECTS: dict[str, dict[str, type[shapes.Shape]]] = {
     "enroll": {"a photo": shapes.EnrolledPhoto},
     "identify": {"a photo": shapes.IdentifiedPhoto},
+    "video": {"a video": shapes.IdentifiedVideo},
     "verify": {"the pair": shapes.Verified},
     "detect": {"a photo": shapes.DetectedPhoto},
     "embed": {"a photo": shapes.EmbeddedPhoto},

@@ -32,8 +32,11 @@ class NoProgress:
         pass
 
 
-def progress_bar(total: int | None) -> Progress | NoProgress:
-    """A bar with speed and time left. It is shown on a terminal, where the total is known and nobody wants quiet."""
+def progress_bar(total: int | None, unit: str = "images") -> Progress | NoProgress:
+    """A bar with speed, in `unit` a second, and time left.
+
+    It is shown on a terminal, where the total is known and nobody wants quiet.
+    """
     if total is None or is_quiet() or not sys.stderr.isatty():
         return NoProgress()
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -42,7 +45,7 @@ def progress_bar(total: int | None) -> Progress | NoProgress:
         def render(self, task: Task) -> Text:
             from rich.text import Text
 
-            return Text(f"{task.speed:.1f} images/s" if task.speed else "")
+            return Text(f"{task.speed:.1f} {unit}/s" if task.speed else "")
 
     return Progress(
         TextColumn("{task.description}"),

@@ -1,4 +1,4 @@
-"""The tables that identify, detect, list and show print in a terminal."""
+"""The tables that identify, video, detect, list and show print in a terminal."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from facedex.photos.sources import UNKNOWN
 from facedex.recognition.identification import Identification, IdentifiedPhoto
 from facedex.store.expiry import has_passed
 from facedex.store.rows import PersonRecord
-from facedex.wording import to_minute, visible
+from facedex.wording import clock, to_minute, visible
 
 if TYPE_CHECKING:
     from facedex.gallery.shown import ShownPerson
     from facedex.library.finding import FoundPhoto
     from facedex.library.groups import FaceGroup
     from facedex.store.changelog import Change
+    from facedex.video.appearances import IdentifiedVideo
 
 
 def identify_table(photos: Iterable[IdentifiedPhoto], top: int) -> Table:
@@ -37,13 +38,26 @@ def identify_table(photos: Iterable[IdentifiedPhoto], top: int) -> Table:
             cells = [
                 _plain(photo.photo) if number == 0 else "",
                 f"{left},{upper} {width}x{height}",
-                _person(face),
-                "named" if face.confirmed else f"{face.probability:.1%}" if face.candidates else "-",
             ]
-            if top > 1:
-                others = face.candidates[1:] if face.name else face.candidates
-                cells.append(_plain(", ".join(f"{other.name} {other.probability:.1%}" for other in others)))
-            table.add_row(*cells)
+            table.add_row(*cells, *_name_cells(face, top))
+    return table
+
+
+def video_table(videos: Iterable[IdentifiedVideo], top: int) -> Table:
+    """The table of `video`: a row an appearance."""
+    table = Table(
+        Column("video", overflow="fold"),
+        Column("from", justify="right"),
+        Column("to", justify="right"),
+        Column("person", overflow="fold"),
+        Column("probability", justify="right", overflow="fold"),
+    )
+    if top > 1:
+        table.add_column("next candidates", overflow="fold")
+    for video in videos:
+        for number, one in enumerate(video.appearances):
+            cells = [_plain(video.video) if number == 0 else "", clock(one.start), clock(one.end)]
+            table.add_row(*cells, *_name_cells(one.face, top))
     return table
 
 
@@ -174,6 +188,16 @@ def find_table(photos: Iterable[FoundPhoto]) -> Table:
         by = "; ".join("you" if one is None else f"recognition, {one:.1%}" for one in found.probabilities)
         table.add_row(_plain(found.photo), at, f"{found.quality:.1f}", by, *taken)
     return table
+
+
+def _name_cells(face: Identification, top: int) -> list[str | Text]:
+    """The person, the probability, and with several candidates the others."""
+    probability = "named" if face.confirmed else f"{face.probability:.1%}" if face.candidates else "-"
+    cells: list[str | Text] = [_person(face), probability]
+    if top > 1:
+        others = face.candidates[1:] if face.name else face.candidates
+        cells.append(_plain(", ".join(f"{other.name} {other.probability:.1%}" for other in others)))
+    return cells
 
 
 def _person(face: Identification) -> Text:

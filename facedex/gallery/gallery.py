@@ -648,6 +648,8 @@ class Gallery:
     ) -> list[Candidate]:
         """The `top` people most like a probe embedding (dim,), best first, one candidate a person.
 
+        Several views (k, dim) of one face, as from a video, count together: by the log of their mean odds. That finds
+        more people than one view, and names no more strangers (facedex/video/README.md).
         The index gives a shortlist of people, and the head scores their exact vectors. With `exhaustive` the head
         scores everybody. `prior`: the probability that the probe is of somebody enrolled. `quality`:
         EncodedFace.quality of the probe, 0 where not known; only probabilities depend on it.

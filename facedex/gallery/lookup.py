@@ -14,7 +14,7 @@ import numpy as np
 
 from facedex.decision.calibration import Calibration
 from facedex.decision.candidate import Candidate
-from facedex.decision.fusion import fuse_people
+from facedex.decision.fusion import fuse, fuse_people
 from facedex.decision.posterior import CONTENDERS
 from facedex.engines.binding import FILES, Binding, read_binding
 from facedex.engines.engine import Outdated
@@ -64,7 +64,7 @@ class Lookup:
         shortlist: int,
     ) -> list[Candidate]:
         """See Gallery.match."""
-        probe = np.asarray(vector, np.float32)
+        views = np.atleast_2d(np.asarray(vector, np.float32))
         shown = slice(max(top, CONTENDERS))  # of everybody, where all were scored; the others change nothing
         today, outdated = expiry.today(), 0
         while True:
@@ -77,12 +77,12 @@ class Lookup:
                     return []
                 wanted = min(max(top, CONTENDERS), people)
                 if projection is None:
-                    persons, scores, photos = self._everybody(probe, today)
+                    persons, scores, photos = self._everybody(views, today)
                     faces = self._store.faces_of(persons[shown].tolist()).valid(today)
                 else:
                     near = min(max(shortlist, wanted), people)
                     try:
-                        faces, (persons, scores, photos) = self._nearest(projection, state, today, probe, near, wanted)
+                        faces, (persons, scores, photos) = self._near_any(projection, state, today, views, near, wanted)
                     except Outdated:
                         outdated = self._again(outdated)
                         continue
@@ -179,6 +179,23 @@ class Lookup:
         self.forget()
         return times + 1
 
+    def _near_any(
+        self,
+        projection: Projection | RemoteProjection,
+        state: State,
+        today: str,
+        views: np.ndarray,
+        near: int,
+        wanted: int,
+    ) -> tuple[StoredFaces, Ranking]:
+        """The faces of the people nearest to any view (k, dim) of a probe, and these people ranked by all views."""
+        found = [self._nearest(projection, state, today, view, near, wanted) for view in views]
+        if len(found) == 1:
+            return found[0]
+        people = np.unique(np.concatenate([persons for _, (persons, _, _) in found]))
+        faces = self._store.faces_of(people.tolist()).valid(today)
+        return faces, self._fused(views, faces)
+
     def _nearest(
         self,
         projection: Projection | RemoteProjection,
@@ -199,25 +216,33 @@ class Lookup:
         k = near + near // 8
         while True:
             found = projection.search(z, k)
-            faces, ranking = self._ranked(self._read(found.rows[:k]), state, today, probe)
+            faces, ranking = self._ranked(self._read(found.rows[:k]), state, today, probe[None])
             limit = self.head.beta - float(ranking[1][wanted - 1]) if len(ranking[0]) >= wanted else float("inf")
             needed = int(np.searchsorted(found.bounds, limit, "right"))
             further = found.rows[k:needed]
             if len(further) and len(missing := np.setdiff1d(further, faces.ids)):
-                faces, ranking = self._ranked(faces.joined(self._read(missing)), state, today, probe)
+                faces, ranking = self._ranked(faces.joined(self._read(missing)), state, today, probe[None])
             if k >= len(projection) or (len(ranking[0]) >= near and limit <= found.horizon):
                 return faces, ranking
             k = min(len(projection), 4 * k)
 
-    def _ranked(self, faces: StoredFaces, state: State, today: str, probe: np.ndarray) -> tuple[StoredFaces, Ranking]:
+    def _ranked(self, faces: StoredFaces, state: State, today: str, views: np.ndarray) -> tuple[StoredFaces, Ranking]:
         """These faces with all others of the same people, and the people ranked by their fused scores."""
         if state.faces != state.people:
             near, faces = faces.ids, self._store.faces_of(np.unique(faces.people).tolist())
             if not np.isin(near, faces.ids).all():
                 raise self._store.index_disagrees()
         faces = faces.valid(today)
+        return faces, self._fused(views, faces)
+
+    def _fused(self, views: np.ndarray, faces: StoredFaces) -> Ranking:
+        """The people of these faces, ranked by the head."""
         order = np.argsort(faces.ids)
-        return faces, fuse_people(self.head.logits(probe[None], faces.vectors[order]), faces.people[order])
+        return fuse_people(self._logits(views, faces.vectors[order]), faces.people[order])
+
+    def _logits(self, views: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+        """The logits (n,) of faces (n, dim): for several views (k, dim) of a probe, the log of their mean odds."""
+        return fuse(np.stack([self.head.logits(view[None], vectors) for view in views]), axis=0)
 
     def _read(self, ids: np.ndarray) -> StoredFaces:
         """The faces with these ids. Raises GalleryDamaged when one is missing."""
@@ -228,10 +253,10 @@ class Lookup:
             )
         return faces
 
-    def _everybody(self, probe: np.ndarray, today: str) -> Ranking:
+    def _everybody(self, views: np.ndarray, today: str) -> Ranking:
         """Everybody, ranked by the head."""
         blocks = (block.valid(today) for block in self._store.blocks())
-        parts = [(block.people, self.head.logits(probe[None], block.vectors)) for block in blocks]
+        parts = [(block.people, self._logits(views, block.vectors)) for block in blocks]
         people, logits = (np.concatenate(column) for column in zip(*parts, strict=True))
         return fuse_people(logits, people)
 

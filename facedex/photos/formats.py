@@ -56,6 +56,15 @@ def mp4_picture_kind(data: bytes) -> str | None:
     return "heif" if brands & _HEIF_BRANDS else None
 
 
+def is_video(head: bytes) -> bool:
+    """Whether a file that is no picture is a video: MP4 and MOV, AVI, Matroska and WebM, FLV, Ogg, ASF, or MPEG."""
+    return (
+        head[4:8] in (b"ftyp", b"moov", b"wide")
+        or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")
+        or head.startswith((b"\x1aE\xdf\xa3", b"FLV\1", b"OggS", b"0&\xb2u\x8ef\xcf\x11", b"\0\0\1\xba"))
+    )
+
+
 def raw_kind(head: bytes) -> str | None:
     """What a raw file that is no TIFF is, such as "CR3 of Canon". None for other files."""
     return next((kind for at, mark, kind in _RAW_MARKS if head[at : at + len(mark)] == mark), None)

@@ -35,7 +35,7 @@ from PIL.ExifTags import Base
 from facedex.errors import PhotoError, PhotoNotFound, PhotoTooLarge, PhotoUnreadable, PhotoUnsupported
 from facedex.photos import deeppixels, large, mending, rawfiles
 from facedex.photos.falsecolour import in_grey
-from facedex.photos.formats import JPEG_MAGIC, TIFF_MAGIC, has_known_magic, is_bmp, mp4_picture_kind, raw_kind
+from facedex.photos.formats import JPEG_MAGIC, TIFF_MAGIC, has_known_magic, is_bmp, is_video, mp4_picture_kind, raw_kind
 from facedex.photos.tifflayout import TiffLayout, directories, page_offsets, tiff_layout
 
 MAX_BYTES = 200 * 2**20
@@ -73,6 +73,8 @@ def read_bytes(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> byte
             raise PhotoUnreadable(f"{name} is a folder; name a photo, or use a command that takes folders")
         size = os.stat(name).st_size
         if size > max_bytes:
+            with open(name, "rb") as file:
+                _refuse_video(file.read(32), name)
             raise PhotoTooLarge(
                 f"{name} has {size / 2**20:.0f} MiB, more than the limit of "
                 f"{max_bytes / 2**20:.0f} MiB; save a smaller copy"
@@ -88,6 +90,12 @@ def read_bytes(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> byte
     if len(data) > max_bytes:
         raise PhotoTooLarge(f"{name} is larger than {max_bytes / 2**20:.0f} MiB; save a smaller copy")
     return data
+
+
+def _refuse_video(head: bytes, name: str) -> None:
+    """Raises PhotoUnsupported for a file with the first bytes of a video."""
+    if is_video(head):
+        raise PhotoUnsupported(f"{name} is a video; use `facedex video`") from None
 
 
 def decode(data: bytes, name: str, max_pixels: int = MAX_JPEG_PIXELS, remarks: list[str] | None = None) -> np.ndarray:
@@ -215,6 +223,7 @@ def opened(data: bytes, name: str, max_pixels: int = MAX_JPEG_PIXELS) -> Iterato
     except UnidentifiedImageError:
         if has_known_magic(data[:32]):
             raise PhotoUnreadable(f"{name} is a broken picture; replace the file") from None
+        _refuse_video(data[:32], name)
         raise PhotoUnsupported(
             f"{name} is not a picture in a known format (JPEG, PNG, WebP, AVIF, BMP, TIFF, GIF, HEIC)"
         ) from None

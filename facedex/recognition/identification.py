@@ -186,7 +186,7 @@ def identify(
             if decision is None or (decision.threshold, decision.people) != (least_logit, len(gallery)):
                 decision = Decision(least_logit, *gallery.false_alarm_rate(least_logit), len(gallery))
             faces = [
-                _identification(face.face, quality, ranked, name, top, least_logit, unclear_length)
+                identification(face.face, quality, ranked, name, top, least_logit, unclear_length)
                 for face, quality, ranked, name in zip(encoded.faces, encoded.qualities, candidates, names, strict=True)
             ]
             for index in confirmed:
@@ -278,7 +278,7 @@ def _without_other_faces(candidates: list[list[Candidate]], names: list[str | No
     return conditional
 
 
-def _identification(
+def identification(
     face: Face,
     quality: Quality,
     candidates: list[Candidate],
@@ -295,7 +295,7 @@ def _identification(
         return Identification(face, None, 0.0, 0.0, (), quality, reason)
     best = next((candidate for candidate in candidates if candidate.name == name), candidates[0])
     if name is None and best.logit >= threshold:
-        reason = f"{best.name} is another face of this photo"
+        reason = f"{best.name} is another face beside this one"
     elif name is None and reason is None and best.probability >= _PROBABLE:
         reason = f"may be {best.name}, which is not certain enough for a name"
     listed = (best, *(candidate for candidate in candidates if candidate is not best))[:top]

@@ -1,0 +1,1 @@
+"""Videos: who appears in them, and when."""
