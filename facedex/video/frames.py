@@ -10,11 +10,15 @@ import numpy as np
 from facedex.errors import VideoUnusable
 from facedex.opencv import cv2
 from facedex.photos.inputs import GivenPhoto
+from facedex.threads import quiet
 from facedex.wording import clock
 
 SUFFIXES = (
     ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".webm", ".wmv",
 )  # fmt: skip
+
+# FFmpeg writes on stderr what is wrong with a file. It reads this level when the first file is opened; -8 is silence.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 _COMPLETE = 0.98  # of the frames that the header states. Headers are often wrong by a few frames
 
@@ -41,7 +45,8 @@ class VideoFile:
         if not os.path.isfile(path):
             raise VideoUnusable(f"{path} does not exist, or is no file; check the path")
         # FFmpeg takes names such as http:… for addresses. An absolute path is always a file.
-        self._capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)
+        with quiet():
+            self._capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise VideoUnusable(f"{path} cannot be read as a video; convert it to MP4 (H.264) first")
         self._rate = self._capture.get(cv2.CAP_PROP_FPS)
