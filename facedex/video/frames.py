@@ -17,7 +17,7 @@ SUFFIXES = (
     ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".webm", ".wmv",
 )  # fmt: skip
 
-# FFmpeg writes on stderr what is wrong with a file. It reads this level when the first file is opened; -8 is silence.
+# FFmpeg writes faults of files on stderr. It reads this level when the first file is opened; -8 is silence.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 _COMPLETE = 0.98  # of the frames that the header states. Headers are often wrong by a few frames
