@@ -429,7 +429,7 @@ def test_truncated_picture_is_unreadable(kind):
     ],
 )
 def test_a_file_that_is_no_picture_is_unsupported(data):
-    with pytest.raises(PhotoUnsupported, match="photo is (not a picture|a video)"):
+    with pytest.raises(PhotoUnsupported, match=r"photo is (not a picture|a video)"):
         decode(data)
 
 
