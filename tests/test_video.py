@@ -136,6 +136,12 @@ def test_every_sets_how_many_frames_are_looked_at(enrolled, clip):
             next(identify_videos(opened, clip, fpir=1.5))
 
 
+def test_frames_that_are_far_apart_do_not_end_an_appearance(enrolled, tmp_path):
+    with facedex.Gallery(enrolled / "g") as opened:
+        (video,) = identify_videos(opened, write(tmp_path / "long.avi", (picture((0, 200)), 13)), every=4)
+        assert seen(video) == [("Ada", 0.0, 12.0, 4)]
+
+
 def test_a_video_that_cannot_be_used_does_not_stop_the_others(enrolled, clip, tmp_path):
     text = tmp_path / "text.mp4"
     text.write_text("no video at all")
@@ -327,6 +333,9 @@ def test_folders_and_patterns(run, enrolled, tmp_path):
     found = lines(run("video", f"{tmp_path}/clips/*.avi", "-g", enrolled / "g", "--json").out)
     assert [Path(one["video"]).name for one in found] == ["a.avi"]
     (tmp_path / "none").mkdir()
+    done = run("video", tmp_path / "none", f"{tmp_path}/clips/*.avi", "-g", enrolled / "g", "--json")
+    assert len(lines(done.out)) == 1
+    assert "none holds no videos; name another folder" in done.err
     one_line(run("video", tmp_path / "none", "-g", enrolled / "g"), "none holds no videos; name another folder")
 
 

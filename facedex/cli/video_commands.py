@@ -125,8 +125,13 @@ def _find_videos(arguments: list[str]) -> list[str]:
         # Shells on Windows do not expand patterns.
         matches = sorted(glob.glob(argument, recursive=True)) if not os.path.lexists(argument) else []
         for path in matches or [argument]:
-            inside = Path(path).rglob("*") if os.path.isdir(path) else None
-            found += [path] if inside is None else sorted(str(one) for one in inside if one.suffix.lower() in SUFFIXES)
+            if not os.path.isdir(path):
+                found.append(path)
+                continue
+            inside = sorted(str(one) for one in Path(path).rglob("*") if one.suffix.lower() in SUFFIXES)
+            found += inside
+            if not inside and len(arguments) > 1:
+                say(f"{path} holds no videos; name another folder")
     if not found:
         raise VideoUnusable(f"{', '.join(arguments)} holds no videos; name another folder")
     return found

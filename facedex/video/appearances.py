@@ -86,7 +86,8 @@ def identify_videos(
     """Tell who appears in each video file, and when. `gallery`: a facedex.Gallery.
 
     A face is followed from frame to frame, and its clearest views are looked up together (Gallery.match). Two faces of
-    one frame never have one name. Stretches of one name that are less than AWAY seconds apart are one appearance.
+    one frame never have one name. Stretches of one name are one appearance where no more than AWAY seconds,
+    or twice `every`, lie between them.
     A video that cannot be used yields a result with an `error` and does not stop the others.
 
     every: the seconds between two frames that are looked at; whoever is seen for less time may be missed.
@@ -120,7 +121,8 @@ def _identified(
 ) -> IdentifiedVideo:
     """Raises VideoUnusable."""
     with VideoFile(path) as video, closing(_views(gallery, video, every, device, progress)) as views:
-        tracks = follow(views, gallery.head, gallery.calibration)
+        away = max(AWAY, 2 * every)
+        tracks = follow(views, gallery.head, gallery.calibration, away)
     ranked = [gallery.match(track.vectors, max(top, CONTENDERS), prior, quality=track.quality) for track in tracks]
     threshold = gallery.threshold(fpir)
     decision = Decision(threshold, *gallery.false_alarm_rate(threshold), len(gallery))
@@ -144,7 +146,7 @@ def _identified(
         )
         for track, candidates, name in zip(tracks, ranked, names, strict=True)
     ]
-    return IdentifiedVideo(path, video.seconds, tuple(_joined(appearances)), None, decision, video.remark or None)
+    return IdentifiedVideo(path, video.seconds, tuple(_joined(appearances, away)), None, decision, video.remark or None)
 
 
 def _views(
@@ -172,13 +174,13 @@ def _choose_names(tracks: Sequence[Track], ranked: Sequence[list[Candidate]], th
     return names
 
 
-def _joined(appearances: Iterable[Appearance]) -> list[Appearance]:
-    """Appearances by their start; those of one name that follow each other within AWAY seconds are one."""
+def _joined(appearances: Iterable[Appearance], away: float) -> list[Appearance]:
+    """Appearances by their start; those of one name that follow each other within `away` seconds are one."""
     joined: list[Appearance] = []
     latest: dict[str, int] = {}
     for one in sorted(appearances, key=lambda appearance: appearance.start):
         before = latest.get(one.face.name) if one.face.name else None
-        if before is not None and one.start - joined[before].end <= AWAY:
+        if before is not None and one.start - joined[before].end <= away:
             earlier = joined[before]
             clearer = max(earlier, one, key=lambda appearance: appearance.face.probability)
             joined[before] = replace(

@@ -14,7 +14,7 @@ from facedex.faces.quality import Quality
 from facedex.model.head import Head
 from facedex.model.reader import EncodedFace
 
-AWAY = 3.0  # seconds after which a face that is not seen has left
+AWAY = 3.0  # seconds after which a face that is not seen has left, where frames are not further apart
 
 _VIEWS = 5  # views of a face that count, those of the best quality
 _SAME_PLACE = 0.3  # overlap of the boxes of a face that moves a little from one frame to the next
@@ -68,16 +68,17 @@ class Track:
         return not set(self.times).isdisjoint(other.times)
 
 
-def follow(frames: Iterable[Sequence[View]], head: Head, calibration: Calibration) -> list[Track]:
+def follow(frames: Iterable[Sequence[View]], head: Head, calibration: Calibration, away: float = AWAY) -> list[Track]:
     """The tracks of all faces. `frames`: the views of each frame with a face, in the order of time.
 
-    A face continues the track whose face is alike enough. In the same place of the picture less suffices.
+    A face continues the track whose face is alike enough. In the same place of the picture less suffices. A face that
+    was not seen for more than `away` seconds begins a new track.
     """
     tracks: list[Track] = []
     near: list[Track] = []
     least = [calibration.threshold(1, fmr) for fmr in (_FMR_ELSEWHERE, _FMR_THERE)]
     for views in frames:
-        near = [track for track in near if views[0].seconds - track.latest.seconds <= AWAY]
+        near = [track for track in near if views[0].seconds - track.latest.seconds <= away]
         gains = [_gains(view, near, head, least) for view in views]
         chosen = assign(gains)
         for view, number in zip(views, chosen, strict=True):
