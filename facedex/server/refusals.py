@@ -28,6 +28,7 @@ TABLE: tuple[tuple[type[BaseException], int, str], ...] = (
     (errors.SeveralFaces, 422, "several_faces"),
     (errors.XmpUnusable, 422, "xmp_unusable"),
     (errors.PhotoError, 422, "photo_unusable"),
+    (errors.VideoUnusable, 422, "video_unusable"),
     (errors.PersonNotFound, 404, "person_not_found"),
     (errors.GroupNotFound, 404, "group_not_found"),
     (errors.FaceNotFound, 404, "face_not_found"),
